@@ -1,0 +1,5 @@
+"""`python -m nfresume`."""
+
+from nfresume.cli import main
+
+main()

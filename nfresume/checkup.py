@@ -1,0 +1,95 @@
+"""What `nfresume doctor` looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume import preflight
+from nfresume.errors import NfresumeError
+from nfresume.nextflow import engine
+from nfresume.settings import Settings
+from nfresume.storage import Root, removal
+from nfresume.store import Store, queries
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+def run(conf: Settings) -> list[Check]:
+    """All checks, in the order in which a launch needs them."""
+    return [
+        _check("database", lambda: _database(conf)),
+        _check("root", lambda: _root(conf)),
+        _check("trash", lambda: _trash(conf)),
+        _check("engine", lambda: _engine(conf)),
+    ]
+
+
+def mark_root(conf: Settings) -> Path:
+    """Mark the root of the settings; returns its path."""
+    store = Store.open(conf.database_url)
+    try:
+        return preflight.mark_root(store, conf).path
+    finally:
+        store.close()
+
+
+def _check(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except NfresumeError as e:
+        return Check(name, False, e.message, e.hint)
+    except OSError as e:
+        return Check(name, False, str(e))
+
+
+def _database(conf: Settings) -> str:
+    store = Store.open(conf.database_url)
+    try:
+        with store.begin(write=False) as tx:
+            running = [e for e in queries.newest(tx, None, limit=1000) if e.state.live]
+    finally:
+        store.close()
+    return f"opens, is up to date; {len(running)} executions live"
+
+
+def _root(conf: Settings) -> str:
+    if not conf.root.exists() and conf.sources["root"] == "default":
+        return f"{conf.root} will be made by the first launch"
+    root = Root.open(conf.root)
+    root.check_room()
+    with root.descriptor():
+        return f"{root.path} is marked and writable"
+
+
+def _trash(conf: Settings) -> str:
+    if not conf.root.exists():
+        return "nothing in it"
+    store = Store.open(conf.database_url)
+    try:
+        unknown = []
+        for execution_id in removal.trash_entries(Root.open(conf.root)):
+            with store.begin(write=False) as tx:
+                try:
+                    queries.get(tx, execution_id)
+                except NfresumeError:
+                    unknown.append(execution_id)
+    finally:
+        store.close()
+    if unknown:
+        return f"{len(unknown)} entries of executions that this database does not know, left alone"
+    return "nothing in it that does not belong there"
+
+
+def _engine(conf: Settings) -> str:
+    found = engine.find(conf)
+    return f"Nextflow {found.version} from {found.source}"

@@ -1,0 +1,159 @@
+"""serve, engine, doctor, config, completion: the commands that set up and look after."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from nfresume.cli import options as common
+from nfresume.cli.output import print_json, printable, say
+
+engine_app = typer.Typer(help="The Nextflow that runs pipelines: info, install.", no_args_is_help=True)
+
+
+def serve(
+    every: Annotated[float | None, typer.Option("--every", min=0.1, help="Seconds between sweeps.")] = None,
+) -> None:
+    """Sweep on schedule until stopped: expire, reconcile, measure. Any number may run at once.
+
+    Example: nfresume serve --every 60
+    """
+    from nfresume import daemon, settings
+
+    daemon.serve(settings.load(sweep_seconds=every))
+
+
+@engine_app.command("info")
+def engine_info(nextflow: common.Nextflow = None, as_json: common.Json = False) -> None:
+    """Show which Nextflow a launch would use, and where it comes from.
+
+    Example: nfresume engine info --json
+    """
+    _engine(nextflow, as_json)
+
+
+@engine_app.command("install")
+def engine_install(as_json: common.Json = False) -> None:
+    """Install the embedded engine now, for example before the network goes.
+
+    Example: nfresume engine install
+    """
+    from nfresume import settings
+    from nfresume.cli.launching import _end_progress, _progress
+    from nfresume.nextflow import embedded
+
+    java = embedded.java(settings.load().java_home)
+    jars = embedded.install(java, _progress)
+    embedded.verify(jars)
+    _end_progress()
+    if as_json:
+        print_json({"version": embedded.VERSION, "path": str(jars), "java": str(java)})
+    else:
+        say(f"Nextflow {embedded.VERSION} is installed in {jars}, and intact")
+
+
+def _engine(nextflow: Any, as_json: bool) -> None:
+    from nfresume import settings
+    from nfresume.cli.launching import _end_progress, _progress
+    from nfresume.nextflow import engine
+
+    conf = settings.load(nextflow=str(nextflow.absolute()) if nextflow else None)
+    found = engine.find(conf, _progress)
+    _end_progress()
+    if as_json:
+        print_json({"version": found.version, "source": found.source, "path": found.path,
+                    "command": list(found.launcher)})
+    else:
+        print(f"Nextflow {found.version}\n  from   {found.source}\n  path   {found.path}")
+
+
+def doctor(
+    mark_root: Annotated[
+        bool, typer.Option("--mark-root", help="Mark the root: it exists, is mounted, and is the right one.")
+    ] = False,
+    root: common.Root = None,
+    as_json: common.Json = False,
+) -> None:
+    """Check root, database and engine; exit code 1 when something is wrong.
+
+    Example: nfresume doctor --mark-root --root /mnt/efs/nfresume
+    """
+    from nfresume import checkup
+
+    conf = _settings(root)
+    if mark_root:
+        say(f"marked {checkup.mark_root(conf)}")
+    checks = checkup.run(conf)
+    if as_json:
+        print_json([{"check": c.name, "ok": c.ok, "detail": c.detail, "hint": c.hint} for c in checks])
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<10} {printable(check.detail)}")
+            if check.hint:
+                print(f"                 {printable(check.hint)}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _settings(root: Any) -> Any:
+    from nfresume import settings
+
+    return settings.load(root=str(root.expanduser().absolute()) if root else None)
+
+
+def config(as_json: common.Json = False) -> None:
+    """Show every setting, its value, and where it comes from.
+
+    Settings come from the environment, then from a TOML file, then from defaults.
+
+    Example: nfresume config
+    """
+    from nfresume import settings
+
+    conf = settings.load()
+    rows = [(s, _shown(s.key, getattr(conf, s.key)), conf.sources[s.key]) for s in settings.SETTINGS]
+    if as_json:
+        print_json({s.key: {"value": value, "source": source, "env": s.env, "help": s.help}
+                    for s, value, source in rows})
+        return
+    print(f"settings file: {settings.config_file()}")
+    for setting, value, source in rows:
+        print(f"{setting.key} = {printable('-' if value is None else value)}   ({source})")
+        print(f"    {setting.env}: {setting.help}")
+
+
+def _shown(key: str, value: object) -> str | None:
+    if key == "database_url":
+        from sqlalchemy import make_url
+
+        return make_url(str(value)).render_as_string(hide_password=True)
+    return None if value is None else str(value)
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish")],
+) -> None:
+    """Print the completion script for a shell.
+
+    Example: nfresume completion bash >> ~/.bashrc
+    """
+    from typer._completion_shared import get_completion_script
+
+    from nfresume.errors import UsageError
+
+    if shell not in ("bash", "zsh", "fish"):
+        raise UsageError(f"there is no completion for {shell!r}", "bash, zsh or fish")
+    sys.stdout.write(
+        get_completion_script(prog_name="nfresume", complete_var="_NFRESUME_COMPLETE", shell=shell) + "\n"
+    )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("serve")(serve)
+    app.add_typer(engine_app, name="engine")
+    app.command("doctor")(doctor)
+    app.command("config")(config)
+    app.command("completion")(completion)

@@ -1,0 +1,68 @@
+"""The command tree, and how errors leave it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from nfresume import __version__
+from nfresume.cli import admin, launching, looking, workdir
+from nfresume.cli.output import say
+from nfresume.errors import NfresumeError, UsageError
+
+app = typer.Typer(
+    name="nfresume",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run Nextflow pipelines; keep their work dir after a failure for as long as you asked; "
+    "relaunch from the failed task.\n\n"
+    "[bold]nfresume launch[/bold] main.nf -profile test --outdir results\n\n"
+    "[bold]nfresume relaunch[/bold] ID",
+)
+
+for module in (launching, looking, workdir, admin):
+    module.register(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"nfresume {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr and an exit code of its own."""
+    try:
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except NfresumeError as e:
+        say(f"error: {e.message}")
+        if e.hint:
+            say(f"  {e.hint}")
+        sys.exit(e.exit_code)
+    except typer.Abort:
+        say("aborted")
+        sys.exit(130)
+    except typer.TyperException as e:
+        say(f"error: {e.format_message()}")
+        say("  `nfresume --help`, or --help behind a command, tells more")
+        sys.exit(UsageError.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has left
+        sys.exit(141)

@@ -1,0 +1,329 @@
+"""launch, relaunch, cancel, wait: the commands that start, follow and stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from nfresume.cli import options as common
+from nfresume.cli.output import count, duration, hours, print_json, say, work_dir_line
+
+if TYPE_CHECKING:
+    from nfresume.executions import Execution
+    from nfresume.service import Service
+
+#: Understood behind the pipeline too; any other `--name` there is a parameter of the pipeline.
+ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin", "--account"})
+
+
+class PassThrough(TyperCommand):
+    """A command whose unknown words go to Nextflow, in order and untouched."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ours, theirs = split(args, self.params, positional=1 if self.name == "relaunch" else 0)
+        return super().parse_args(ctx, [*ours, "--", *theirs])
+
+
+def split(
+    words: Sequence[str], params: Sequence[Any], positional: int
+) -> tuple[list[str], list[str]]:
+    """Separate nfresume's options from Nextflow's words.
+
+    Before the pipeline every `--option` of nfresume is nfresume's; behind it only those in ANYWHERE,
+    and behind a bare `--` none. `positional` words in front (an id) are nfresume's too.
+    """
+    flags = {n: isinstance(p, TyperOption) and p.is_flag for p in params for n in p.opts}
+    ours: list[str] = []
+    theirs: list[str] = []
+    waiting = list(words)
+    behind = False
+    front: list[str] = []
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            theirs += waiting
+            break
+        if name.startswith("--") and name in flags and (name in ANYWHERE or not behind):
+            ours.append(word)
+            if not equals and not flags[name] and waiting:
+                ours.append(waiting.pop(0))
+        elif word in ("-h", "--help") and not behind:
+            ours.append("--help")
+        elif len(front) < positional and not word.startswith("-"):
+            front.append(word)
+        else:
+            theirs.append(word)
+            if not word.startswith("-"):
+                behind = behind or not _is_value(theirs)
+            elif word.startswith("--") and positional:
+                behind = True  # a relaunch has no pipeline word: its first parameter ends our options
+    return ours, [*front, *theirs]
+
+
+def _is_value(words: Sequence[str]) -> bool:
+    """True when the last word is the value of the single-dash option before it."""
+    from nfresume.nextflow.options import FLAGS, GLOBAL, OPTIONAL_VALUE
+
+    if len(words) < 2 or not words[-2].startswith("-"):
+        return False
+    option = words[-2]
+    flag = option in FLAGS or GLOBAL.get(option) is False or option in ("-bg", "-resume") or "=" in option
+    return not flag and not (option in OPTIONAL_VALUE and option != "-ansi-log")
+
+
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="PIPELINE [NEXTFLOW OPTIONS]...", show_default=False,
+                                     help="What `nextflow run` takes.")
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Print the id and return at once.")]
+
+
+def launch(
+    words: Words = None,
+    storage_expiration_hours: Annotated[
+        str | None,
+        typer.Option("--storage-expiration-hours", metavar="HOURS",
+                     help="Keep the work dir so long after a failure; 0 = not at all. Default: what the "
+                     "pipeline's metadata says, then the site's setting, then 0."),
+    ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir whatever happens.")] = False,
+    detach: Detach = False,
+    metadata: Annotated[
+        Path | None, typer.Option("--metadata", help="The latch_metadata to use (folder or file).")
+    ] = None,
+    account: common.Account = None,
+    root: common.Root = None,
+    nextflow: common.Nextflow = None,
+    as_json: common.Json = False,
+) -> int:
+    """Run a pipeline: `nfresume launch` stands where `nextflow run` stood.
+
+    Options of nfresume go before PIPELINE; everything behind it is Nextflow's and the pipeline's
+    (--storage-expiration-hours, --pin, --detach and --account are understood there too). Ctrl-C cancels;
+    a closed terminal changes nothing. The exit code is Nextflow's.
+
+    Examples:
+
+      nfresume launch main.nf -profile test --outdir results
+
+      nfresume launch --storage-expiration-hours 48 nf-core/rnaseq -r 3.14.0 -params-file params.json
+
+      nfresume launch --detach main.nf && nfresume logs -f ID
+    """
+    from nfresume.nextflow import options
+    from nfresume.service import LaunchRequest, RelaunchRequest
+
+    given = tuple(words or ())
+    parsed = options.parse(given)
+    here = Path.cwd()
+    with common.service(account, root, nextflow) as service:
+        if parsed.resume is not None:
+            failed = service.newest_failed_here(here, parsed.resume)
+            say(f"-resume: relaunching {failed.id}, launched from this folder on "
+                f"{failed.created_at:%Y-%m-%d %H:%M} UTC")
+            kept = tuple(w for w in options.without_resume(given) if w != parsed.pipeline)
+            request = RelaunchRequest(words=kept, pipeline=parsed.pipeline)
+            execution = service.relaunch(failed, request, _progress)
+            _announce_relaunch(execution)
+        else:
+            execution = service.launch(
+                LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin), _progress
+            )
+            _announce(service, execution)
+        return _follow(service, execution, detach=detach or parsed.background, as_json=as_json)
+
+
+def relaunch(
+    words: Annotated[list[str], typer.Argument(metavar="ID [NEXTFLOW OPTIONS]...",
+                                               help="The execution, and options to change.")],
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Run this instead, for example a mended copy.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Run every task again, in the same work dir.")
+    ] = False,
+    accept_version_change: Annotated[
+        bool, typer.Option("--accept-version-change", help="Go on although Nextflow's version changed.")
+    ] = False,
+    jobs_are_gone: Annotated[
+        bool, typer.Option("--jobs-are-gone", help="You made sure that no grid job of it runs any more.")
+    ] = False,
+    detach: Detach = False,
+    account: common.Account = None,
+    nextflow: common.Nextflow = None,
+    as_json: common.Json = False,
+) -> int:
+    """Relaunch from the failed task: same pipeline, parameters, session and work dir.
+
+    Tasks that finished are reused (`-resume`); the failed one and what depends on it run. Any option
+    given replaces that of the last attempt.
+
+    Examples:
+
+      nfresume relaunch rnaseq-4k9x2m
+
+      nfresume relaunch rnaseq -r 3.14.1 --max_memory 64.GB
+
+      nfresume relaunch rnaseq --pipeline ./mended/main.nf
+    """
+    from nfresume.service import RelaunchRequest
+
+    with common.service(account, None, nextflow) as service:
+        found = service.find(words[0])
+        request = RelaunchRequest(tuple(words[1:]), pipeline, from_scratch, accept_version_change,
+                                  jobs_are_gone)
+        execution = service.relaunch(found, request, _progress)
+        _announce_relaunch(execution)
+        return _follow(service, execution, detach=detach, as_json=as_json)
+
+
+def cancel(execution_id: common.ExecutionId, account: common.Account = None,
+           as_json: common.Json = False) -> None:
+    """Stop a running execution, as Ctrl-C would. Returns when it has ended.
+
+    Example: nfresume cancel rnaseq-4k9x2m
+    """
+    with common.service(account) as service:
+        execution = service.wait(service.cancel(service.find(execution_id)))
+        _report(service, execution, as_json)
+
+
+def wait(
+    execution_id: common.ExecutionId,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait at most.")] = None,
+    account: common.Account = None,
+    as_json: common.Json = False,
+) -> int:
+    """Wait until an execution has ended and its work dir is settled; exit with Nextflow's exit code.
+
+    Example: nfresume wait rnaseq-4k9x2m --timeout 3600
+    """
+    with common.service(account) as service:
+        execution = service.wait(service.find(execution_id), timeout)
+        return _report(service, execution, as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("launch", cls=PassThrough)(launch)
+    app.command("relaunch", cls=PassThrough)(relaunch)
+    app.command("cancel")(cancel)
+    app.command("wait")(wait)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.absolute() if path is not None else None
+
+
+_progress_shown = ""
+
+
+def _progress(line: str) -> None:
+    """One line that replaces itself on a terminal; a pipe gets each new stage once."""
+    global _progress_shown
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Knfresume: {line}", end="", file=sys.stderr, flush=True)
+        _progress_shown = line
+    elif ":" not in line and line != _progress_shown:
+        say(line)
+        _progress_shown = line
+
+
+def _end_progress() -> None:
+    if _progress_shown and sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _announce(service: Service, e: Execution) -> None:
+    _end_progress()
+    attempt = service.details(e).attempts[-1]
+    say(f"execution {e.id}, account {e.account}, Nextflow {attempt.nextflow_version} ({attempt.nextflow})")
+    source = e.storage_expiration_source
+    if e.work_dir.pinned:
+        say("the work dir is kept whatever happens (--pin)")
+    elif e.storage_expiration_hours:
+        kept = hours(e.storage_expiration_hours)
+        say(f"work dir: deleted on success, kept {kept} after a failure ({source})")
+    else:
+        say(f"work dir: deleted on success and after a failure: storage_expiration_hours is 0 ({source})")
+
+
+def _announce_relaunch(e: Execution) -> None:
+    _end_progress()
+    say(f"execution {e.id}, attempt {e.attempt}, session {e.session_id}")
+
+
+def _follow(service: Service, execution: Execution, *, detach: bool, as_json: bool) -> int:
+    from nfresume.cli.progress import show
+
+    if detach:
+        if as_json:
+            _print_details(service, execution)
+        else:
+            print(execution.id)
+        return 0
+    # SIGINT may be ignored (a script's `&`); Ctrl-C must work all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        execution = show(service, execution, quiet=as_json)
+    except KeyboardInterrupt:
+        say(f"cancelling {execution.id} (again Ctrl-C: leave it to end by itself)")
+        service.cancel(execution)
+        execution = show(service, execution, quiet=True)
+    execution = _settled(service, execution)
+    return _report(service, execution, as_json)
+
+
+def _settled(service: Service, execution: Execution) -> Execution:
+    """Wait a moment for the size or the removal; a large tree goes on in the background."""
+    from nfresume.errors import Conflict
+
+    try:
+        execution = service.wait(execution, timeout=2.0)
+        if execution.work_dir.bytes is None and execution.work_dir.state == "RETAINED":
+            execution = service.wait_measured(execution, timeout=2.0)
+    except Conflict:
+        pass
+    return execution
+
+
+def _report(service: Service, execution: Execution, as_json: bool) -> int:
+    details = service.details(execution)
+    execution, attempt = details.execution, details.attempts[-1]
+    code = attempt.exit_code
+    if as_json:
+        _print_details(service, execution)
+    else:
+        if attempt.number > 1:
+            _report_reuse(service, execution)
+        ended = f" with exit status {code}" if code else ""
+        error = f": {attempt.error}" if attempt.error else ""
+        say(f"{execution.id} {execution.state}{ended}{error}")
+        say(work_dir_line(execution, service.conf.price_per_gb_month))
+        if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
+            say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
+    if code is None:
+        return 70
+    return code if code >= 0 else 128 - code
+
+
+def _report_reuse(service: Service, execution: Execution) -> None:
+    from nfresume.following import reuse
+
+    reused = reuse(service.folder(execution), execution.attempt)
+    saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
+    say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
+
+
+def _print_details(service: Service, execution: Execution) -> None:
+    from nfresume import views
+
+    d: Any = service.details(execution)
+    print_json(views.details(d.execution, d.attempts, d.events))

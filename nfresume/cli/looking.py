@@ -1,0 +1,189 @@
+"""list, show, logs: the commands that only look."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nfresume.cli import options as common
+from nfresume.cli.output import duration, print_json, printable, size, when, work_dir_line
+
+if TYPE_CHECKING:
+    from nfresume.executions import Attempt, Execution
+    from nfresume.service import Service
+
+
+def list_executions(
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only these states; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 50,
+    account: common.Account = None,
+    as_json: common.Json = False,
+) -> None:
+    """List executions, newest first: state, retained size, time to expiry.
+
+    Example: nfresume list --state FAILED
+    """
+    from nfresume import views
+    from nfresume.errors import UsageError
+    from nfresume.executions import ExecutionState
+
+    try:
+        states = [ExecutionState(s.upper()) for s in state or ()]
+    except ValueError as e:
+        raise UsageError(str(e), f"states are {', '.join(ExecutionState)}") from None
+    with common.service(account) as service:
+        found = service.newest(states, limit)
+    if as_json:
+        print_json([views.execution(e) for e in found])
+    elif not found:
+        print("no executions yet: `nfresume launch main.nf` makes one")
+    else:
+        _print_table(found)
+
+
+def _print_table(found: list[Execution]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("id", "state", "pipeline", "attempt", "launched", "work dir", "size", "expires"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "id")
+    colours = {"SUCCEEDED": "green", "FAILED": "red", "RUNNING": "cyan", "CANCELLED": "yellow"}
+    for e in found:
+        w = e.work_dir
+        retained = w.state == "RETAINED"
+        if w.pinned:
+            expires = "pinned"
+        elif w.expires_at:
+            expires = when(w.expires_at)
+        else:
+            expires = "held" if retained else "-"
+        table.add_row(
+            Text(e.id), Text(str(e.state), style=colours.get(e.state, "")), Text(printable(e.pipeline)),
+            str(e.attempt), f"{e.created_at:%Y-%m-%d %H:%M}", str(w.state),
+            size(w.bytes) if retained else "-", expires,
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def show(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
+         ) -> None:
+    """Show one execution: attempts, tasks, work dir, and its whole history.
+
+    Example: nfresume show rnaseq-4k9x2m --json
+    """
+    from nfresume import views
+
+    with common.service(account) as service:
+        details = service.details(service.find(execution_id))
+        if as_json:
+            print_json(views.details(details.execution, details.attempts, details.events))
+            return
+        e = details.execution
+        print(f"{e.id}  {e.state}")
+        print(f"  pipeline   {printable(e.pipeline)}")
+        print(f"  launched   {when(e.created_at)} from {printable(e.launch_dir)} for account {e.account}")
+        print(f"  expiration {e.storage_expiration_hours:g} h ({e.storage_expiration_source})")
+        print(f"  work dir   {printable(e.work_dir.path)}")
+        print(f"             {printable(work_dir_line(e, service.conf.price_per_gb_month))}")
+        for attempt in details.attempts:
+            _print_attempt(attempt)
+        print("history")
+        for event in details.events:
+            detail = ", ".join(f"{k} {v}" for k, v in event.detail.items() if v is not None)
+            print(f"  {event.at:%Y-%m-%d %H:%M:%S} UTC  {event.name:<16} {event.actor}  {printable(detail)}")
+
+
+def _print_attempt(a: Attempt) -> None:
+    took = f", {duration(a.ended_at - a.started_at)}" if a.ended_at and a.started_at else ""
+    code = f", exit status {a.exit_code}" if a.exit_code is not None else ""
+    t = a.tasks
+    print(f"attempt {a.number}  {a.state}{code}{took}  ({a.run_name}, Nextflow {a.nextflow_version})")
+    print(f"  tasks      {t.cached} cached, {t.succeeded} succeeded, {t.failed} failed, {t.ignored} ignored, "
+          f"{t.retried} retried")
+    if a.error:
+        print(f"  error      {printable(a.error)}")
+
+
+def logs(
+    execution_id: common.ExecutionId,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The output of this task instead: its hash or name.")
+    ] = None,
+    attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Default: the last one.")] = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the attempt is over.")] = False,
+    nextflow_log: Annotated[
+        bool, typer.Option("--nextflow-log", help="Nextflow's log file instead of its output.")
+    ] = False,
+    account: common.Account = None,
+) -> None:
+    """Show what Nextflow printed, its log, or the output of one task.
+
+    Examples:
+
+      nfresume logs -f rnaseq-4k9x2m
+
+      nfresume logs rnaseq-4k9x2m --task 'ALIGN (s1)'
+    """
+    from nfresume.nextflow import command
+
+    with common.service(account) as service:
+        execution = service.find(execution_id)
+        number = attempt or execution.attempt
+        place = service.folder(execution).attempt(number)
+        if task is not None:
+            files = service.task_output(execution, number, task)
+        elif nextflow_log:
+            files = [place / command.LOG]
+        else:
+            files = [place / command.STDOUT, place / command.STDERR]
+        _stream(service, execution, files, follow and number == execution.attempt)
+
+
+def _stream(service: Service, execution: Execution, files: list[Path], follow: bool) -> None:
+    """Copy files to stdout as they grow; on a terminal control characters are made visible."""
+    offsets = dict.fromkeys(files, 0)
+    live = True
+    while live:
+        live = follow and service.get(execution.id).state.live
+        for file in files:
+            while data := _read(file, offsets[file]):
+                offsets[file] += len(data)
+                _write(data)
+        if live:
+            time.sleep(0.2)
+
+
+def _read(file: Path, offset: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            return opened.read(1 << 20)
+    except FileNotFoundError:
+        return b""
+
+
+def _write(data: bytes) -> None:
+    if sys.stdout.isatty():
+        text = data.decode("utf-8", "replace")
+        sys.stdout.write("\n".join(printable(line) for line in text.split("\n")))
+    else:
+        sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("list")(list_executions)
+    app.command("show")(show)
+    app.command("logs")(logs)

@@ -1,0 +1,61 @@
+"""Options that several commands share, and the service behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nfresume.service import Service
+
+
+def _complete_id(incomplete: str) -> list[str]:
+    """Ids for shell completion; silent when there is no database."""
+    from nfresume.errors import NfresumeError
+
+    try:
+        with service() as s:
+            return [e.id for e in s.newest(limit=500) if e.id.startswith(incomplete)]
+    except NfresumeError:
+        return []
+
+
+ExecutionId = Annotated[
+    str, typer.Argument(metavar="ID", help="The execution; any unique start of its id will do.",
+                        autocompletion=_complete_id)
+]
+Account = Annotated[
+    str | None, typer.Option("--account", help="Act for this account.", rich_help_panel="Where and whose")
+]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder on the shared file system for the work dirs.",
+                 rich_help_panel="Where and whose"),
+]
+Nextflow = Annotated[
+    Path | None,
+    typer.Option("--nextflow", help="The nextflow executable to use.", rich_help_panel="Where and whose"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@contextmanager
+def service(
+    account: str | None = None, root: Path | None = None, nextflow: Path | None = None
+) -> Iterator[Service]:
+    """The service for these options; loaded only when a command needs it."""
+    from nfresume import settings
+    from nfresume.service import Service
+
+    def absolute(path: Path | None) -> str | None:
+        return str(path.expanduser().absolute()) if path is not None else None
+
+    opened = Service(settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow)))
+    try:
+        yield opened
+    finally:
+        opened.close()

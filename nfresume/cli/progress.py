@@ -1,0 +1,102 @@
+"""A running attempt on the terminal: Nextflow's words on stdout, progress per process below them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from nfresume.following import Follower
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from nfresume.executions import Execution
+    from nfresume.nextflow.log import RunLog
+    from nfresume.service import Service
+
+_TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|Cached) process > ")
+
+
+def show(service: Service, execution: Execution, *, quiet: bool) -> Execution:
+    """Follow until the attempt is over; returns the ended execution.
+
+    In a pipe, stdout gets Nextflow's own bytes, untouched, and stderr its stderr.
+    """
+    follower = Follower(service, execution)
+    if quiet:
+        return _last(follower)
+    if sys.stdout.isatty():
+        return _show_live(follower)
+    return _pass_through(follower)
+
+
+def _last(follower: Follower) -> Execution:
+    for update in follower.updates():
+        execution = update.execution
+    return execution
+
+
+def _pass_through(follower: Follower) -> Execution:
+    for update in follower.updates():
+        sys.stdout.buffer.write(update.stdout)
+        sys.stdout.buffer.flush()
+        sys.stderr.buffer.write(update.stderr)
+        sys.stderr.buffer.flush()
+        execution = update.execution
+    return execution
+
+
+def _show_live(follower: Follower) -> Execution:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    with Live(console=console, refresh_per_second=8, transient=False) as live:
+        rest = b""
+        for update in follower.updates(progress=True, tick=0.1):
+            rest = _print_lines(console, rest + update.stdout)
+            _print_lines(console, update.stderr + (b"\n" if update.stderr else b""))
+            assert update.log is not None
+            live.update(processes_table(update.log))
+            execution = update.execution
+        _print_lines(console, rest + b"\n" if rest else b"")
+    return execution
+
+
+def _print_lines(console: Console, data: bytes) -> bytes:
+    """Print whole lines above the table, except those that the table shows; return the rest."""
+    from rich.text import Text
+
+    *lines, rest = data.split(b"\n")
+    for line in lines:
+        if line.strip() and not _TASK_LINE.match(line):
+            console.print(Text.from_ansi(line.decode("utf-8", "replace")), highlight=False)
+    return rest
+
+
+def processes_table(log: RunLog) -> Table:
+    """One row per process: how many tasks are running, cached, done, failed."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("process")
+    columns = ("submitted", "running", "cached", "done", "failed", "ignored", "retried")
+    for column in columns:
+        table.add_column(column, justify="right")
+    counts: dict[str, Counter[str]] = {}
+    for task in log.tasks.values():
+        row = counts.setdefault(task.process, Counter())
+        row["cached" if task.cached else "submitted"] += 1
+        row["running"] += task.running
+        row["done"] += task.exit == "0" and not task.failed
+        row["failed"] += task.failed
+        row["ignored"] += task.ignored
+        row["retried"] += task.retried
+    styles = {"running": "cyan", "cached": "blue", "done": "green", "failed": "red"}
+    for process, row in counts.items():
+        cells = [f"[{styles.get(c, 'default')}]{row[c]}[/]" if row[c] else "[dim]-[/]" for c in columns]
+        table.add_row(process.replace("[", "\\["), *cells)
+    return table

@@ -1,0 +1,138 @@
+"""extend, pin, unpin, delete, sweep: the commands about retained storage."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nfresume.cli import options as common
+from nfresume.cli.output import count, print_json, printable, say, size, work_dir_line
+
+if TYPE_CHECKING:
+    from nfresume.executions import Execution
+    from nfresume.service import Service
+    from nfresume.storage.removal import Removed
+
+
+def extend(
+    execution_id: common.ExecutionId,
+    hours: Annotated[str, typer.Argument(help="Keep the work dir for so many hours from now.")],
+    account: common.Account = None,
+    as_json: common.Json = False,
+) -> None:
+    """Give a retained work dir a new expiry, counted from now.
+
+    Example: nfresume extend rnaseq-4k9x2m 48
+    """
+    with common.service(account) as service:
+        _show(service, service.extend(service.find(execution_id), hours), as_json)
+
+
+def pin(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
+        ) -> None:
+    """Keep a work dir until it is unpinned, also if its run succeeds.
+
+    Example: nfresume pin rnaseq-4k9x2m
+    """
+    with common.service(account) as service:
+        _show(service, service.pin(service.find(execution_id)), as_json)
+
+
+def unpin(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
+          ) -> None:
+    """Let a pinned work dir expire: its full retention counts from now, at least one hour.
+
+    Example: nfresume unpin rnaseq-4k9x2m
+    """
+    with common.service(account) as service:
+        _show(service, service.unpin(service.find(execution_id)), as_json)
+
+
+def delete(
+    execution_id: common.ExecutionId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    lose_results: Annotated[
+        bool, typer.Option("--lose-results", help="Delete even if published results live in the work dir.")
+    ] = False,
+    account: common.Account = None,
+    as_json: common.Json = False,
+) -> None:
+    """Delete a retained work dir now. Published results are made real first.
+
+    Example: nfresume delete rnaseq-4k9x2m --yes
+    """
+    from nfresume.errors import UsageError
+
+    with common.service(account) as service:
+        execution = service.find(execution_id)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"deleting the work dir of {execution.id} needs a yes", "add --yes")
+            w = execution.work_dir
+            typer.confirm(f"Delete {printable(w.path)} ({size(w.bytes)})? It cannot be relaunched then",
+                          abort=True)
+        deleted = service.delete(execution, lose_results=lose_results, progress=_progress)
+        _show(service, deleted, as_json)
+
+
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only print the plan and why.")] = False,
+    as_json: common.Json = False,
+) -> None:
+    """Settle lost executions and delete expired work dirs, of every account, once.
+
+    Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
+    """
+    from nfresume import settings, sweeper, views
+    from nfresume.store import Store
+
+    conf = settings.load()
+    store = Store.open(conf.database_url)
+    try:
+        lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=lambda _e, r: _progress(r))
+    finally:
+        store.close()
+    if as_json:
+        print_json([_as_json(line, views) for line in lines])
+    else:
+        for line in lines:
+            result = line.error or line.done
+            tail = f": {result}" if result else ""
+            print(printable(f"{line.execution.id}  {line.action}  ({line.reason}){tail}"))
+        acted = [line for line in lines if line.action != "keep"]
+        say(f"{count(len(lines), 'work dir')} looked at, {len(acted)} to act on"
+            + (" (dry run: nothing was changed)" if dry_run else ""))
+    if any(line.error or "cannot" in line.done or "not all" in line.done for line in lines):
+        raise typer.Exit(74)
+
+
+def _as_json(line: Any, views: Any) -> dict[str, Any]:
+    return {"execution": views.execution(line.execution), "action": line.action, "reason": line.reason,
+            "done": line.done or None, "error": line.error or None}
+
+
+def _progress(removed: Removed) -> None:
+    """A line that replaces itself, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Kdeleted {removed.files:,} files, {size(removed.bytes)}", end="", file=sys.stderr,
+              flush=True)
+
+
+def _show(service: Service, execution: Execution, as_json: bool) -> None:
+    from nfresume import views
+
+    if as_json:
+        print_json(views.execution(execution))
+    else:
+        say(f"{execution.id}: {work_dir_line(execution, service.conf.price_per_gb_month)}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("extend")(extend)
+    app.command("pin")(pin)
+    app.command("unpin")(unpin)
+    app.command("delete")(delete)
+    app.command("sweep")(sweep)

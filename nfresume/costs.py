@@ -1,0 +1,34 @@
+"""What retained storage costs. Pure.
+
+Metered bytes follow AWS EFS ("How Amazon EFS reports file system and object sizes"): every object
+counts 2 KiB of metadata, and data is rounded up to 4 KiB. A GB-month is 2**30 bytes for the hours
+of the month; a rate per month uses 730 hours, as AWS's own calculators do.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+OBJECT_BYTES = 2048
+DATA_STEP = 4096
+GB = 2**30
+HOURS_PER_MONTH = 730
+
+#: USD per GB-month, EFS Standard in us-east-1, as AWS's pricing page listed it on this date.
+DEFAULT_PRICE = Decimal("0.30")
+DEFAULT_PRICE_SOURCE = "EFS Standard, us-east-1, list price of 2025-01"
+
+
+def metered_bytes(size: int) -> int:
+    """Bytes that EFS meters for one object with `size` bytes of data."""
+    return OBJECT_BYTES + -(-size // DATA_STEP) * DATA_STEP
+
+
+def cost_per_month(metered: int, price: Decimal) -> Decimal:
+    """Cost of keeping `metered` bytes for one month, in the price's currency (per GB-month)."""
+    return Decimal(metered) / GB * price
+
+
+def cost_until(metered: int, hours: float, price: Decimal) -> Decimal:
+    """Cost of keeping `metered` bytes for `hours`."""
+    return cost_per_month(metered, price) * Decimal(hours) / HOURS_PER_MONTH

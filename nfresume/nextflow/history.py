@@ -1,0 +1,33 @@
+"""Nextflow's history file: whether a run ended well by its own account, and who holds its session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def status(cache_dir: Path, run_name: str) -> str | None:
+    """`OK`, `ERR`, or `-` (never settled); None when the run is not in the history.
+
+    Columns: time, duration, run name, status, revision, session, command, tab separated.
+    """
+    try:
+        lines = (cache_dir / "history").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        columns = line.split("\t")
+        if len(columns) > 3 and columns[2] == run_name:
+            return columns[3]
+    return None
+
+
+def resumable(cache_dir: Path, session_id: str) -> str | None:
+    """Why `-resume SESSION` would rerun everything or fail; None when it can work."""
+    if not (cache_dir / "cache" / session_id / "db").is_dir():
+        return "its cache database is gone"
+    try:
+        if session_id not in (cache_dir / "history").read_text(errors="replace"):
+            return "its session is not in the history file"
+    except FileNotFoundError:
+        return "its history file is gone"
+    return None

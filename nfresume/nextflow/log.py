@@ -1,0 +1,240 @@
+"""Nextflow's log, read as a stream: O(new bytes), whole lines only, across rotation.
+
+The lines that matter are the same from 22.10 to 26.04 (see the patterns). Everything a run tells about
+its tasks and results comes from here, because every version and every executor writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from nfresume.executions import TaskCounts
+
+_CHUNK = 1 << 20
+
+_TASK = re.compile(r"\[([0-9a-f]{2}/[0-9a-f]{6})\] (Submitted|Re-submitted|Cached) process > (.+)$")
+_STORED = re.compile(r"\[skipping\] Stored process > (.+)$")
+_DONE = re.compile(
+    r"Task completed > TaskHandler\[.*?name: (?P<name>.+); status: (?P<status>\w+); exit: (?P<exit>\S+); "
+    r"error: (?P<error>.*?); .*?workDir: (?P<work_dir>.*?)(?: started: .*)?\]$"
+)
+_NOTE = re.compile(r"\[([0-9a-f]{2}/[0-9a-f]{6})\] NOTE: .* -- (Error is ignored|Execution is retried)")
+_PUBLISH = re.compile(r"publishing file: (.+) -\[([A-Z_]+)\]-> (.+)$")
+_STAMP = re.compile(r"([A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) \[")
+_EXECUTOR = re.compile(r"\[warm up\] executor > (\S+)")
+_JOB = re.compile(r"\[[A-Z]+\] submitted process .* > jobId: ([^;\s]+)")
+#: A line can hold news only if one of these is in it; checked before any pattern.
+_NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " ERROR ", "ERROR ~",
+         "Failed to publish file", "[warm up]", "> jobId: ", "WorkflowStats[", "Execution complete",
+         "Unable to acquire lock", "Workflow started -- trace file: ")
+
+
+@dataclass
+class Task:
+    """One task directory of this attempt."""
+
+    hash: str  # ab/cdef01
+    name: str  # as Nextflow shows it: PROCESS (tag)
+    cached: bool = False
+    exit: str | None = None  # None until completed
+    failed: bool = False
+    ignored: bool = False
+    retried: bool = False
+    work_dir: str | None = None
+
+    @property
+    def process(self) -> str:
+        return self.name.split(" (", 1)[0]
+
+    @property
+    def running(self) -> bool:
+        return not self.cached and self.exit is None and not self.failed
+
+
+@dataclass(frozen=True)
+class Published:
+    """One `publishing file` line."""
+
+    source: str
+    mode: str
+    target: str
+
+
+@dataclass
+class RunLog:
+    """All that the log has told so far. Tasks by hash, in order of appearance."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    stored: int = 0
+    published: dict[str, Published] = field(default_factory=dict)  # by target
+    publish_warnings: list[str] = field(default_factory=list)
+    error: list[str] = field(default_factory=list)
+    executors: set[str] = field(default_factory=set)
+    jobs: dict[str, str] = field(default_factory=dict)
+    completed: bool = False  # the workflow ran to its end, well or badly
+    lock_conflict: bool = False
+    trace_file: str | None = None
+
+    @property
+    def counts(self) -> TaskCounts:
+        tasks = self.tasks.values()
+        run = [t for t in tasks if not t.cached]
+        return TaskCounts(
+            submitted=len(run),
+            cached=sum(t.cached for t in tasks) + self.stored,
+            succeeded=sum(t.exit == "0" and not t.failed for t in run),
+            failed=sum(t.failed for t in run),
+            ignored=sum(t.ignored for t in run),
+            retried=sum(t.retried for t in run),
+        )
+
+    @property
+    def unfinished(self) -> list[Task]:
+        """Tasks that were submitted and not seen to complete."""
+        return [t for t in self.tasks.values() if t.running]
+
+
+class LogReader:
+    """Follows one log file; `poll` takes in what is new and returns how many lines held news."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run = RunLog()
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        self._in_error = False
+
+    def poll(self) -> int:
+        """Read to the end of the file, partial last line excluded."""
+        news = 0
+        for line in self._new_lines():
+            news += self._take(line)
+        return news
+
+    def close(self) -> None:
+        """Take in a last line without a line end, and close the file."""
+        self.poll()
+        if self._rest:
+            self._take(self._rest.decode("utf-8", "replace"))
+            self._rest = b""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _new_lines(self) -> Iterator[str]:
+        if self._file is None and not self._open():
+            return
+        yield from self._drain()
+        if self._rotated() and self._open():
+            yield from self._drain()
+
+    def _open(self) -> bool:
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            return False
+        if self._file:
+            self._file.close()
+        self._file, self._rest = file, b""
+        return True
+
+    def _rotated(self) -> bool:
+        """True when another file stands under our path, or ours was cut short."""
+        assert self._file is not None
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return False
+        here = os.fstat(self._file.fileno())
+        return there.st_ino != here.st_ino or there.st_size < self._file.tell()
+
+    def _drain(self) -> Iterator[str]:
+        assert self._file is not None
+        while chunk := self._file.read(_CHUNK):
+            lines = (self._rest + chunk).split(b"\n")
+            self._rest = lines.pop()
+            for line in lines:
+                yield line.decode("utf-8", "replace")
+
+    def _take(self, line: str) -> bool:
+        if self._in_error:
+            if not _STAMP.match(line):
+                if len(self.run.error) < 200:
+                    self.run.error.append(line)
+                return False
+            self._in_error = False
+        if not any(word in line for word in _NEWS):
+            return False
+        return self._news(line)
+
+    def _news(self, line: str) -> bool:
+        run = self.run
+        if found := _TASK.search(line):
+            self._seen(found[1], found[2], found[3])
+        elif found := _STORED.search(line):
+            run.stored += 1
+        elif "Task completed > " in line:
+            self._completed(line)
+        elif found := _NOTE.search(line):
+            self._noted(found[1], found[2])
+        elif found := _PUBLISH.search(line):
+            run.published[found[3]] = Published(found[1], found[2], found[3])
+        elif "Failed to publish file" in line:
+            run.publish_warnings.append(line.split(" - ", 1)[-1])
+        elif found := _EXECUTOR.search(line):
+            run.executors.add(found[1])
+        elif found := _JOB.search(line):
+            run.jobs[found[1]] = line.split(" > ", 1)[0].rsplit("process ", 1)[-1]
+        elif "trace file: " in line:
+            run.trace_file = line.rsplit("trace file: ", 1)[1]
+        elif "WorkflowStats[" in line:
+            run.completed = True
+        elif " ERROR " in line:
+            self._error(line)
+        else:
+            return False
+        return True
+
+    def _seen(self, task_hash: str, verb: str, name: str) -> None:
+        task = Task(task_hash, name, cached=verb == "Cached")
+        self.run.tasks.setdefault(task_hash, task)
+
+    def _completed(self, line: str) -> None:
+        if not (found := _DONE.search(line)):
+            return
+        work_dir = found["work_dir"]
+        task_hash = "/".join(work_dir.rstrip("/").rsplit("/", 2)[-2:])[:9]
+        task = self.run.tasks.get(task_hash)
+        if task is None:  # the submission line comes from another thread and may be later
+            task = self.run.tasks[task_hash] = Task(task_hash, found["name"])
+        task.exit, task.work_dir = found["exit"], work_dir
+        task.failed = found["exit"] != "0" or found["error"] not in ("-", "null")
+
+    def _noted(self, task_hash: str, note: str) -> None:
+        if task := self.run.tasks.get(task_hash):
+            task.failed = True
+            if note == "Error is ignored":
+                task.ignored = True
+            else:
+                task.retried = True
+
+    def _error(self, line: str) -> None:
+        message = line.split(" - ", 1)[-1]
+        if "Unable to acquire lock" in line:
+            self.run.lock_conflict = True
+        if self.run.error:
+            return  # the first error is the cause; later ones follow from it
+        self.run.error.append(message)
+        self._in_error = True
+
+
+def read(path: Path) -> RunLog:
+    """The whole log at once; an absent file is an empty log."""
+    reader = LogReader(path)
+    reader.close()
+    return reader.run

@@ -1,0 +1,155 @@
+"""Load what a pipeline declares in `latch_metadata`, in a bounded process of its own.
+
+The file is the pipeline's code: it may print, hang, crash or exit. None of that reaches us: the child
+answers with one JSON document on a pipe of its own, or with nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfresume.errors import InvalidMetadata, NotFound
+
+TIMEOUT_SECONDS = 60.0
+_PACKAGE = "latch_metadata"
+
+
+@dataclass(frozen=True)
+class PipelineMetadata:
+    """What nfresume takes from a `latch_metadata`. Hours are None when not declared."""
+
+    file: Path
+    display_name: str | None
+    name: str | None
+    storage_expiration_hours: float | None
+
+
+def find(pipeline: Path, explicit: Path | None) -> Path | None:
+    """The `__init__.py` (or single file) to load: `--metadata`, else beside the pipeline.
+
+    Raises NotFound when `--metadata` names nothing that can be loaded.
+    """
+    if explicit is not None:
+        for candidate in (explicit / _PACKAGE / "__init__.py", explicit / "__init__.py", explicit):
+            if candidate.is_file():
+                return candidate
+        raise NotFound(f"--metadata {explicit}: no latch_metadata/__init__.py there",
+                       "name the folder that holds it, or the file itself")
+    folder = pipeline if pipeline.is_dir() else pipeline.parent
+    candidate = folder / _PACKAGE / "__init__.py"
+    return candidate if candidate.is_file() else None
+
+
+def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
+    """Load `file`. Raises InvalidMetadata in one line that names file and field."""
+    read_end, write_end = os.pipe()
+    words = [sys.executable, "-P", "-m", __name__, str(file.resolve()), str(write_end)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment,
+                             stderr=subprocess.DEVNULL, pass_fds=(write_end,), start_new_session=True)
+    os.close(write_end)
+    try:
+        answer = _read_answer(read_end, child, timeout)
+    except TimeoutError:
+        raise InvalidMetadata(f"{file}: loading took longer than {timeout:.0f} s",
+                              "something in it waits or computes; take it out of the import") from None
+    finally:
+        os.close(read_end)
+        _end(child)
+    if answer is None:
+        raise InvalidMetadata(f"{file}: the process that loaded it ended without an answer "
+                              f"(exit status {child.returncode})", "try `python -c 'import latch_metadata'`")
+    if "error" in answer:
+        raise InvalidMetadata(f"{file}: {answer['error']}", "mend the file, or choose another: --metadata")
+    return PipelineMetadata(file, answer["display_name"], answer["name"], answer["storage_expiration_hours"])
+
+
+def _read_answer(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, Any] | None:
+    data, end = b"", time.monotonic() + timeout
+    while True:
+        ready, _, _ = select.select([fd], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            break
+        data += chunk
+        if data.endswith(b"\n"):
+            break
+    if not data.endswith(b"\n"):
+        child.wait(timeout)
+        return None
+    answer: dict[str, Any] = json.loads(data)
+    return answer
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _main() -> None:
+    """The child: load the file named in argv, answer on the descriptor named there."""
+    file, fd = Path(sys.argv[1]), int(sys.argv[2])
+    try:
+        answer = _load_here(file)
+    except BaseException as e:  # whatever the file raises, SystemExit included, is our answer
+        answer = {"error": _explain(e, file)}
+    os.write(fd, json.dumps(answer).encode() + b"\n")
+    os._exit(0)
+
+
+def _load_here(file: Path) -> dict[str, Any]:
+    from nfresume_metadata import forget, last_nextflow_metadata
+
+    from nfresume import latch_standins
+
+    folder = file.parent
+    os.chdir(folder.parent)
+    sys.path.insert(0, str(folder.parent))
+    forget()
+    with latch_standins.installed():
+        spec = importlib.util.spec_from_file_location(
+            _PACKAGE, file, submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[_PACKAGE] = module  # before it runs: relative imports need it
+        spec.loader.exec_module(module)
+    found = last_nextflow_metadata()
+    if found is None:
+        return {"display_name": None, "name": None, "storage_expiration_hours": None}
+    hours = getattr(found.runtime_resources, "storage_expiration_hours", None)
+    return {"display_name": found.display_name, "name": found.name, "storage_expiration_hours": hours}
+
+
+def _explain(error: BaseException, file: Path) -> str:
+    from pydantic import ValidationError
+
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(file.parent))]
+    where = f"line {frames[-1].lineno} of {Path(frames[-1].filename).name}: " if frames else ""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        return f"{where}{error.title}.{name} {first['msg'].removeprefix('Value error, ')}"
+    if isinstance(error, SystemExit):
+        return f"{where}it exits the process (status {error.code})"
+    return f"{where}{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    _main()

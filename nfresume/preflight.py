@@ -1,0 +1,162 @@
+"""What is checked before anything starts: each refusal is one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume import pipeline_metadata
+from nfresume.errors import InvalidMetadata, NotFound, RootUnusable, UsageError
+from nfresume.nextflow.command import assets
+from nfresume.nextflow.options import RunOptions, is_remote
+from nfresume.retention import check_hours
+from nfresume.settings import Settings
+from nfresume.storage import Root
+from nfresume.store import Store, queries, transitions
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long a failed run's work dir is kept, and who said so."""
+
+    hours: float
+    source: str
+
+
+def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | None = None) -> Path | None:
+    """The local path of a pipeline, None for a remote one. Raises NotFound or UsageError."""
+    if pipeline is None:
+        raise UsageError("no pipeline given", "`nfresume launch main.nf`, or a folder, or owner/repo")
+    path = launch_dir / pipeline
+    if path.is_file():
+        return path
+    if path.is_dir():
+        scripts = [main_script] if main_script else ["main.nf", "nextflow.config"]
+        if not any((path / script).is_file() for script in scripts):
+            raise NotFound(f"{pipeline} holds no {scripts[0]}", "name the script: -main-script FILE")
+        return path
+    if is_remote(pipeline) and not pipeline.endswith(".nf"):
+        return None
+    raise NotFound(f"there is no script {pipeline!r}", "a path, a folder with main.nf, or owner/repo")
+
+
+def retention_of(
+    local: Path | None, pipeline: str, explicit: object, metadata: Path | None, conf: Settings
+) -> Retention:
+    """Where `storage_expiration_hours` comes from; the first match wins. Raises InvalidMetadata."""
+    if explicit is not None:
+        try:
+            return Retention(check_hours(explicit), "--storage-expiration-hours")
+        except ValueError as e:
+            raise UsageError(str(e), "hours as a number, for example --storage-expiration-hours 48") from None
+    place = local if local is not None else assets(pipeline)
+    file = pipeline_metadata.find(place, metadata)
+    if file is not None:
+        hours = pipeline_metadata.load(file).storage_expiration_hours
+        if hours is not None:
+            try:
+                return Retention(check_hours(hours), str(file))
+            except ValueError as e:
+                raise InvalidMetadata(f"{file}: {e}") from None
+    if conf.storage_expiration_hours is not None:
+        return Retention(conf.storage_expiration_hours, conf.sources["storage_expiration_hours"])
+    return Retention(0.0, "default")
+
+
+def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
+    """The root of the settings, marked and registered. Raises RootUnusable.
+
+    A root that does not exist yet is made; a folder that exists without a mark is refused, because
+    it may be the mount point of a file system that is not mounted.
+    """
+    path = conf.root
+    _check_place(path, launch_dir)
+    with store.begin(write=False) as tx:
+        record = queries.root_at(tx, str(path))
+    if record is None and not path.exists():
+        if not path.parent.exists() and conf.sources["root"] != "default":
+            raise RootUnusable(f"{path} cannot be made: {path.parent} does not exist",
+                               "is it mounted? otherwise create that folder first")
+        root = Root.mark(path)
+    else:
+        root = Root.open(path)
+    register(store, root, record)
+    root.check_room()
+    return root
+
+
+def mark_root(store: Store, conf: Settings) -> Root:
+    """Mark the root of the settings on the user's word; a root known by this path keeps its id."""
+    with store.begin(write=False) as tx:
+        record = queries.root_at(tx, str(conf.root))
+    root = Root.mark(conf.root, record.id if record else None)
+    if record is not None and record.id == root.id and record.inode != root.inode:
+        with store.begin() as tx:
+            transitions.move_root(tx, root.id, root.inode)
+    else:
+        register(store, root, record)
+    return root
+
+
+def register(store: Store, root: Root, record: queries.RootRecord | None) -> None:
+    """Remember a root that was not known, refuse one that is not what was remembered."""
+    if record is None:
+        with store.begin() as tx:
+            transitions.register_root(tx, root.id, str(root.path), root.inode)
+    elif (record.id, record.inode) != (root.id, root.inode):
+        raise RootUnusable(f"{root.path} is not the root that was recorded there",
+                           "nothing was touched; mount the right one, or `nfresume doctor --mark-root`")
+
+
+def _check_place(root: Path, launch_dir: Path) -> None:
+    real_root, real_launch = Path(os.path.realpath(root)), Path(os.path.realpath(launch_dir))
+    if real_launch == real_root or real_root in real_launch.parents:
+        raise RootUnusable(f"the launch folder {launch_dir} lies inside the root {root}",
+                           "launch from a folder of your own: what is inside the root gets deleted")
+    if real_launch in real_root.parents:
+        between = real_root.relative_to(real_launch).parts
+        # Hidden folders are out of the way of globs and of pipelines (~/.local/share, from ~)
+        if not any(part.startswith(".") for part in between[:-1]):
+            raise RootUnusable(f"the root {root} lies inside the launch folder {launch_dir}",
+                               "choose a root elsewhere: NFRESUME_ROOT")
+
+
+def check_output(options: RunOptions, root: Path, launch_dir: Path) -> None:
+    """Refuse an output folder that would be deleted with the work dir. Raises UsageError."""
+    given = options.value("--outdir", "-o", "-output-dir") or _in_params_file(options, launch_dir)
+    if not given or "://" in given:
+        return
+    out = Path(os.path.realpath(launch_dir / given))
+    real_root = Path(os.path.realpath(root))
+    if out == real_root or real_root in out.parents:
+        raise UsageError(f"the output folder {given} lies inside the root {root}",
+                         "results there would go with the work dir; choose another")
+    if out in real_root.parents:
+        raise UsageError(f"the output folder {given} contains the root {root}", "choose one beside it")
+
+
+def check_params_file(options: RunOptions, launch_dir: Path) -> None:
+    """Refuse a params file that is not there, or is no JSON although its name says so."""
+    given = options.value("-params-file")
+    if given is None:
+        return
+    path = launch_dir / given
+    if not path.is_file():
+        raise NotFound(f"there is no params file {given!r}", "-params-file takes a JSON or YAML file")
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_bytes())
+        except ValueError as e:
+            raise UsageError(f"{given} is not JSON: {e}", "mend the file") from None
+
+
+def _in_params_file(options: RunOptions, launch_dir: Path) -> str | None:
+    given = options.value("-params-file")
+    if given is None:
+        return None
+    text = (launch_dir / given).read_text(errors="replace")
+    found = re.search(r"""^\s*['"]?outdir['"]?\s*:\s*['"]?([^'"\n,}]+)""", text, re.MULTILINE)
+    return found[1].strip() if found else None

@@ -1,0 +1,103 @@
+"""Retention: data and `now` in, decision and reason out. Pure; nothing here removes anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nfresume.executions import Execution, ExecutionState
+from nfresume.workdirs import WorkDirState
+
+#: Ten years: beyond it a date overflows sooner or later, and "no limit" has a name: pin.
+MAX_HOURS = 87_600.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a work dir: `keep` until `expires_at` (None = until someone decides)."""
+
+    keep: bool
+    reason: str
+    expires_at: datetime | None = None
+
+
+def check_hours(value: object, name: str = "storage_expiration_hours") -> float:
+    """A finite number of hours in [0, MAX_HOURS] as float; numeric strings are accepted.
+
+    Raises ValueError with a text that names the field.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        hours = float(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a number of hours >= 0, not {value!r}") from None
+    if not math.isfinite(hours) or hours < 0:
+        raise ValueError(f"{name} must be a finite number of hours >= 0, not {value!r}")
+    if hours > MAX_HOURS:
+        raise ValueError(f"{name} must be at most {MAX_HOURS:.0f} hours (10 years), not {value!r}; "
+                         "to keep a work dir without limit, pin it")
+    return hours
+
+
+def after_attempt(
+    outcome: ExecutionState, hours: float, *, pinned: bool, held: str | None, now: datetime
+) -> Decision:
+    """What becomes of the work dir when an attempt has ended (design: life of an execution).
+
+    `held` is a reason why nothing may be deleted whatever the policy says: results that still
+    live in the work dir, or an end that cannot be trusted.
+    """
+    if held:
+        return Decision(True, held)
+    if pinned:
+        return Decision(True, "pinned")
+    if outcome is ExecutionState.SUCCEEDED:
+        return Decision(False, "the run succeeded")
+    if hours == 0:
+        return Decision(False, f"the run {outcome.lower()}, and storage_expiration_hours is 0")
+    return Decision(True, f"the run {outcome.lower()}", now + timedelta(hours=hours))
+
+
+def is_due(execution: Execution, now: datetime) -> bool:
+    """True when a retained work dir has reached its expiry and nobody pinned it."""
+    work_dir = execution.work_dir
+    return (
+        work_dir.state is WorkDirState.RETAINED
+        and not work_dir.pinned
+        and work_dir.expires_at is not None
+        and work_dir.expires_at <= now
+    )
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One line of a sweep's plan."""
+
+    execution: Execution
+    action: str  # delete | continue | recheck | keep
+    reason: str
+
+
+def plan(executions: Iterable[Execution], now: datetime) -> list[PlanLine]:
+    """What a sweep will do with each work dir, and why. A dry run prints exactly this."""
+    return [_plan_line(execution, now) for execution in executions]
+
+
+def _plan_line(execution: Execution, now: datetime) -> PlanLine:
+    work_dir = execution.work_dir
+    if work_dir.state is WorkDirState.DELETING:
+        return PlanLine(execution, "continue", work_dir.reason or "its deletion has begun")
+    if work_dir.state is not WorkDirState.RETAINED:
+        return PlanLine(execution, "keep", "an attempt is using it")
+    if work_dir.pinned:
+        return PlanLine(execution, "keep", "pinned")
+    if work_dir.expires_at is None:
+        if execution.state is ExecutionState.SUCCEEDED:
+            return PlanLine(execution, "recheck", work_dir.reason or "the run succeeded")
+        return PlanLine(execution, "keep", work_dir.reason or "held")
+    if is_due(execution, now):
+        return PlanLine(execution, "delete", f"expired at {work_dir.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+    return PlanLine(execution, "keep", f"expires at {work_dir.expires_at:%Y-%m-%d %H:%M:%S} UTC")

@@ -1,0 +1,400 @@
+"""Every verb a user has. The terminal and the web call nothing below this module."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from nfresume import crashpoints, disposal, preflight, processes, retention
+from nfresume.errors import Conflict, Expired, NotFound, ResultsAtRisk, UsageError
+from nfresume.executions import (
+    ID_ALPHABET,
+    ID_RANDOM_LENGTH,
+    SESSION_ID,
+    Attempt,
+    Event,
+    Execution,
+    ExecutionState,
+    id_stem,
+)
+from nfresume.launchers import LocalLauncher
+from nfresume.nextflow import command, engine, history, options
+from nfresume.nextflow import log as nextflow_log
+from nfresume.settings import Settings
+from nfresume.storage.removal import Removed
+from nfresume.storage.root import ExecutionFolder
+from nfresume.store import Store, queries, transitions
+from nfresume.workdirs import WorkDirState
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """What a user wants launched. `words` is everything for Nextflow, the pipeline included."""
+
+    words: tuple[str, ...]
+    launch_dir: Path
+    storage_expiration_hours: object = None
+    metadata: Path | None = None
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class RelaunchRequest:
+    """Changes for a relaunch; everything not named stays as it was."""
+
+    words: tuple[str, ...] = ()
+    pipeline: str | None = None
+    from_scratch: bool = False
+    accept_version_change: bool = False
+    jobs_are_gone: bool = False
+
+
+@dataclass(frozen=True)
+class Details:
+    """An execution with its attempts and its history."""
+
+    execution: Execution
+    attempts: list[Attempt]
+    events: list[Event]
+
+
+class Service:
+    """The verbs, for one account over one database."""
+
+    def __init__(self, conf: Settings) -> None:
+        self.conf = conf
+        self.store = Store.open(conf.database_url)
+        self.account = conf.account
+        self._actor = f"{getpass.getuser()}@{processes.host()}"
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    # -- launch and relaunch --------------------------------------------------------------------
+
+    def launch(
+        self, request: LaunchRequest, notify: Callable[[str], None] = lambda _: None
+    ) -> Execution:
+        """Check everything, store the intent, start a supervisor. Nothing starts on a refusal."""
+        parsed = options.parse(request.words)
+        local = preflight.check_pipeline(parsed.pipeline, request.launch_dir, parsed.value("-main-script"))
+        assert parsed.pipeline is not None
+        preflight.check_params_file(parsed, request.launch_dir)
+        keep = preflight.retention_of(
+            local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf
+        )
+        root = preflight.open_root(self.store, self.conf, request.launch_dir)
+        preflight.check_output(parsed, root.path, request.launch_dir)
+        chosen = engine.find(self.conf, notify)
+        execution_id = self._new_id(parsed.name or parsed.pipeline)
+        folder = root.execution(self.account, execution_id)
+        new = transitions.NewExecution(
+            id=execution_id, account=self.account, root_id=root.id, work_dir=str(folder.work),
+            pipeline=parsed.pipeline, launch_dir=str(request.launch_dir), session_id=str(uuid.uuid4()),
+            storage_expiration_hours=keep.hours, storage_expiration_source=keep.source,
+            pinned=request.pinned,
+        )
+        attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.path, chosen.version)
+        with self.store.begin() as tx:
+            transitions.launch(tx, new, attempt, self._actor)
+        self._start(folder, 1)
+        return self.get(execution_id)
+
+    def _new_id(self, name: str) -> str:
+        random = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_RANDOM_LENGTH))
+        return f"{id_stem(name)}-{random}"
+
+    def _start(self, folder: ExecutionFolder, number: int) -> None:
+        crashpoints.reach("launched")
+        folder.provision(number)
+        LocalLauncher(self.conf).start(folder.execution_id, folder.attempt(number) / "supervisor.log")
+        crashpoints.reach("started")
+
+    def newest_failed_here(self, launch_dir: Path, session: str) -> Execution:
+        """What `-resume` from habit means: the newest failed execution launched from this folder.
+
+        `session` may name a session UUID or a run name instead. Raises UsageError or NotFound.
+        """
+        if session in ("", "last"):
+            states = (ExecutionState.FAILED, ExecutionState.CANCELLED)
+            with self.store.begin(write=False) as tx:
+                found = queries.newest(tx, self.account, states=states, limit=1, launch_dir=str(launch_dir))
+            if not found:
+                raise NotFound(f"-resume: account {self.account} has no failed execution launched from "
+                               f"{launch_dir}", "leave -resume out to launch a new one")
+            return found[0]
+        if SESSION_ID.fullmatch(session):
+            with self.store.begin(write=False) as tx:
+                found = queries.newest(tx, self.account, limit=1, session_id=session)
+            if not found:
+                raise NotFound(f"-resume: no execution has session {session}", "`nfresume list --json`")
+            return found[0]
+        stem, _, number = session.rpartition("-")
+        return self.find(stem if number.isdigit() and stem else session)
+
+    def relaunch(
+        self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None
+    ) -> Execution:
+        """A new attempt in the same session and work dir. Refusals are exact; see the errors."""
+        self._check_relaunchable(execution)
+        with self.store.begin(write=False) as tx:
+            last = queries.attempt(tx, execution.id, execution.attempt)
+        parsed = self._relaunch_options(execution, last, request)
+        folder = disposal.folder_of(self.store, execution)
+        folder.root.check_room()
+        preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
+        chosen = engine.find(self.conf, notify)
+        self._check_version(execution, last, chosen.version, request)
+        if not request.from_scratch and (gone := history.resumable(folder.cache, execution.session_id)):
+            raise Conflict(f"{execution.id} cannot be resumed: {gone}",
+                           "a full rerun of every task: add --from-scratch")
+        self._stop_remains(execution, last, folder, request)
+        self._keep_reports(parsed, Path(execution.launch_dir), last.run_name)
+        assert parsed.pipeline is not None
+        number = execution.attempt + 1
+        attempt = transitions.NewAttempt(
+            parsed.pipeline, parsed.words, not request.from_scratch, chosen.path, chosen.version
+        )
+        with self.store.begin() as tx:
+            transitions.relaunch(tx, execution.id, number, attempt, self._actor)
+        self._start(folder, number)
+        return self.get(execution.id)
+
+    def _check_relaunchable(self, execution: Execution) -> None:
+        work_dir = execution.work_dir
+        if execution.state.live:
+            raise Conflict(f"{execution.id} is {execution.state}: attempt {execution.attempt} is not over",
+                           f"`nfresume wait {execution.id}`, or `nfresume cancel {execution.id}` first")
+        if work_dir.state in (WorkDirState.DELETING, WorkDirState.DELETED):
+            when = work_dir.deleted_at or execution.updated_at
+            raise Expired(
+                f"{execution.id} cannot be relaunched: its work dir is {work_dir.state} "
+                f"({work_dir.reason}; {when:%Y-%m-%d %H:%M:%S} UTC)",
+                f"launch it anew: `nfresume launch {execution.pipeline}`",
+            )
+
+    def _relaunch_options(
+        self, execution: Execution, last: Attempt, request: RelaunchRequest
+    ) -> options.RunOptions:
+        before = options.parse([last.pipeline, *last.options])
+        given = options.parse(request.words)
+        if given.resume is not None or given.name is not None:
+            raise UsageError("-resume and -name say nothing in a relaunch", "leave them out")
+        if given.pipeline and request.pipeline:
+            raise UsageError(f"two pipelines given: {request.pipeline} and {given.pipeline}",
+                             "--pipeline names the one to run")
+        merged = options.merge(before, replace(given, pipeline=request.pipeline or given.pipeline))
+        launch_dir = Path(execution.launch_dir)
+        preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
+        preflight.check_params_file(merged, launch_dir)
+        return merged
+
+    def _check_version(
+        self, execution: Execution, last: Attempt, version: str, request: RelaunchRequest
+    ) -> None:
+        before = last.nextflow_version
+        if before and before != version and not (request.accept_version_change or request.from_scratch):
+            raise Conflict(
+                f"{execution.id} ran on Nextflow {before}, and {version} would run now: its cache may "
+                "not be understood, and every task would run again",
+                f"use {before} again ({last.nextflow}), or add --accept-version-change",
+            )
+
+    def _stop_remains(
+        self, execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
+    ) -> None:
+        """Nothing of the last attempt may still run: stop what is here, refuse what cannot be known."""
+        if not last.clean_end:
+            if last.host not in (None, processes.host()):
+                raise Conflict(
+                    f"attempt {last.number} of {execution.id} died on {last.host}, and its tasks may "
+                    "still run there", f"relaunch from {last.host}",
+                )
+            seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
+            if seen.executors - {"local"} and seen.unfinished and not request.jobs_are_gone:
+                jobs = ", ".join(list(seen.jobs)[-20:]) or "see `nfresume logs`"
+                raise Conflict(
+                    f"attempt {last.number} of {execution.id} died and left {len(seen.unfinished)} tasks "
+                    f"on {', '.join(sorted(seen.executors - {'local'}))} (jobs {jobs})",
+                    "cancel them, then add --jobs-are-gone",
+                )
+        prefix = f"{execution.id}-"
+        survivors = processes.stop(
+            lambda: processes.marked(command.MARK, lambda v: v.startswith(prefix)
+                                     and v.removeprefix(prefix).isdigit())
+        )
+        if survivors:
+            pids = ", ".join(str(p.pid) for p in survivors[:10])
+            raise Conflict(f"{len(survivors)} processes of {execution.id} are still alive: {pids}",
+                           "end them, then relaunch")
+
+    @staticmethod
+    def _keep_reports(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
+        """Nextflow refuses to overwrite a report: the last attempt's moves aside, to NAME.<run name>."""
+        for option in parsed.after:
+            if option.name in options.REPORTS and option.value:
+                report = launch_dir / option.value
+                if report.is_file():
+                    report.rename(report.with_name(f"{report.name}.{run_name}"))
+
+    # -- look -----------------------------------------------------------------------------------
+
+    def get(self, execution_id: str) -> Execution:
+        """The execution with this exact id, if it is the account's."""
+        with self.store.begin(write=False) as tx:
+            execution = queries.get(tx, execution_id)
+        if execution.account != self.account:
+            raise NotFound(f"account {self.account} has no execution {execution_id!r}")
+        return execution
+
+    def find(self, prefix: str) -> Execution:
+        """The account's execution with this unique prefix."""
+        with self.store.begin(write=False) as tx:
+            return queries.find(tx, prefix, self.account)
+
+    def newest(self, states: Iterable[ExecutionState] = (), limit: int = 50) -> list[Execution]:
+        """The account's executions, newest first."""
+        with self.store.begin(write=False) as tx:
+            return queries.newest(tx, self.account, states=states, limit=limit)
+
+    def details(self, execution: Execution) -> Details:
+        """An execution with attempts and events."""
+        with self.store.begin(write=False) as tx:
+            return Details(
+                queries.get(tx, execution.id), queries.attempts_of(tx, execution.id),
+                queries.events_of(tx, execution.id),
+            )
+
+    def folder(self, execution: Execution) -> ExecutionFolder:
+        """Where an execution keeps its files."""
+        return disposal.folder_of(self.store, execution)
+
+    def attempt_log(self, execution: Execution, number: int) -> nextflow_log.RunLog:
+        """What the log of one attempt says."""
+        return nextflow_log.read(self.folder(execution).attempt(number) / command.LOG)
+
+    def wait(
+        self, execution: Execution, timeout: float | None = None, tick: Callable[[], None] = lambda: None
+    ) -> Execution:
+        """Until the attempt is over and its work dir settled. Raises Conflict when time runs out."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            execution = self.get(execution.id)
+            settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
+            blocked = execution.work_dir.state is WorkDirState.DELETING and _is_blocked(execution)
+            if not execution.state.live and (settled or blocked):
+                return execution
+            if end is not None and time.monotonic() > end:
+                raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
+                               "wait longer, or `nfresume show` it")
+            tick()
+            time.sleep(0.1)
+
+    def wait_measured(self, execution: Execution, timeout: float) -> Execution:
+        """Until a retained work dir's size is known, or time runs out."""
+        end = time.monotonic() + timeout
+        while execution.work_dir.bytes is None and time.monotonic() < end:
+            time.sleep(0.03)
+            execution = self.get(execution.id)
+        return execution
+
+    def task_output(self, execution: Execution, number: int, task: str) -> list[Path]:
+        """`.command.out` and `.command.err` of a task, named by hash or by name. Raises NotFound."""
+        folder = self.folder(execution)
+        for seen in reversed(self.attempt_log(execution, number).tasks.values()):
+            if seen.hash.startswith(task) or seen.name == task or seen.process == task:
+                first, _, rest = seen.hash.partition("/")
+                for found in (folder.work / first).glob(f"{rest}*"):
+                    return [found / ".command.out", found / ".command.err"]
+                raise NotFound(f"the task dir of {seen.name} ({seen.hash}) is gone",
+                               f"the work dir is {execution.work_dir.state}")
+        raise NotFound(f"attempt {number} of {execution.id} has no task {task!r}",
+                       f"`nfresume logs {execution.id} --nextflow-log` names them")
+
+    # -- change ---------------------------------------------------------------------------------
+
+    def cancel(self, execution: Execution) -> Execution:
+        """Stop a queued or running attempt; returns at once, the supervisor does the rest."""
+        try:
+            with self.store.begin() as tx:
+                transitions.cancel(tx, execution.id, self._actor)
+        except Conflict:
+            execution = self.get(execution.id)
+            if execution.state is not ExecutionState.QUEUED:
+                if execution.state is ExecutionState.CANCELLING:
+                    return execution
+                raise
+            self._cancel_queued(execution)
+        return self.get(execution.id)
+
+    def _cancel_queued(self, execution: Execution) -> None:
+        with self.store.begin() as tx:
+            decision = retention.after_attempt(
+                ExecutionState.CANCELLED, execution.storage_expiration_hours,
+                pinned=execution.work_dir.pinned, held=None, now=tx.now,
+            )
+            outcome = transitions.Outcome(
+                ExecutionState.CANCELLED, None, "cancelled before it started", True, decision.keep,
+                decision.reason, decision.expires_at,
+            )
+            transitions.cancel_queued(tx, execution.id, outcome, self._actor)
+        if not decision.keep:
+            disposal.remove(self.store, self.get(execution.id), self._actor)
+
+    def extend(self, execution: Execution, hours: object) -> Execution:
+        """Keep a retained work dir for `hours` from now."""
+        try:
+            checked = retention.check_hours(hours, "hours")
+        except ValueError as e:
+            raise UsageError(str(e), "for example `nfresume extend ID 48`") from None
+        if checked == 0:
+            raise UsageError("0 hours would delete the work dir", f"`nfresume delete {execution.id}`")
+        with self.store.begin() as tx:
+            transitions.extend(tx, execution.id, tx.now + timedelta(hours=checked), self._actor)
+        return self.get(execution.id)
+
+    def pin(self, execution: Execution) -> Execution:
+        """Keep the work dir until it is unpinned, whatever happens."""
+        with self.store.begin() as tx:
+            transitions.pin(tx, execution.id, self._actor)
+        return self.get(execution.id)
+
+    def unpin(self, execution: Execution) -> Execution:
+        """Let the clock run again: a full storage_expiration_hours from now, at least one hour."""
+        with self.store.begin() as tx:
+            hours = max(1.0, execution.storage_expiration_hours)
+            current = queries.get(tx, execution.id).work_dir
+            expires = tx.now + timedelta(hours=hours) if current.state is WorkDirState.RETAINED else None
+            transitions.unpin(tx, execution.id, expires, self._actor)
+        return self.get(execution.id)
+
+    def delete(
+        self, execution: Execution, *, lose_results: bool = False,
+        progress: Callable[[Removed], None] = lambda _: None,
+    ) -> Execution:
+        """Delete a retained work dir now. Raises ResultsAtRisk when published results live in it."""
+        if execution.work_dir.state is not WorkDirState.DELETING:
+            self._mark_for_deletion(execution, lose_results)
+        disposal.remove(self.store, self.get(execution.id), self._actor, progress)
+        return self.get(execution.id)
+
+    def _mark_for_deletion(self, execution: Execution, lose_results: bool) -> None:
+        if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
+            results = disposal.secure_results(disposal.folder_of(self.store, execution), execution.attempt)
+            held = disposal.held_by(results)
+            if held and not lose_results:
+                raise ResultsAtRisk(f"{execution.id}: {held}",
+                                    "save them first, or add --lose-results to delete them too")
+        with self.store.begin() as tx:
+            transitions.delete(tx, execution.id, f"deleted by {self._actor}", self._actor)
+
+
+def _is_blocked(execution: Execution) -> bool:
+    return "cannot be removed" in (execution.work_dir.reason or "")

@@ -1,0 +1,173 @@
+"""Settings: the environment, then a TOML file, then defaults; each value knows its source."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from nfresume.costs import DEFAULT_PRICE
+from nfresume.errors import InvalidSettings, UsageError
+from nfresume.executions import check_account
+from nfresume.retention import check_hours
+
+CONFIG_ENV = "NFRESUME_CONFIG"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: TOML key, environment variable, meaning, parser."""
+
+    key: str
+    help: str
+    parse: Callable[[Any], Any]
+    default: Callable[[], Any]
+
+    @property
+    def env(self) -> str:
+        """The environment variable of this setting."""
+        return f"NFRESUME_{self.key.upper()}"
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value or "\n" in value:
+        raise ValueError(f"not a path: {value!r}")
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        raise ValueError(f"must be an absolute path, not {value!r}")
+    return path
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"not a text: {value!r}")
+    return value
+
+
+def _account(value: Any) -> str:
+    try:
+        return check_account(_text(value))
+    except UsageError as e:
+        raise ValueError(f"{e.message}: {e.hint}") from None
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 < seconds <= 86_400:
+        raise ValueError(f"must be between 0 and 86400 seconds, not {value!r}")
+    return seconds
+
+
+def _price(value: Any) -> Decimal:
+    try:
+        price = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"not a price: {value!r}") from None
+    if not price.is_finite() or price < 0:
+        raise ValueError(f"not a price: {value!r}")
+    return price
+
+
+def _nothing() -> None:
+    return None
+
+
+def _default_account() -> str:
+    """The user's login name, with what an account name cannot hold left out."""
+    return re.sub(r"[^A-Za-z0-9._-]", "", getpass.getuser()).lstrip("._-")[:63] or "default"
+
+
+def _default_database() -> str:
+    return f"sqlite:///{platformdirs.user_state_path('nfresume') / 'nfresume.db'}"
+
+
+SETTINGS = (
+    Setting("root", "folder on the shared file system that holds the work dirs", _path,
+            lambda: platformdirs.user_data_path("nfresume") / "root"),
+    Setting("database_url", "state database: sqlite:////path (one machine) or postgresql://...", _text,
+            _default_database),
+    Setting("account", "who owns executions launched from here", _account, _default_account),
+    Setting("nextflow", "the nextflow executable to use", _path, _nothing),
+    Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
+            _nothing),
+    Setting("storage_expiration_hours", "hours a work dir is kept after a failure, when neither the "
+            "command line nor the pipeline says", check_hours, _nothing),
+    Setting("price_per_gb_month", "USD per GB-month of the storage under root", _price,
+            lambda: DEFAULT_PRICE),
+    Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
+            lambda: 30.0),
+    Setting("sweep_seconds", "how often `nfresume serve` sweeps", _seconds, lambda: 60.0),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, typed; `sources` maps each key to where its value came from."""
+
+    root: Path
+    database_url: str
+    account: str
+    nextflow: Path | None
+    java_home: Path | None
+    storage_expiration_hours: float | None
+    price_per_gb_month: Decimal
+    lease_seconds: float
+    sweep_seconds: float
+    sources: Mapping[str, str]
+
+
+def config_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """The TOML file that is read, whether it exists or not."""
+    explicit = environ.get(CONFIG_ENV)
+    return Path(explicit) if explicit else platformdirs.user_config_path("nfresume") / "nfresume.toml"
+
+
+def load(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settings:
+    """Read settings; `overrides` are command line values (None = not given).
+
+    Raises InvalidSettings naming the source and the key.
+    """
+    file = config_file(environ)
+    in_file = _read_file(file, required=CONFIG_ENV in environ)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        if overrides.get(setting.key) is not None:
+            raw, source = overrides[setting.key], "command line"
+        elif environ.get(setting.env):
+            raw, source = environ[setting.env], setting.env
+        elif setting.key in in_file:
+            raw, source = in_file[setting.key], str(file)
+        else:
+            values[setting.key], sources[setting.key] = setting.default(), "default"
+            continue
+        try:
+            values[setting.key] = setting.parse(raw)
+        except (ValueError, TypeError) as e:
+            raise InvalidSettings(f"{source}: {setting.key}: {e}", "see `nfresume config`") from None
+        sources[setting.key] = source
+    return Settings(**values, sources=sources)
+
+
+def _read_file(file: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        if required:
+            raise InvalidSettings(f"{file}: no such file", f"{CONFIG_ENV} names it") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise InvalidSettings(f"{file}: {e}", "mend the file or remove it") from None
+    unknown = sorted(set(data) - {s.key for s in SETTINGS})
+    if unknown:
+        raise InvalidSettings(f"{file}: unknown setting {', '.join(unknown)}",
+                              "see `nfresume config` for the names")
+    return data

@@ -1,0 +1,150 @@
+"""How an attempt ended: evidence in, verdict out; then the database, then the bytes."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume import crashpoints, disposal, retention
+from nfresume.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.nextflow import history
+from nfresume.nextflow.command import EXIT_STATUS, STDERR
+from nfresume.nextflow.log import RunLog
+from nfresume.storage.root import ExecutionFolder, full
+from nfresume.store import Store, Tx, queries, transitions
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of an ended attempt. `exit_code` None: Nextflow left no exit status."""
+
+    exit_code: int | None
+    log: RunLog
+    history: str | None
+    survivors: int = 0
+    stderr: str = ""
+    no_room: str | None = None
+    lost_because: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`held` is why the work dir must be kept whatever the policy says."""
+
+    state: ExecutionState
+    error: str | None
+    clean_end: bool
+    held: str | None = None
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Success is exit status 0, and Nextflow's own word for it, and nothing left undone."""
+    code, log = evidence.exit_code, evidence.log
+    clean = code is not None and code >= 0 and (log.completed or not log.unfinished)
+    if evidence.survivors:
+        reason = f"{evidence.survivors} of its processes could not be stopped"
+        return Verdict(ExecutionState.FAILED, reason, False, reason)
+    if code is None:
+        return Verdict(ExecutionState.FAILED, evidence.lost_because or "Nextflow was lost", False)
+    if code != 0:
+        return Verdict(ExecutionState.FAILED, _failure(evidence), clean)
+    if log.publish_warnings:
+        reason = f"results were not published: {log.publish_warnings[0]}"
+        return Verdict(ExecutionState.FAILED, reason, clean, reason)
+    if evidence.history != "OK":
+        reason = "Nextflow exited with status 0 before its workflow ended (`exit 0` in the script?)"
+        return Verdict(ExecutionState.FAILED, reason, clean, reason)
+    return Verdict(ExecutionState.SUCCEEDED, None, clean)
+
+
+def _failure(evidence: Evidence) -> str:
+    code, log = evidence.exit_code, evidence.log
+    assert code is not None
+    if evidence.no_room:
+        return evidence.no_room
+    if log.lock_conflict:
+        return "BUSY: another Nextflow holds this session's cache; nothing was run"
+    if code < 0:
+        return f"Nextflow was killed by {signal.Signals(-code).name}"
+    lines = [line.strip() for line in log.error if line.strip()]
+    for line in lines:
+        if line.startswith("Process `"):
+            return line
+    if lines:
+        return lines[0]
+    said = [line.strip() for line in evidence.stderr.splitlines() if line.strip()]
+    return said[-1] if said else f"Nextflow ended with exit status {code}"
+
+
+def gather(
+    attempt: Attempt, folder: ExecutionFolder, log: RunLog, survivors: int,
+    lost_because: str,
+) -> Evidence:
+    """Read an attempt's records."""
+    place = folder.attempt(attempt.number)
+    return Evidence(
+        exit_code=exit_code(place), log=log, history=history.status(folder.cache, attempt.run_name),
+        survivors=survivors, stderr=_tail(place / STDERR), no_room=full(folder.root.path),
+        lost_because=lost_because,
+    )
+
+
+def exit_code(attempt_dir: Path) -> int | None:
+    """What the shim wrote durably: Nextflow's exit status, negative for a signal; None = not yet."""
+    try:
+        return int(json.loads((attempt_dir / EXIT_STATUS).read_bytes())["exit_code"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def _tail(path: Path, size: int = 4096) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - size))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def conclude(
+    store: Store, lease: Lease, evidence: Evidence, actor: str, folder: ExecutionFolder
+) -> ExecutionState:
+    """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
+
+    Order: results made real, then one transaction for execution and work dir, then the removal or
+    the measurement. A crash between any two is finished by the next sweep.
+    """
+    verdict = judge(evidence)
+    with store.begin(write=False) as tx:
+        execution = queries.get(tx, lease.execution_id)
+        decision = _decide(execution, verdict, tx)
+    held = verdict.held
+    if not decision.keep:
+        results = disposal.secure_results(folder, lease.number)
+        held = disposal.held_by(results)
+    with store.begin() as tx:
+        execution = queries.get(tx, lease.execution_id)
+        decision = _decide(execution, verdict, tx, held)
+        outcome = transitions.Outcome(
+            state=verdict.state, exit_code=evidence.exit_code, error=verdict.error,
+            clean_end=verdict.clean_end, keep=decision.keep, reason=decision.reason,
+            expires_at=decision.expires_at,
+        )
+        state = transitions.settle(tx, lease, outcome, evidence.log.counts, actor)
+    crashpoints.reach("settled")
+    return state
+
+
+def _decide(
+    execution: Execution, verdict: Verdict, tx: Tx, held: str | None = None
+) -> retention.Decision:
+    state = verdict.state
+    if execution.state is ExecutionState.CANCELLING and state is not ExecutionState.SUCCEEDED:
+        state = ExecutionState.CANCELLED
+    return retention.after_attempt(
+        state, execution.storage_expiration_hours, pinned=execution.work_dir.pinned,
+        held=held or verdict.held, now=tx.now,
+    )

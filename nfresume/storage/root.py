@@ -1,0 +1,153 @@
+"""A marked root on the shared file system, and the folders of an execution inside it.
+
+    <root>/.nfresume                              marks the root
+    <root>/<account>/<execution>/work/            Nextflow's -work-dir
+    <root>/<account>/<execution>/cache/           NXF_CACHE_DIR: history and cache database
+    <root>/<account>/<execution>/attempts/<n>/    logs, trace, exit status; outlives the work dir
+    <root>/.trash/<execution>-<nonce>/            renamed here first, then removed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume import durable
+from nfresume.errors import RootUnusable
+
+MARKER = ".nfresume"
+TRASH = ".trash"
+LAYOUT_VERSION = 1
+#: Below this many free bytes a launch is refused: Nextflow cannot even write its cache.
+MINIMUM_FREE = 16 * 2**20
+
+_MARK_HINT = "if this is the right place, and mounted, mark it: `nfresume doctor --mark-root`"
+_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root whose marker was read: path, id from the marker, inode of the folder."""
+
+    path: Path
+    id: str
+    inode: int
+
+    @classmethod
+    def open(cls, path: Path) -> Root:
+        """Read the marker. Raises RootUnusable when it is missing: unmounted, or never marked."""
+        try:
+            data = json.loads((path / MARKER).read_bytes())
+            root_id, version = str(data["id"]), int(data["layout"])
+        except FileNotFoundError:
+            what = "is not marked as a root" if path.exists() else "does not exist"
+            raise RootUnusable(f"{path} {what}: it has no {MARKER} file", _MARK_HINT) from None
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise RootUnusable(f"{path / MARKER} cannot be read: {e}", _MARK_HINT) from None
+        if version != LAYOUT_VERSION:
+            raise RootUnusable(f"{path} has layout {version}; this nfresume knows {LAYOUT_VERSION}",
+                               "use the nfresume that made it")
+        return cls(path, root_id, path.stat().st_ino)
+
+    @classmethod
+    def mark(cls, path: Path, root_id: str | None = None) -> Root:
+        """Create `path` where needed and mark it, keeping an existing mark."""
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o755)
+            if not (path / MARKER).exists():
+                mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
+                durable.write(path / MARKER, json.dumps(mark).encode() + b"\n")
+            (path / TRASH).mkdir(exist_ok=True, mode=0o700)
+        except OSError as e:
+            raise RootUnusable(f"cannot make {path} a root: {e.strerror}", "choose another: NFRESUME_ROOT"
+                               ) from None
+        return cls.open(path)
+
+    @contextmanager
+    def descriptor(self) -> Iterator[int]:
+        """An open descriptor of this very folder; refused if another one stands in its place."""
+        fd = os.open(self.path, _DIR & ~os.O_NOFOLLOW)
+        try:
+            marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            with os.fdopen(marker, "rb") as file:
+                found = json.loads(file.read())["id"]
+            if found != self.id or os.fstat(fd).st_ino != self.inode:
+                raise RootUnusable(f"{self.path} is not the root it was (another folder or file system)",
+                                   "nothing was touched; mount the right one")
+            yield fd
+        except FileNotFoundError:
+            raise RootUnusable(f"{self.path} has lost its {MARKER} file",
+                               "nothing was touched; is it mounted?") from None
+        finally:
+            os.close(fd)
+
+    def execution(self, account: str, execution_id: str) -> ExecutionFolder:
+        """The folder of one execution; it need not exist yet."""
+        return ExecutionFolder(self, account, execution_id)
+
+    def check_room(self) -> None:
+        """Raises RootUnusable when nothing can be written here."""
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise RootUnusable(f"{self.path} is not writable", "choose another root, or ask its owner")
+        if problem := full(self.path):
+            raise RootUnusable(problem, "free some space: `nfresume list` shows what is retained")
+
+
+@dataclass(frozen=True)
+class ExecutionFolder:
+    """`<root>/<account>/<execution>`: names were validated, so the path stays inside the root."""
+
+    root: Root
+    account: str
+    execution_id: str
+
+    @property
+    def path(self) -> Path:
+        return self.root.path / self.account / self.execution_id
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "cache"
+
+    def attempt(self, number: int) -> Path:
+        """Where attempt `number` keeps its logs, trace and exit status."""
+        return self.path / "attempts" / str(number)
+
+    def provision(self, number: int) -> None:
+        """Create what an attempt needs; safe to repeat. Raises RootUnusable."""
+        try:
+            for folder in (self.work, self.cache, self.attempt(number)):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise RootUnusable(f"cannot create {self.path}: {e.strerror}",
+                               full(self.root.path) or "check the permissions of the root") from None
+
+
+def full(path: Path) -> str | None:
+    """A line that says what ran out (space or inodes) on the file system of `path`, else None."""
+    try:
+        vfs = os.statvfs(path)
+    except OSError as e:
+        return f"{path} cannot be read: {e.strerror}"
+    if vfs.f_bavail * vfs.f_frsize < MINIMUM_FREE:
+        return f"no space left: {vfs.f_bavail * vfs.f_frsize} bytes free on the file system of {path}"
+    if vfs.f_files and vfs.f_favail == 0:
+        return f"no inodes left on the file system of {path}"
+    return None
+
+
+def copy_if_there(source: Path, target: Path) -> None:
+    """Copy a small report file to where the user asked for it; a missing source is no error."""
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)

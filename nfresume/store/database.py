@@ -1,0 +1,144 @@
+"""Open the state database, bring it up to date, and hand out transactions with their time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from nfresume.errors import NfresumeError, StoreUnavailable
+from nfresume.filesystems import is_network, type_of
+from nfresume.store.schema import HEAD
+
+BUSY_SECONDS = 30
+#: Any fixed number: PostgreSQL's advisory lock under which one process migrates.
+_MIGRATION_LOCK = 0x6E667265
+_READ_ONLY = "nfresume_read_only"
+
+
+@dataclass(frozen=True)
+class Tx:
+    """One transaction: its connection and its time (UTC, the database server's where there is one)."""
+
+    conn: sa.Connection
+    now: datetime
+
+
+class Store:
+    """A database at the newest schema. Use `begin` for every read and every write."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Connect and migrate. Raises StoreUnavailable in one line, without the password."""
+        try:
+            parsed = sa.make_url(url)
+            engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+            _bring_up_to_date(engine)
+        except (SQLAlchemyError, ImportError, OSError) as e:
+            cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+            raise StoreUnavailable(
+                f"cannot open the state database {_redacted(url)}: {cause}",
+                "NFRESUME_DATABASE_URL or `database_url` in the settings file names it",
+            ) from e
+        return cls(engine)
+
+    @contextmanager
+    def begin(self, *, write: bool = True) -> Iterator[Tx]:
+        """One transaction; commits at the end, rolls back on any error. Readers never wait."""
+        try:
+            with self._engine.connect().execution_options(**{_READ_ONLY: not write}) as conn, conn.begin():
+                yield Tx(conn, self._now(conn))
+        except NfresumeError:
+            raise
+        except SQLAlchemyError as e:
+            cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+            raise StoreUnavailable(f"the state database failed: {cause}", "try again when it is back") from e
+
+    def _now(self, conn: sa.Connection) -> datetime:
+        if conn.dialect.name == "postgresql":
+            now: datetime = conn.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+            return now.astimezone(UTC)
+        return datetime.now(UTC)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    if url.database and url.database != ":memory:":
+        file = Path(url.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fstype = type_of(file.parent)
+        if is_network(fstype):
+            raise StoreUnavailable(
+                f"SQLite cannot be trusted on a network file system, and {file} is on {fstype}",
+                "put it on a local disk, or use PostgreSQL: NFRESUME_DATABASE_URL=postgresql://...",
+            )
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours, see below
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: sa.Connection) -> None:
+        # IMMEDIATE: a transaction that reads first and writes later would fail, not wait, when busy
+        conn.exec_driver_sql("BEGIN" if conn.get_execution_options().get(_READ_ONLY) else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "postgresql":
+        raise StoreUnavailable(
+            f"{url.get_backend_name()!r} is not a database that nfresume knows",
+            "use sqlite:////path/to/file or postgresql://user@host/database",
+        )
+    return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+
+
+def _bring_up_to_date(engine: sa.Engine) -> None:
+    if _revision(engine) == HEAD:
+        return
+    from nfresume.store.migrations import upgrade
+
+    with engine.begin() as conn:
+        if conn.dialect.name == "postgresql":
+            conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        upgrade(conn)
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    with engine.connect().execution_options(**{_READ_ONLY: True}) as conn:
+        if not sa.inspect(conn).has_table("alembic_version"):
+            return None
+        revision: str | None = conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    if revision is not None and revision > HEAD:
+        raise StoreUnavailable(
+            f"the state database has schema {revision}, newer than this nfresume's {HEAD}",
+            "upgrade nfresume",
+        )
+    return revision
+
+
+def _redacted(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "(malformed URL)"

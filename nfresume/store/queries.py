@@ -1,0 +1,170 @@
+"""Reads. All take the `Tx` in which they look; none changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from nfresume.errors import NotFound, UsageError
+from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
+from nfresume.store.database import Tx
+from nfresume.store.schema import attempts, events, executions, roots, work_dirs
+from nfresume.workdirs import WorkDir, WorkDirState
+
+_JOINED = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
+
+
+@dataclass(frozen=True)
+class RootRecord:
+    """A root as it was when it was marked."""
+
+    id: str
+    path: str
+    inode: int
+
+
+def get(tx: Tx, execution_id: str) -> Execution:
+    """The execution with this exact id. Raises NotFound."""
+    row = tx.conn.execute(_JOINED.where(executions.c.id == execution_id)).first()
+    if row is None:
+        raise NotFound(f"there is no execution {execution_id}", "`nfresume list` shows them")
+    return _execution(row)
+
+
+def find(tx: Tx, prefix: str, account: str) -> Execution:
+    """The account's execution whose id starts with `prefix`. Raises NotFound or UsageError."""
+    pattern = prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    rows = tx.conn.execute(
+        _JOINED.where(executions.c.account == account, executions.c.id.like(pattern, escape="\\"))
+        .order_by(executions.c.id)
+        .limit(5)
+    ).all()
+    matches = [_execution(row) for row in rows if row.id.startswith(prefix)]
+    for execution in matches:
+        if execution.id == prefix:
+            return execution
+    if not matches or not prefix:
+        raise NotFound(
+            f"account {account} has no execution {prefix!r}", "`nfresume list` shows its executions"
+        )
+    if len(matches) > 1:
+        raise UsageError(
+            f"{prefix!r} is ambiguous: {', '.join(e.id for e in matches)}", "type more of the id"
+        )
+    return matches[0]
+
+
+def newest(
+    tx: Tx, account: str | None, *, states: Iterable[ExecutionState] = (), limit: int = 50,
+    launch_dir: str | None = None, session_id: str | None = None,
+) -> list[Execution]:
+    """Executions, newest first, of one account (None = all)."""
+    query = _JOINED.order_by(executions.c.created_at.desc(), executions.c.id).limit(limit)
+    if account is not None:
+        query = query.where(executions.c.account == account)
+    if chosen := list(states):
+        query = query.where(executions.c.state.in_(chosen))
+    if launch_dir is not None:
+        query = query.where(executions.c.launch_dir == launch_dir)
+    if session_id is not None:
+        query = query.where(executions.c.session_id == session_id)
+    return [_execution(row) for row in tx.conn.execute(query)]
+
+
+def attempts_of(tx: Tx, execution_id: str) -> list[Attempt]:
+    """All attempts, oldest first."""
+    query = attempts.select().where(attempts.c.execution_id == execution_id).order_by(attempts.c.number)
+    return [_attempt(row) for row in tx.conn.execute(query)]
+
+
+def attempt(tx: Tx, execution_id: str, number: int) -> Attempt:
+    """One attempt. Raises NotFound."""
+    row = tx.conn.execute(
+        attempts.select().where(attempts.c.execution_id == execution_id, attempts.c.number == number)
+    ).first()
+    if row is None:
+        raise NotFound(f"{execution_id} has no attempt {number}", f"`nfresume show {execution_id}`")
+    return _attempt(row)
+
+
+def events_of(tx: Tx, execution_id: str) -> list[Event]:
+    """The history, oldest first."""
+    query = events.select().where(events.c.execution_id == execution_id).order_by(events.c.id)
+    return [Event(r.at, r.name, r.actor, r.attempt, r.detail) for r in tx.conn.execute(query)]
+
+
+def to_sweep(tx: Tx, account: str | None = None) -> list[Execution]:
+    """Executions whose work dir is RETAINED or DELETING, soonest expiry first."""
+    query = _JOINED.where(work_dirs.c.state.in_([WorkDirState.RETAINED, WorkDirState.DELETING]))
+    if account is not None:
+        query = query.where(executions.c.account == account)
+    query = query.order_by(work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id)
+    return [_execution(row) for row in tx.conn.execute(query)]
+
+
+def lost(tx: Tx, queued_seconds: float) -> list[Execution]:
+    """Executions whose supervisor's lease ran out, or that nobody claimed within `queued_seconds`."""
+    current = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == executions.c.attempt)
+    running = executions.c.state.in_([ExecutionState.RUNNING, ExecutionState.CANCELLING])
+    queued = executions.c.state == ExecutionState.QUEUED
+    query = (
+        sa.select(executions, work_dirs)
+        .join(work_dirs, work_dirs.c.execution_id == executions.c.id)
+        .join(attempts, current)
+        .where(
+            (running & (attempts.c.lease_until < tx.now))
+            | (queued & (executions.c.updated_at < tx.now - timedelta(seconds=queued_seconds)))
+        )
+    )
+    return [_execution(row) for row in tx.conn.execute(query)]
+
+
+def root(tx: Tx, root_id: str) -> RootRecord:
+    """A registered root. Raises NotFound."""
+    row = tx.conn.execute(roots.select().where(roots.c.id == root_id)).first()
+    if row is None:
+        raise NotFound(f"the database knows no root {root_id}")
+    return RootRecord(row.id, row.path, row.inode)
+
+
+def root_at(tx: Tx, path: str) -> RootRecord | None:
+    """The root that was registered at `path`, if any."""
+    row = tx.conn.execute(roots.select().where(roots.c.path == path)).first()
+    return RootRecord(row.id, row.path, row.inode) if row else None
+
+
+def _execution(row: Any) -> Execution:
+    r = row._mapping
+    return Execution(
+        id=r[executions.c.id], account=r[executions.c.account], pipeline=r[executions.c.pipeline],
+        launch_dir=r[executions.c.launch_dir], root_id=r[executions.c.root_id],
+        session_id=r[executions.c.session_id], state=ExecutionState(r[executions.c.state]),
+        attempt=r[executions.c.attempt],
+        storage_expiration_hours=r[executions.c.storage_expiration_hours],
+        storage_expiration_source=r[executions.c.storage_expiration_source],
+        created_at=r[executions.c.created_at], updated_at=r[executions.c.updated_at],
+        work_dir=WorkDir(
+            path=r[work_dirs.c.path], state=WorkDirState(r[work_dirs.c.state]),
+            pinned=bool(r[work_dirs.c.pinned]), expires_at=r[work_dirs.c.expires_at],
+            reason=r[work_dirs.c.reason], bytes=r[work_dirs.c.bytes], files=r[work_dirs.c.files],
+            metered_bytes=r[work_dirs.c.metered_bytes], measured_at=r[work_dirs.c.measured_at],
+            deleted_at=r[work_dirs.c.deleted_at],
+        ),
+    )
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        execution_id=row.execution_id, number=row.number, run_name=row.run_name,
+        state=ExecutionState(row.state), options=tuple(row.options), pipeline=row.pipeline,
+        resume=row.resume,
+        nextflow=row.nextflow, nextflow_version=row.nextflow_version,
+        tasks=TaskCounts(row.submitted, row.cached, row.succeeded, row.failed, row.ignored, row.retried),
+        exit_code=row.exit_code, error=row.error, clean_end=row.clean_end, host=row.host,
+        boot_id=row.boot_id, token=row.token, lease_until=row.lease_until, created_at=row.created_at,
+        started_at=row.started_at, ended_at=row.ended_at,
+    )

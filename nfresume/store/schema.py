@@ -1,0 +1,132 @@
+"""The tables, the same for SQLite and PostgreSQL. Every change is also an Alembic migration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+#: The newest migration; `Store.open` compares it with the database before it loads Alembic.
+HEAD = "0001"
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite keeps it as text without a zone, PostgreSQL with one."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime: {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = sa.MetaData()
+
+
+def _column(name: str, kind: Any, *args: Any, null: bool = False, **kw: Any) -> sa.Column[Any]:
+    return sa.Column(name, kind, *args, nullable=null, **kw)
+
+
+roots = sa.Table(
+    "roots",
+    metadata,
+    _column("id", sa.String(36), primary_key=True),
+    _column("path", sa.Text, unique=True),
+    _column("inode", sa.BigInteger),
+    _column("created_at", UtcDateTime),
+)
+
+executions = sa.Table(
+    "executions",
+    metadata,
+    _column("id", sa.String(64), primary_key=True),
+    _column("account", sa.String(63)),
+    _column("root_id", sa.String(36), sa.ForeignKey("roots.id")),
+    _column("pipeline", sa.Text),
+    _column("launch_dir", sa.Text),
+    _column("session_id", sa.String(36), unique=True),
+    _column("state", sa.String(16)),
+    _column("attempt", sa.Integer),
+    _column("storage_expiration_hours", sa.Float),
+    _column("storage_expiration_source", sa.Text),
+    _column("created_at", UtcDateTime),
+    _column("updated_at", UtcDateTime),
+    sa.Index("executions_newest", "account", "created_at"),
+    sa.Index("executions_state", "state"),
+)
+
+_retained = sa.text("state = 'RETAINED' AND NOT pinned")
+work_dirs = sa.Table(
+    "work_dirs",
+    metadata,
+    _column("execution_id", sa.String(64), sa.ForeignKey("executions.id"), primary_key=True),
+    _column("path", sa.Text),
+    _column("state", sa.String(16)),
+    _column("pinned", sa.Boolean),
+    _column("expires_at", UtcDateTime, null=True),
+    _column("reason", sa.Text, null=True),
+    _column("bytes", sa.BigInteger, null=True),
+    _column("files", sa.BigInteger, null=True),
+    _column("metered_bytes", sa.BigInteger, null=True),
+    _column("measured_at", UtcDateTime, null=True),
+    _column("deleted_at", UtcDateTime, null=True),
+    _column("remover", sa.Text, null=True),
+    _column("remover_until", UtcDateTime, null=True),
+    sa.Index("work_dirs_due", "expires_at", sqlite_where=_retained, postgresql_where=_retained),
+    sa.Index("work_dirs_state", "state"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _column("execution_id", sa.String(64), sa.ForeignKey("executions.id"), primary_key=True),
+    _column("number", sa.Integer, primary_key=True),
+    _column("run_name", sa.String(80), unique=True),
+    _column("state", sa.String(16)),
+    _column("pipeline", sa.Text),
+    _column("options", sa.JSON),
+    _column("resume", sa.Boolean),
+    _column("nextflow", sa.Text, null=True),
+    _column("nextflow_version", sa.Text, null=True),
+    _column("exit_code", sa.Integer, null=True),
+    _column("error", sa.Text, null=True),
+    _column("clean_end", sa.Boolean),
+    _column("host", sa.Text, null=True),
+    _column("boot_id", sa.Text, null=True),
+    _column("token", sa.Integer),
+    _column("lease_until", UtcDateTime, null=True),
+    _column("created_at", UtcDateTime),
+    _column("started_at", UtcDateTime, null=True),
+    _column("ended_at", UtcDateTime, null=True),
+    _column("submitted", sa.Integer),
+    _column("cached", sa.Integer),
+    _column("succeeded", sa.Integer),
+    _column("failed", sa.Integer),
+    _column("ignored", sa.Integer),
+    _column("retried", sa.Integer),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("execution_id", sa.String(64), sa.ForeignKey("executions.id")),
+    _column("attempt", sa.Integer, null=True),
+    _column("at", UtcDateTime),
+    _column("name", sa.String(40)),
+    _column("actor", sa.Text),
+    _column("detail", sa.JSON),
+    sa.Index("events_of", "execution_id", "id"),
+)

@@ -1,0 +1,413 @@
+"""Every change of state: one guarded UPDATE that must match, one event, one transaction.
+
+All functions take the `Tx` in which they act. Those of a supervisor take its `Lease` and refuse a
+stale token (StaleLease). Those of a user raise Conflict when the state does not allow the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from nfresume import executions as ex
+from nfresume import workdirs as wd
+from nfresume.errors import Conflict, NotFound, StaleLease
+from nfresume.executions import ExecutionState, Lease, TaskCounts
+from nfresume.store.database import Tx
+from nfresume.store.schema import attempts, events, executions, roots, work_dirs
+from nfresume.workdirs import WorkDirState
+
+_ALWAYS = sa.true()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who runs a supervisor: its host and that host's boot."""
+
+    host: str
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class NewExecution:
+    """What `launch` stores."""
+
+    id: str
+    account: str
+    root_id: str
+    work_dir: str
+    pipeline: str
+    launch_dir: str
+    session_id: str
+    storage_expiration_hours: float
+    storage_expiration_source: str
+    pinned: bool
+
+
+@dataclass(frozen=True)
+class NewAttempt:
+    """What one `nextflow run` will be given; `options` are the user's own, in order."""
+
+    pipeline: str
+    options: tuple[str, ...]
+    resume: bool
+    nextflow: str | None
+    nextflow_version: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended and what becomes of its work dir."""
+
+    state: ExecutionState
+    exit_code: int | None
+    error: str | None
+    clean_end: bool
+    keep: bool
+    reason: str
+    expires_at: datetime | None
+
+
+def register_root(tx: Tx, root_id: str, path: str, inode: int) -> None:
+    """Remember a marked root, so that its absence is noticed later."""
+    tx.conn.execute(roots.insert().values(id=root_id, path=path, inode=inode, created_at=tx.now))
+
+
+def move_root(tx: Tx, root_id: str, inode: int) -> None:
+    """A root that was made anew, on the user's word."""
+    tx.conn.execute(roots.update().where(roots.c.id == root_id).values(inode=inode))
+
+
+def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
+    """-> QUEUED, work dir ACTIVE."""
+    tx.conn.execute(
+        executions.insert().values(
+            id=new.id, account=new.account, root_id=new.root_id, pipeline=new.pipeline,
+            launch_dir=new.launch_dir, session_id=new.session_id, state=ExecutionState.QUEUED, attempt=1,
+            storage_expiration_hours=new.storage_expiration_hours,
+            storage_expiration_source=new.storage_expiration_source, created_at=tx.now, updated_at=tx.now,
+        )
+    )
+    tx.conn.execute(
+        work_dirs.insert().values(
+            execution_id=new.id, path=new.work_dir, state=WorkDirState.ACTIVE, pinned=new.pinned
+        )
+    )
+    _insert_attempt(tx, new.id, 1, attempt)
+    _event(tx, new.id, "launch", actor, 1, {"pipeline": new.pipeline})
+
+
+def relaunch(tx: Tx, execution_id: str, number: int, attempt: NewAttempt, actor: str) -> None:
+    """FAILED, CANCELLED or retained SUCCEEDED -> QUEUED; RETAINED -> ACTIVE; attempt `number`."""
+    _move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
+    _move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None)
+    _insert_attempt(tx, execution_id, number, attempt)
+    _event(tx, execution_id, "relaunch", actor, number, {"pipeline": attempt.pipeline})
+
+
+def _insert_attempt(tx: Tx, execution_id: str, number: int, new: NewAttempt) -> None:
+    tx.conn.execute(
+        attempts.insert().values(
+            execution_id=execution_id, number=number, run_name=ex.run_name(execution_id, number),
+            state=ExecutionState.QUEUED, pipeline=new.pipeline, options=list(new.options), resume=new.resume,
+            nextflow=new.nextflow, nextflow_version=new.nextflow_version, clean_end=True, token=0,
+            created_at=tx.now, **asdict(TaskCounts()),
+        )
+    )
+
+
+def claim(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Lease:
+    """QUEUED -> RUNNING, for exactly one supervisor. Raises Conflict for all others."""
+    _move(tx, execution_id, ex.CLAIM)
+    number = _current_attempt(tx, execution_id)
+    mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
+    tx.conn.execute(
+        attempts.update().where(mine).values(
+            state=ExecutionState.RUNNING, token=attempts.c.token + 1, started_at=tx.now,
+            lease_until=tx.now + timedelta(seconds=lease_seconds), host=owner.host, boot_id=owner.boot_id,
+        )
+    )
+    _event(tx, execution_id, "claim", _supervisor(owner), number)
+    return _lease(tx, execution_id, number)
+
+
+def take_over(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Lease:
+    """Own a running attempt whose supervisor's lease ran out. Raises Conflict if it did not.
+
+    Host and boot id stay those where Nextflow was started.
+    """
+    number = _current_attempt(tx, execution_id)
+    result = tx.conn.execute(
+        attempts.update()
+        .where(
+            attempts.c.execution_id == execution_id,
+            attempts.c.number == number,
+            attempts.c.state.in_([ExecutionState.RUNNING, ExecutionState.CANCELLING]),
+            attempts.c.lease_until < tx.now,
+        )
+        .values(token=attempts.c.token + 1, lease_until=tx.now + timedelta(seconds=lease_seconds))
+    )
+    if result.rowcount != 1:
+        raise Conflict(f"{execution_id} has an owner, or has ended")
+    _event(tx, execution_id, "take_over", _supervisor(owner), number)
+    return _lease(tx, execution_id, number)
+
+
+def renew(tx: Tx, lease: Lease, lease_seconds: float, tasks: TaskCounts) -> ExecutionState:
+    """Prolong a lease, record progress, and learn the execution's state (CANCELLING, say)."""
+    _update_leased(tx, lease, lease_until=tx.now + timedelta(seconds=lease_seconds), **asdict(tasks))
+    state = tx.conn.execute(
+        sa.select(executions.c.state).where(executions.c.id == lease.execution_id)
+    ).scalar_one()
+    return ExecutionState(state)
+
+
+def engine_chosen(tx: Tx, lease: Lease, nextflow: str, version: str) -> None:
+    """Record which Nextflow an attempt runs."""
+    _update_leased(tx, lease, nextflow=nextflow, nextflow_version=version)
+
+
+def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str) -> ExecutionState:
+    """RUNNING -> SUCCEEDED or FAILED, CANCELLING -> CANCELLED or SUCCEEDED, work dir with it.
+
+    Returns the state that was reached: a cancel that arrived in the meantime turns FAILED into
+    CANCELLED.
+    """
+    state = outcome.state
+    was = tx.conn.execute(
+        sa.select(executions.c.state).where(executions.c.id == lease.execution_id).with_for_update()
+    ).scalar_one()
+    if state is not ExecutionState.SUCCEEDED:
+        cancelling = was == ExecutionState.CANCELLING
+        state = ExecutionState.CANCELLED if cancelling else ExecutionState.FAILED
+    _update_leased(
+        tx, lease, state=state, exit_code=outcome.exit_code, error=outcome.error, ended_at=tx.now,
+        clean_end=outcome.clean_end, lease_until=None, **asdict(tasks),
+    )
+    transition = {
+        ExecutionState.SUCCEEDED: ex.SUCCEED,
+        ExecutionState.FAILED: ex.FAIL,
+        ExecutionState.CANCELLED: ex.END_CANCELLED,
+    }[state]
+    _move(tx, lease.execution_id, transition)
+    _leave_work_dir(tx, lease.execution_id, outcome)
+    detail = {"exit_code": outcome.exit_code, "work_dir": "kept" if outcome.keep else "deleting",
+              "reason": outcome.reason}
+    _event(tx, lease.execution_id, transition.name, actor, lease.number, detail)
+    return state
+
+
+def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome) -> None:
+    _move_work_dir(
+        tx, execution_id, wd.RETAIN if outcome.keep else wd.DISCARD,
+        expires_at=outcome.expires_at, reason=outcome.reason,
+    )
+
+
+def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> None:
+    """QUEUED -> CANCELLED: nothing has started, nothing will."""
+    number = _current_attempt(tx, execution_id)
+    _move(tx, execution_id, ex.CANCEL_QUEUED)
+    mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
+    tx.conn.execute(
+        attempts.update().where(mine).values(state=ExecutionState.CANCELLED, ended_at=tx.now,
+                                             error=outcome.error)
+    )
+    _leave_work_dir(tx, execution_id, outcome)
+    _event(tx, execution_id, "cancel_queued", actor, number, {"reason": outcome.reason})
+
+
+def cancel(tx: Tx, execution_id: str, actor: str) -> None:
+    """RUNNING -> CANCELLING: its supervisor will stop Nextflow."""
+    number = _current_attempt(tx, execution_id)
+    _move(tx, execution_id, ex.CANCEL)
+    mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
+    tx.conn.execute(attempts.update().where(mine).values(state=ExecutionState.CANCELLING))
+    _event(tx, execution_id, "cancel", actor, number)
+
+
+def extend(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> None:
+    """RETAINED -> RETAINED with a new expiry."""
+    _move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at)
+    _event(tx, execution_id, "extend", actor, None, {"expires_at": expires_at.isoformat()})
+
+
+def pin(tx: Tx, execution_id: str, actor: str) -> None:
+    """Keep a work dir whatever its expiry; also while its attempt still runs."""
+    _change_pin(tx, execution_id, pinned=True)
+    _event(tx, execution_id, "pin", actor)
+
+
+def unpin(tx: Tx, execution_id: str, expires_at: datetime | None, actor: str) -> None:
+    """Let the clock count again; `expires_at` is the new expiry of a retained work dir."""
+    _change_pin(tx, execution_id, pinned=False, expires_at=expires_at)
+    detail = {"expires_at": expires_at.isoformat() if expires_at else None}
+    _event(tx, execution_id, "unpin", actor, None, detail)
+
+
+def _change_pin(tx: Tx, execution_id: str, **values: Any) -> None:
+    keepable = work_dirs.c.state.in_([WorkDirState.ACTIVE, WorkDirState.RETAINED])
+    result = tx.conn.execute(
+        work_dirs.update().where(work_dirs.c.execution_id == execution_id, keepable).values(**values)
+    )
+    if result.rowcount != 1:
+        raise _refused(tx, execution_id, "pin or unpin")
+
+
+def expire(tx: Tx, execution_id: str, actor: str) -> None:
+    """RETAINED -> DELETING, only if it is due and not pinned at this very moment."""
+    due = (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
+    _move_work_dir(tx, execution_id, wd.EXPIRE, also=due, reason="expired")
+    _event(tx, execution_id, "expire", actor)
+
+
+def delete(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
+    """RETAINED -> DELETING because somebody, or a rule named in `reason`, says so."""
+    _move_work_dir(tx, execution_id, wd.DELETE, also=~work_dirs.c.pinned, reason=reason)
+    _event(tx, execution_id, "delete", actor, None, {"reason": reason})
+
+
+def claim_removal(tx: Tx, execution_id: str, remover: str, seconds: float) -> bool:
+    """True for the one process that may remove a DELETING work dir for the next `seconds`."""
+    result = tx.conn.execute(
+        work_dirs.update()
+        .where(
+            work_dirs.c.execution_id == execution_id,
+            work_dirs.c.state == WorkDirState.DELETING,
+            (work_dirs.c.remover_until.is_(None))
+            | (work_dirs.c.remover_until < tx.now)
+            | (work_dirs.c.remover == remover),
+        )
+        .values(remover=remover, remover_until=tx.now + timedelta(seconds=seconds))
+    )
+    return result.rowcount == 1
+
+
+def removal_blocked(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
+    """Stay DELETING, with the reason shown; the next sweep tries again."""
+    result = tx.conn.execute(
+        work_dirs.update()
+        .where(
+            work_dirs.c.execution_id == execution_id,
+            work_dirs.c.state == WorkDirState.DELETING,
+            sa.func.coalesce(work_dirs.c.reason, "") != reason,
+        )
+        .values(reason=reason)
+    )
+    if result.rowcount:
+        _event(tx, execution_id, "removal_blocked", actor, None, {"reason": reason})
+    tx.conn.execute(
+        work_dirs.update().where(work_dirs.c.execution_id == execution_id).values(remover_until=None)
+    )
+
+
+def removed(tx: Tx, execution_id: str, actor: str, freed: Mapping[str, int]) -> None:
+    """DELETING -> DELETED; the tombstone keeps when, by whom and how much."""
+    _move_work_dir(tx, execution_id, wd.REMOVED, deleted_at=tx.now, remover_until=None, expires_at=None)
+    _event(tx, execution_id, "removed", actor, None, dict(freed))
+
+
+def measured(tx: Tx, execution_id: str, size: int, files: int, metered: int) -> None:
+    """Record a work dir's size."""
+    tx.conn.execute(
+        work_dirs.update()
+        .where(work_dirs.c.execution_id == execution_id, work_dirs.c.state != WorkDirState.DELETED)
+        .values(bytes=size, files=files, metered_bytes=metered, measured_at=tx.now)
+    )
+
+
+def note(tx: Tx, execution_id: str, name: str, actor: str, detail: Mapping[str, Any]) -> None:
+    """An event that changes no state, such as a list of results that were made real."""
+    _event(tx, execution_id, name, actor, _current_attempt(tx, execution_id), detail)
+
+
+def _move(
+    tx: Tx, execution_id: str, transition: ex.Transition, also: Any = _ALWAYS, **values: Any
+) -> None:
+    result = tx.conn.execute(
+        executions.update()
+        .where(executions.c.id == execution_id, executions.c.state.in_(transition.sources), also)
+        .values(state=transition.target, updated_at=tx.now, **values)
+    )
+    if result.rowcount != 1:
+        raise _refused(tx, execution_id, transition.name.replace("_", " "))
+
+
+def _move_work_dir(
+    tx: Tx, execution_id: str, transition: wd.WorkDirTransition, also: Any = _ALWAYS, **values: Any
+) -> None:
+    result = tx.conn.execute(
+        work_dirs.update()
+        .where(
+            work_dirs.c.execution_id == execution_id, work_dirs.c.state.in_(transition.sources), also
+        )
+        .values(state=transition.target, **values)
+    )
+    if result.rowcount != 1:
+        raise _refused(tx, execution_id, transition.name)
+
+
+def _refused(tx: Tx, execution_id: str, action: str) -> Conflict | NotFound:
+    row = tx.conn.execute(
+        sa.select(executions.c.state, work_dirs.c.state, work_dirs.c.pinned)
+        .join(work_dirs, work_dirs.c.execution_id == executions.c.id)
+        .where(executions.c.id == execution_id)
+    ).first()
+    if row is None:
+        return NotFound(f"there is no execution {execution_id}", "`nfresume list` shows them")
+    pinned = " and pinned" if row[2] else ""
+    return Conflict(
+        f"cannot {action} {execution_id}: it is {row[0]}, its work dir {row[1]}{pinned}",
+        f"`nfresume show {execution_id}` tells more",
+    )
+
+
+def _update_leased(tx: Tx, lease: Lease, **values: Any) -> None:
+    result = tx.conn.execute(
+        attempts.update()
+        .where(
+            attempts.c.execution_id == lease.execution_id,
+            attempts.c.number == lease.number,
+            attempts.c.token == lease.token,
+            attempts.c.state.in_([ExecutionState.RUNNING, ExecutionState.CANCELLING]),
+        )
+        .values(**values)
+    )
+    if result.rowcount != 1:
+        raise StaleLease(f"another supervisor owns attempt {lease.number} of {lease.execution_id}")
+
+
+def _current_attempt(tx: Tx, execution_id: str) -> int:
+    number: int | None = tx.conn.execute(
+        sa.select(executions.c.attempt).where(executions.c.id == execution_id)
+    ).scalar()
+    if number is None:
+        raise NotFound(f"there is no execution {execution_id}", "`nfresume list` shows them")
+    return number
+
+
+def _lease(tx: Tx, execution_id: str, number: int) -> Lease:
+    token = tx.conn.execute(
+        sa.select(attempts.c.token).where(
+            attempts.c.execution_id == execution_id, attempts.c.number == number
+        )
+    ).scalar_one()
+    return Lease(execution_id, number, token)
+
+
+def _supervisor(owner: Owner) -> str:
+    return f"supervisor@{owner.host}"
+
+
+def _event(
+    tx: Tx, execution_id: str, name: str, actor: str, attempt: int | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    tx.conn.execute(
+        events.insert().values(execution_id=execution_id, attempt=attempt, at=tx.now, name=name,
+                               actor=actor, detail=dict(detail or {}))
+    )

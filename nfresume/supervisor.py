@@ -1,0 +1,238 @@
+"""The process that owns one running attempt, from claim to last byte: `python -m nfresume.supervisor ID`.
+
+It claims a queued attempt and starts Nextflow, or takes over a running one whose supervisor was lost;
+from there on both are the same: follow the log, renew the lease, stop Nextflow when told to, settle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import sh
+
+from nfresume import crashpoints, disposal, processes, settings, settlement
+from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
+from nfresume.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.nextflow import command, engine, options
+from nfresume.nextflow import log as nextflow_log
+from nfresume.storage.aside import set_aside
+from nfresume.storage.root import ExecutionFolder, copy_if_there
+from nfresume.store import Store, queries, transitions
+
+#: How often the log is read and, at a multiple, the database asked whether to go on.
+TICK_SECONDS = 0.25
+STATE_SECONDS = 1.0
+#: How long Nextflow may take to end its tasks after SIGTERM.
+STOP_SECONDS = 30.0
+_SHIM = Path(command.__file__).with_name("shim.py")
+
+
+def main() -> None:
+    """Supervise the execution named in argv."""
+    conf = settings.load()
+    store = Store.open(conf.database_url)
+    try:
+        supervise(store, conf, sys.argv[1])
+    except (Conflict, StaleLease) as e:
+        print(f"nothing to do: {e}", file=sys.stderr)
+    finally:
+        store.close()
+
+
+def supervise(store: Store, conf: settings.Settings, execution_id: str) -> ExecutionState:
+    """Own the current attempt until it is settled and its work dir seen to.
+
+    Raises Conflict when another supervisor owns it, StaleLease when one took over meanwhile.
+    """
+    owner = transitions.Owner(processes.host(), processes.boot_id())
+    with store.begin() as tx:
+        queued = queries.get(tx, execution_id).state is ExecutionState.QUEUED
+        own = transitions.claim if queued else transitions.take_over
+        lease = own(tx, execution_id, owner, conf.lease_seconds)
+        execution = queries.get(tx, execution_id)
+        attempt = queries.attempt(tx, execution_id, lease.number)
+    crashpoints.reach("claimed")
+    return _Supervisor(store, conf, execution, attempt, lease).run(start=queued)
+
+
+class _Supervisor:
+    def __init__(
+        self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease
+    ) -> None:
+        self._store = store
+        self._conf = conf
+        self._execution = execution
+        self._attempt = attempt
+        self._lease = lease
+        self._actor = f"supervisor@{processes.host()}"
+        self._folder: ExecutionFolder = disposal.folder_of(store, execution)
+        self._place = self._folder.attempt(attempt.number)
+        self._log = nextflow_log.LogReader(self._place / command.LOG)
+        self._ended = threading.Event()
+        self._stopping: float | None = None
+        self._renewed = self._asked = 0.0
+
+    def run(self, *, start: bool) -> ExecutionState:
+        lost_because = "Nextflow and its supervisor were lost (killed, or the host restarted)"
+        if start:
+            try:
+                self._start()
+            except NfresumeError as e:
+                lost_because = e.message
+            except OSError as e:
+                lost_because = f"Nextflow could not be started: {e.strerror or e}"
+        crashpoints.reach("spawned")
+        self._follow()
+        survivors = processes.stop(self._processes, alive=self._tick)
+        crashpoints.reach("head-ended")
+        self._log.close()
+        return self._settle(len(survivors), lost_because)
+
+    # -- start ----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._folder.provision(self._attempt.number)
+        chosen = engine.find(self._conf)
+        with self._store.begin() as tx:
+            transitions.engine_chosen(tx, self._lease, chosen.path, chosen.version)
+        self._clear_predecessor()
+        parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
+        run = command.Run(
+            run_name=self._attempt.run_name, session_id=self._execution.session_id,
+            resume=self._attempt.resume, work_dir=self._folder.work,
+            cache_dir=self._folder.cache, attempt_dir=self._place,
+        )
+        launch_dir = Path(self._execution.launch_dir)
+        own_trace = parsed.trace is not None or not command.configures_trace(parsed, launch_dir)
+        words = command.argv(chosen.launcher, run, parsed, own_trace=own_trace)
+        environment = command.environment({**os.environ, **chosen.environment}, run)
+        stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
+        with stdout.open("ab") as out, stderr.open("ab") as err:
+            sh.Command(sys.executable)(
+                "-I", "-S", str(_SHIM), str(self._place), *words, _bg=True, _bg_exc=False,
+                _new_session=True, _in=os.devnull, _out=out, _err=err, _cwd=str(launch_dir),
+                _env=environment, _done=lambda *_: self._ended.set(), _ok_code=list(range(256)),
+            )
+
+    def _clear_predecessor(self) -> None:
+        """After an unclean death: no task of the last attempt runs on, no half task dir is trusted."""
+        if self._attempt.number == 1:
+            return
+        with self._store.begin(write=False) as tx:
+            before = queries.attempt(tx, self._execution.id, self._attempt.number - 1)
+        if survivors := processes.stop(self._processes, alive=self._tick):
+            raise Conflict(f"{len(survivors)} processes of {before.run_name} could not be stopped")
+        if before.clean_end:
+            return
+        seen = nextflow_log.read(self._folder.attempt(before.number) / command.LOG)
+        moved = set_aside(self._folder.work, [t.hash for t in seen.unfinished], before.run_name)
+        if moved:
+            with self._store.begin() as tx:
+                transitions.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
+
+    # -- follow ---------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Until the shim has written the exit status, or everything that could write it is gone."""
+        while settlement.exit_code(self._place) is None:
+            if self._ended.is_set() or not self._head_lives():
+                return
+            self._ended.wait(TICK_SECONDS)
+            self._log.poll()
+            self._tick()
+            if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
+                processes.stop(self._processes, grace=0.0, alive=self._tick)
+
+    def _head_lives(self) -> bool:
+        """True while the head or its shim runs; on a host that cannot tell, this is never asked."""
+        try:
+            head = json.loads((self._place / command.HEAD).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return bool(self._processes())  # between the spawn and the shim's first record
+        if head["boot_id"] != processes.boot_id():
+            return False
+        return processes.is_alive(head["pid"], head["start_ticks"]) or any(
+            p.pid == head["shim"] for p in self._processes()
+        )
+
+    def _processes(self) -> list[psutil.Process]:
+        """Everything of this execution that runs here, whichever attempt started it."""
+        prefix = f"{self._execution.id}-"
+        return processes.marked(
+            command.MARK, lambda v: v.startswith(prefix) and v.removeprefix(prefix).isdigit()
+        )
+
+    def _tick(self) -> None:
+        """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""
+        now = time.monotonic()
+        with contextlib.suppress(StoreUnavailable):
+            if now - self._renewed > min(5.0, self._conf.lease_seconds / 4):
+                self._renewed = self._asked = now
+                with self._store.begin() as tx:
+                    counts = self._log.run.counts
+                    state = transitions.renew(tx, self._lease, self._conf.lease_seconds, counts)
+            elif now - self._asked > STATE_SECONDS:
+                self._asked = now
+                with self._store.begin(write=False) as tx:
+                    state = queries.get(tx, self._execution.id).state
+            else:
+                return
+            if state is ExecutionState.CANCELLING and self._stopping is None:
+                self._stopping = now
+                self._stop_head()
+
+    def _stop_head(self) -> None:
+        """SIGTERM to the head alone: Nextflow then ends its tasks and grid jobs itself."""
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            head = json.loads((self._place / command.HEAD).read_bytes())
+            if processes.is_alive(head["pid"], head["start_ticks"]):
+                os.kill(head["pid"], 15)
+
+    # -- settle ---------------------------------------------------------------------------------
+
+    def _settle(self, survivors: int, lost_because: str) -> ExecutionState:
+        self._deliver_reports()
+        evidence = settlement.gather(
+            self._attempt, self._folder, self._log.run, survivors, lost_because
+        )
+        state = self._persist(evidence)
+        with self._store.begin(write=False) as tx:
+            execution = queries.get(tx, self._execution.id)
+        if execution.work_dir.state == "DELETING":
+            disposal.remove(self._store, execution, self._actor)
+        elif execution.work_dir.state == "RETAINED":
+            disposal.record_size(self._store, execution)
+        return state
+
+    def _persist(self, evidence: settlement.Evidence) -> ExecutionState:
+        """Settle, waiting for a database that is away: the exit status is safe on disk meanwhile."""
+        wait = 0.2
+        while True:
+            try:
+                return settlement.conclude(self._store, self._lease, evidence, self._actor, self._folder)
+            except StoreUnavailable as e:
+                print(f"{e}; trying again in {wait:.1f} s", file=sys.stderr, flush=True)
+                time.sleep(wait)
+                wait = min(wait * 2, 30.0)
+
+    def _deliver_reports(self) -> None:
+        """Copies of the log and the trace to where the user's -log and -with-trace asked for them."""
+        parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
+        launch_dir = Path(self._execution.launch_dir)
+        wanted = ((parsed.log, command.LOG), (parsed.trace, command.TRACE))
+        for target, name in wanted:
+            if target is not None:
+                default = f"trace-{self._attempt.run_name}.txt"
+                with contextlib.suppress(OSError):
+                    copy_if_there(self._place / name, launch_dir / (target or default))
+
+
+if __name__ == "__main__":
+    main()

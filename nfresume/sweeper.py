@@ -1,0 +1,171 @@
+"""One pass that settles what was lost and deletes what is due. Safe to run anywhere, any number at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nfresume import crashpoints, disposal, processes, retention, settlement, supervisor
+from nfresume.errors import Conflict, NfresumeError, StaleLease
+from nfresume.executions import Execution, ExecutionState
+from nfresume.launchers import LocalLauncher
+from nfresume.nextflow import command
+from nfresume.nextflow.log import RunLog
+from nfresume.settings import Settings
+from nfresume.storage import removal
+from nfresume.storage.removal import Removed
+from nfresume.store import Store, queries, transitions
+from nfresume.workdirs import WorkDirState
+
+
+@dataclass(frozen=True)
+class SweepLine:
+    """What a sweep did, or would do, with one execution, and why."""
+
+    execution: Execution
+    action: str
+    reason: str
+    done: str = ""
+    error: str = ""
+
+
+def sweep(
+    store: Store, conf: Settings, *, dry_run: bool = False, account: str | None = None,
+    progress: Callable[[Execution, Removed], None] = lambda _e, _r: None,
+) -> list[SweepLine]:
+    """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line."""
+    lines = [_reconcile(store, conf, execution, dry_run) for execution in _lost(store, conf, account)]
+    with store.begin(write=False) as tx:
+        planned = retention.plan(queries.to_sweep(tx, account), tx.now)
+    for line in planned:
+        if dry_run or line.action == "keep":
+            lines.append(SweepLine(line.execution, line.action, line.reason))
+        else:
+            lines.append(_guarded(store, line, progress))
+    if not dry_run:
+        _drain_trash(store, conf)
+    return lines
+
+
+def actor() -> str:
+    """How the sweeper signs its events."""
+    return f"sweeper@{socket.gethostname()}:{os.getpid()}"
+
+
+# -- lost attempts ------------------------------------------------------------------------------
+
+
+def _lost(store: Store, conf: Settings, account: str | None) -> list[Execution]:
+    with store.begin(write=False) as tx:
+        found = queries.lost(tx, conf.lease_seconds)
+    return [e for e in found if account is None or e.account == account]
+
+
+def _reconcile(store: Store, conf: Settings, execution: Execution, dry_run: bool) -> SweepLine:
+    """Settle a lost attempt, or hand it to a new supervisor if its Nextflow is alive."""
+    try:
+        action, reason = _diagnose(store, execution)
+    except (NfresumeError, OSError) as e:
+        return SweepLine(execution, "keep", "lost", error=str(e))
+    if dry_run or action == "keep":
+        return SweepLine(execution, action, reason)
+    try:
+        if action == "adopt":
+            folder = disposal.folder_of(store, execution)
+            LocalLauncher(conf).start(execution.id, folder.attempt(execution.attempt) / "supervisor.log")
+            return SweepLine(execution, action, reason, done="a new supervisor follows it")
+        state = _never_started(store, conf, execution) if action == "fail" else supervisor.supervise(
+            store, conf, execution.id)
+        return SweepLine(execution, action, reason, done=f"settled as {state}")
+    except (Conflict, StaleLease):
+        return SweepLine(execution, action, reason, done="another one was faster")
+    except (NfresumeError, OSError) as e:
+        return SweepLine(execution, action, reason, error=str(e))
+
+
+def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
+    if execution.state is ExecutionState.QUEUED:
+        return "fail", "its supervisor never started"
+    with store.begin(write=False) as tx:
+        attempt = queries.attempt(tx, execution.id, execution.attempt)
+    place = disposal.folder_of(store, execution).attempt(attempt.number)
+    here = attempt.host == processes.host()
+    if not here:
+        if settlement.exit_code(place) is not None:
+            return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
+        return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
+                        "`nfresume sweep` on that host will tell")
+    if attempt.boot_id == processes.boot_id() and processes.marked(
+        command.MARK, lambda value: value == attempt.run_name
+    ):
+        return "adopt", "its supervisor was lost, its Nextflow is alive"
+    return "settle", "its supervisor was lost, and Nextflow is gone"
+
+
+def _never_started(store: Store, conf: Settings, execution: Execution) -> ExecutionState:
+    owner = transitions.Owner(processes.host(), processes.boot_id())
+    with store.begin() as tx:
+        lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
+    folder = disposal.folder_of(store, execution)
+    evidence = settlement.Evidence(None, RunLog(), None, lost_because="its supervisor never started")
+    return settlement.conclude(store, lease, evidence, actor(), folder)
+
+
+# -- work dirs ----------------------------------------------------------------------------------
+
+
+def _guarded(
+    store: Store, line: retention.PlanLine, progress: Callable[[Execution, Removed], None]
+) -> SweepLine:
+    """Carry out one line of the plan; what fails is reported and waits for the next sweep."""
+    execution, action = line.execution, line.action
+    try:
+        done = _carry_out(store, line, lambda removed: progress(execution, removed))
+        return SweepLine(execution, action, line.reason, done=done)
+    except Conflict:
+        return SweepLine(execution, action, line.reason, done="another one was faster")
+    except (NfresumeError, OSError) as e:
+        return SweepLine(execution, action, line.reason, error=str(e))
+
+
+def _carry_out(store: Store, line: retention.PlanLine, progress: Callable[[Removed], None]) -> str:
+    execution = line.execution
+    if line.action != "continue":
+        folder = disposal.folder_of(store, execution)
+        held = disposal.held_by(disposal.secure_results(folder, execution.attempt))
+        if held:
+            return f"kept: {held}"
+        with store.begin() as tx:
+            if line.action == "delete":
+                transitions.expire(tx, execution.id, actor())
+            else:
+                transitions.delete(tx, execution.id, "the run succeeded", actor())
+        crashpoints.reach("expired")
+    removed = disposal.remove(store, execution, actor(), progress)
+    if removed is None:
+        return "another one is at it"
+    if removed.blocked:
+        return f"not all could be removed: {removed.blocked[0]}"
+    return f"deleted {removed.files} files, {removed.bytes} bytes on disk"
+
+
+def _drain_trash(store: Store, conf: Settings) -> None:
+    """What a crash left in the trash of this root after its execution was marked deleted."""
+    if not conf.root.exists():
+        return
+    from nfresume.storage import Root
+
+    try:
+        root = Root.open(conf.root)
+        for execution_id in removal.trash_entries(root):
+            with store.begin(write=False) as tx:
+                try:
+                    gone = queries.get(tx, execution_id).work_dir.state is WorkDirState.DELETED
+                except NfresumeError:
+                    gone = False  # not ours to judge: shown by `nfresume doctor`
+            if gone:
+                removal.empty_trash(root, execution_id)
+    except (NfresumeError, OSError):
+        return  # the root is away: nothing is deleted and nothing is marked deleted

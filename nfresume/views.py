@@ -1,0 +1,69 @@
+"""Executions as JSON documents, the same for terminal and web."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from nfresume.executions import Attempt, Event, Execution
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat().replace("+00:00", "Z") if value else None
+
+
+def execution(e: Execution) -> dict[str, Any]:
+    """One execution without attempts and events; times are ISO 8601 in UTC, sizes are bytes."""
+    w = e.work_dir
+    return {
+        "id": e.id,
+        "account": e.account,
+        "pipeline": e.pipeline,
+        "state": str(e.state),
+        "storage_expiration_hours": e.storage_expiration_hours,
+        "storage_expiration_source": e.storage_expiration_source,
+        "launch_dir": e.launch_dir,
+        "created_at": _time(e.created_at),
+        "work_dir": {
+            "path": w.path,
+            "state": str(w.state),
+            "expires_at": _time(w.expires_at),
+            "pinned": w.pinned,
+            "bytes": w.bytes,
+            "files": w.files,
+            "metered_bytes": w.metered_bytes,
+            "reason": w.reason,
+            "deleted_at": _time(w.deleted_at),
+        },
+    }
+
+
+def details(e: Execution, attempts: list[Attempt], events: list[Event]) -> dict[str, Any]:
+    """One execution with its attempts and its history."""
+    return {
+        **execution(e),
+        "attempts": [_attempt(a, e.session_id) for a in attempts],
+        "events": [
+            {"at": _time(v.at), "name": v.name, "actor": v.actor, "attempt": v.attempt,
+             "detail": dict(v.detail)}
+            for v in events
+        ],
+    }
+
+
+def _attempt(a: Attempt, session_id: str) -> dict[str, Any]:
+    return {
+        "number": a.number,
+        "run_name": a.run_name,
+        "session_id": session_id,
+        "state": str(a.state),
+        "exit_code": a.exit_code,
+        "started_at": _time(a.started_at),
+        "ended_at": _time(a.ended_at),
+        "nextflow_version": a.nextflow_version,
+        "pipeline": a.pipeline,
+        "options": list(a.options),
+        "tasks": asdict(a.tasks),
+        "error": a.error,
+    }
