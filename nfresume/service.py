@@ -67,8 +67,9 @@ class Details:
 class Service:
     """The verbs, for one account over one database."""
 
-    def __init__(self, conf: Settings) -> None:
+    def __init__(self, conf: Settings, launcher: LocalLauncher | None = None) -> None:
         self.conf = conf
+        self._launcher = launcher or LocalLauncher(conf)
         self.store = Store.open(conf.database_url)
         self.account = conf.account
         self._actor = f"{getpass.getuser()}@{processes.host()}"
@@ -114,7 +115,7 @@ class Service:
     def _start(self, folder: ExecutionFolder, number: int) -> None:
         crashpoints.reach("launched")
         folder.provision(number)
-        LocalLauncher(self.conf).start(folder.execution_id, folder.attempt(number) / "supervisor.log")
+        self._launcher.start(folder.execution_id, folder.attempt(number) / "supervisor.log")
         crashpoints.reach("started")
 
     def newest_failed_here(self, launch_dir: Path, session: str) -> Execution:
@@ -295,7 +296,7 @@ class Service:
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
             tick()
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def wait_measured(self, execution: Execution, timeout: float) -> Execution:
         """Until a retained work dir's size is known, or time runs out."""

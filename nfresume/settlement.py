@@ -129,7 +129,8 @@ def conclude(
         execution = queries.get(tx, lease.execution_id)
         decision = _decide(execution, verdict, tx, held)
         outcome = transitions.Outcome(
-            state=verdict.state, exit_code=evidence.exit_code, error=verdict.error,
+            state=verdict.state, exit_code=evidence.exit_code,
+            error="cancelled" if _cancelled(execution, verdict) else verdict.error,
             clean_end=verdict.clean_end, keep=decision.keep, reason=decision.reason,
             expires_at=decision.expires_at,
         )
@@ -138,12 +139,15 @@ def conclude(
     return state
 
 
+def _cancelled(execution: Execution, verdict: Verdict) -> bool:
+    return (execution.state is ExecutionState.CANCELLING
+            and verdict.state is not ExecutionState.SUCCEEDED)
+
+
 def _decide(
     execution: Execution, verdict: Verdict, tx: Tx, held: str | None = None
 ) -> retention.Decision:
-    state = verdict.state
-    if execution.state is ExecutionState.CANCELLING and state is not ExecutionState.SUCCEEDED:
-        state = ExecutionState.CANCELLED
+    state = ExecutionState.CANCELLED if _cancelled(execution, verdict) else verdict.state
     return retention.after_attempt(
         state, execution.storage_expiration_hours, pinned=execution.work_dir.pinned,
         held=held or verdict.held, now=tx.now,

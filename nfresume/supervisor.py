@@ -1,6 +1,6 @@
-"""The process that owns one running attempt, from claim to last byte: `python -m nfresume.supervisor ID`.
+"""The process that owns one running attempt, from claim to last byte: `python -m nfresume.supervisor`.
 
-It claims a queued attempt and starts Nextflow, or takes over a running one whose supervisor was lost;
+It reads its order, one JSON line, from standard input; without one it ends. It claims a queued attempt and starts Nextflow, or takes over a running one whose supervisor was lost;
 from there on both are the same: follow the log, renew the lease, stop Nextflow when told to, settle.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -35,11 +35,18 @@ _SHIM = Path(command.__file__).with_name("shim.py")
 
 
 def main() -> None:
-    """Supervise the execution named in argv."""
+    """Supervise the execution named in the order on standard input."""
+    line = sys.stdin.readline()
+    if not line:
+        return  # whoever made us ready refused the launch, or is gone
+    order = json.loads(line)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     conf = settings.load()
     store = Store.open(conf.database_url)
     try:
-        supervise(store, conf, sys.argv[1])
+        supervise(store, conf, order["execution"])
     except (Conflict, StaleLease) as e:
         print(f"nothing to do: {e}", file=sys.stderr)
     finally:
@@ -75,7 +82,7 @@ class _Supervisor:
         self._folder: ExecutionFolder = disposal.folder_of(store, execution)
         self._place = self._folder.attempt(attempt.number)
         self._log = nextflow_log.LogReader(self._place / command.LOG)
-        self._ended = threading.Event()
+        self._shim: int | None = None  # a pidfd: readable once the shim has ended
         self._stopping: float | None = None
         self._renewed = self._asked = 0.0
 
@@ -115,11 +122,12 @@ class _Supervisor:
         environment = command.environment({**os.environ, **chosen.environment}, run)
         stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
         with stdout.open("ab") as out, stderr.open("ab") as err:
-            sh.Command(sys.executable)(
+            shim = sh.Command(sys.executable)(
                 "-I", "-S", str(_SHIM), str(self._place), *words, _bg=True, _bg_exc=False,
                 _new_session=True, _in=os.devnull, _out=out, _err=err, _cwd=str(launch_dir),
-                _env=environment, _done=lambda *_: self._ended.set(), _ok_code=list(range(256)),
+                _env=environment, _ok_code=list(range(256)),
             )
+        self._shim = os.pidfd_open(shim.pid)
 
     def _clear_predecessor(self) -> None:
         """After an unclean death: no task of the last attempt runs on, no half task dir is trusted."""
@@ -142,13 +150,19 @@ class _Supervisor:
     def _follow(self) -> None:
         """Until the shim has written the exit status, or everything that could write it is gone."""
         while settlement.exit_code(self._place) is None:
-            if self._ended.is_set() or not self._head_lives():
+            if self._shim_ended(TICK_SECONDS) or not self._head_lives():
                 return
-            self._ended.wait(TICK_SECONDS)
             self._log.poll()
             self._tick()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
                 processes.stop(self._processes, grace=0.0, alive=self._tick)
+
+    def _shim_ended(self, seconds: float) -> bool:
+        """Wait at most so long; True when the shim that we started has ended."""
+        if self._shim is None:
+            time.sleep(seconds)
+            return False
+        return bool(select.select([self._shim], [], [], seconds)[0])
 
     def _head_lives(self) -> bool:
         """True while the head or its shim runs; on a host that cannot tell, this is never asked."""

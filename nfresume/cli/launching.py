@@ -118,12 +118,13 @@ def launch(
       nfresume launch --detach main.nf && nfresume logs -f ID
     """
     from nfresume.nextflow import options
-    from nfresume.service import LaunchRequest, RelaunchRequest
 
     given = tuple(words or ())
     parsed = options.parse(given)
     here = Path.cwd()
-    with common.service(account, root, nextflow) as service:
+    with common.service(account, root, nextflow, launching=True) as service:
+        from nfresume.service import LaunchRequest, RelaunchRequest
+
         if parsed.resume is not None:
             failed = service.newest_failed_here(here, parsed.resume)
             say(f"-resume: relaunching {failed.id}, launched from this folder on "
@@ -173,9 +174,9 @@ def relaunch(
 
       nfresume relaunch rnaseq --pipeline ./mended/main.nf
     """
-    from nfresume.service import RelaunchRequest
+    with common.service(account, None, nextflow, launching=True) as service:
+        from nfresume.service import RelaunchRequest
 
-    with common.service(account, None, nextflow) as service:
         found = service.find(words[0])
         request = RelaunchRequest(tuple(words[1:]), pipeline, from_scratch, accept_version_change,
                                   jobs_are_gone)

@@ -45,16 +45,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 @contextmanager
 def service(
-    account: str | None = None, root: Path | None = None, nextflow: Path | None = None
+    account: str | None = None, root: Path | None = None, nextflow: Path | None = None,
+    *, launching: bool = False,
 ) -> Iterator[Service]:
-    """The service for these options; loaded only when a command needs it."""
+    """The service for these options; loaded only when a command needs it.
+
+    `launching`: a supervisor loads its modules while we load ours and check the launch.
+    """
     from nfresume import settings
-    from nfresume.service import Service
+    from nfresume.launchers import LocalLauncher
 
     def absolute(path: Path | None) -> str | None:
         return str(path.expanduser().absolute()) if path is not None else None
 
-    opened = Service(settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow)))
+    conf = settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow))
+    launcher = LocalLauncher(conf)
+    if launching:
+        launcher.prepare()
+    from nfresume.service import Service
+
+    opened = Service(conf, launcher)
     try:
         yield opened
     finally:

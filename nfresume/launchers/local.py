@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,17 +13,34 @@ from nfresume.settings import SETTINGS, Settings
 
 
 class LocalLauncher:
-    """Starts `nfresume.supervisor` in a session of its own: no terminal's end reaches it."""
+    """Starts `nfresume.supervisor` in a session of its own: no terminal's end reaches it.
+
+    A supervisor waits on its standard input for its order, so it can be made ready while the launch
+    is still being checked; without an order it ends by itself.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._ready: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Let a supervisor load its modules meanwhile."""
+        self._ready = subprocess.Popen(
+            [sys.executable, "-P", "-m", "nfresume.supervisor"], stdin=subprocess.PIPE, cwd="/",
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment(),
+            start_new_session=True,
+        )
 
     def start(self, execution_id: str, log: Path) -> None:
-        """Start the supervisor of an execution; what it says goes to `log`."""
-        words = [sys.executable, "-P", "-m", "nfresume.supervisor", execution_id]
-        with log.open("ab") as file:
-            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd="/",
-                             env=self._environment(), start_new_session=True)
+        """Order a supervisor to own an execution; what it says goes to `log`."""
+        if self._ready is None:
+            self.prepare()
+        assert self._ready is not None
+        child, self._ready = self._ready, None
+        order = {"execution": execution_id, "log": str(log)}
+        assert child.stdin is not None
+        child.stdin.write(json.dumps(order).encode() + b"\n")
+        child.stdin.close()
 
     def _environment(self) -> dict[str, str]:
         """The user's environment, and our settings as they were resolved here."""
