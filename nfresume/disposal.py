@@ -17,7 +17,7 @@ from nfresume.executions import Execution
 from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow.command import LOG
 from nfresume.storage import Root
-from nfresume.storage.publish import MadeReal, make_real
+from nfresume.storage.publish import MadeReal, links_beside, make_real
 from nfresume.storage.removal import Removed, empty_trash, to_trash
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Size, measure
@@ -47,9 +47,12 @@ def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
 def secure_results(folder: ExecutionFolder, attempts: int) -> MadeReal:
     """Make real what any attempt published; nothing is deleted here."""
     targets: dict[str, None] = {}
-    for number in range(1, attempts + 1):
-        targets.update(dict.fromkeys(nextflow_log.read(folder.attempt(number) / LOG).published))
     result = MadeReal()
+    for number in range(1, attempts + 1):
+        log = nextflow_log.read(folder.attempt(number) / LOG)
+        targets.update((target, None) for target in log.published if "://" not in target)
+        result.refused += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
+    targets.update(dict.fromkeys(links_beside(targets, folder.work)))
     for done, target in enumerate(targets):
         one = make_real([Path(target)], folder.work)
         result.add(one)

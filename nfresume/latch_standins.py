@@ -66,7 +66,12 @@ class _Finder(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         if spec.name not in PROVIDED:
             with _real_packages():
-                return importlib.import_module(spec.name)
+                try:
+                    return importlib.import_module(spec.name)
+                except ModuleNotFoundError as e:
+                    raise ModuleNotFoundError(
+                        f"{spec.name} is not provided by nfresume, and not installed here ({e})", name=spec.name
+                    ) from None
         module = _Standin(spec.name)
         for name in PROVIDED[spec.name]:
             setattr(module, name, getattr(ours, name))

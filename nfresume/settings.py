@@ -136,7 +136,7 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settin
     Raises InvalidSettings naming the source and the key.
     """
     file = config_file(environ)
-    in_file = _read_file(file, required=CONFIG_ENV in environ)
+    in_file = _read_file(file, required=bool(environ.get(CONFIG_ENV)))
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS:

@@ -19,7 +19,6 @@ app = typer.Typer(
     name="nfresume",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run Nextflow pipelines; keep their work dir after a failure for as long as you asked; "
     "relaunch from the failed task.\n\n"

@@ -24,7 +24,9 @@ _DONE = re.compile(
     r"error: (?P<error>.*?); .*?workDir: (?P<work_dir>.*?)(?: started: .*)?\]$"
 )
 _NOTE = re.compile(r"\[([0-9a-f]{2}/[0-9a-f]{6})\] NOTE: .* -- (Error is ignored|Execution is retried)")
-_PUBLISH = re.compile(r"publishing file: (.+) -\[([A-Z_]+)\]-> (.+)$")
+_PUBLISH = "publishing file: "
+#: A name may hold an arrow itself; a target always starts with a slash or a scheme.
+_ARROW = re.compile(r" -\[[A-Z_]+\]-> (?=/|[a-z0-9]+://)")
 _STAMP = re.compile(r"([A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) \[")
 _EXECUTOR = re.compile(r"\[warm up\] executor > (\S+)")
 _JOB = re.compile(r"\[[A-Z]+\] submitted process .* > jobId: ([^;\s]+)")
@@ -56,22 +58,14 @@ class Task:
         return not self.cached and self.exit is None and not self.failed
 
 
-@dataclass(frozen=True)
-class Published:
-    """One `publishing file` line."""
-
-    source: str
-    mode: str
-    target: str
-
-
 @dataclass
 class RunLog:
     """All that the log has told so far. Tasks by hash, in order of appearance."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
     stored: int = 0
-    published: dict[str, Published] = field(default_factory=dict)  # by target
+    published: dict[str, None] = field(default_factory=dict)  # targets, in order
+    unreadable: list[str] = field(default_factory=list)  # publish lines that name no target
     publish_warnings: list[str] = field(default_factory=list)
     error: list[str] = field(default_factory=list)
     executors: set[str] = field(default_factory=set)
@@ -182,8 +176,8 @@ class LogReader:
             self._completed(line)
         elif found := _NOTE.search(line):
             self._noted(found[1], found[2])
-        elif found := _PUBLISH.search(line):
-            run.published[found[3]] = Published(found[1], found[2], found[3])
+        elif _PUBLISH in line:
+            self._published(line)
         elif "Failed to publish file" in line:
             run.publish_warnings.append(line.split(" - ", 1)[-1])
         elif found := _EXECUTOR.search(line):
@@ -222,6 +216,13 @@ class LogReader:
                 task.ignored = True
             else:
                 task.retried = True
+
+    def _published(self, line: str) -> None:
+        """Every possible target counts: one that is not there is passed over when made real."""
+        arrows = list(_ARROW.finditer(line))
+        self.run.published.update(dict.fromkeys(line[a.end():] for a in arrows))
+        if not arrows:  # a line break in a file name
+            self.run.unreadable.append(line.split(_PUBLISH, 1)[1])
 
     def _error(self, line: str) -> None:
         message = line.split(" - ", 1)[-1]

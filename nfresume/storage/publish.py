@@ -62,6 +62,19 @@ def make_real(targets: Iterable[Path], work: Path) -> MadeReal:
     return result
 
 
+def links_beside(targets: Iterable[str], work: Path) -> list[str]:
+    """Symlinks into `work` in the folders where results were published, whatever the log says."""
+    found = []
+    for folder in {os.path.dirname(target) for target in targets}:
+        try:
+            with os.scandir(folder) as entries:
+                links = [entry.path for entry in entries if entry.is_symlink()]
+        except OSError:
+            continue
+        found += [link for link in links if Path(os.readlink(link)).is_relative_to(work)]
+    return found
+
+
 class _Publisher:
     def __init__(self, work: Path, result: MadeReal) -> None:
         self._work = work
@@ -162,16 +175,25 @@ class _Publisher:
                 for entry in entries:
                     path, copy = Path(entry.path), into / entry.name
                     real = Path(os.path.realpath(path))
-                    if entry.is_symlink() and not self._inside(real):
+                    if entry.is_symlink() and _stays_within(path, source):
+                        os.symlink(os.readlink(path), copy)
+                    elif entry.is_symlink() and not self._inside(real):
                         os.symlink(real, copy)
                     elif real.is_dir():
-                        if real in above or path.is_relative_to(real):
+                        if real in above:
                             raise OSError(errno.ELOOP, f"{path} leads back to itself")
                         waiting.append((real, copy, above | {real}))
                     elif real.exists():
                         self._make_file(real, copy)
                     else:
                         os.symlink(os.readlink(path), copy)  # dangled before, dangles after
+
+
+def _stays_within(link: Path, folder: Path) -> bool:
+    """True for a relative link that leads to something in `folder`: it means the same in a copy."""
+    text = os.readlink(link)
+    lexical = Path(os.path.normpath(link.parent / text))
+    return not os.path.isabs(text) and lexical.is_relative_to(folder) and lexical.exists()
 
 
 def _partial(link: Path) -> Path:

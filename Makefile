@@ -1,0 +1,41 @@
+# Everything sets itself up in .venv; a second run finds it there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench clean setup
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nfresume needs Python 3.11 or newer; make PYTHON=...")'
+	@echo "setting up $(VENV) (once, a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m compileall -q nfresume metadata
+	@touch $@
+
+demo: $(STAMP)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/demo.py
+
+test: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q
+
+check: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -n 2 -q tests/unit tests/integration
+
+bench: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@$(BIN)/python benchmarks/launch.py --pairs 9
+
+clean:
+	rm -rf $(VENV) .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

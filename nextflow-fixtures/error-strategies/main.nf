@@ -1,0 +1,31 @@
+// retry succeeds at the second try, ignore lets the run end well, finish waits for what runs.
+params.outdir = 'results'
+params.finish = false
+
+process FLAKY {
+    errorStrategy 'retry'
+    maxRetries 2
+    output: path 'flaky.txt'
+    script: "if [ ${task.attempt} -lt 2 ]; then exit 5; fi; echo attempt ${task.attempt} > flaky.txt"
+}
+
+process OPTIONAL {
+    errorStrategy 'ignore'
+    input: val n
+    output: path 'optional.txt'
+    script: "if [ ${n} -eq 2 ]; then exit 6; fi; echo ${n} > optional.txt"
+}
+
+process FINISHING {
+    errorStrategy 'finish'
+    publishDir params.outdir
+    input: val n
+    output: path 'finishing.*'
+    script: "if ${params.finish} && [ ${n} -eq 1 ]; then exit 7; fi; sleep 1; echo ${n} > finishing.${n}"
+}
+
+workflow {
+    FLAKY()
+    OPTIONAL(Channel.of(1, 2, 3))
+    FINISHING(Channel.of(1, 2))
+}

@@ -1,0 +1,29 @@
+"""Real Nextflow for the acceptance tests."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nfresume.nextflow import embedded
+
+
+@pytest.fixture(scope="session")
+def plain_nextflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `nextflow` executable of the user's own: the same jars, started without nfresume."""
+    java = embedded.java(None)
+    words = embedded.launcher(java, embedded.install(java), os.environ)
+    script = tmp_path_factory.mktemp("bin") / "nextflow"
+    script.write_text(f'#!/bin/sh\nexport NXF_CLI="nextflow $*"\nexec {shlex.join(words)} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def run_plain(nextflow: Path, cwd: Path, *words: str, env: dict[str, str]) -> subprocess.CompletedProcess:
+    """`nextflow run` as a user would type it."""
+    return subprocess.run([str(nextflow), "run", *words, "-ansi-log", "false"], cwd=cwd, env=env, text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL, timeout=120)

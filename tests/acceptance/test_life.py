@@ -1,0 +1,386 @@
+"""The main job on real Nextflow: launch, keep, relaunch, delete, expire."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import run_plain
+from tests.conftest import BIN, Site, snapshot, until
+
+pytestmark = pytest.mark.slow
+
+
+def mend(pipeline: Path) -> None:
+    script = pipeline / "main.nf"
+    text = script.read_text()
+    assert "gc_contnet" in text
+    script.write_text(text.replace("gc_contnet", "gc_content"))
+
+
+def test_fail_fix_relaunch(site: Site, plain_nextflow: Path):
+    """A failure at the last task, mended, relaunched: only that task runs; then the work dir goes."""
+    pipeline = site.pipeline("fail-late")
+    failed = site.run("launch", str(pipeline), "--storage-expiration-hours", "48")
+    assert failed.code == 1
+    lines = failed.err.splitlines()
+    assert "kept 48 h after a failure (--storage-expiration-hours)" in lines[1]
+    assert re.search(r"nfresume relaunch fail-late-\w{6}$", lines[-1])
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+    assert (e["storage_expiration_hours"], e["storage_expiration_source"]) == (
+        48, "--storage-expiration-hours")
+    ended = datetime.fromisoformat(e["attempts"][0]["ended_at"])
+    assert datetime.fromisoformat(e["work_dir"]["expires_at"]) - ended == timedelta(hours=48)
+    assert e["work_dir"]["files"] > 20
+    assert e["work_dir"]["bytes"] > 1000
+    assert e["attempts"][0]["tasks"] == {
+        "submitted": 8, "cached": 0, "succeeded": 7, "failed": 1, "ignored": 0, "retried": 0}
+    assert "REPORT" in e["attempts"][0]["error"]
+    assert not Path(".nextflow").exists()
+    assert sorted(os.listdir(site.here)) == ["fail-late", "results"]
+
+    mend(pipeline)
+    done = site.ok("relaunch", e["id"][:-2])
+    assert "7 tasks reused" in done.err
+    assert "1 rerun, 0 new" in done.err
+    e = site.show(e["id"])
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
+    first, second = e["attempts"]
+    assert second["tasks"] == {
+        "submitted": 1, "cached": 7, "succeeded": 1, "failed": 0, "ignored": 0, "retried": 0}
+    assert first["session_id"] == second["session_id"]
+    assert second["run_name"] == f"{e['id']}-2"
+    assert sorted(os.listdir(Path(e["work_dir"]["path"]).parent)) == ["attempts"]
+    assert os.listdir(site.root / ".trash") == []
+
+    plain = site.base / "plain"
+    plain.mkdir()
+    assert run_plain(plain_nextflow, plain, str(pipeline), env=site.env).returncode == 0
+    assert snapshot(site.here / "results") == snapshot(plain / "results")
+    assert not any(p.is_symlink() for p in (site.here / "results").rglob("*"))
+
+    gone = site.run("relaunch", e["id"])
+    assert gone.code == 81
+    assert "the run succeeded" in gone.err
+
+
+@pytest.mark.parametrize("name", ["publish-modes", "error-strategies", "scratch", "hostile-names", "modules"])
+def test_results_are_those_of_plain_nextflow(site: Site, plain_nextflow: Path, name: str):
+    """Case 33: whatever the publish mode, results outlive the work dir bit for bit."""
+    pipeline = site.pipeline(name)
+    done = site.ok("launch", str(pipeline))
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "DELETED"), done.err
+    plain = site.base / "plain"
+    plain.mkdir()
+    assert run_plain(plain_nextflow, plain, str(pipeline), env=site.env).returncode == 0
+    for folder in ("results", "store"):
+        ours, theirs = snapshot(site.here / folder), snapshot(plain / folder)
+        assert ours == theirs
+    assert ours or snapshot(site.here / "results")
+    dangling = [p for p in site.here.rglob("*") if p.is_symlink() and not p.exists()]
+    assert dangling == []
+
+
+def test_counts_of_strategies(site: Site):
+    """Case 37: retried and ignored failures are counted and shown; the run is a success."""
+    site.ok("launch", str(site.pipeline("error-strategies")))
+    tasks = site.show()["attempts"][0]["tasks"]
+    assert tasks == {"submitted": 7, "cached": 0, "succeeded": 5, "failed": 2, "ignored": 1, "retried": 1}
+
+
+def test_finish_strategy(site: Site):
+    """`finish` lets running tasks end; a relaunch reuses them."""
+    pipeline = site.pipeline("error-strategies")
+    failed = site.run("launch", str(pipeline), "--finish", "--storage-expiration-hours", "1")
+    assert failed.code == 1
+    again = site.ok("relaunch", site.show()["id"], "--finish=false")
+    assert "Cached process > FINISHING (2)" in again.out
+    assert "Submitted process > FINISHING (1)" in again.out
+    assert "0 new" in again.err
+
+
+def test_metadata_decides_and_the_own_trace_stays(site: Site):
+    """Hours from latch_metadata; the pipeline's own trace file is written as without nfresume."""
+    pipeline = site.pipeline("modules")
+    (pipeline / "modules/top.nf").write_text(
+        (pipeline / "modules/top.nf").read_text().replace("head -5", "head -5; exit 1"))
+    failed = site.run("launch", str(pipeline), "-profile", "fine")
+    assert failed.code == 1
+    e = site.show()
+    assert e["storage_expiration_hours"] == 12
+    assert e["storage_expiration_source"].endswith("latch_metadata/__init__.py")
+    assert "kept 12 h after a failure" in failed.err
+    assert "SCALE" in (site.here / "pipeline_info/trace.txt").read_text()
+    scaled = next(Path(e["work_dir"]["path"]).glob("*/*/scaled.csv")).read_text()
+    assert max(int(line.split(",")[1]) for line in scaled.splitlines()[1:]) > 100  # -profile fine
+    overridden = site.run("launch", "--storage-expiration-hours", "0", str(pipeline), "-profile", "fine")
+    assert overridden.code == 1
+    assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_in_a_pipe_stdout_is_nextflows(site: Site, plain_nextflow: Path):
+    """`nfresume launch` can stand where `nextflow run` stood: same bytes on stdout but for ids."""
+    pipeline = site.pipeline("scratch")
+    ours = site.ok("launch", str(pipeline), "--storage-expiration-hours", "1")
+    plain = site.base / "plain"
+    plain.mkdir()
+    theirs = run_plain(plain_nextflow, plain, str(pipeline), env=site.env)
+
+    def neutral(text: str) -> str:
+        text = re.sub(r"\[[0-9a-f]{2}/[0-9a-f]{6}\]", "[hash]", text)
+        return re.sub(r"(Launching `\S+`) \[\S+\]", r"\1 [name]", text)
+
+    assert neutral(ours.out) == neutral(theirs.stdout)
+    assert all(line.startswith("nfresume: ") for line in ours.err.splitlines())
+
+
+@pytest.mark.parametrize(("code", "script"), [(42, "workflow { exit 42 }"), (1, "workflow { error 'no' }")])
+def test_exit_codes_are_nextflows(site: Site, code: int, script: str):
+    """What Nextflow exits with, nfresume exits with."""
+    (site.here / "main.nf").write_text(script)
+    done = site.run("launch", "main.nf")
+    assert done.code == code
+    assert site.show()["attempts"][0]["exit_code"] == code
+
+
+def test_exit_zero_is_no_success(site: Site):
+    """Case 36: exit status 0 without a workflow that ended is held for a person to look at."""
+    done = site.run("launch", str(site.pipeline("exit-zero")))
+    assert done.code == 0
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"], e["work_dir"]["expires_at"]) == ("FAILED", "RETAINED", None)
+    assert "until you decide" in done.err
+    assert site.ok("sweep").out.count("keep") == 1
+    site.ok("delete", e["id"], "--yes")
+    assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_published_inside_the_work_dir(site: Site):
+    """Case 34: a result that cannot be made real keeps the work dir; only --lose-results takes it."""
+    done = site.ok("launch", str(site.pipeline("publish-inside-work")))
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
+    assert "would be lost" in e["work_dir"]["reason"]
+    assert "published/result.txt" in done.err
+    assert "kept:" in site.run("sweep").out
+    refused = site.run("delete", e["id"], "--yes")
+    assert refused.code == 75
+    assert (Path(e["work_dir"]["path"]) / "published/result.txt").read_text() == "precious\n"
+    site.ok("delete", e["id"], "--yes", "--lose-results")
+    assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_expiry_by_sweep(site: Site):
+    """What is due goes, with its results made real first; what is not stays; a dry run only tells."""
+    pipeline = site.pipeline("fail-late")
+    assert site.run("launch", str(pipeline), "--storage-expiration-hours", "0.0002").code == 1  # 0.72 s
+    due = site.show()
+    assert site.run("launch", str(site.pipeline("slow")), "--seconds", "x", "--storage-expiration-hours", "5"
+                    ).code == 1
+    until(lambda: datetime.now(UTC) > datetime.fromisoformat(due["work_dir"]["expires_at"]))
+    results = site.here / "results/per-sample"
+    assert (results / "liver.gc.csv").is_symlink()
+    before = snapshot(results)
+    assert len(before) == 3
+    plan = site.ok("sweep", "--dry-run", "--json").json()
+    assert {line["execution"]["id"]: line["action"] for line in plan}[due["id"]] == "delete"
+    assert site.show(due["id"])["work_dir"]["state"] == "RETAINED"
+    site.ok("sweep")
+    e = site.show(due["id"])
+    assert (e["work_dir"]["state"], e["work_dir"]["reason"]) == ("DELETED", "expired")
+    assert snapshot(results) == before
+    assert not (results / "liver.gc.csv").is_symlink()
+    assert {x["work_dir"]["state"] for x in site.ok("list", "--json").json()} == {"DELETED", "RETAINED"}
+    refused = site.run("relaunch", due["id"])
+    assert (refused.code, "expired" in refused.err) == (81, True)
+
+
+def test_serve_expires_by_schedule(site: Site):
+    """Case 51: what fell due while nothing ran is swept at the start; SIGTERM ends `serve` cleanly."""
+    assert site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001").code == 1
+    two = [site.start("serve", "--every", "0.3") for _ in range(2)]  # several at once are safe
+    until(lambda: site.show()["work_dir"]["state"] == "DELETED")
+    for server in two:
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=20)
+        assert server.returncode == 0, err
+    names = [v["name"] for v in site.show()["events"]]
+    assert names == ["launch", "claim", "fail", "expire", "removed"]
+
+
+def test_pin_extend_unpin(site: Site):
+    """A pinned success keeps its work dir and can be relaunched; unpinned it expires."""
+    done = site.ok("launch", "--pin", str(site.pipeline("scratch")))
+    assert "until it is unpinned" in done.err
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"], e["work_dir"]["pinned"]) == ("SUCCEEDED", "RETAINED", True)
+    assert site.run("delete", e["id"], "--yes").code == 80
+    again = site.ok("relaunch", e["id"])
+    assert "1 task reused" in again.err
+    assert site.ok("unpin", e["id"], "--json").json()["work_dir"]["expires_at"]
+    extended = site.ok("extend", e["id"], "100", "--json").json()["work_dir"]["expires_at"]
+    left = datetime.fromisoformat(extended) - datetime.now(UTC)
+    assert 99 < left.total_seconds() / 3600 <= 100
+    for bad in ("0", "-1", "soon", "1e9"):
+        assert site.run("extend", e["id"], bad).code in (64, 2)
+    asked = site.run("delete", e["id"])
+    assert (asked.code, "--yes" in asked.err) == (64, True)
+    site.ok("delete", e["id"], "--yes")
+
+
+def test_resume_from_habit(site: Site):
+    """`-resume` relaunches the newest failed execution of this folder, with a clear line."""
+    pipeline = site.pipeline("fail-late")
+    nothing = site.run("launch", str(pipeline), "-resume")
+    assert (nothing.code, "no failed execution" in nothing.err) == (66, True)
+    assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
+    mend(pipeline)
+    done = site.ok("launch", str(pipeline), "-resume")
+    assert "-resume: relaunching fail-late-" in done.err
+    assert len(site.ok("list", "--json").json()) == 1
+    assert site.show()["attempts"][1]["tasks"]["cached"] == 7
+
+
+def test_relaunch_of_a_mended_copy(site: Site):
+    """--pipeline runs another script in the same session; parameters stay."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", str(pipeline), "--outdir", "out", "--storage-expiration-hours", "1")
+    copy = site.here / "mended"
+    shutil.copytree(pipeline, copy)
+    mend(copy)
+    site.ok("relaunch", site.show()["id"], "--pipeline", str(copy), "--samples",
+            str(pipeline / "data/samples.csv"), "--reference", str(pipeline / "data/reference.fasta"))
+    assert (site.here / "out/report.csv").exists()
+    assert site.show()["attempts"][1]["pipeline"] == str(copy)
+
+
+def test_reports_and_log_where_the_user_wants_them(site: Site):
+    """-with-report, -log, -with-trace, -name, -q keep their meaning; a relaunch overwrites nothing."""
+    pipeline = site.pipeline("fail-late")
+    words = ("-with-report", "r.html", "-log", "my.log", "-with-trace", "t.txt", "-name", "Mine", "-q")
+    assert site.run("launch", str(pipeline), *words, "--storage-expiration-hours", "1").code == 1
+    e = site.show()
+    assert e["id"].startswith("mine-")
+    assert "REPORT" in (site.here / "t.txt").read_text()
+    assert "Session UUID" in (site.here / "my.log").read_text()
+    report = (site.here / "r.html").read_bytes()
+    mend(pipeline)
+    quiet = site.ok("relaunch", e["id"])
+    assert quiet.out == ""
+    assert (site.here / f"r.html.{e['id']}-1").read_bytes() == report
+    assert (site.here / "r.html").read_bytes() != report
+
+
+def test_a_config_cannot_take_over(site: Site):
+    """Case 39: workDir, resume and cleanup of the user's configuration do not override ours."""
+    pipeline = site.pipeline("fail-late")
+    (pipeline / "nextflow.config").write_text("workDir = '/tmp/elsewhere'\ncleanup = true\nresume = true\n")
+    assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
+    mend(pipeline)
+    site.ok("relaunch", site.show()["id"])
+    assert site.show()["attempts"][1]["tasks"]["cached"] == 7
+    assert not Path("/tmp/elsewhere").exists()
+
+
+def test_the_users_own_nextflow(site: Site, plain_nextflow: Path):
+    """Order: setting, PATH, embedded; the version is asked once and remembered."""
+    info = site.ok("engine", "info", "--json").json()
+    assert info["source"] == "embedded engine"
+    on_path = {**site.env, "PATH": f"{plain_nextflow.parent}:{site.env['PATH']}"}
+    assert site.ok("engine", "info", "--json", PATH=on_path["PATH"]).json()["source"] == "PATH"
+    (site.here / "main.nf").write_text("workflow { println 'own' }")
+    done = site.ok("launch", "--nextflow", str(plain_nextflow), "main.nf")
+    assert "own" in done.out
+    assert site.show()["attempts"][0]["nextflow_version"] == "24.10.5"
+
+
+def test_detached_life(site: Site):
+    """--detach prints the id; logs, wait, show and --json follow from anywhere."""
+    pipeline = site.pipeline("scratch")
+    execution = site.ok("launch", "--detach", str(pipeline)).out.strip()
+    followed = site.ok("logs", "-f", execution)
+    assert "Submitted process > SORTED (1)" in followed.out
+    done = site.ok("wait", execution, "--json").json()
+    assert done["state"] == "SUCCEEDED"
+    assert "Execution complete" in site.ok("logs", execution, "--nextflow-log").out
+    as_json = site.ok("launch", str(pipeline), "--storage-expiration-hours", "1", "--", "--z", "1")
+    assert as_json.out.startswith("N E X T F L O W")
+    document = site.ok("launch", "--json", str(pipeline)).json()
+    assert set(document) >= {"id", "account", "pipeline", "state", "storage_expiration_hours",
+                             "storage_expiration_source", "work_dir", "attempts", "events"}
+    assert set(document["work_dir"]) >= {"path", "state", "expires_at", "bytes", "files", "reason"}
+    assert set(document["attempts"][0]) >= {"number", "run_name", "session_id", "state", "exit_code",
+                                            "started_at", "ended_at", "tasks", "error"}
+
+
+def test_output_of_one_task(site: Site):
+    """`logs --task` by name, by process, by hash; an unknown one is told."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")
+    e = site.show()["id"]
+    log = site.ok("logs", e).out
+    task_hash = re.search(r"\[(\w\w/\w{6})\] Submitted process > TRIM \(liver\)", log)[1]
+    for name in ("TRIM (liver)", "REPORT", task_hash):
+        site.ok("logs", e, "--task", name)
+    assert site.run("logs", e, "--task", "NOPE").code == 66
+
+
+def test_accounts_are_strangers(site: Site):
+    """Another account's execution is not found, by any verb."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")
+    e = site.show()["id"]
+    for verb in (("show", e), ("relaunch", e), ("cancel", e), ("delete", e, "--yes"), ("logs", e), ("pin", e)):
+        done = site.run(*verb, NFRESUME_ACCOUNT="other")
+        assert (done.code, "has no execution" in done.err) == (66, True), verb
+    assert site.ok("list", "--json", NFRESUME_ACCOUNT="other").json() == []
+
+
+def test_a_terminal_shows_progress(site: Site):
+    """On a terminal: a row per process with its counts, and no task lines of Nextflow between them."""
+    import pty
+
+    pipeline = site.pipeline("fail-late")
+    mend(pipeline)
+    control, terminal = pty.openpty()
+    child = subprocess.Popen([str(BIN / "nfresume"), "launch", str(pipeline)], cwd=site.here,
+                             env={**site.env, "TERM": "xterm", "COLUMNS": "120"}, stdin=terminal,
+                             stdout=terminal, stderr=terminal, close_fds=True)
+    os.close(terminal)
+    seen = b""
+    while True:
+        try:
+            data = os.read(control, 65536)
+        except OSError:
+            break
+        seen += data
+    assert child.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert re.search(r"TRIM\s+3\s+-\s+-\s+3", text)
+    assert re.search(r"REPORT\s+1\s+-\s+-\s+1", text)
+    assert "Submitted process" not in text
+    assert "work dir deleted (the run succeeded)" in text
+
+
+def test_completion_and_config(site: Site):
+    """Completion scripts for three shells, ids included; every setting is shown with its source."""
+    for shell in ("bash", "zsh", "fish"):
+        assert "nfresume" in site.ok("completion", shell).out
+    assert site.run("completion", "tcsh").code == 64
+    site.ok("launch", str(site.pipeline("scratch")))
+    execution = site.show()["id"]
+    done = site.run("show", _NFRESUME_COMPLETE="complete_bash", COMP_WORDS=f"nfresume show {execution[:3]}",
+                    COMP_CWORD="2")
+    assert execution in done.out
+    shown = site.ok("config", "--json").json()
+    assert shown["account"] == {"value": "team", "source": "NFRESUME_ACCOUNT", "env": "NFRESUME_ACCOUNT",
+                                "help": shown["account"]["help"]}
+    assert json.loads(site.ok("doctor", "--json").out)[0]["ok"]

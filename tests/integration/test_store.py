@@ -1,0 +1,368 @@
+"""One contract for the store, run over SQLite and PostgreSQL, both real."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
+from nfresume.executions import LIVE, ExecutionState, TaskCounts
+from nfresume.store import Store, queries, schema, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.workdirs import WorkDirState
+
+OWNER = Owner("host", "boot")
+FAILED, SUCCEEDED, QUEUED = ExecutionState.FAILED, ExecutionState.SUCCEEDED, ExecutionState.QUEUED
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'state.db'}"
+        return
+    server = request.getfixturevalue("postgresql_url")
+    name = f"t{uuid.uuid4().hex}"
+    admin = sa.create_engine(sa.make_url(server).set(drivername="postgresql+psycopg"),
+                             isolation_level="AUTOCOMMIT")
+    with admin.connect() as conn:
+        conn.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as conn:
+        conn.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = Store.open(url)
+    with opened.begin() as tx:
+        transitions.register_root(tx, "root", "/root", 1)
+    yield opened
+    invariants(opened)
+    opened.close()
+
+
+def attempt(**kw) -> NewAttempt:
+    return NewAttempt("main.nf", ("--x", "1"), kw.get("resume", False), "/nf", "24.10.5")
+
+
+def launch(store: Store, execution_id: str = "run-a1", account: str = "team", **kw) -> str:
+    new = NewExecution(execution_id, account, "root", f"/root/{execution_id}/work", "main.nf", "/here",
+                       str(uuid.uuid4()), 1.0, "test", kw.get("pinned", False))
+    with store.begin() as tx:
+        transitions.launch(tx, new, attempt(), "me")
+    return execution_id
+
+
+def outcome(state=FAILED, *, keep=True, expires=None, clean=True) -> Outcome:
+    return Outcome(state, 1 if state is FAILED else 0, None, clean, keep, "because", expires)
+
+
+def fail(store: Store, execution_id: str, *, hours: float = 1.0) -> None:
+    with store.begin() as tx:
+        lease = transitions.claim(tx, execution_id, OWNER, 30)
+    with store.begin() as tx:
+        transitions.settle(tx, lease, outcome(expires=tx.now + timedelta(hours=hours)), TaskCounts(), "sup")
+
+
+def get(store: Store, execution_id: str = "run-a1"):
+    with store.begin(write=False) as tx:
+        return queries.get(tx, execution_id)
+
+
+def invariants(store: Store) -> None:
+    """An execution is live exactly while its work dir is ACTIVE; every state has its event."""
+    with store.begin(write=False) as tx:
+        for e in queries.newest(tx, None, limit=10_000):
+            assert (e.state in LIVE) == (e.work_dir.state is WorkDirState.ACTIVE), e
+            assert queries.events_of(tx, e.id)[0].name == "launch"
+            assert len(queries.attempts_of(tx, e.id)) == e.attempt
+
+
+def race(actions: list[Callable[[], None]]) -> list[Exception | None]:
+    """Run all at once; returns what each raised."""
+    barrier = threading.Barrier(len(actions))
+
+    def run(action: Callable[[], None]) -> Exception | None:
+        barrier.wait()
+        try:
+            action()
+        except Exception as e:
+            return e
+        return None
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return list(pool.map(run, actions))
+
+
+def test_life_with_a_failure_and_a_relaunch(store: Store):
+    """launch, claim, fail, relaunch, succeed, removed: states, attempts and events agree."""
+    launch(store)
+    fail(store, "run-a1")
+    e = get(store)
+    assert (e.state, e.work_dir.state) == (FAILED, WorkDirState.RETAINED)
+    assert e.work_dir.expires_at > e.created_at
+    with store.begin() as tx:
+        transitions.relaunch(tx, "run-a1", 2, attempt(resume=True), "me")
+    assert get(store).work_dir.expires_at is None
+    with store.begin() as tx:
+        lease = transitions.claim(tx, "run-a1", OWNER, 30)
+        counts = TaskCounts(1, 2, 3, 4, 5, 6)
+        transitions.settle(tx, lease, outcome(SUCCEEDED, keep=False), counts, "sup")
+    assert get(store).work_dir.state is WorkDirState.DELETING
+    with store.begin() as tx:
+        transitions.removed(tx, "run-a1", "sup", {"files": 3})
+    with store.begin(write=False) as tx:
+        names = [v.name for v in queries.events_of(tx, "run-a1")]
+        assert names == ["launch", "claim", "fail", "relaunch", "claim", "succeed", "removed"]
+        first, second = queries.attempts_of(tx, "run-a1")
+    assert (first.resume, second.resume, second.tasks) == (False, True, counts)
+    assert first.run_name == "run-a1-1"
+
+
+def test_one_claim(store: Store):
+    """Case 13: of 8 supervisors one gets the attempt."""
+    launch(store)
+
+    def claim() -> None:
+        with store.begin() as tx:
+            transitions.claim(tx, "run-a1", OWNER, 30)
+
+    results = race([claim] * 8)
+    assert results.count(None) == 1
+    assert all(isinstance(r, Conflict) for r in results if r)
+
+
+def test_fifty_relaunches_are_one(store: Store):
+    """Case 12: a click repeated 50 times makes one attempt."""
+    launch(store)
+    fail(store, "run-a1")
+
+    def relaunch() -> None:
+        with store.begin() as tx:
+            transitions.relaunch(tx, "run-a1", 2, attempt(resume=True), "me")
+
+    results = race([relaunch] * 50)
+    assert results.count(None) == 1
+    assert all(isinstance(r, Conflict) for r in results if r)
+    assert get(store).attempt == 2
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_relaunch_against_expiry(store: Store, round_: int):
+    """Case 11: one wins, the other is told; there is no way back from DELETING."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+
+    def relaunch() -> None:
+        with store.begin() as tx:
+            transitions.relaunch(tx, "run-a1", 2, attempt(), "me")
+
+    def expire() -> None:
+        with store.begin() as tx:
+            transitions.expire(tx, "run-a1", "sweeper")
+
+    results = race([relaunch, expire])
+    assert results.count(None) == 1
+    assert isinstance(next(r for r in results if r), Conflict)
+    assert get(store).work_dir.state in (WorkDirState.ACTIVE, WorkDirState.DELETING)
+
+
+def test_extension_against_expiry(store: Store):
+    """Case 19: what was extended or pinned in time is not expired, and the extension never lies."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+    with store.begin() as tx:
+        transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
+    with store.begin() as tx, pytest.raises(Conflict):
+        transitions.expire(tx, "run-a1", "sweeper")
+    with store.begin() as tx:
+        transitions.extend(tx, "run-a1", tx.now, "me")
+        transitions.pin(tx, "run-a1", "me")
+    for move in (transitions.expire, lambda tx, i, a: transitions.delete(tx, i, "x", a)):
+        with store.begin() as tx, pytest.raises(Conflict, match="pinned"):
+            move(tx, "run-a1", "sweeper")
+    with store.begin() as tx:
+        transitions.unpin(tx, "run-a1", tx.now, "me")
+        transitions.expire(tx, "run-a1", "sweeper")
+    with store.begin() as tx, pytest.raises(Conflict):
+        transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
+
+
+def test_stale_token_is_refused(store: Store):
+    """Case 14: a supervisor that slept past its lease can change nothing any more."""
+    launch(store)
+    with store.begin() as tx:
+        old = transitions.claim(tx, "run-a1", OWNER, -1)
+    with store.begin() as tx:
+        new = transitions.take_over(tx, "run-a1", OWNER, 30)
+    assert new.token == old.token + 1
+    for act in (
+        lambda tx: transitions.renew(tx, old, 30, TaskCounts()),
+        lambda tx: transitions.settle(tx, old, outcome(SUCCEEDED, keep=False), TaskCounts(), "old"),
+    ):
+        with store.begin() as tx, pytest.raises(StaleLease):
+            act(tx)
+    with store.begin() as tx, pytest.raises(Conflict):
+        transitions.take_over(tx, "run-a1", OWNER, 30)
+    with store.begin() as tx:
+        assert transitions.renew(tx, new, 30, TaskCounts(submitted=1)) is ExecutionState.RUNNING
+
+
+def test_a_failed_transition_changes_nothing(store: Store):
+    """An error after the first update of a transaction undoes all of it, event included."""
+    launch(store)
+    with store.begin() as tx:
+        lease = transitions.claim(tx, "run-a1", OWNER, 30)
+    with pytest.raises(RuntimeError), store.begin() as tx:
+        transitions.settle(tx, lease, outcome(), TaskCounts(), "sup")
+        raise RuntimeError
+    assert get(store).state is ExecutionState.RUNNING
+
+
+def test_cancel_against_the_natural_end(store: Store):
+    """Case 15: one terminal state; exit 0 in the meantime is SUCCEEDED, anything else CANCELLED."""
+    for name, state, expected in (("a", SUCCEEDED, "SUCCEEDED"), ("b", FAILED, "CANCELLED")):
+        launch(store, name)
+        with store.begin() as tx:
+            lease = transitions.claim(tx, name, OWNER, 30)
+            transitions.cancel(tx, name, "me")
+        with store.begin() as tx:
+            assert transitions.settle(tx, lease, outcome(state), TaskCounts(), "sup") == expected
+        with store.begin() as tx, pytest.raises(Conflict):
+            transitions.cancel(tx, name, "me")
+
+
+def test_cancelling_what_is_queued(store: Store):
+    """What was not claimed is cancelled at once, and can then not be claimed."""
+    launch(store)
+    with store.begin() as tx, pytest.raises(Conflict):
+        transitions.cancel(tx, "run-a1", "me")
+    with store.begin() as tx:
+        transitions.cancel_queued(tx, "run-a1", outcome(expires=tx.now), "me")
+    with store.begin() as tx, pytest.raises(Conflict):
+        transitions.claim(tx, "run-a1", OWNER, 30)
+
+
+def test_find_by_prefix(store: Store):
+    """Any unique start of an id, within one account, and no pattern characters."""
+    for name in ("rna-aa", "rna-ab", "dna_aa"):
+        launch(store, name)
+    launch(store, "rna-zz", account="other")
+    with store.begin(write=False) as tx:
+        assert queries.find(tx, "d", "team").id == "dna_aa"
+        assert queries.find(tx, "rna-aa", "team").id == "rna-aa"
+        with pytest.raises(UsageError, match="ambiguous"):
+            queries.find(tx, "rna", "team")
+        for missing in ("rna-z", "%", "_", "", "rna-aax"):
+            with pytest.raises(NotFound):
+                queries.find(tx, missing, "team")
+
+
+def test_twins_of_an_account_are_strangers(store: Store):
+    """Case 67: `team` and `team-b` share nothing."""
+    launch(store, "a", account="team")
+    launch(store, "b", account="team-b")
+    with store.begin(write=False) as tx:
+        assert [e.id for e in queries.newest(tx, "team")] == ["a"]
+
+
+def test_one_remover(store: Store):
+    """Case 55: a removal has one claimant until its claim runs out."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+    with store.begin() as tx:
+        transitions.expire(tx, "run-a1", "s")
+    with store.begin() as tx:
+        assert transitions.claim_removal(tx, "run-a1", "one", 60)
+        assert transitions.claim_removal(tx, "run-a1", "one", -1)
+    with store.begin() as tx:
+        assert transitions.claim_removal(tx, "run-a1", "two", 60)
+        assert not transitions.claim_removal(tx, "run-a1", "three", 60)
+
+
+def test_lost_ones_are_found(store: Store):
+    """A lease that ran out, and a queued attempt that nobody claimed."""
+    launch(store, "quiet")
+    launch(store, "fine")
+    launch(store, "lost")
+    with store.begin() as tx:
+        transitions.claim(tx, "fine", OWNER, 60)
+        transitions.claim(tx, "lost", OWNER, -1)
+    with store.begin(write=False) as tx:
+        assert {e.id for e in queries.lost(tx, 60)} == {"lost"}
+        assert {e.id for e in queries.lost(tx, -1)} == {"lost", "quiet"}
+
+
+def test_due_first(store: Store):
+    """What a sweep looks at comes soonest expiry first, without end last."""
+    for name, hours in (("late", 5), ("soon", 0.1)):
+        launch(store, name)
+        fail(store, name, hours=hours)
+    launch(store, "active")
+    with store.begin(write=False) as tx:
+        assert [e.id for e in queries.to_sweep(tx)] == ["soon", "late"]
+
+
+def test_migrations_make_the_schema(store: Store):
+    """The migrations and the tables in code are the same, and HEAD names the newest."""
+    with store.begin(write=False) as tx:
+        context = MigrationContext.configure(tx.conn)
+        assert compare_metadata(context, schema.metadata) == []
+        assert context.get_current_revision() == schema.HEAD
+
+
+def test_concurrent_first_opens(url: str):
+    """Several first launches at once make one schema."""
+    def open_() -> None:
+        Store.open(url).close()
+
+    assert race([open_] * 6) == [None] * 6
+
+
+def test_a_newer_database_is_refused(url: str):
+    """A schema from the future is not touched."""
+    opened = Store.open(url)
+    with opened.begin() as tx:
+        tx.conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    opened.close()
+    with pytest.raises(StoreUnavailable, match="newer"):
+        Store.open(url)
+
+
+@pytest.mark.parametrize(
+    "bad", ["mysql://x/y", "nonsense", "sqlite:////proc/nope/x.db", "postgresql://u:secret@127.0.0.1:1/x"]
+)
+def test_a_database_that_cannot_be_opened(bad: str):
+    """One line, without the password."""
+    with pytest.raises(StoreUnavailable) as caught:
+        Store.open(bad)
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_integrity_under_many_writers(tmp_path: Path):
+    """Case 46: many writers at once wait for each other; no transition is lost."""
+    store = Store.open(f"sqlite:///{tmp_path / 'x.db'}")
+    with store.begin() as tx:
+        transitions.register_root(tx, "root", "/root", 1)
+
+    def life(number: int) -> None:
+        launch(store, f"r{number}")
+        fail(store, f"r{number}")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(life, range(80)))
+    invariants(store)
+    with store.begin(write=False) as tx:
+        assert len(queries.newest(tx, "team", states=[FAILED], limit=1000)) == 80
+        assert tx.conn.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
+    store.close()

@@ -1,0 +1,45 @@
+"""Names and the transition tables."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfresume import executions as ex
+from nfresume import workdirs as wd
+from nfresume.errors import UsageError
+
+
+@given(st.text(max_size=200), st.integers(1, 9999))
+def test_every_id_makes_a_run_name_that_nextflow_accepts(text, number):
+    """Whatever a pipeline is called, Nextflow accepts the run name made from it."""
+    name = ex.run_name(f"{ex.id_stem(text)}-{ex.ID_ALPHABET[:6]}", number)
+    assert ex.RUN_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stem"),
+    [("nf-core/rnaseq", "rnaseq"), ("./main.nf", "main"), ("/a/b c/", "b-c"), ("9", "run"),
+     ("https://host/x/Y_z.git", "y-z")],
+)
+def test_id_stem(pipeline, stem):
+    """An id starts with the pipeline's own name."""
+    assert ex.id_stem(pipeline) == stem
+
+
+@pytest.mark.parametrize("bad", ["", "-a", ".trash", "a/b", "..", "a\n", "a" * 64, "a b", "é"])
+def test_account_names_are_safe_folder_names(bad):
+    """An account cannot name anything but a folder of its own."""
+    with pytest.raises(UsageError):
+        ex.check_account(bad)
+
+
+def test_no_way_back_from_deleting():
+    """DELETING leads to DELETED only, and DELETED to nothing."""
+    leaving = [t for t in wd.TRANSITIONS if wd.WorkDirState.DELETING in t.sources]
+    assert [t.target for t in leaving] == [wd.WorkDirState.DELETED]
+    assert not [t for t in wd.TRANSITIONS if wd.WorkDirState.DELETED in t.sources]
+
+
+def test_only_a_relaunch_leaves_an_ended_state():
+    """SUCCEEDED, FAILED and CANCELLED are final but for a relaunch."""
+    assert {t.name for t in ex.TRANSITIONS if t.sources & ex.ENDED} == {"relaunch"}

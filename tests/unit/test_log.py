@@ -1,0 +1,146 @@
+"""Nextflow's log and trace as streams; the lines are from real runs of 24.10."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from nfresume.executions import TaskCounts
+from nfresume.nextflow.log import LogReader, read
+from nfresume.nextflow.trace import parse_duration, reused, rows
+
+STAMP = "Nov-21 04:09:27.083 [Task submitter] "
+SESSION = STAMP + "INFO  nextflow.Session - "
+DONE = STAMP + "DEBUG n.processor.TaskPollingMonitor - Task completed > TaskHandler[id: 3; name: {name}; " \
+    "status: COMPLETED; exit: {exit}; error: -; workDir: /w/{dir}]"
+PUBLISH = "Nov-21 04:02:50.718 [TaskFinalizer-4] TRACE nextflow.processor.PublishDir - publishing file: "
+LINES = [
+    SESSION + "[af/56899f] Submitted process > A (1)",
+    DONE.format(name="A (1)", exit=0, dir="af/56899f7d6b09e094d2ecdfa053fe79"),
+    SESSION + "[c4/c1393a] Submitted process > I (x; status: odd)",
+    DONE.format(name="I (x; status: odd)", exit=6, dir="c4/c1393acb6507ad116754b985d4d15e"),
+    STAMP + "INFO  nextflow.processor.TaskProcessor - [c4/c1393a] NOTE: Process `I (1)` terminated with an "
+    "error exit status (6) -- Error is ignored",
+    SESSION + "[f5/c30168] Submitted process > R (1)",
+    DONE.format(name="R (1)", exit=5, dir="f5/c30168d70cdcc3adc89eb8ad8e7112"),
+    STAMP + "INFO  nextflow.processor.TaskProcessor - [f5/c30168] NOTE: Process `R (1)` terminated with an "
+    "error exit status (5) -- Execution is retried (1)",
+    SESSION + "[fa/3b51f2] Re-submitted process > R (1)",
+    SESSION + "[d5/3b51f2] Cached process > C (sample [1] > 2)",
+    PUBLISH + "/w/cc/c0/b -[SYMLINK]-> x.txt -[SYMLINK]-> /out/b -[SYMLINK]-> x.txt",
+    PUBLISH + "/w/cc/c0/plain -[COPY]-> s3://bucket/plain",
+    PUBLISH + "/w/cc/c0/cut by a line break",
+    STAMP + "ERROR nextflow.processor.TaskProcessor - Error executing process > 'F (tt)'",
+    "",
+    "Caused by:",
+    "  Process `F (tt)` terminated with an error exit status (3)",
+    STAMP + "DEBUG n.trace.WorkflowStatsObserver - Workflow completed > WorkflowStats[succeededCount=2; ]",
+]
+
+
+def test_counts_and_error(tmp_path: Path):
+    """Submitted, cached, succeeded, failed, ignored, retried; the error report; what still runs."""
+    (tmp_path / "l").write_text("\n".join(LINES) + "\n")
+    log = read(tmp_path / "l")
+    assert log.counts == TaskCounts(submitted=4, cached=1, succeeded=1, failed=2, ignored=1, retried=1)
+    assert [t.name for t in log.unfinished] == ["R (1)"]
+    assert log.error[-1].strip() == "Process `F (tt)` terminated with an error exit status (3)"
+    assert log.completed
+    assert log.tasks["d5/3b51f2"].process == "C"
+    assert list(log.published) == ["/out/b -[SYMLINK]-> x.txt", "s3://bucket/plain"]
+    assert log.unreadable == ["/w/cc/c0/cut by a line break"]
+
+
+def test_partial_lines_and_every_cut(tmp_path: Path):
+    """A line counts once it is whole, wherever the writes were cut."""
+    data = ("\n".join(LINES) + "\n").encode()
+    whole = tmp_path / "whole"
+    whole.write_bytes(data)
+    for size in (1, 7, 64, 1000):
+        path = tmp_path / f"cut{size}"
+        reader = LogReader(path)
+        assert reader.poll() == 0
+        with path.open("wb") as file:
+            for start in range(0, len(data), size):
+                file.write(data[start:start + size])
+                file.flush()
+                reader.poll()
+        assert reader.run == read(whole)
+
+
+def test_rotation(tmp_path: Path):
+    """A log that is renamed away and begun anew is read to its end, then from the start."""
+    path = tmp_path / "l"
+    reader = LogReader(path)
+    with path.open("w") as old:
+        old.write(LINES[0] + "\n")
+        old.flush()
+        reader.poll()
+        old.write(LINES[1] + "\n")
+        old.flush()
+        path.rename(tmp_path / "l.1")
+        path.write_text(LINES[2] + "\n")
+        reader.poll()
+    assert set(reader.run.tasks) == {"af/56899f", "c4/c1393a"}
+    assert reader.run.tasks["af/56899f"].exit == "0"
+
+
+def test_truncation(tmp_path: Path):
+    """A log that is cut to nothing and written anew is read again."""
+    path = tmp_path / "l"
+    path.write_text(LINES[0] + "\n" + LINES[1] + "\n")
+    reader = LogReader(path)
+    reader.poll()
+    path.write_text(LINES[2] + "\n")
+    reader.poll()
+    assert "c4/c1393a" in reader.run.tasks
+
+
+def test_hostile_bytes(tmp_path: Path):
+    """Bytes that are no UTF-8, NULs and a megabyte without a line end do no harm."""
+    path = tmp_path / "l"
+    path.write_bytes(b"\xff\xfe\0" * 10 + b"\n" + b"x" * 1_000_000 + b"\n" + LINES[0].encode() + b"\n")
+    assert list(read(path).tasks) == ["af/56899f"]
+
+
+@pytest.mark.timeout(120)
+def test_a_million_lines(tmp_path: Path, record_property):
+    """1,000,000 lines are read, and reading on costs only the new bytes."""
+    path = tmp_path / "l"
+    block = "\n".join(LINES[:2] + [STAMP + "DEBUG nextflow.Session - chatter"] * 14) + "\n"
+    with path.open("w") as file:
+        for _ in range(62_500):
+            file.write(block)
+    reader = LogReader(path)
+    start = time.perf_counter()
+    assert reader.poll() == 125_000
+    record_property("seconds", time.perf_counter() - start)
+    with path.open("a") as file:
+        file.write(LINES[5] + "\n")
+    before = reader._file.tell()
+    assert reader.poll() == 1
+    assert reader._file.tell() - before == len(LINES[5]) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("15ms", 0.015), ("1.1s", 1.1), ("1h 2m 3s", 3723), ("2d 1h", 176400), ("-", 0), ("1500", 1.5), ("", 0)],
+)
+def test_durations(text, seconds):
+    """Nextflow's ways to write a duration."""
+    assert parse_duration(text).total_seconds() == pytest.approx(seconds)
+
+
+def test_trace_rows(tmp_path: Path):
+    """Columns are found by name; a half-written last line is left out."""
+    path = tmp_path / "t"
+    path.write_text(
+        "task_id\thash\tnative_id\tname\tstatus\texit\tsubmit\tduration\trealtime\n"
+        "1\taf/56899f\t12\tA (1)\tCACHED\t0\tx\t1s\t2s\n"
+        "2\tc4/c1393a\t13\tB \"q\"\tCOMPLETED\t0\tx\t1s\t1m\n"
+        "3\tc4"
+    )
+    assert [r.name for r in rows(path)] == ["A (1)", 'B "q"']
+    assert reused(path) == timedelta(seconds=2)
+    assert list(rows(tmp_path / "absent")) == []
