@@ -158,5 +158,8 @@ def _in_params_file(options: RunOptions, launch_dir: Path) -> str | None:
     if given is None:
         return None
     text = (launch_dir / given).read_text(errors="replace")
-    found = re.search(r"""^\s*['"]?outdir['"]?\s*:\s*['"]?([^'"\n,}]+)""", text, re.MULTILINE)
+    if given.endswith(".json"):
+        params = json.loads(text)
+        return str(params.get("outdir") or "") if isinstance(params, dict) else None
+    found = re.search(r"""^['"]?outdir['"]?\s*:\s*['"]?([^'"\n]+)""", text, re.MULTILINE)
     return found[1].strip() if found else None

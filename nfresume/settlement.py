@@ -26,7 +26,7 @@ class Evidence:
     survivors: int = 0
     stderr: str = ""
     no_room: str | None = None
-    lost_because: str = ""
+    lost_because: str = "Nextflow was lost"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def judge(evidence: Evidence) -> Verdict:
         reason = f"{evidence.survivors} of its processes could not be stopped"
         return Verdict(ExecutionState.FAILED, reason, False, reason)
     if code is None:
-        return Verdict(ExecutionState.FAILED, evidence.lost_because or "Nextflow was lost", False)
+        return Verdict(ExecutionState.FAILED, evidence.no_room or evidence.lost_because, False)
     if code != 0:
         return Verdict(ExecutionState.FAILED, _failure(evidence), clean)
     if log.publish_warnings:

@@ -33,10 +33,10 @@ def list_executions(
     from nfresume.errors import UsageError
     from nfresume.executions import ExecutionState
 
-    try:
-        states = [ExecutionState(s.upper()) for s in state or ()]
-    except ValueError as e:
-        raise UsageError(str(e), f"states are {', '.join(ExecutionState)}") from None
+    for name in state or ():
+        if name.upper() not in list(ExecutionState):
+            raise UsageError(f"{name!r} is no state", f"states are {', '.join(ExecutionState)}")
+    states = [ExecutionState(name.upper()) for name in state or ()]
     with common.service(account) as service:
         found = service.newest(states, limit)
     if as_json:

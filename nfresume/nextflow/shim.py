@@ -1,7 +1,8 @@
 """Runs Nextflow's head and outlives every supervisor: `python -I -S shim.py DIR PROGRAM ARGS...`.
 
 Started in a session of its own, so that no terminal and no supervisor's death reaches the head.
-Writes DIR/head.json before, and DIR/exit_status.json (durably) after. Standard library only, and few
+Writes DIR/head.json before, and DIR/exit_status.json (durably, into space that was taken before the
+start, so that a full disk cannot swallow it) after. Standard library only, and few
 modules of it: it must start in milliseconds and stay small for weeks.
 """
 
@@ -12,13 +13,22 @@ import sys
 import time
 
 
-def _write(folder: str, name: str, value: dict[str, object]) -> None:
-    temporary = os.path.join(folder, f".{name}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.write(fd, json.dumps(value).encode() + b"\n")
+_ROOM = 256
+
+
+def _reserve(folder: str, name: str) -> int:
+    """A temporary file that has its block already; `_write` fills it."""
+    fd = os.open(os.path.join(folder, f".{name}.tmp"), os.O_WRONLY | os.O_CREAT, 0o644)
+    os.pwrite(fd, b" " * _ROOM, 0)
+    os.fsync(fd)
+    return fd
+
+
+def _write(folder: str, name: str, value: dict[str, object], fd: int) -> None:
+    os.pwrite(fd, json.dumps(value).encode().ljust(_ROOM - 1) + b"\n", 0)
     os.fsync(fd)
     os.close(fd)
-    os.rename(temporary, os.path.join(folder, name))
+    os.rename(os.path.join(folder, f".{name}.tmp"), os.path.join(folder, name))
     folder_fd = os.open(folder, os.O_RDONLY)
     os.fsync(folder_fd)
     os.close(folder_fd)
@@ -56,12 +66,13 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     head = {"pid": pid, "start_ticks": _start_ticks(pid), "shim": os.getpid(), "boot_id": _boot_id(),
             "host": os.uname().nodename, "started_at": time.time()}
-    _write(folder, "head.json", head)
+    _write(folder, "head.json", head, _reserve(folder, "head.json"))
+    exit_status = _reserve(folder, "exit_status.json")
     os.write(write_end, b"x")
     os.close(write_end)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    _write(folder, "exit_status.json", {"exit_code": code, "ended_at": time.time()})
+    _write(folder, "exit_status.json", {"exit_code": code, "ended_at": time.time()}, exit_status)
 
 
 main()

@@ -42,6 +42,9 @@ def to_trash(root: Root, account: str, execution_id: str) -> None:
     Every folder on the way is opened without following links, so a parent that was swapped for a
     symlink is refused (OSError) and nothing is touched.
     """
+    for name in (account, execution_id):
+        if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
+            raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
     with root.descriptor() as root_fd:
         try:
             account_fd = os.open(account, _DIR, dir_fd=root_fd)

@@ -1,0 +1,531 @@
+"""What must hold when things go wrong, on real Nextflow; numbers are the cases of the fault list."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nfresume.storage import Root
+from nfresume.storage.removal import to_trash
+from tests.acceptance.conftest import run_plain
+from tests.acceptance.test_life import mend
+from tests.conftest import Site, until
+
+pytestmark = pytest.mark.slow
+IS_ROOT = os.geteuid() == 0
+LEASE = {"NFRESUME_LEASE_SECONDS": "1"}
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    """A site where a supervisor that was not heard of for a second is taken for lost."""
+    site.env.update(LEASE)
+    return site
+
+
+def attempt_dir(e: dict, number: int = 1) -> Path:
+    return Path(e["work_dir"]["path"]).parent / "attempts" / str(number)
+
+
+def sweep_until(site: Site, *states: str, execution: str = "", seconds: float = 40) -> dict:
+    """Sweep as `serve` would, until execution and work dir are in one of these states."""
+    def look() -> dict | None:
+        site.run("sweep")
+        e = site.show(execution)
+        return e if {e["state"], e["work_dir"]["state"]} <= set(states) else None
+
+    return until(look, seconds, what=f"{states}")
+
+
+def history_rows(e: dict) -> list[str]:
+    return (Path(e["work_dir"]["path"]).parent / "cache/history").read_text().splitlines()
+
+
+def supervisors(site: Site) -> list[psutil.Process]:
+    return [p for p in site.marked() if "nfresume.supervisor" in p.cmdline()]
+
+
+def test_crash_after_intent(site: Site):
+    """Case 1: stored, never started: marked failed by the next sweep, and can be run from scratch."""
+    crashed = site.run("launch", str(site.pipeline("scratch")), "--storage-expiration-hours", "1",
+                       NFRESUME_CRASH_AT="launched")
+    assert crashed.code == -signal.SIGKILL
+    assert site.show()["state"] == "QUEUED"
+    e = sweep_until(site, "FAILED", "RETAINED")
+    assert e["attempts"][0]["error"] == "its supervisor never started"
+    refused = site.run("relaunch", e["id"])
+    assert (refused.code, "--from-scratch" in refused.err) == (80, True)
+    site.ok("relaunch", e["id"], "--from-scratch")
+    assert (site.here / "results/sorted.txt").exists()
+
+
+def test_a_killed_terminal_changes_nothing(site: Site):
+    """The command line dies right after the start; the execution goes on to its end."""
+    crashed = site.run("launch", str(site.pipeline("scratch")), NFRESUME_CRASH_AT="started")
+    assert crashed.code == -signal.SIGKILL
+    assert site.ok("wait", site.show()["id"], "--json").json()["state"] == "SUCCEEDED"
+
+
+def test_crash_between_claim_and_spawn(site: Site):
+    """Case 1: claimed, nothing spawned: settled as failed, kept for its hours."""
+    site.run("launch", "--detach", str(site.pipeline("scratch")), "--storage-expiration-hours", "1",
+             NFRESUME_CRASH_AT="claimed")
+    e = sweep_until(site, "FAILED", "RETAINED")
+    assert "lost" in e["attempts"][0]["error"]
+    site.ok("relaunch", e["id"], "--from-scratch")
+
+
+@pytest.mark.parametrize("point", ["spawned", "head-ended", "results-half-real", "results-real"])
+def test_supervisor_dies_before_it_settles(site: Site, point: str):
+    """Cases 2 to 5: Nextflow runs once; its true outcome is found; results are whole."""
+    pipeline = site.pipeline("fail-late")
+    mend(pipeline)
+    site.run("launch", "--detach", str(pipeline), NFRESUME_CRASH_AT=point)
+    e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert e["attempts"][0]["exit_code"] == 0
+    assert len(e["attempts"]) == 1
+    results = site.here / "results"
+    assert (results / "report.csv").read_text().startswith("sample,bases,gc_content\nbrain,")
+    assert len(list((results / "per-sample").iterdir())) == 3
+    assert not any(p.is_symlink() for p in results.rglob("*"))
+    assert [v["name"] for v in e["events"] if v["name"] in ("claim", "take_over")][0] == "claim"
+
+
+@pytest.mark.parametrize("point", ["settled", "trashed", "half-removed", "emptied"])
+def test_supervisor_dies_while_it_deletes(site: Site, point: str):
+    """Cases 6 to 8: what was begun is finished by the next sweep, and never resumable meanwhile."""
+    site.run("launch", "--detach", str(site.pipeline("scratch")), NFRESUME_CRASH_AT=point)
+    e = until(lambda: (x := site.show())["state"] == "SUCCEEDED" and not supervisors(site) and x)
+    assert e["work_dir"]["state"] == "DELETING"
+    assert site.run("relaunch", e["id"]).code == 81
+    with sqlite3.connect(site.base / "state.db") as db:  # the dead remover's claim runs out
+        db.execute("UPDATE work_dirs SET remover_until = '2020-01-01 00:00:00.000000'")
+    e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert os.listdir(site.root / ".trash") == []
+    assert sorted(os.listdir(Path(e["work_dir"]["path"]).parent)) == ["attempts"]
+    assert (site.here / "results/sorted.txt").read_text().startswith("1\n2\n")
+
+
+@pytest.mark.parametrize("point", ["expired", "results-real"])
+def test_sweeper_dies(site: Site, point: str):
+    """Cases 5 and 6 for a sweep: another one finishes what it began."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
+    until(lambda: "delete" in site.run("sweep", "--dry-run").out)
+    assert site.run("sweep", NFRESUME_CRASH_AT=point).code == -signal.SIGKILL
+    e = sweep_until(site, "FAILED", "DELETED")
+    assert e["work_dir"]["reason"] == "expired"
+    assert len(list((site.here / "results/per-sample").iterdir())) == 3
+
+
+def test_lost_supervisor_is_replaced(site: Site):
+    """Case 3: a running Nextflow is adopted, not doubled, and its true exit status is taken."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "6")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    (supervisor,) = supervisors(site)
+    supervisor.kill()
+    until(lambda: "adopt" in site.run("sweep").out)
+    e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert len(e["attempts"]) == 1
+    assert [v["name"] for v in e["events"]] == ["launch", "claim", "take_over", "succeed", "removed"]
+    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+
+
+def test_supervisor_sleeps_past_its_lease(site: Site):
+    """Case 14: stopped, replaced, continued: it notices, and nothing is done twice."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "5")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    (old,) = supervisors(site)
+    old.suspend()
+    until(lambda: "adopt" in site.run("sweep").out)
+    until(lambda: len(site.show()["events"]) == 3)
+    old.resume()
+    e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert [v["name"] for v in e["events"]] == ["launch", "claim", "take_over", "succeed", "removed"]
+    until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE)
+    assert "another supervisor owns" in (attempt_dir(e) / "supervisor.log").read_text()
+
+
+def test_host_reboot(site: Site):
+    """Case 9: another boot: everything of it is gone for certain; kept for its full hours."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "3")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    for process in site.marked():
+        process.kill()
+    with sqlite3.connect(site.base / "state.db") as db:
+        db.execute("UPDATE attempts SET boot_id = 'another boot'")
+    e = sweep_until(site, "FAILED", "RETAINED")
+    assert "lost" in e["attempts"][0]["error"]
+    kept = datetime.fromisoformat(e["work_dir"]["expires_at"]) - datetime.fromisoformat(
+        e["attempts"][0]["ended_at"])
+    assert kept == timedelta(hours=3)
+
+
+def test_lost_on_another_host(site: Site):
+    """Rule 4: what may still run elsewhere is neither settled nor deleted nor relaunched from here."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    for process in supervisors(site):
+        process.kill()
+    with sqlite3.connect(site.base / "state.db") as db:
+        db.execute("UPDATE attempts SET host = 'elsewhere'")
+    until(lambda: "may still run there" in site.run("sweep").out)
+    assert site.show()["state"] == "RUNNING"
+    assert site.run("relaunch", site.show()["id"]).code == 80
+
+
+def test_pid_reuse(site: Site):
+    """Case 10: a process that got the dead head's pid is not signalled."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    e = site.show()
+    for process in site.marked():
+        process.kill()
+    with subprocess.Popen(["sleep", "60"]) as innocent:
+        head = json.loads((attempt_dir(e) / "head.json").read_text())
+        head.update(pid=innocent.pid, shim=innocent.pid)
+        (attempt_dir(e) / "head.json").write_text(json.dumps(head))
+        site.ok("cancel", e["id"]) if False else site.start("cancel", e["id"]).kill()
+        sweep_until(site, "FAILED", "CANCELLED", "RETAINED")
+        assert innocent.poll() is None
+        innocent.kill()
+
+
+@pytest.mark.parametrize("trap", ["false", "true"])
+def test_ctrl_c(site: Site, trap: str):
+    """Cases 15 and 17: Ctrl-C cancels as with `nextflow run`, also tasks that ignore SIGTERM."""
+    child = site.start("launch", str(site.pipeline("slow")), "--trap", trap, "--n", "2",
+                       "--storage-expiration-hours", "1")
+    until(lambda: site.run("list", "--json").out.count("RUNNING") and
+          len(list(site.root.glob("team/*/work/*/*/slow.*"))) == 2)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 1
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"]) == ("CANCELLED", "RETAINED")
+    assert "cancelling" in err
+    assert site.marked() == []
+    relaunched = site.ok("relaunch", e["id"], "--seconds", "1")
+    assert "1 task reused" in relaunched.err
+    assert (site.here / "results/slow.2").read_text() == "begin\nend\n"
+
+
+def test_cancel_from_elsewhere(site: Site):
+    """`nfresume cancel` ends what another terminal follows."""
+    child = site.start("launch", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
+    until(lambda: site.run("list", "--json").out.count("RUNNING"))
+    site.ok("cancel", site.show()["id"])
+    child.communicate(timeout=30)
+    assert child.returncode in (1, 143)
+    assert site.show()["state"] == "CANCELLED"
+    assert site.run("cancel", site.show()["id"]).code == 80
+
+
+@pytest.mark.parametrize("victims", ["head", "all but tasks"])
+def test_orphans_of_a_killed_head(site: Site, victims: str):
+    """Case 16 and the unclean death: orphans are stopped, half task dirs set aside, results whole."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "60", "--trap", "true",
+            "--storage-expiration-hours", "1")
+    (begun,) = until(lambda: list(site.root.glob("team/*/work/*/*/slow.1")))
+    e = site.show()
+    head = json.loads((attempt_dir(e) / "head.json").read_text())
+    if victims == "head":
+        os.kill(head["pid"], signal.SIGKILL)
+    else:
+        for process in supervisors(site):
+            process.kill()
+        os.kill(head["shim"], signal.SIGKILL)
+        os.kill(head["pid"], signal.SIGKILL)
+    e = sweep_until(site, "FAILED", "RETAINED")
+    assert site.marked() == []
+    assert begun.read_text() == "begin\n"
+    site.ok("relaunch", e["id"], "--seconds", "1", "--trap", "false")
+    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+    e = site.show()
+    assert e["attempts"][1]["tasks"]["cached"] == 1
+    aside = [v for v in e["events"] if v["name"] == "set_aside"]
+    assert aside[0]["detail"]["task_dirs"] == ["/".join(begun.parts[-3:-1])]
+
+
+def test_an_orphan_that_will_not_leave(site: Site):
+    """Case 16: a process of an earlier attempt that shows up late is ended before a relaunch."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
+    e = site.show()
+    orphan = subprocess.Popen(["bash", "-c", "trap '' TERM; while :; do sleep 1; done"],
+                              env={**os.environ, "NFRESUME_RUN": f"{e['id']}-1"})
+    stranger = subprocess.Popen(["sleep", "60"], env={**os.environ, "NFRESUME_RUN": f"{e['id']}x-1"})
+    mend(pipeline)
+    site.ok("relaunch", e["id"])
+    assert orphan.wait(5) == -signal.SIGKILL
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_stored_paths_are_not_trusted(site: Site):
+    """Case 29: whatever path the database holds, only the execution's own folder goes."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
+    e = site.show()
+    precious = site.base / "precious"
+    precious.mkdir()
+    (precious / "data").touch()
+    with sqlite3.connect(site.base / "state.db") as db:
+        db.execute("UPDATE work_dirs SET path = ?", (str(precious),))
+    sweep_until(site, "FAILED", "DELETED")
+    assert (precious / "data").exists()
+    assert sorted(os.listdir(Path(e["work_dir"]["path"]).parent)) == ["attempts"]
+    root = Root.open(site.root)
+    for account, name in (("..", "x"), ("team", ".."), ("", "x"), ("/", "x"), ("team", "/"), (".trash", "x")):
+        with pytest.raises(OSError, match="not the name"):
+            to_trash(root, account, name)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a small file system")
+def test_disk_full(site: Site):
+    """Case 30: the cause is named, the state is whole, and the run goes on once there is space."""
+    small = site.base / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(small)], check=True)
+    try:
+        site.env["NFRESUME_ROOT"] = str(small / "root")
+        (site.here / "main.nf").write_text("""
+            params.mb = 200
+            process FIRST { output: path 'first.txt'
+              script: "echo 1 > first.txt" }
+            process FILL { input: path first
+              output: path 'fill'
+              script: "head -c ${params.mb}M /dev/zero > fill" }
+            workflow { FILL(FIRST()) }
+        """)
+        full = site.run("launch", "main.nf", "--storage-expiration-hours", "1")
+        assert full.code == 1
+        e = site.show()
+        assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+        assert "no space left" in e["attempts"][0]["error"]
+        refused = site.run("relaunch", e["id"], "--mb", "1")
+        assert (refused.code, "no space left" in refused.err) == (73, True)
+        refused = site.run("launch", "main.nf")
+        assert (refused.code, "no space left" in refused.err) == (73, True)
+        next(small.glob("root/team/*/work/*/*/fill")).unlink()
+        site.ok("relaunch", e["id"], "--mb", "1")
+        assert site.show()["attempts"][1]["tasks"]["cached"] == 1
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a file system")
+def test_an_unmounted_root(site: Site):
+    """Case 32: the file system is away: nothing is deleted, nothing is marked deleted; back, it goes on."""
+    place = site.base / "mnt"
+    place.mkdir()
+    image = ["mount", "-t", "tmpfs", "none", str(place)]
+    subprocess.run(image, check=True)
+    site.env["NFRESUME_ROOT"] = str(place / "root")
+    try:
+        site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
+        subprocess.run(["mount", "--bind", str(site.here), str(place)], check=True)  # hides the root
+        swept = site.run("sweep")
+        assert swept.code == 74
+        assert site.show()["work_dir"]["state"] == "RETAINED"
+        refused = site.run("launch", str(site.here / "fail-late"))
+        assert (refused.code, "mounted" in refused.err) == (73, True)
+        assert not (site.here / "root").exists()
+        subprocess.run(["umount", str(place)], check=True)
+        sweep_until(site, "FAILED", "DELETED")
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_lock_held_by_another(site: Site, plain_nextflow: Path):
+    """Case 40: another Nextflow in the session: BUSY, kept, the LOCK file stays."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
+    e = site.show()
+    cache = Path(e["work_dir"]["path"]).parent / "cache"
+    session = e["attempts"][0]["session_id"]
+    mend(pipeline)
+    other = subprocess.Popen(
+        [str(plain_nextflow), "run", str(site.pipeline("slow")), "-resume", session, "--seconds", "30",
+         "-ansi-log", "false"],
+        cwd=site.base, env={**site.env, "NXF_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said = []
+        for line in other.stdout:
+            said.append(line)
+            if "Submitted process" in line:
+                break
+        else:
+            raise AssertionError("".join(said))
+        busy = site.run("relaunch", e["id"])
+        assert busy.code == 1
+        e = site.show()
+        assert e["attempts"][1]["error"].startswith("BUSY")
+        assert e["work_dir"]["state"] == "RETAINED"
+        assert (cache / "cache" / session / "db/LOCK").exists()
+    finally:
+        for process in psutil.Process(other.pid).children(recursive=True):
+            process.kill()
+        other.kill()
+        other.wait()
+    site.ok("relaunch", e["id"])
+
+
+def test_missing_cache(site: Site):
+    """Case 41: without its cache a relaunch would rerun everything: said, and confirmed first."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
+    e = site.show()
+    cache = Path(e["work_dir"]["path"]).parent / "cache"
+    cache.rename(site.base / "cache")
+    refused = site.run("relaunch", e["id"])
+    assert (refused.code, "--from-scratch" in refused.err) == (80, True)
+    assert site.show()["state"] == "FAILED"
+    mend(pipeline)
+    done = site.ok("relaunch", e["id"], "--from-scratch")
+    assert "0 tasks reused" in done.err
+    assert (site.here / "results/report.csv").exists()
+
+
+def test_another_nextflow_version(site: Site):
+    """Case 42: a changed version is refused until it is accepted."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
+    e = site.show()["id"]
+    with sqlite3.connect(site.base / "state.db") as db:
+        db.execute("UPDATE attempts SET nextflow_version = '24.04.1'")
+    refused = site.run("relaunch", e)
+    assert (refused.code, "24.04.1" in refused.err, "--accept-version-change" in refused.err) == (80, True, True)
+    mend(pipeline)
+    site.ok("relaunch", e, "--accept-version-change")
+
+
+def test_database_away_when_a_run_ends(site: Site):
+    """Case 50: the outcome waits on disk until the database is back."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "3")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    e = site.show()
+    database = site.base / "state.db"
+    with sqlite3.connect(database, isolation_level=None) as db:
+        db.execute("BEGIN EXCLUSIVE")  # nobody else can write now
+        until(lambda: (attempt_dir(e) / "exit_status.json").exists())
+        db.execute("COMMIT")
+    assert sweep_until(site, "SUCCEEDED", "DELETED")["attempts"][0]["exit_code"] == 0
+
+
+BAD_INPUT = [
+    (["launch", "absent.nf"], 66, "no script 'absent.nf'"),
+    (["launch"], 64, "no pipeline given"),
+    (["launch", "empty"], 66, "holds no main.nf"),
+    (["launch", "main.nf", "-w", "/tmp/x"], 64, "belongs to nfresume"),
+    (["launch", "main.nf", "--x", "a\nb"], 64, "line break"),
+    (["launch", "main.nf", "-params-file", "absent.json"], 66, "absent.json"),
+    (["launch", "main.nf", "-params-file", "bad.json"], 64, "not JSON"),
+    (["launch", "main.nf", "--storage-expiration-hours", "soon"], 64, "soon"),
+    (["launch", "main.nf", "--storage-expiration-hours", "-1"], 64, "-1"),
+    (["launch", "main.nf", "--storage-expiration-hours", "nan"], 64, "nan"),
+    (["launch", "main.nf", "--storage-expiration-hours", "1e9"], 64, "1e9"),
+    (["launch", "--metadata", "absent", "main.nf"], 66, "--metadata"),
+    (["launch", "--metadata", "bad_metadata", "main.nf"], 65, "storage_expiration_hours"),
+    (["launch", "--account", "../x", "main.nf"], 78, "account"),
+    (["launch", "--root", "{here}/root", "main.nf"], 73, "inside the launch folder"),
+    (["launch", "--root", "{base}/unmarked", "main.nf"], 73, "not marked"),
+    (["launch", "--root", "{base}/no/such/place", "main.nf"], 73, "does not exist"),
+    (["launch", "--nextflow", "{here}/main.nf", "main.nf"], 69, "not an executable"),
+    (["launch", "main.nf", "--outdir", "{root}/results"], 64, "inside the root"),
+    (["launch", "main.nf", "--outdir", "{root}"], 64, "inside the root"),
+    (["launch", "main.nf", "--outdir", "{base}"], 64, "contains the root"),
+    (["launch", "main.nf", "-params-file", "outdir.json"], 64, "inside the root"),
+    (["launch", "main.nf", "-resume", "0f8d3a52-7e3d-4f7e-9a4e-2f1f6c1d2b3a"], 66, "session"),
+    (["relaunch", "nope"], 66, "no execution"),
+    (["relaunch"], 64, "ID"),
+    (["show", "nope"], 66, "no execution"),
+    (["show", "%"], 66, "no execution"),
+    (["list", "--state", "odd"], 64, "odd"),
+    (["nonsense"], 64, "nonsense"),
+    (["show", "--nonsense", "x"], 64, "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), BAD_INPUT, ids=lambda v: " ".join(v)[:40] if
+                         isinstance(v, list) else None)
+def test_bad_input(site: Site, words: list[str], code: int, said: str):
+    """Cases 38, 54, 63, 65: one clear line, a distinct exit code, nothing started, nothing lost."""
+    here = site.here
+    (here / "main.nf").write_text("workflow { }")
+    (here / "empty").mkdir()
+    (site.base / "unmarked").mkdir()
+    (here / "bad.json").write_text("{")
+    (here / "outdir.json").write_text(json.dumps({"outdir": f"{site.root}/team"}))
+    (here / "bad_metadata").mkdir()
+    (here / "bad_metadata/__init__.py").write_text(
+        "from latch.types.metadata import *\nNextflowRuntimeResources(storage_expiration_hours=-5)\n")
+    places = {"here": str(here), "base": str(site.base), "root": str(site.root)}
+    done = site.run(*(w.format(**places) if "{" in w else w for w in words))
+    assert done.code == code, done.err
+    lines = done.err.splitlines()
+    assert lines[0].startswith("nfresume: error: ")
+    assert said in lines[0]
+    assert len(lines) <= 2
+    assert done.out == ""
+    assert site.ok("list", "--json").json() == []
+    assert site.marked() == []
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root may write anywhere")
+def test_unwritable_root(site: Site):
+    """A root that cannot be written is refused before anything starts."""
+    (site.here / "main.nf").write_text("workflow { }")
+    Root.mark(site.root)
+    site.root.chmod(0o500)
+    assert site.run("launch", "main.nf").code == 73
+
+
+def test_an_old_or_broken_nextflow(site: Site, plain_nextflow: Path):
+    """Too old, or with no usable Java: one clear line each."""
+    (site.here / "main.nf").write_text("workflow { }")
+    for body, said in (
+        ("echo '      version 23.10.1 build 5891'", "too old"),
+        ("echo 'ERROR: Cannot find Java or it is a wrong version' >&2; exit 1", "wrong version"),
+    ):
+        fake = site.base / "nextflow"
+        fake.write_text(f"#!/bin/sh\n{body}\n")
+        fake.chmod(0o755)
+        done = site.run("launch", "main.nf", NFRESUME_NEXTFLOW=str(fake))
+        assert (done.code, said in done.err.splitlines()[0]) == (69, True), done.err
+    for version, said in (("25.0.1", "too new"), ("1.8.0_402", "too old")):
+        java = site.base / version / "bin/java"
+        java.parent.mkdir(parents=True)
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025' >&2\n")
+        java.chmod(0o755)
+        done = site.run("launch", "main.nf", NFRESUME_JAVA_HOME=str(site.base / version))
+        assert (done.code, said in done.err.splitlines()[0]) == (69, True), done.err
+
+
+def test_no_network_for_the_engine(site: Site):
+    """Without network and without jars: one clear line, and nothing half-made stays behind."""
+    home = site.base / "home"
+    home.mkdir()
+    done = site.run("engine", "install", HOME=str(home), XDG_CACHE_HOME=str(home / "cache"),
+                    HTTPS_PROXY="http://127.0.0.1:1", HTTP_PROXY="http://127.0.0.1:1")
+    assert done.code == 69, done.err
+    assert "cannot download Nextflow" in done.err.splitlines()[-2]
+    assert not [p for p in (home / "cache/nfresume/engine").iterdir() if p.is_dir()]
+
+
+def test_a_params_file_keeps_dangerous_values(site: Site, plain_nextflow: Path):
+    """Case 63: a value that looks like an option reaches the script through -params-file."""
+    (site.here / "main.nf").write_text("params.x = ''\nworkflow { println \"x=[${params.x}]\" }")
+    (site.here / "p.json").write_text(json.dumps({"x": "-resume\n-with-weblog"}))
+    done = site.ok("launch", "main.nf", "-params-file", "p.json")
+    assert "x=[-resume\n-with-weblog]" in done.out
+    plain = run_plain(plain_nextflow, site.here, "main.nf", "-params-file", "p.json", env=site.env)
+    assert "x=[-resume\n-with-weblog]" in plain.stdout
