@@ -59,7 +59,8 @@ def timed(words: list[str], folder: Path, env: dict[str, str], ok: int = 0) -> f
     done = subprocess.run(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True)
     took = time.perf_counter() - start
     if done.returncode != ok:
-        raise SystemExit(f"{words} ended with {done.returncode}:\n{done.stdout.decode()}{done.stderr.decode()}")
+        output = done.stdout.decode() + done.stderr.decode()
+        raise SystemExit(f"{words} ended with {done.returncode}:\n{output}")
     return took
 
 

@@ -70,7 +70,8 @@ class _Finder(MetaPathFinder, Loader):
                     return importlib.import_module(spec.name)
                 except ModuleNotFoundError as e:
                     raise ModuleNotFoundError(
-                        f"{spec.name} is not provided by nfresume, and not installed here ({e})", name=spec.name
+                        f"{spec.name} is not provided by nfresume, and not installed here ({e})",
+                        name=spec.name,
                     ) from None
         module = _Standin(spec.name)
         for name in PROVIDED[spec.name]:

@@ -1,7 +1,8 @@
 """The process that owns one running attempt, from claim to last byte: `python -m nfresume.supervisor`.
 
-It reads its order, one JSON line, from standard input; without one it ends. It claims a queued attempt and starts Nextflow, or takes over a running one whose supervisor was lost;
-from there on both are the same: follow the log, renew the lease, stop Nextflow when told to, settle.
+It reads its order, one JSON line, from standard input; without one it ends. It claims a queued attempt
+and starts Nextflow, or takes over a running one whose supervisor was lost; from there on both are the
+same: follow the log, renew the lease, stop Nextflow when told to, settle.
 """
 
 from __future__ import annotations

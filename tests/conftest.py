@@ -113,12 +113,13 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def site(tmp_path: Path) -> Iterator[Site]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}
     (tmp_path / "launch").mkdir()
+    others = [p for p in env["PATH"].split(":") if not (Path(p) / "nextflow").exists()]
     env.update(
         NFRESUME_ROOT=str(tmp_path / "root"),
         NFRESUME_DATABASE_URL=f"sqlite:///{tmp_path / 'state.db'}",
         NFRESUME_ACCOUNT="team",
         NFRESUME_CONFIG=str(tmp_path / "nfresume.toml"),
-        PATH=":".join([str(BIN), *(p for p in env["PATH"].split(":") if not (Path(p) / "nextflow").exists())]),
+        PATH=":".join([str(BIN), *others]),
     )
     (tmp_path / "nfresume.toml").touch()
     made = Site(tmp_path, env)

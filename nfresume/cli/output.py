@@ -69,7 +69,7 @@ def when(moment: datetime | None) -> str:
     if moment is None:
         return "-"
     left = moment - datetime.now(UTC)
-    tail = f"in {duration(left)}" if left > timedelta() else f"{duration(-left)} ago"
+    tail = f"in {duration(left + timedelta(seconds=30))}" if left > timedelta() else f"{duration(-left)} ago"
     return f"{moment:%Y-%m-%d %H:%M} UTC ({tail})"
 
 

@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 
-
 _ROOM = 256
 
 

@@ -96,7 +96,7 @@ def test_supervisor_dies_before_it_settles(site: Site, point: str):
     assert (results / "report.csv").read_text().startswith("sample,bases,gc_content\nbrain,")
     assert len(list((results / "per-sample").iterdir())) == 3
     assert not any(p.is_symlink() for p in results.rglob("*"))
-    assert [v["name"] for v in e["events"] if v["name"] in ("claim", "take_over")][0] == "claim"
+    assert [v["name"] for v in e["events"]].count("claim") == 1
 
 
 @pytest.mark.parametrize("point", ["settled", "trashed", "half-removed", "emptied"])
@@ -192,7 +192,6 @@ def test_pid_reuse(site: Site):
         head = json.loads((attempt_dir(e) / "head.json").read_text())
         head.update(pid=innocent.pid, shim=innocent.pid)
         (attempt_dir(e) / "head.json").write_text(json.dumps(head))
-        site.ok("cancel", e["id"]) if False else site.start("cancel", e["id"]).kill()
         sweep_until(site, "FAILED", "CANCELLED", "RETAINED")
         assert innocent.poll() is None
         innocent.kill()
@@ -403,7 +402,9 @@ def test_another_nextflow_version(site: Site):
     with sqlite3.connect(site.base / "state.db") as db:
         db.execute("UPDATE attempts SET nextflow_version = '24.04.1'")
     refused = site.run("relaunch", e)
-    assert (refused.code, "24.04.1" in refused.err, "--accept-version-change" in refused.err) == (80, True, True)
+    assert refused.code == 80
+    assert "24.04.1" in refused.err
+    assert "--accept-version-change" in refused.err
     mend(pipeline)
     site.ok("relaunch", e, "--accept-version-change")
 

@@ -189,8 +189,8 @@ def test_expiry_by_sweep(site: Site):
     pipeline = site.pipeline("fail-late")
     assert site.run("launch", str(pipeline), "--storage-expiration-hours", "0.0002").code == 1  # 0.72 s
     due = site.show()
-    assert site.run("launch", str(site.pipeline("slow")), "--seconds", "x", "--storage-expiration-hours", "5"
-                    ).code == 1
+    slow = str(site.pipeline("slow"))
+    assert site.run("launch", slow, "--seconds", "x", "--storage-expiration-hours", "5").code == 1
     until(lambda: datetime.now(UTC) > datetime.fromisoformat(due["work_dir"]["expires_at"]))
     results = site.here / "results/per-sample"
     assert (results / "liver.gc.csv").is_symlink()
@@ -211,7 +211,8 @@ def test_expiry_by_sweep(site: Site):
 
 def test_serve_expires_by_schedule(site: Site):
     """Case 51: what fell due while nothing ran is swept at the start; SIGTERM ends `serve` cleanly."""
-    assert site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001").code == 1
+    pipeline = str(site.pipeline("fail-late"))
+    assert site.run("launch", pipeline, "--storage-expiration-hours", "0.0001").code == 1
     two = [site.start("serve", "--every", "0.3") for _ in range(2)]  # several at once are safe
     until(lambda: site.show()["work_dir"]["state"] == "DELETED")
     for server in two:
@@ -342,7 +343,8 @@ def test_accounts_are_strangers(site: Site):
     """Another account's execution is not found, by any verb."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")
     e = site.show()["id"]
-    for verb in (("show", e), ("relaunch", e), ("cancel", e), ("delete", e, "--yes"), ("logs", e), ("pin", e)):
+    verbs = (("show", e), ("relaunch", e), ("cancel", e), ("delete", e, "--yes"), ("logs", e), ("pin", e))
+    for verb in verbs:
         done = site.run(*verb, NFRESUME_ACCOUNT="other")
         assert (done.code, "has no execution" in done.err) == (66, True), verb
     assert site.ok("list", "--json", NFRESUME_ACCOUNT="other").json() == []

@@ -8,9 +8,9 @@ import textwrap
 import time
 from pathlib import Path
 
+import nfresume_metadata as ours
 import pytest
 
-import nfresume_metadata as ours
 from nfresume.errors import InvalidMetadata, NotFound
 from nfresume.pipeline_metadata import find, load
 
@@ -43,7 +43,9 @@ def test_the_fixture_project():
     assert not [m for m in sys.modules if m.split(".")[0] in ("latch", "flytekit", "latch_metadata")]
 
 
-@pytest.mark.parametrize(("text", "hours"), [("7", 7.0), ("'7'", 7.0), ("0", 0.0), ("None", None), ("0.5", 0.5)])
+@pytest.mark.parametrize(
+    ("text", "hours"), [("7", 7.0), ("'7'", 7.0), ("0", 0.0), ("None", None), ("0.5", 0.5)]
+)
 def test_hours(tmp_path: Path, text: str, hours: float | None):
     """Numbers and numeric strings; None is `not declared`."""
     assert load(write(tmp_path, HEAD + TAIL.format(hours=text))).storage_expiration_hours == hours

@@ -102,7 +102,7 @@ def test_a_mount_inside_stops_it(tmp_path: Path, kind: str):
 
 def test_a_swapped_parent_is_refused(tmp_path: Path):
     """Case 22: an account or execution folder that became a link is not followed."""
-    root, work = make(tmp_path)
+    root, _ = make(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "run-a1" / "work").mkdir(parents=True)
     (elsewhere / "run-a1" / "work" / "data").write_text("data")

@@ -223,9 +223,14 @@ def test_a_failed_transition_changes_nothing(store: Store):
     launch(store)
     with store.begin() as tx:
         lease = transitions.claim(tx, "run-a1", OWNER, 30)
-    with pytest.raises(RuntimeError), store.begin() as tx:
-        transitions.settle(tx, lease, outcome(), TaskCounts(), "sup")
-        raise RuntimeError
+
+    def half() -> None:
+        with store.begin() as tx:
+            transitions.settle(tx, lease, outcome(), TaskCounts(), "sup")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert get(store).state is ExecutionState.RUNNING
 
 

@@ -40,7 +40,8 @@ def test_lock_conflict_is_busy():
 
 def test_disk_full_is_named():
     """Case 30: Nextflow does not say it, statvfs does."""
-    assert judge(Evidence(1, log(), "ERR", no_room="no space left: 0 bytes")).error.startswith("no space left")
+    verdict = judge(Evidence(1, log(), "ERR", no_room="no space left: 0 bytes"))
+    assert verdict.error.startswith("no space left")
 
 
 def test_killed_head_is_unclean():

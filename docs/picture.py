@@ -1,0 +1,34 @@
+"""Turn a terminal's output into a picture: `make demo 2>&1 | python docs/picture.py docs/demo.svg`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+
+def main() -> None:
+    lines = [line.split("\r")[-1] for line in sys.stdin.read().splitlines()]
+    start = next(i for i, line in enumerate(lines) if "Launch a pipeline" in line)
+    folder = str(Path.cwd())
+    console = Console(record=True, width=118, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    for line in lines[start:]:
+        text = Text.from_ansi(line.replace(folder, "~"))
+        if line.startswith("# "):
+            text.stylize("bold yellow")
+        elif line.startswith("$ "):
+            text.stylize("cyan")
+        elif line.startswith("nfresume: "):
+            text.stylize("green")
+        console.print(text, overflow="ellipsis", no_wrap=True, highlight=False)
+    svg = console.export_svg(title="make demo")
+    # The fonts would be fetched from elsewhere; the reader's own will do.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    svg = svg.replace("Fira Code, monospace", "monospace")
+    Path(sys.argv[1]).write_text(svg)
+
+
+main()
