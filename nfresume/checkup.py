@@ -91,5 +91,5 @@ def _trash(conf: Settings) -> str:
 
 
 def _engine(conf: Settings) -> str:
-    found = engine.find(conf)
+    found = engine.find(conf, install=False)
     return f"Nextflow {found.version} from {found.source}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from nfresume import crashpoints, disposal, preflight, processes, retention
+from nfresume import crashpoints, disposal, preflight, processes, retention, sweeper
 from nfresume.errors import Conflict, Expired, NotFound, ResultsAtRisk, UsageError
 from nfresume.executions import (
     ID_ALPHABET,
@@ -53,6 +53,8 @@ class RelaunchRequest:
     from_scratch: bool = False
     accept_version_change: bool = False
     jobs_are_gone: bool = False
+    storage_expiration_hours: object = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ class Service:
         self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None
     ) -> Execution:
         """A new attempt in the same session and work dir. Refusals are exact; see the errors."""
+        execution = self._settled_if_lost(execution)
         self._check_relaunchable(execution)
+        hours = self._hours(execution, request)
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
         parsed = self._relaunch_options(execution, last, request)
@@ -165,8 +169,26 @@ class Service:
         )
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor)
+            if hours is not None:
+                transitions.set_expiration(tx, execution.id, *hours, self._actor)
+            if request.pinned:
+                transitions.pin(tx, execution.id, self._actor)
         self._start(folder, number)
         return self.get(execution.id)
+
+    def _settled_if_lost(self, execution: Execution) -> Execution:
+        """A killed supervisor must not keep its owner waiting for the next sweep."""
+        if not execution.state.live:
+            return execution
+        sweeper.settle_if_lost(self.store, self.conf, execution.id)
+        return self.get(execution.id)
+
+    def _hours(self, execution: Execution, request: RelaunchRequest) -> tuple[float, str] | None:
+        if request.storage_expiration_hours is None:
+            return None
+        given = preflight.retention_of(None, execution.pipeline, request.storage_expiration_hours, None,
+                                       self.conf)
+        return given.hours, given.source
 
     def _check_relaunchable(self, execution: Execution) -> None:
         work_dir = execution.work_dir
@@ -286,8 +308,12 @@ class Service:
     ) -> Execution:
         """Until the attempt is over and its work dir settled. Raises Conflict when time runs out."""
         end = None if timeout is None else time.monotonic() + timeout
+        asked = time.monotonic()
         while True:
             execution = self.get(execution.id)
+            if time.monotonic() - asked > self.conf.lease_seconds / 2:
+                asked = time.monotonic()
+                execution = self._settled_if_lost(execution)
             settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
             blocked = execution.work_dir.state is WorkDirState.DELETING and _is_blocked(execution)
             if not execution.state.live and (settled or blocked):

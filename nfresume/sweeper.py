@@ -54,6 +54,13 @@ def actor() -> str:
     return f"sweeper@{socket.gethostname()}:{os.getpid()}"
 
 
+def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
+    """What a sweep would do for one execution whose supervisor was lost; nothing for all others."""
+    for execution in _lost(store, conf, None):
+        if execution.id == execution_id:
+            _reconcile(store, conf, execution, dry_run=False)
+
+
 # -- lost attempts ------------------------------------------------------------------------------
 
 

@@ -60,7 +60,7 @@ def _engine(nextflow: Any, as_json: bool) -> None:
     from nfresume.nextflow import engine
 
     conf = settings.load(nextflow=str(nextflow.absolute()) if nextflow else None)
-    found = engine.find(conf, _progress)
+    found = engine.find(conf, _progress, install=False)
     _end_progress()
     if as_json:
         print_json({"version": found.version, "source": found.source, "path": found.path,

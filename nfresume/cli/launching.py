@@ -27,6 +27,10 @@ class PassThrough(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ours, theirs = split(args, self.params, positional=1 if self.name == "relaunch" else 0)
+        names = {name for param in self.params for name in param.opts}
+        for word in theirs:
+            if "--" not in args and word.partition("=")[0] in names:
+                say(f"note: {word} goes to the pipeline; as an option of nfresume it stands before it")
         return super().parse_args(ctx, [*ours, "--", *theirs])
 
 
@@ -130,7 +134,8 @@ def launch(
             say(f"-resume: relaunching {failed.id}, launched from this folder on "
                 f"{failed.created_at:%Y-%m-%d %H:%M} UTC")
             kept = tuple(w for w in options.without_resume(given) if w != parsed.pipeline)
-            request = RelaunchRequest(words=kept, pipeline=parsed.pipeline)
+            request = RelaunchRequest(words=kept, pipeline=parsed.pipeline, pinned=pin,
+                                      storage_expiration_hours=storage_expiration_hours)
             execution = service.relaunch(failed, request, _progress)
             _announce_relaunch(execution)
         else:
@@ -156,6 +161,12 @@ def relaunch(
     jobs_are_gone: Annotated[
         bool, typer.Option("--jobs-are-gone", help="You made sure that no grid job of it runs any more.")
     ] = False,
+    storage_expiration_hours: Annotated[
+        str | None,
+        typer.Option("--storage-expiration-hours", metavar="HOURS",
+                     help="From now on keep the work dir so long after a failure."),
+    ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir whatever happens.")] = False,
     detach: Detach = False,
     account: common.Account = None,
     nextflow: common.Nextflow = None,
@@ -175,11 +186,15 @@ def relaunch(
       nfresume relaunch rnaseq --pipeline ./mended/main.nf
     """
     with common.service(account, None, nextflow, launching=True) as service:
+        from nfresume.nextflow import options
         from nfresume.service import RelaunchRequest
 
         found = service.find(words[0])
-        request = RelaunchRequest(tuple(words[1:]), pipeline, from_scratch, accept_version_change,
-                                  jobs_are_gone)
+        given = options.absolute(tuple(words[1:]), Path.cwd(), Path(found.launch_dir))
+        if pipeline is not None and Path(pipeline).exists():
+            pipeline = str(Path(pipeline).absolute())
+        request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
+                                  storage_expiration_hours, pin)
         execution = service.relaunch(found, request, _progress)
         _announce_relaunch(execution)
         return _follow(service, execution, detach=detach, as_json=as_json)

@@ -36,13 +36,18 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def find(settings: Settings, notify: Callable[[str], None] = lambda _: None) -> Engine:
-    """The engine to use, installing the embedded one if need be. Raises EngineUnavailable."""
+def find(
+    settings: Settings, notify: Callable[[str], None] = lambda _: None, *, install: bool = True
+) -> Engine:
+    """The engine to use, installing the embedded one if need be and wanted. Raises EngineUnavailable."""
     if settings.nextflow is not None:
         return _executable(settings.nextflow, f"nextflow setting ({settings.sources['nextflow']})")
     if on_path := shutil.which("nextflow"):
         return _executable(Path(on_path), "PATH")
     java = embedded.java(settings.java_home)
+    if not install and not embedded.folder().exists():
+        raise EngineUnavailable(f"the embedded engine (Nextflow {embedded.VERSION}) is not installed yet",
+                                "`nfresume engine install` does it now, else the first launch")
     jars = embedded.install(java, notify)
     return Engine(
         launcher=tuple(embedded.launcher(java, jars, os.environ)), version=embedded.VERSION,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nfresume.errors import UsageError
 
@@ -116,6 +117,17 @@ def without_resume(words: Sequence[str]) -> tuple[str, ...]:
         elif word == "-resume" and waiting and _looks_like_session(waiting[0]):
             waiting.pop(0)
     return tuple(kept)
+
+
+def absolute(words: Sequence[str], here: Path, launch_dir: Path) -> tuple[str, ...]:
+    """File options given in another folder than the launch folder, made absolute."""
+    if here == launch_dir:
+        return tuple(words)
+    made = list(words)
+    for at, word in enumerate(made[1:], 1):
+        if made[at - 1] in ("-params-file", "-c", "-config", "-C") and (here / word).exists():
+            made[at] = str(here / word)
+    return tuple(made)
 
 
 def is_remote(pipeline: str) -> bool:

@@ -311,6 +311,15 @@ def removed(tx: Tx, execution_id: str, actor: str, freed: Mapping[str, int]) -> 
     _event(tx, execution_id, "removed", actor, None, dict(freed))
 
 
+def set_expiration(tx: Tx, execution_id: str, hours: float, source: str, actor: str) -> None:
+    """Another number of hours for the failures to come."""
+    tx.conn.execute(
+        executions.update().where(executions.c.id == execution_id)
+        .values(storage_expiration_hours=hours, storage_expiration_source=source)
+    )
+    _event(tx, execution_id, "set_expiration", actor, None, {"hours": hours, "source": source})
+
+
 def measured(tx: Tx, execution_id: str, size: int, files: int, metered: int) -> None:
     """Record a work dir's size."""
     tx.conn.execute(

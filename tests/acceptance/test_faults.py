@@ -530,3 +530,38 @@ def test_a_params_file_keeps_dangerous_values(site: Site, plain_nextflow: Path):
     assert "x=[-resume\n-with-weblog]" in done.out
     plain = run_plain(plain_nextflow, site.here, "main.nf", "-params-file", "p.json", env=site.env)
     assert "x=[-resume\n-with-weblog]" in plain.stdout
+
+
+def test_a_lost_run_needs_no_sweep(site: Site):
+    """A user whose supervisor was killed cancels or relaunches at once; nobody waits for `serve`."""
+    pipeline = str(site.pipeline("slow"))
+    site.ok("launch", "--detach", pipeline, "--storage-expiration-hours", "1")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    e = site.show()["id"]
+    (supervisor,) = supervisors(site)
+    supervisor.kill()
+    site.ok("cancel", e)  # the Nextflow that is left is adopted, and ended
+    assert site.show()["state"] == "CANCELLED"
+    assert site.marked() == []
+    site.start("relaunch", e, "--detach").wait()
+    until(lambda: supervisors(site))
+    for process in site.marked():
+        process.kill()
+    done = until(lambda: (d := site.run("relaunch", e, "--json", "--seconds", "1",
+                                        "--storage-expiration-hours", "7")).code == 0 and d)
+    document = done.json()
+    assert (document["state"], document["storage_expiration_hours"]) == ("SUCCEEDED", 7)
+    assert [a["state"] for a in document["attempts"]] == ["CANCELLED", "FAILED", "SUCCEEDED"]
+
+
+def test_relaunch_from_another_folder(site: Site):
+    """Files named in a relaunch are looked for where the user stands; results go where they went."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", "fail-late", "--storage-expiration-hours", "1")
+    mend(pipeline)
+    elsewhere = site.base / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "p.json").write_text(json.dumps({"outdir": "other"}))
+    site.ok("relaunch", site.show()["id"], "-params-file", "p.json", cwd=elsewhere)
+    assert (site.here / "other/report.csv").exists()
+    assert os.listdir(elsewhere) == ["p.json"]

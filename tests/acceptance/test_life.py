@@ -318,8 +318,10 @@ def test_detached_life(site: Site):
     done = site.ok("wait", execution, "--json").json()
     assert done["state"] == "SUCCEEDED"
     assert "Execution complete" in site.ok("logs", execution, "--nextflow-log").out
-    as_json = site.ok("launch", str(pipeline), "--storage-expiration-hours", "1", "--", "--z", "1")
-    assert as_json.out.startswith("N E X T F L O W")
+    theirs = site.ok("launch", str(pipeline), "--json")
+    assert theirs.out.startswith("N E X T F L O W")
+    assert "note: --json goes to the pipeline" in theirs.err
+    assert "note:" not in site.ok("launch", str(pipeline), "--", "--json").err
     document = site.ok("launch", "--json", str(pipeline)).json()
     assert set(document) >= {"id", "account", "pipeline", "state", "storage_expiration_hours",
                              "storage_expiration_source", "work_dir", "attempts", "events"}

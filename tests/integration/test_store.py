@@ -371,3 +371,13 @@ def test_sqlite_integrity_under_many_writers(tmp_path: Path):
         assert len(queries.newest(tx, "team", states=[FAILED], limit=1000)) == 80
         assert tx.conn.execute(sa.text("PRAGMA integrity_check")).scalar_one() == "ok"
     store.close()
+
+
+def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
+    """Case 45: by the type of the file system (here /dev/shm's own, taken for a network one)."""
+    from nfresume import filesystems
+
+    monkeypatch.setattr(filesystems, "NETWORK", {filesystems.type_of("/dev/shm")})
+    with pytest.raises(StoreUnavailable, match="PostgreSQL"):
+        Store.open("sqlite:////dev/shm/nfresume-never.db")
+    assert not Path("/dev/shm/nfresume-never.db").exists()

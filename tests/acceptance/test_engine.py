@@ -1,0 +1,43 @@
+"""The embedded engine: shared by concurrent first launches, verified, and fast the second time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from nfresume.nextflow import embedded
+from tests.conftest import Site
+
+pytestmark = pytest.mark.slow
+
+
+def test_concurrent_first_installs_share_one_download(site: Site):
+    """Two first uses at once, in a fresh home: one download, both end well, nothing left over."""
+    cache = {"XDG_CACHE_HOME": str(site.base / "cache")}
+    told = site.run("engine", "info", **cache)
+    assert (told.code, "not installed yet" in told.err) == (69, True)
+    both = [site.start("engine", "install", **cache) for _ in range(2)]
+    said = [child.communicate(timeout=280)[1] for child in both]
+    assert [child.returncode for child in both] == [0, 0], said
+    assert sum("downloading" in text for text in said) == 1
+    place = site.base / "cache/nfresume/engine"
+    assert [p.name for p in place.iterdir() if p.is_dir()] == [f"nextflow-{embedded.VERSION}"]
+    assert len(list(place.glob("*/*.jar"))) == len(embedded.locked()) == 54
+    start = time.monotonic()
+    site.ok("engine", "install", **cache)
+    assert time.monotonic() - start < 20  # not a benchmark: a second download would take longer
+    (site.here / "main.nf").write_text("workflow { println 'hello' }")
+    assert "hello" in site.ok("launch", "main.nf", **cache).out
+
+
+def test_a_damaged_jar_is_noticed(site: Site):
+    """`engine install` compares every jar with its known digest."""
+    cache = site.base / "cache"
+    shutil.copytree(embedded.folder(), cache / "nfresume/engine" / embedded.folder().name)
+    jar: Path = next(cache.glob("nfresume/engine/*/groovy-4*.jar"))
+    jar.write_bytes(jar.read_bytes()[:-1] + b"x")
+    done = site.run("engine", "install", XDG_CACHE_HOME=str(cache))
+    assert (done.code, jar.name in done.err, "damaged" in done.err) == (69, True, True)
