@@ -24,7 +24,7 @@ test: $(STAMP)
 	@$(BIN)/nfresume engine install
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 check: $(STAMP)

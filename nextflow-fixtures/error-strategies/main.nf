@@ -1,6 +1,6 @@
-// retry succeeds at the second try, ignore lets the run end well, finish waits for what runs.
+// retry succeeds at the second try, ignore lets the run end well, finish waits for what runs
+// (it fails while a file `broken` is in the launch folder).
 params.outdir = 'results'
-params.finish = false
 
 process FLAKY {
     errorStrategy 'retry'
@@ -21,7 +21,7 @@ process FINISHING {
     publishDir params.outdir
     input: val n
     output: path 'finishing.*'
-    script: "if ${params.finish} && [ ${n} -eq 1 ]; then exit 7; fi; sleep 1; echo ${n} > finishing.${n}"
+    script: "if [ ${n} -eq 1 ] && [ -e ${launchDir}/broken ]; then exit 7; fi; sleep 1; echo ${n} > finishing.${n}"
 }
 
 workflow {

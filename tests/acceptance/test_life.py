@@ -100,14 +100,20 @@ def test_counts_of_strategies(site: Site):
 
 
 def test_finish_strategy(site: Site):
-    """`finish` lets running tasks end; a relaunch reuses them."""
+    """`finish` lets running tasks end; a relaunch reuses what had completed before the failure.
+
+    What completes while Nextflow is finishing is run again: plain 24.10.5 does not cache it either.
+    """
     pipeline = site.pipeline("error-strategies")
-    failed = site.run("launch", str(pipeline), "--finish", "--storage-expiration-hours", "1")
+    (site.here / "broken").touch()
+    failed = site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
     assert failed.code == 1
     e = site.show()
     trace = Path(e["work_dir"]["path"]).parent / "attempts/1/trace.tsv"
-    finished = {row.name for row in rows(trace) if row.status == "COMPLETED"} - {"FLAKY"}
-    again = site.ok("relaunch", e["id"], "--finish=false")
+    finished = {row.name for row in rows(trace) if row.status == "COMPLETED"} & {
+        "OPTIONAL (1)", "OPTIONAL (3)"}
+    (site.here / "broken").unlink()
+    again = site.ok("relaunch", e["id"])
     reused = set(re.findall(r"Cached process > (.+)", again.out))
     assert finished <= reused
     assert "Submitted process > FINISHING (1)" in again.out
