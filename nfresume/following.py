@@ -15,6 +15,7 @@ from nfresume.service import Service
 from nfresume.storage.root import ExecutionFolder
 
 _CHUNK = 1 << 20
+_SETTLING_TICK = 0.005  # between Nextflow's end and the supervisor's word
 
 
 @dataclass
@@ -40,11 +41,15 @@ class Follower:
     def updates(self, *, progress: bool = False, tick: float = 0.03) -> Iterator[Update]:
         """One update per `tick` seconds at most; the last one has the ended execution."""
         asked = 0.0
+        checked = time.monotonic()
         while True:
             ended = (self._place / command.EXIT_STATUS).exists()
             if ended or time.monotonic() - asked > 0.25:
                 asked = time.monotonic()
                 self._execution = self._service.get(self._execution.id)
+            if time.monotonic() - checked > self._service.conf.lease_seconds:
+                checked = time.monotonic()
+                self._execution = self._service.settled_if_lost(self._execution)
             over = not self._execution.state.live
             if progress:
                 self._reader.poll()
@@ -54,7 +59,7 @@ class Follower:
             if over and not (update.stdout or update.stderr):
                 return
             if not over:
-                time.sleep(tick)
+                time.sleep(_SETTLING_TICK if ended and time.monotonic() - checked < 2 else tick)
 
     def _new(self, name: str) -> bytes:
         try:

@@ -1,4 +1,7 @@
-"""Processes of an attempt on this host: found by an environment mark, by session, by process group."""
+"""Processes of an attempt on this host, found by a mark in their environment.
+
+The mark reaches further than process group and session do: a task that leaves both keeps it.
+"""
 
 from __future__ import annotations
 
@@ -50,18 +53,6 @@ def marked(name: str, matches: Callable[[str], bool]) -> list[psutil.Process]:
             continue
         if value is not None and matches(value):
             found.append(process)
-    return found
-
-
-def in_session(session: int) -> list[psutil.Process]:
-    """Live processes of a session: tasks share their head's, unless they left it."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-            continue
     return found
 
 

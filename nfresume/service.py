@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from nfresume import crashpoints, disposal, preflight, processes, retention, sweeper
-from nfresume.errors import Conflict, Expired, NotFound, ResultsAtRisk, UsageError
+from nfresume import crashpoints, disposal, preflight, processes, relaunching, retention, sweeper
+from nfresume.errors import Conflict, NotFound, ResultsAtRisk, UsageError
 from nfresume.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
@@ -26,11 +26,15 @@ from nfresume.executions import (
 from nfresume.launchers import LocalLauncher
 from nfresume.nextflow import command, engine, history, options
 from nfresume.nextflow import log as nextflow_log
+from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings
 from nfresume.storage.removal import Removed
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, queries, transitions
 from nfresume.workdirs import WorkDirState
+
+#: How long waiting is impatient: most ends are followed by a settled work dir within milliseconds.
+_EAGER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,6 @@ class LaunchRequest:
     launch_dir: Path
     storage_expiration_hours: object = None
     metadata: Path | None = None
-    pinned: bool = False
-
-
-@dataclass(frozen=True)
-class RelaunchRequest:
-    """Changes for a relaunch; everything not named stays as it was."""
-
-    words: tuple[str, ...] = ()
-    pipeline: str | None = None
-    from_scratch: bool = False
-    accept_version_change: bool = False
-    jobs_are_gone: bool = False
-    storage_expiration_hours: object = None
     pinned: bool = False
 
 
@@ -146,8 +137,8 @@ class Service:
         self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None
     ) -> Execution:
         """A new attempt in the same session and work dir. Refusals are exact; see the errors."""
-        execution = self._settled_if_lost(execution)
-        self._check_relaunchable(execution)
+        execution = self.settled_if_lost(execution)
+        relaunching.check_state(execution)
         hours = self._hours(execution, request)
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
@@ -156,12 +147,12 @@ class Service:
         folder.root.check_room()
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
         chosen = engine.find(self.conf, notify)
-        self._check_version(execution, last, chosen.version, request)
+        relaunching.check_version(execution, last, chosen.version, request)
         if not request.from_scratch and (gone := history.resumable(folder.cache, execution.session_id)):
             raise Conflict(f"{execution.id} cannot be resumed: {gone}",
                            "a full rerun of every task: add --from-scratch")
-        self._stop_remains(execution, last, folder, request)
-        self._keep_reports(parsed, Path(execution.launch_dir), last.run_name)
+        relaunching.stop_remains(execution, last, folder, request)
+        relaunching.keep_reports(parsed, Path(execution.launch_dir), last.run_name)
         assert parsed.pipeline is not None
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
@@ -176,7 +167,7 @@ class Service:
         self._start(folder, number)
         return self.get(execution.id)
 
-    def _settled_if_lost(self, execution: Execution) -> Execution:
+    def settled_if_lost(self, execution: Execution) -> Execution:
         """A killed supervisor must not keep its owner waiting for the next sweep."""
         if not execution.state.live:
             return execution
@@ -189,19 +180,6 @@ class Service:
         given = preflight.retention_of(None, execution.pipeline, request.storage_expiration_hours, None,
                                        self.conf)
         return given.hours, given.source
-
-    def _check_relaunchable(self, execution: Execution) -> None:
-        work_dir = execution.work_dir
-        if execution.state.live:
-            raise Conflict(f"{execution.id} is {execution.state}: attempt {execution.attempt} is not over",
-                           f"`nfresume wait {execution.id}`, or `nfresume cancel {execution.id}` first")
-        if work_dir.state in (WorkDirState.DELETING, WorkDirState.DELETED):
-            when = work_dir.deleted_at or execution.updated_at
-            raise Expired(
-                f"{execution.id} cannot be relaunched: its work dir is {work_dir.state} "
-                f"({work_dir.reason}; {when:%Y-%m-%d %H:%M:%S} UTC)",
-                f"launch it anew: `nfresume launch {execution.pipeline}`",
-            )
 
     def _relaunch_options(
         self, execution: Execution, last: Attempt, request: RelaunchRequest
@@ -218,54 +196,6 @@ class Service:
         preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
         preflight.check_params_file(merged, launch_dir)
         return merged
-
-    def _check_version(
-        self, execution: Execution, last: Attempt, version: str, request: RelaunchRequest
-    ) -> None:
-        before = last.nextflow_version
-        if before and before != version and not (request.accept_version_change or request.from_scratch):
-            raise Conflict(
-                f"{execution.id} ran on Nextflow {before}, and {version} would run now: its cache may "
-                "not be understood, and every task would run again",
-                f"use {before} again ({last.nextflow}), or add --accept-version-change",
-            )
-
-    def _stop_remains(
-        self, execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
-    ) -> None:
-        """Nothing of the last attempt may still run: stop what is here, refuse what cannot be known."""
-        if not last.clean_end:
-            if last.host not in (None, processes.host()):
-                raise Conflict(
-                    f"attempt {last.number} of {execution.id} died on {last.host}, and its tasks may "
-                    "still run there", f"relaunch from {last.host}",
-                )
-            seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
-            if seen.executors - {"local"} and seen.unfinished and not request.jobs_are_gone:
-                jobs = ", ".join(list(seen.jobs)[-20:]) or "see `nfresume logs`"
-                raise Conflict(
-                    f"attempt {last.number} of {execution.id} died and left {len(seen.unfinished)} tasks "
-                    f"on {', '.join(sorted(seen.executors - {'local'}))} (jobs {jobs})",
-                    "cancel them, then add --jobs-are-gone",
-                )
-        prefix = f"{execution.id}-"
-        survivors = processes.stop(
-            lambda: processes.marked(command.MARK, lambda v: v.startswith(prefix)
-                                     and v.removeprefix(prefix).isdigit())
-        )
-        if survivors:
-            pids = ", ".join(str(p.pid) for p in survivors[:10])
-            raise Conflict(f"{len(survivors)} processes of {execution.id} are still alive: {pids}",
-                           "end them, then relaunch")
-
-    @staticmethod
-    def _keep_reports(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
-        """Nextflow refuses to overwrite a report: the last attempt's moves aside, to NAME.<run name>."""
-        for option in parsed.after:
-            if option.name in options.REPORTS and option.value:
-                report = launch_dir / option.value
-                if report.is_file():
-                    report.rename(report.with_name(f"{report.name}.{run_name}"))
 
     # -- look -----------------------------------------------------------------------------------
 
@@ -308,12 +238,12 @@ class Service:
     ) -> Execution:
         """Until the attempt is over and its work dir settled. Raises Conflict when time runs out."""
         end = None if timeout is None else time.monotonic() + timeout
-        asked = time.monotonic()
+        begun = asked = time.monotonic()
         while True:
             execution = self.get(execution.id)
             if time.monotonic() - asked > self.conf.lease_seconds / 2:
                 asked = time.monotonic()
-                execution = self._settled_if_lost(execution)
+                execution = self.settled_if_lost(execution)
             settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
             blocked = execution.work_dir.state is WorkDirState.DELETING and _is_blocked(execution)
             if not execution.state.live and (settled or blocked):
@@ -322,7 +252,7 @@ class Service:
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
             tick()
-            time.sleep(0.02)
+            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 0.5)
 
     def wait_measured(self, execution: Execution, timeout: float) -> Execution:
         """Until a retained work dir's size is known, or time runs out."""

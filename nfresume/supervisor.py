@@ -179,10 +179,7 @@ class _Supervisor:
 
     def _processes(self) -> list[psutil.Process]:
         """Everything of this execution that runs here, whichever attempt started it."""
-        prefix = f"{self._execution.id}-"
-        return processes.marked(
-            command.MARK, lambda v: v.startswith(prefix) and v.removeprefix(prefix).isdigit()
-        )
+        return processes.marked(command.MARK, command.marks(self._execution.id))
 
     def _tick(self) -> None:
         """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""

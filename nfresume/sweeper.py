@@ -6,15 +6,16 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from nfresume import crashpoints, disposal, processes, retention, settlement, supervisor
-from nfresume.errors import Conflict, NfresumeError, StaleLease
+from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.executions import Execution, ExecutionState
 from nfresume.launchers import LocalLauncher
 from nfresume.nextflow import command
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
-from nfresume.storage import removal
+from nfresume.storage import Root, removal
 from nfresume.storage.removal import Removed
 from nfresume.store import Store, queries, transitions
 from nfresume.workdirs import WorkDirState
@@ -45,7 +46,7 @@ def sweep(
         else:
             lines.append(_guarded(store, line, progress))
     if not dry_run:
-        _drain_trash(store, conf)
+        _drain_trash(store)
     return lines
 
 
@@ -140,6 +141,9 @@ def _guarded(
 def _carry_out(store: Store, line: retention.PlanLine, progress: Callable[[Removed], None]) -> str:
     execution = line.execution
     if line.action != "continue":
+        with store.begin(write=False) as tx:  # a relaunch since the plan was made wins
+            if queries.get(tx, execution.id).work_dir.state is not WorkDirState.RETAINED:
+                raise Conflict(f"{execution.id} is in use again")
         folder = disposal.folder_of(store, execution)
         held = disposal.held_by(disposal.secure_results(folder, execution.attempt))
         if held:
@@ -158,21 +162,24 @@ def _carry_out(store: Store, line: retention.PlanLine, progress: Callable[[Remov
     return f"deleted {removed.files} files, {removed.bytes} bytes on disk"
 
 
-def _drain_trash(store: Store, conf: Settings) -> None:
-    """What a crash left in the trash of this root after its execution was marked deleted."""
-    if not conf.root.exists():
-        return
-    from nfresume.storage import Root
+def _drain_trash(store: Store) -> None:
+    """What a crash left in the trash of a root after its execution was marked deleted."""
+    with store.begin(write=False) as tx:
+        records = queries.all_roots(tx)
+    for record in records:
+        try:
+            root = Root(Path(record.path), record.id, record.inode)
+            for execution_id in removal.trash_entries(root):
+                if _is_deleted(store, execution_id):
+                    removal.empty_trash(root, execution_id)
+        except (NfresumeError, OSError):
+            continue  # this root is away: nothing is deleted and nothing is marked deleted
 
+
+def _is_deleted(store: Store, execution_id: str) -> bool:
+    """False also for what this database does not know: not ours to judge, `nfresume doctor` shows it."""
     try:
-        root = Root.open(conf.root)
-        for execution_id in removal.trash_entries(root):
-            with store.begin(write=False) as tx:
-                try:
-                    gone = queries.get(tx, execution_id).work_dir.state is WorkDirState.DELETED
-                except NfresumeError:
-                    gone = False  # not ours to judge: shown by `nfresume doctor`
-            if gone:
-                removal.empty_trash(root, execution_id)
-    except (NfresumeError, OSError):
-        return  # the root is away: nothing is deleted and nothing is marked deleted
+        with store.begin(write=False) as tx:
+            return queries.get(tx, execution_id).work_dir.state is WorkDirState.DELETED
+    except NotFound:
+        return False

@@ -82,10 +82,10 @@ class Site:
         for process in psutil.process_iter():
             try:
                 mine = process.environ().get("NFRESUME_ROOT") == self.env["NFRESUME_ROOT"]
+                if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
             except (psutil.Error, OSError):
                 continue
-            if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
         return found
 
 

@@ -127,7 +127,8 @@ def launch(
     parsed = options.parse(given)
     here = Path.cwd()
     with common.service(account, root, nextflow, launching=True) as service:
-        from nfresume.service import LaunchRequest, RelaunchRequest
+        from nfresume.relaunching import RelaunchRequest
+        from nfresume.service import LaunchRequest
 
         if parsed.resume is not None:
             failed = service.newest_failed_here(here, parsed.resume)
@@ -187,7 +188,7 @@ def relaunch(
     """
     with common.service(account, None, nextflow, launching=True) as service:
         from nfresume.nextflow import options
-        from nfresume.service import RelaunchRequest
+        from nfresume.relaunching import RelaunchRequest
 
         found = service.find(words[0])
         given = options.absolute(tuple(words[1:]), Path.cwd(), Path(found.launch_dir))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,12 @@ STDOUT = "stdout.log"
 STDERR = "stderr.log"
 HEAD = "head.json"
 EXIT_STATUS = "exit_status.json"
+
+
+def marks(execution_id: str) -> Callable[[str], bool]:
+    """True for the mark of any attempt of this execution, and of no other."""
+    pattern = re.compile(re.escape(execution_id) + r"-\d+")
+    return lambda value: pattern.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ _NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " E
          "Unable to acquire lock", "Workflow started -- trace file: ")
 
 
-@dataclass
+@dataclass(slots=True)
 class Task:
     """One task directory of this attempt."""
 

@@ -131,6 +131,11 @@ def root(tx: Tx, root_id: str) -> RootRecord:
     return RootRecord(row.id, row.path, row.inode)
 
 
+def all_roots(tx: Tx) -> list[RootRecord]:
+    """Every registered root."""
+    return [RootRecord(r.id, r.path, r.inode) for r in tx.conn.execute(roots.select())]
+
+
 def root_at(tx: Tx, path: str) -> RootRecord | None:
     """The root that was registered at `path`, if any."""
     row = tx.conn.execute(roots.select().where(roots.c.path == path)).first()

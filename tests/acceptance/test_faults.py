@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -49,8 +50,21 @@ def history_rows(e: dict) -> list[str]:
     return (Path(e["work_dir"]["path"]).parent / "cache/history").read_text().splitlines()
 
 
+def kill_all(site: Site) -> None:
+    """Everything of this site dies at once, as in a power cut."""
+    for process in site.marked():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    until(lambda: not site.marked())
+
+
 def supervisors(site: Site) -> list[psutil.Process]:
-    return [p for p in site.marked() if "nfresume.supervisor" in p.cmdline()]
+    found = []
+    for process in site.marked():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "nfresume.supervisor" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def test_crash_after_intent(site: Site):
@@ -157,8 +171,7 @@ def test_host_reboot(site: Site):
     """Case 9: another boot: everything of it is gone for certain; kept for its full hours."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "3")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
-    for process in site.marked():
-        process.kill()
+    kill_all(site)
     with sqlite3.connect(site.base / "state.db") as db:
         db.execute("UPDATE attempts SET boot_id = 'another boot'")
     e = sweep_until(site, "FAILED", "RETAINED")
@@ -186,8 +199,7 @@ def test_pid_reuse(site: Site):
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     e = site.show()
-    for process in site.marked():
-        process.kill()
+    kill_all(site)
     with subprocess.Popen(["sleep", "60"]) as innocent:
         head = json.loads((attempt_dir(e) / "head.json").read_text())
         head.update(pid=innocent.pid, shim=innocent.pid)
@@ -552,8 +564,7 @@ def test_a_lost_run_needs_no_sweep(site: Site):
     assert site.marked() == []
     site.start("relaunch", e, "--detach").wait()
     until(lambda: supervisors(site))
-    for process in site.marked():
-        process.kill()
+    kill_all(site)
     done = until(lambda: (d := site.run("relaunch", e, "--json", "--seconds", "1",
                                         "--storage-expiration-hours", "7")).code == 0 and d)
     document = done.json()
@@ -572,3 +583,26 @@ def test_relaunch_from_another_folder(site: Site):
     site.ok("relaunch", site.show()["id"], "-params-file", "p.json", cwd=elsewhere)
     assert (site.here / "other/report.csv").exists()
     assert os.listdir(elsewhere) == ["p.json"]
+
+
+def test_the_follower_replaces_a_killed_supervisor(site: Site):
+    """A launch that is followed from a terminal survives its supervisor without any sweep."""
+    child = site.start("launch", str(site.pipeline("slow")), "--seconds", "4")
+    until(lambda: supervisors(site) and site.show()["attempts"][0]["tasks"]["submitted"])
+    for process in supervisors(site):
+        process.kill()
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "work dir deleted (the run succeeded)" in err
+    assert [v["name"] for v in site.show()["events"]] == [
+        "launch", "claim", "take_over", "succeed", "removed"]
+
+
+def test_the_launch_folder_is_gone(site: Site):
+    """Relative paths and results belong to the launch folder: without it nothing is relaunched."""
+    place = site.base / "gone"
+    place.mkdir()
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1", cwd=place)
+    place.rename(site.base / "moved")
+    refused = site.run("relaunch", site.show()["id"])
+    assert (refused.code, "is gone" in refused.err) == (66, True)

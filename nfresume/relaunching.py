@@ -1,0 +1,94 @@
+"""What must hold before a relaunch; each refusal is exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume import processes
+from nfresume.errors import Conflict, Expired, NotFound
+from nfresume.executions import Attempt, Execution
+from nfresume.nextflow import command, options
+from nfresume.nextflow import log as nextflow_log
+from nfresume.storage.root import ExecutionFolder
+from nfresume.workdirs import WorkDirState
+
+
+@dataclass(frozen=True)
+class RelaunchRequest:
+    """Changes for a relaunch; everything not named stays as it was."""
+
+    words: tuple[str, ...] = ()
+    pipeline: str | None = None
+    from_scratch: bool = False
+    accept_version_change: bool = False
+    jobs_are_gone: bool = False
+    storage_expiration_hours: object = None
+    pinned: bool = False
+
+
+def check_state(execution: Execution) -> None:
+    """Ended, its work dir still there, its launch folder too. Raises Conflict, Expired or NotFound."""
+    work_dir = execution.work_dir
+    if execution.state.live:
+        raise Conflict(f"{execution.id} is {execution.state}: attempt {execution.attempt} is not over",
+                       f"`nfresume wait {execution.id}`, or `nfresume cancel {execution.id}` first")
+    if work_dir.state in (WorkDirState.DELETING, WorkDirState.DELETED):
+        when = work_dir.deleted_at or execution.updated_at
+        raise Expired(
+            f"{execution.id} cannot be relaunched: its work dir is {work_dir.state} "
+            f"({work_dir.reason}; {when:%Y-%m-%d %H:%M:%S} UTC)",
+            f"launch it anew: `nfresume launch {execution.pipeline}`",
+        )
+    if not Path(execution.launch_dir).is_dir():
+        raise NotFound(
+            f"the folder {execution.launch_dir}, from which {execution.id} was launched, is gone",
+            "create it again: relative paths and results belong there",
+        )
+
+
+def check_version(
+    execution: Execution, last: Attempt, version: str, request: RelaunchRequest
+) -> None:
+    """Another Nextflow may not understand the cache: refused until accepted. Raises Conflict."""
+    before = last.nextflow_version
+    if before and before != version and not (request.accept_version_change or request.from_scratch):
+        raise Conflict(
+            f"{execution.id} ran on Nextflow {before}, and {version} would run now: its cache may "
+            "not be understood, and every task would run again",
+            f"use {before} again ({last.nextflow}), or add --accept-version-change",
+        )
+
+
+def stop_remains(
+    execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
+) -> None:
+    """Nothing of the last attempt may still run: stop what is here, refuse what cannot be known."""
+    if not last.clean_end:
+        if last.host not in (None, processes.host()):
+            raise Conflict(
+                f"attempt {last.number} of {execution.id} died on {last.host}, and its tasks may "
+                "still run there", f"relaunch from {last.host}",
+            )
+        seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
+        if seen.executors - {"local"} and seen.unfinished and not request.jobs_are_gone:
+            jobs = ", ".join(list(seen.jobs)[-20:]) or "see `nfresume logs`"
+            raise Conflict(
+                f"attempt {last.number} of {execution.id} died and left {len(seen.unfinished)} tasks "
+                f"on {', '.join(sorted(seen.executors - {'local'}))} (jobs {jobs})",
+                "cancel them, then add --jobs-are-gone",
+            )
+    survivors = processes.stop(lambda: processes.marked(command.MARK, command.marks(execution.id)))
+    if survivors:
+        pids = ", ".join(str(p.pid) for p in survivors[:10])
+        raise Conflict(f"{len(survivors)} processes of {execution.id} are still alive: {pids}",
+                       "end them, then relaunch")
+
+
+def keep_reports(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
+    """Nextflow refuses to overwrite a report: the last attempt's moves aside, to NAME.<run name>."""
+    for option in parsed.after:
+        if option.name in options.REPORTS and option.value:
+            report = launch_dir / option.value
+            if report.is_file():
+                report.rename(report.with_name(f"{report.name}.{run_name}"))
