@@ -1,7 +1,4 @@
-"""Processes of an attempt on this host, found by a mark in their environment.
-
-The mark reaches further than process group and session do: a task that leaves both keeps it.
-"""
+"""Processes on this host: found by a mark in their environment or by their session, and stopped."""
 
 from __future__ import annotations
 
@@ -53,6 +50,18 @@ def marked(name: str, matches: Callable[[str], bool]) -> list[psutil.Process]:
             continue
         if value is not None and matches(value):
             found.append(process)
+    return found
+
+
+def in_session(session: int) -> list[psutil.Process]:
+    """Live processes of a session."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+            continue
     return found
 
 

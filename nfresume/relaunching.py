@@ -8,7 +8,7 @@ from pathlib import Path
 from nfresume import processes
 from nfresume.errors import Conflict, Expired, NotFound
 from nfresume.executions import Attempt, Execution
-from nfresume.nextflow import command, options
+from nfresume.nextflow import command, head, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
 from nfresume.workdirs import WorkDirState
@@ -78,7 +78,8 @@ def stop_remains(
                 f"on {', '.join(sorted(seen.executors - {'local'}))} (jobs {jobs})",
                 "cancel them, then add --jobs-are-gone",
             )
-    survivors = processes.stop(lambda: processes.marked(command.MARK, command.marks(execution.id)))
+    attempts = folder.attempt(last.number).parent
+    survivors = processes.stop(lambda: head.remains(execution.id, attempts))
     if survivors:
         pids = ", ".join(str(p.pid) for p in survivors[:10])
         raise Conflict(f"{len(survivors)} processes of {execution.id} are still alive: {pids}",

@@ -21,7 +21,7 @@ import sh
 from nfresume import crashpoints, disposal, processes, settings, settlement
 from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
-from nfresume.nextflow import command, engine, options
+from nfresume.nextflow import command, engine, head, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
@@ -166,20 +166,16 @@ class _Supervisor:
         return bool(select.select([self._shim], [], [], seconds)[0])
 
     def _head_lives(self) -> bool:
-        """True while the head or its shim runs; on a host that cannot tell, this is never asked."""
-        try:
-            head = json.loads((self._place / command.HEAD).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return bool(self._processes())  # between the spawn and the shim's first record
-        if head["boot_id"] != processes.boot_id():
-            return False
-        return processes.is_alive(head["pid"], head["start_ticks"]) or any(
-            p.pid == head["shim"] for p in self._processes()
-        )
+        """True while the head runs, or the shim that will write its exit status."""
+        found = head.read(self._place)
+        remains = self._processes()
+        if found is None:
+            return bool(remains)  # between the spawn and the shim's first record
+        return found.alive or any(p.pid == found.shim for p in remains)
 
     def _processes(self) -> list[psutil.Process]:
         """Everything of this execution that runs here, whichever attempt started it."""
-        return processes.marked(command.MARK, command.marks(self._execution.id))
+        return head.remains(self._execution.id, self._place.parent)
 
     def _tick(self) -> None:
         """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""
@@ -198,14 +194,8 @@ class _Supervisor:
                 return
             if state is ExecutionState.CANCELLING and self._stopping is None:
                 self._stopping = now
-                self._stop_head()
-
-    def _stop_head(self) -> None:
-        """SIGTERM to the head alone: Nextflow then ends its tasks and grid jobs itself."""
-        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-            head = json.loads((self._place / command.HEAD).read_bytes())
-            if processes.is_alive(head["pid"], head["start_ticks"]):
-                os.kill(head["pid"], 15)
+                if found := head.read(self._place):
+                    found.terminate()
 
     # -- settle ---------------------------------------------------------------------------------
 

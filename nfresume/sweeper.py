@@ -12,7 +12,7 @@ from nfresume import crashpoints, disposal, processes, retention, settlement, su
 from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.executions import Execution, ExecutionState
 from nfresume.launchers import LocalLauncher
-from nfresume.nextflow import command
+from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal
@@ -105,9 +105,7 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
             return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         "`nfresume sweep` on that host will tell")
-    if attempt.boot_id == processes.boot_id() and processes.marked(
-        command.MARK, lambda value: value == attempt.run_name
-    ):
+    if attempt.boot_id == processes.boot_id() and head.remains(execution.id, place.parent):
         return "adopt", "its supervisor was lost, its Nextflow is alive"
     return "settle", "its supervisor was lost, and Nextflow is gone"
 

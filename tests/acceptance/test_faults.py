@@ -606,3 +606,16 @@ def test_the_launch_folder_is_gone(site: Site):
     place.rename(site.base / "moved")
     refused = site.run("relaunch", site.show()["id"])
     assert (refused.code, "is gone" in refused.err) == (66, True)
+
+
+def test_tasks_that_hide(site: Site):
+    """A task that cleared its environment is found by its session, one that left the session by its mark."""
+    (site.here / "main.nf").write_text("""
+        process HIDE { script: "env -i sleep 771 & setsid sleep 772 & touch begun; sleep 60" }
+        workflow { HIDE() }
+    """)
+    site.ok("launch", "--detach", "main.nf", "--storage-expiration-hours", "1")
+    until(lambda: list(site.root.glob("team/*/work/*/*/begun")))
+    site.ok("cancel", site.show()["id"])
+    for hidden in ("sleep 771", "sleep 772"):
+        assert subprocess.run(["pgrep", "-fx", hidden], capture_output=True).returncode == 1, hidden
