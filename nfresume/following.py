@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from nfresume.executions import Execution
 from nfresume.nextflow import command, trace
@@ -90,5 +89,6 @@ def reuse(folder: ExecutionFolder, number: int) -> Reuse:
     place = folder.attempt(number)
     log = nextflow_log.read(place / command.LOG)
     run = {t.name for t in log.tasks.values() if not t.cached}
-    trace_file = Path(log.trace_file) if log.trace_file else place / command.TRACE
-    return Reuse(log.counts.cached, len(run & seen), len(run - seen), trace.reused(trace_file))
+    earlier_traces = [folder.attempt(n) / command.TRACE for n in range(1, number)]
+    saved = trace.reused(place / command.TRACE, earlier_traces)
+    return Reuse(log.counts.cached, len(run & seen), len(run - seen), saved)

@@ -21,7 +21,7 @@ import sh
 from nfresume import crashpoints, disposal, processes, settings, settlement
 from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
-from nfresume.nextflow import command, engine, head, options
+from nfresume.nextflow import command, engine, head, options, trace
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
@@ -118,8 +118,7 @@ class _Supervisor:
             cache_dir=self._folder.cache, attempt_dir=self._place,
         )
         launch_dir = Path(self._execution.launch_dir)
-        own_trace = parsed.trace is not None or not command.configures_trace(parsed, launch_dir)
-        words = command.argv(chosen.launcher, run, parsed, own_trace=own_trace)
+        words = command.argv(chosen.launcher, run, parsed)
         environment = command.environment({**os.environ, **chosen.environment}, run)
         stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
         with stdout.open("ab") as out, stderr.open("ab") as err:
@@ -225,15 +224,12 @@ class _Supervisor:
                 wait = min(wait * 2, 30.0)
 
     def _deliver_reports(self) -> None:
-        """Copies of the log and the trace to where the user's -log and -with-trace asked for them."""
+        """The trace beside the log, and a copy of the log where the user's -log asked for it."""
         parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
-        launch_dir = Path(self._execution.launch_dir)
-        wanted = ((parsed.log, command.LOG), (parsed.trace, command.TRACE))
-        for target, name in wanted:
-            if target is not None:
-                default = f"trace-{self._attempt.run_name}.txt"
-                with contextlib.suppress(OSError):
-                    copy_if_there(self._place / name, launch_dir / (target or default))
+        with contextlib.suppress(OSError):  # a full disk must not stop the settlement
+            trace.write(self._place / command.TRACE, self._log.run)
+            if parsed.log is not None:
+                copy_if_there(self._place / command.LOG, Path(self._execution.launch_dir) / parsed.log)
 
 
 if __name__ == "__main__":

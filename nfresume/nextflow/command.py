@@ -8,14 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume.nextflow.options import RunOptions, is_remote
+from nfresume.nextflow.options import RunOptions
 
 PUBLISH_TRACE = "nextflow.processor.PublishDir"
 #: On every process of an attempt, tasks of the local executor included: how orphans are found.
 MARK = "NFRESUME_RUN"
-
-#: A trace scope, in any of the ways to write one in nextflow.config.
-_TRACE_SCOPE = re.compile(r"^\s*trace\b\s*(\{|\.\s*(enabled|file)\b)", re.MULTILINE)
 
 LOG = "nextflow.log"
 TRACE = "trace.tsv"
@@ -43,11 +40,11 @@ class Run:
     attempt_dir: Path
 
 
-def argv(launcher: Sequence[str], run: Run, options: RunOptions, *, own_trace: bool) -> list[str]:
+def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
     """`launcher` followed by Nextflow's words: global options, run, ours, the user's.
 
-    `own_trace` = False leaves the trace to the pipeline's own configuration, which `-with-trace`
-    would silently replace.
+    No `-with-trace` of ours: it would replace the trace file of the pipeline's own configuration, and
+    Nextflow's metrics make tasks fail in containers without `ps`. See `trace.write`.
     """
     trace = options.value("-trace")
     before = [w for o in options.before if o.name != "-trace" for w in o.words]
@@ -56,34 +53,9 @@ def argv(launcher: Sequence[str], run: Run, options: RunOptions, *, own_trace: b
     assert options.pipeline is not None
     words += ["run", options.pipeline, "-ansi-log", "false", "-name", run.run_name]
     words += ["-work-dir", str(run.work_dir)]
-    if own_trace:
-        words += ["-with-trace", str(run.attempt_dir / TRACE)]
     if run.resume:
         words += ["-resume", run.session_id]
     return [*words, *(w for o in options.after for w in o.words), *options.extra]
-
-
-def configures_trace(options: RunOptions, launch_dir: Path) -> bool:
-    """True when a configuration file that Nextflow will read speaks of `trace`.
-
-    `-with-trace` would then silently replace the user's own trace file. Reads text only: Nextflow's
-    configuration is code, and is not run for this.
-    """
-    assert options.pipeline is not None
-    place = assets(options.pipeline) if is_remote(options.pipeline) else launch_dir / options.pipeline
-    folder = place if place.is_dir() else place.parent
-    files = [folder / "nextflow.config", *folder.glob("conf/*.config"), launch_dir / "nextflow.config"]
-    files += [nxf_home() / "config"]
-    chosen = [o.value for o in (*options.before, *options.after) if o.name in ("-c", "-C", "-config")]
-    files += [launch_dir / name for value in chosen if value for name in value.split(",")]
-    return any(_TRACE_SCOPE.search(_text(file)) for file in dict.fromkeys(files))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def nxf_home() -> Path:

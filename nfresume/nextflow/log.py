@@ -6,16 +6,19 @@ its tasks and results comes from here, because every version and every executor 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from nfresume.executions import TaskCounts
 
 _CHUNK = 1 << 20
+_LEAP_YEAR = timedelta(days=366)
 
 _TASK = re.compile(r"\[([0-9a-f]{2}/[0-9a-f]{6})\] (Submitted|Re-submitted|Cached) process > (.+)$")
 _STORED = re.compile(r"\[skipping\] Stored process > (.+)$")
@@ -33,7 +36,7 @@ _JOB = re.compile(r"\[[A-Z]+\] submitted process .* > jobId: ([^;\s]+)")
 #: A line can hold news only if one of these is in it; checked before any pattern.
 _NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " ERROR ", "ERROR ~",
          "Failed to publish file", "[warm up]", "> jobId: ", "WorkflowStats[", "Execution complete",
-         "Unable to acquire lock", "Workflow started -- trace file: ")
+         "Unable to acquire lock")
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class Task:
     ignored: bool = False
     retried: bool = False
     work_dir: str | None = None
+    submitted_at: datetime | None = None
+    completed_at: datetime | None = None
 
     @property
     def process(self) -> str:
@@ -56,6 +61,15 @@ class Task:
     @property
     def running(self) -> bool:
         return not self.cached and self.exit is None and not self.failed
+
+
+    @property
+    def duration(self) -> timedelta:
+        """From submission to completion, as the log tells; zero when it does not."""
+        if self.submitted_at is None or self.completed_at is None:
+            return timedelta()
+        took = self.completed_at - self.submitted_at
+        return took if took >= timedelta() else took + _LEAP_YEAR  # over new year
 
 
 @dataclass
@@ -72,7 +86,6 @@ class RunLog:
     jobs: dict[str, str] = field(default_factory=dict)
     completed: bool = False  # the workflow ran to its end, well or badly
     lock_conflict: bool = False
-    trace_file: str | None = None
 
     @property
     def counts(self) -> TaskCounts:
@@ -169,7 +182,7 @@ class LogReader:
     def _news(self, line: str) -> bool:
         run = self.run
         if found := _TASK.search(line):
-            self._seen(found[1], found[2], found[3])
+            self._seen(found[1], found[2], found[3], line)
         elif found := _STORED.search(line):
             run.stored += 1
         elif "Task completed > " in line:
@@ -184,8 +197,6 @@ class LogReader:
             run.executors.add(found[1])
         elif found := _JOB.search(line):
             run.jobs[found[1]] = line.split(" > ", 1)[0].rsplit("process ", 1)[-1]
-        elif "trace file: " in line:
-            run.trace_file = line.rsplit("trace file: ", 1)[1]
         elif "WorkflowStats[" in line:
             run.completed = True
         elif " ERROR " in line:
@@ -194,8 +205,8 @@ class LogReader:
             return False
         return True
 
-    def _seen(self, task_hash: str, verb: str, name: str) -> None:
-        task = Task(task_hash, name, cached=verb == "Cached")
+    def _seen(self, task_hash: str, verb: str, name: str, line: str) -> None:
+        task = Task(task_hash, name, cached=verb == "Cached", submitted_at=_stamp(line))
         self.run.tasks.setdefault(task_hash, task)
 
     def _completed(self, line: str) -> None:
@@ -206,7 +217,7 @@ class LogReader:
         task = self.run.tasks.get(task_hash)
         if task is None:  # the submission line comes from another thread and may be later
             task = self.run.tasks[task_hash] = Task(task_hash, found["name"])
-        task.exit, task.work_dir = found["exit"], work_dir
+        task.exit, task.work_dir, task.completed_at = found["exit"], work_dir, _stamp(line)
         task.failed = found["exit"] != "0" or found["error"] not in ("-", "null")
 
     def _noted(self, task_hash: str, note: str) -> None:
@@ -232,6 +243,19 @@ class LogReader:
             return  # the first error is the cause; later ones follow from it
         self.run.error.append(message)
         self._in_error = True
+
+
+def _stamp(line: str) -> datetime | None:
+    """When a line was written. The log names no year; only differences are ever used."""
+    if not (found := _STAMP.match(line)):
+        return None
+    text = found[1]
+    return _whole_second(text[:15]) + timedelta(milliseconds=int(text[16:]))
+
+
+@functools.lru_cache(maxsize=4)
+def _whole_second(text: str) -> datetime:
+    return datetime.strptime(f"2000-{text}", "%Y-%b-%d %H:%M:%S").replace(tzinfo=UTC)  # a leap year
 
 
 def read(path: Path) -> RunLog:

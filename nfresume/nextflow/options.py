@@ -28,7 +28,7 @@ OPTIONAL_VALUE = frozenset({
     "-with-wave", "-with-fusion", "-ansi-log", "-cache", "-syslog",
 })
 #: Of those, the ones that name a file which Nextflow refuses to overwrite.
-REPORTS = frozenset({"-with-report", "-with-timeline", "-with-dag"})
+REPORTS = frozenset({"-with-report", "-with-timeline", "-with-dag", "-with-trace"})
 
 _NUMBER = re.compile(r"-\d+(\.\d+)?([eE][-+]?\d+)?|-")
 _REMOTE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|(https?|git|ssh|file)://\S+|git@\S+:\S+")
@@ -62,7 +62,6 @@ class RunOptions:
     resume: str | None = None  # "" = a bare -resume
     name: str | None = None
     log: str | None = None
-    trace: str | None = None
     background: bool = False
     extra: tuple[str, ...] = field(default=())
 
@@ -72,8 +71,6 @@ class RunOptions:
         own: list[Option] = []
         if self.log is not None:
             own.append(Option("-log", self.log))
-        if self.trace is not None:
-            own.append(Option("-with-trace", self.trace))
         options = (*self.before, *self.after, *own)
         return (*(word for option in options for word in option.words), *self.extra)
 
@@ -172,7 +169,7 @@ class _Parser:
         name, equals, value = word.partition("=")
         if name.startswith(("-process.", "-e.", "-executor.", "-cluster.")):
             self._after.append(Option(word))
-        elif name in ("-resume", "-name", "-log", "-with-trace"):
+        elif name in ("-resume", "-name", "-log"):
             self._own[name] = value if equals else self._value(name) or ""
         elif name == "-bg":
             self._background = True
@@ -210,7 +207,7 @@ class _Parser:
         return RunOptions(
             pipeline=self._pipeline, before=tuple(self._before), after=tuple(self._after),
             resume=own.get("-resume"), name=own.get("-name") or None, log=own.get("-log") or None,
-            trace=own.get("-with-trace"), background=self._background, extra=tuple(self._extra),
+            background=self._background, extra=tuple(self._extra),
         )
 
 
@@ -231,7 +228,6 @@ def merge(before: RunOptions, override: RunOptions) -> RunOptions:
         before=merged(before.before, override.before),
         after=merged(before.after, override.after),
         log=override.log or before.log,
-        trace=override.trace if override.trace is not None else before.trace,
         background=override.background,
         extra=override.extra or before.extra,
     )

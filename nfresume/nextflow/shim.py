@@ -2,8 +2,8 @@
 
 Started in a session of its own, so that no terminal and no supervisor's death reaches the head.
 Writes DIR/head.json before, and DIR/exit_status.json (durably, into space that was taken before the
-start, so that a full disk cannot swallow it) after. Standard library only, and few
-modules of it: it must start in milliseconds and stay small for weeks.
+start, so that a full disk cannot swallow it) after. Standard library only, and few modules of it: it must
+start in milliseconds and stay small for weeks.
 """
 
 import json
@@ -16,21 +16,22 @@ _ROOM = 256
 
 
 def _reserve(folder: str, name: str) -> int:
-    """A temporary file that has its block already; `_write` fills it."""
+    """A temporary file with room; `_write` fills it."""
     fd = os.open(os.path.join(folder, f".{name}.tmp"), os.O_WRONLY | os.O_CREAT, 0o644)
     os.pwrite(fd, b" " * _ROOM, 0)
-    os.fsync(fd)
     return fd
 
 
-def _write(folder: str, name: str, value: dict[str, object], fd: int) -> None:
+def _write(folder: str, name: str, value: dict[str, object], fd: int, *, durable: bool) -> None:
     os.pwrite(fd, json.dumps(value).encode().ljust(_ROOM - 1) + b"\n", 0)
-    os.fsync(fd)
+    if durable:
+        os.fsync(fd)
     os.close(fd)
     os.rename(os.path.join(folder, f".{name}.tmp"), os.path.join(folder, name))
-    folder_fd = os.open(folder, os.O_RDONLY)
-    os.fsync(folder_fd)
-    os.close(folder_fd)
+    if durable:
+        folder_fd = os.open(folder, os.O_RDONLY)
+        os.fsync(folder_fd)
+        os.close(folder_fd)
 
 
 def _start_ticks(pid: int) -> int:
@@ -52,7 +53,8 @@ def main() -> None:
     pid = os.fork()
     if pid == 0:
         os.close(write_end)
-        os.read(read_end, 1)  # wait until head.json is there: no head without a record
+        if not os.read(read_end, 1):  # no head without a record, and none without its shim
+            os._exit(1)
         os.close(read_end)
         try:
             os.execv(program, [program, *args])
@@ -65,13 +67,16 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     head = {"pid": pid, "start_ticks": _start_ticks(pid), "shim": os.getpid(), "boot_id": _boot_id(),
             "host": os.uname().nodename, "started_at": time.time()}
-    _write(folder, "head.json", head, _reserve(folder, "head.json"))
-    exit_status = _reserve(folder, "exit_status.json")
+    # Not synced: after a power cut the head is gone with its boot, and the record says nothing new.
+    _write(folder, "head.json", head, _reserve(folder, "head.json"), durable=False)
     os.write(write_end, b"x")
     os.close(write_end)
+    exit_status = _reserve(folder, "exit_status.json")
+    os.fsync(exit_status)  # its block is taken now, while there is one
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    _write(folder, "exit_status.json", {"exit_code": code, "ended_at": time.time()}, exit_status)
+    result: dict[str, object] = {"exit_code": code, "ended_at": time.time()}
+    _write(folder, "exit_status.json", result, exit_status, durable=True)
 
 
 main()

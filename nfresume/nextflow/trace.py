@@ -1,51 +1,65 @@
-"""Nextflow's trace file: what each task took. Columns are found by name; others are ignored."""
+"""A trace of an attempt: which task dirs it had and what each took. Tab separated, a header line first.
+
+Nextflow's own trace has more columns (`-with-trace` is the user's to give), but its metrics make tasks
+fail in containers without `ps`, and cost each task some 45 ms. This one is written from the log.
+"""
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|d|h|m|s)")
+from nfresume import durable
+from nfresume.nextflow.log import RunLog, Task
+
+COLUMNS = ("hash", "name", "status", "exit", "duration")
 
 
 @dataclass(frozen=True)
 class TraceRow:
-    """One task: `status` is COMPLETED, CACHED, FAILED or ABORTED; `realtime` its own run time."""
+    """One task. `status` is COMPLETED, CACHED, FAILED or ABORTED, as in Nextflow's own trace;
+    `duration` is the time from submission to completion."""
 
     hash: str
     name: str
     status: str
-    realtime: timedelta
+    duration: timedelta
 
 
-def parse_duration(text: str) -> timedelta:
-    """Nextflow's `1h 2m 3s`, `1.1s`, `15ms`, raw milliseconds, or `-` (zero).
+def write(path: Path, log: RunLog) -> None:
+    """Write the trace of an ended attempt, whole or not at all; durations in milliseconds."""
+    lines = ["\t".join(COLUMNS)]
+    for task in log.tasks.values():
+        milliseconds = task.duration // timedelta(milliseconds=1)
+        row = (task.hash, task.name.replace("\t", " "), _status(task), task.exit or "-", str(milliseconds))
+        lines.append("\t".join(row))
+    durable.write(path, ("\n".join(lines) + "\n").encode())
 
-    >>> parse_duration("1h 2m").total_seconds()
-    3720.0
-    """
-    if text.isdigit():
-        return timedelta(milliseconds=int(text))
-    return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in _PART.findall(text)))
+
+def _status(task: Task) -> str:
+    if task.cached:
+        return "CACHED"
+    if task.failed:
+        return "FAILED"
+    return "ABORTED" if task.running else "COMPLETED"
 
 
 def rows(path: Path) -> Iterator[TraceRow]:
-    """Rows of a trace, finished lines only; an absent or foreign file yields nothing."""
+    """Rows of a trace; an absent file yields nothing."""
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-                if row.get("hash") and row.get("status") and None not in row:
-                    yield TraceRow(row["hash"], row.get("name") or "", row["status"],
-                                   parse_duration(row.get("realtime") or ""))
+                duration = timedelta(milliseconds=int(row["duration"]))
+                yield TraceRow(row["hash"], row["name"], row["status"], duration)
     except FileNotFoundError:
         return
 
 
-def reused(path: Path) -> timedelta:
-    """Task time that `-resume` saved: the sum over cached tasks."""
-    return sum((r.realtime for r in rows(path) if r.status == "CACHED"), timedelta())
+def reused(trace: Path, earlier: list[Path]) -> timedelta:
+    """Task time that `-resume` saved: what the cached tasks of `trace` took in `earlier` attempts."""
+    took = {row.hash: row.duration for path in earlier for row in rows(path) if row.status == "COMPLETED"}
+    cached = [row.hash for row in rows(trace) if row.status == "CACHED"]
+    return sum((took.get(task_hash, timedelta()) for task_hash in cached), timedelta())

@@ -15,7 +15,7 @@ import pytest
 
 from nfresume.nextflow.trace import rows
 from tests.acceptance.conftest import run_plain
-from tests.conftest import BIN, Site, snapshot, until
+from tests.conftest import BIN, FIXTURES, Site, snapshot, until
 
 pytestmark = pytest.mark.slow
 
@@ -282,13 +282,14 @@ def test_reports_and_log_where_the_user_wants_them(site: Site):
     assert site.run("launch", str(pipeline), *words, "--storage-expiration-hours", "1").code == 1
     e = site.show()
     assert e["id"].startswith("mine-")
-    assert "REPORT" in (site.here / "t.txt").read_text()
+    assert "peak_rss" in (site.here / "t.txt").read_text()
     assert "Session UUID" in (site.here / "my.log").read_text()
     report = (site.here / "r.html").read_bytes()
     mend(pipeline)
     quiet = site.ok("relaunch", e["id"])
     assert quiet.out == ""
     assert (site.here / f"r.html.{e['id']}-1").read_bytes() == report
+    assert "CACHED" in (site.here / "t.txt").read_text()
     assert (site.here / "r.html").read_bytes() != report
 
 
@@ -398,3 +399,26 @@ def test_completion_and_config(site: Site):
     assert shown["account"] == {"value": "team", "source": "NFRESUME_ACCOUNT", "env": "NFRESUME_ACCOUNT",
                                 "help": shown["account"]["help"]}
     assert json.loads(site.ok("doctor", "--json").out)[0]["ok"]
+
+
+def test_remote_pipelines(site: Site):
+    """owner/repo: metadata comes from the copy that was pulled, and the results are the pipeline's."""
+    place = site.base / "assets/acme/normalise"
+    shutil.copytree(FIXTURES / "modules", place)
+    git = ["git", "-C", str(place), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q", "-b", "master"], ["add", "-A"], ["commit", "-q", "-m", "x"],
+                  ["remote", "add", "origin", "https://github.com/acme/normalise.git"],
+                  ["config", "branch.master.remote", "origin"],
+                  ["config", "branch.master.merge", "refs/heads/master"]):
+        subprocess.run([*git, *words], check=True)
+    done = site.ok("launch", "acme/normalise", NXF_ASSETS=str(site.base / "assets"), NXF_OFFLINE="true")
+    assert f"kept 12 h after a failure ({place}/latch_metadata/__init__.py)" in done.err
+    assert (site.here / "results/top.csv").exists()
+    assert site.show()["id"].startswith("normalise-")
+
+
+def test_containers_without_ps(site: Site):
+    """Nextflow's metrics would demand `ps` of every task: nfresume asks for none."""
+    site.ok("launch", "--pin", str(site.pipeline("scratch")))
+    (script,) = Path(site.show()["work_dir"]["path"]).glob("*/*/.command.run")
+    assert "required by nextflow to collect task metrics" not in script.read_text()

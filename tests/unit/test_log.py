@@ -8,7 +8,7 @@ import pytest
 
 from nfresume.executions import TaskCounts
 from nfresume.nextflow.log import LogReader, read
-from nfresume.nextflow.trace import parse_duration, reused, rows
+from nfresume.nextflow.trace import reused, rows, write
 
 STAMP = "Nov-21 04:09:27.083 [Task submitter] "
 SESSION = STAMP + "INFO  nextflow.Session - "
@@ -123,24 +123,23 @@ def test_a_million_lines(tmp_path: Path, record_property):
     assert reader._file.tell() - before == len(LINES[5]) + 1
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("15ms", 0.015), ("1.1s", 1.1), ("1h 2m 3s", 3723), ("2d 1h", 176400), ("-", 0), ("1500", 1.5), ("", 0)],
-)
-def test_durations(text, seconds):
-    """Nextflow's ways to write a duration."""
-    assert parse_duration(text).total_seconds() == pytest.approx(seconds)
-
-
-def test_trace_rows(tmp_path: Path):
-    """Columns are found by name; a half-written last line is left out."""
-    path = tmp_path / "t"
-    path.write_text(
-        "task_id\thash\tnative_id\tname\tstatus\texit\tsubmit\tduration\trealtime\n"
-        "1\taf/56899f\t12\tA (1)\tCACHED\t0\tx\t1s\t2s\n"
-        "2\tc4/c1393a\t13\tB \"q\"\tCOMPLETED\t0\tx\t1s\t1m\n"
-        "3\tc4"
-    )
-    assert [r.name for r in rows(path)] == ["A (1)", 'B "q"']
-    assert reused(path) == timedelta(seconds=2)
+def test_durations_come_from_the_log(tmp_path: Path):
+    """Submission to completion, over new year too; what a relaunch saved is what the cached tasks took."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text("\n".join([
+        "Dec-31 23:59:59.500 [Task submitter] INFO  nextflow.Session - [af/56899f] Submitted process > A (1)",
+        "Jan-01 00:00:02.000 [x] DEBUG n.p.T - " + LINES[1].split(" - ", 1)[1],
+        LINES[5], LINES[2], LINES[3],
+    ]) + "\n")
+    log = read(first)
+    assert log.tasks["af/56899f"].duration == timedelta(seconds=2.5)
+    write(tmp_path / "1.tsv", log)
+    assert [(r.name, r.status, r.duration) for r in rows(tmp_path / "1.tsv")] == [
+        ("A (1)", "COMPLETED", timedelta(seconds=2.5)),
+        ("R (1)", "ABORTED", timedelta()),
+        ("I (x; status: odd)", "FAILED", timedelta()),
+    ]
+    second.write_text(SESSION + "[af/56899f] Cached process > A (1)\n" + LINES[9] + "\n")
+    write(tmp_path / "2.tsv", read(second))
+    assert reused(tmp_path / "2.tsv", [tmp_path / "1.tsv"]) == timedelta(seconds=2.5)
     assert list(rows(tmp_path / "absent")) == []

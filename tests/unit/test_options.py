@@ -33,9 +33,9 @@ def test_global_options_go_before_run():
 
 
 def test_owned_options_are_taken_out():
-    """-name, -log, -with-trace, -bg and -resume are nfresume's."""
-    parsed = parse(["main.nf", "-name", "My Run", "-log", "x.log", "-with-trace", "-bg", "-resume"])
-    assert (parsed.name, parsed.log, parsed.trace, parsed.background) == ("My Run", "x.log", "", True)
+    """-name, -log, -bg and -resume are nfresume's."""
+    parsed = parse(["main.nf", "-name", "My Run", "-log", "x.log", "-bg", "-resume"])
+    assert (parsed.name, parsed.log, parsed.background) == ("My Run", "x.log", True)
     assert parsed.resume == ""
     assert parsed.after == ()
 
@@ -69,13 +69,13 @@ def test_resume_takes_a_session_but_not_the_pipeline():
 
 def test_a_relaunch_changes_only_what_is_named():
     """Options given again replace the old ones; the rest stays, in order."""
-    before = parse(["main.nf", "-profile", "a", "--x", "1", "--y", "2", "-with-trace", "t.txt"])
+    before = parse(["main.nf", "-profile", "a", "--x", "1", "--y", "2", "-log", "t.txt"])
     after = merge(before, parse(["--x", "3", "-r", "v2"]))
     assert after.pipeline == "main.nf"
     assert [w for o in after.after for w in o.words] == [
         "-profile", "a", "--y", "2", "--x", "3", "-r", "v2",
     ]
-    assert after.trace == "t.txt"
+    assert after.log == "t.txt"
 
 
 def test_options_survive_being_stored():
@@ -83,7 +83,7 @@ def test_options_survive_being_stored():
     first = parse(["-q", "main.nf", "--x", "-5", "-log", "l", "-with-trace", "--z=1", "-stub", "extra"])
     again = parse([first.pipeline, *first.words])
     assert (again.before, again.after, again.extra) == (first.before, first.after, first.extra)
-    assert (again.log, again.trace) == (first.log, first.trace)
+    assert again.log == first.log
 
 
 @pytest.mark.parametrize(
