@@ -14,6 +14,8 @@ PUBLISH_TRACE = "nextflow.processor.PublishDir"
 #: On every process of an attempt, tasks of the local executor included: how orphans are found.
 MARK = "NFRESUME_RUN"
 
+_CONFIG = Path(__file__).with_name("nfresume.config")
+
 LOG = "nextflow.log"
 TRACE = "trace.tsv"
 STDOUT = "stdout.log"
@@ -55,7 +57,10 @@ def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
     words += ["-work-dir", str(run.work_dir)]
     if run.resume:
         words += ["-resume", run.session_id]
-    return [*words, *(w for o in options.after for w in o.words), *options.extra]
+    words += [w for o in options.after for w in o.words]
+    if options.value("-C") is None:  # the user's only configuration stays the only one
+        words += ["-c", str(_CONFIG)]
+    return [*words, *options.extra]
 
 
 def nxf_home() -> Path:

@@ -294,7 +294,10 @@ def test_reports_and_log_where_the_user_wants_them(site: Site):
 
 
 def test_a_config_cannot_take_over(site: Site):
-    """Case 39: workDir, resume and cleanup of the user's configuration do not override ours."""
+    """Case 39: workDir, resume and cleanup of the user's configuration do not override ours.
+
+    With `cleanup = true` plain Nextflow would leave published links that lead nowhere.
+    """
     pipeline = site.pipeline("fail-late")
     (pipeline / "nextflow.config").write_text("workDir = '/tmp/elsewhere'\ncleanup = true\nresume = true\n")
     assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
@@ -302,6 +305,9 @@ def test_a_config_cannot_take_over(site: Site):
     site.ok("relaunch", site.show()["id"])
     assert site.show()["attempts"][1]["tasks"]["cached"] == 7
     assert not Path("/tmp/elsewhere").exists()
+    assert site.show()["work_dir"]["state"] == "DELETED"
+    assert (site.here / "results/report.csv").read_text().startswith("sample")
+    assert len(snapshot(site.here / "results/per-sample")) == 3
 
 
 def test_the_users_own_nextflow(site: Site, plain_nextflow: Path):
@@ -422,3 +428,36 @@ def test_containers_without_ps(site: Site):
     site.ok("launch", "--pin", str(site.pipeline("scratch")))
     (script,) = Path(site.show()["work_dir"]["path"]).glob("*/*/.command.run")
     assert "required by nextflow to collect task metrics" not in script.read_text()
+
+
+def test_the_life_over_postgresql(site: Site, postgresql_url: str):
+    """The same with PostgreSQL behind it, whose password reaches no task."""
+    site.env["NFRESUME_DATABASE_URL"] = postgresql_url
+    site.env["NFRESUME_ACCOUNT"] = f"pg{os.getpid()}"
+    pipeline = site.pipeline("fail-late")
+    assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
+    e = site.show()
+    (script,) = Path(e["work_dir"]["path"]).glob("*/*/tables")
+    assert script.is_dir()
+    mend(pipeline)
+    (pipeline / "main.nf").write_text((pipeline / "main.nf").read_text().replace(
+        "echo 'sample", "env > ${launchDir}/env.txt; echo 'sample"))
+    site.ok("relaunch", e["id"])
+    assert site.show()["work_dir"]["state"] == "DELETED"
+    assert "NFRESUME_DATABASE_URL" not in (site.here / "env.txt").read_text()
+    assert "NFRESUME_RUN=" in (site.here / "env.txt").read_text()
+
+
+def test_five_hundred_tasks(site: Site):
+    """All of 500 tasks are counted, and a relaunch reuses every one of them."""
+    pipeline = site.pipeline("many-tasks")
+    words = ("launch", str(pipeline), "--fail", "true", "--storage-expiration-hours", "1")
+    failed = site.run(*words, timeout=250)
+    assert failed.code == 1
+    e = site.show()
+    assert e["attempts"][0]["tasks"]["submitted"] == 501
+    assert e["work_dir"]["files"] > 500 * 8
+    done = site.ok("relaunch", e["id"], "--fail=false", timeout=250)
+    assert "500 tasks reused" in done.err
+    assert (site.here / "results/sum.txt").read_text() == "125250\n"
+    assert site.show()["work_dir"]["state"] == "DELETED"
