@@ -108,14 +108,15 @@ def remove(
     crashpoints.reach("emptied")
     with store.begin() as tx:
         if removed.blocked:
-            transitions.removal_blocked(tx, execution.id, _blocked(removed), actor)
+            transitions.removal_blocked(tx, execution.id, blocked_by(removed), actor)
         else:
             freed = {"files": removed.files, "directories": removed.directories, "bytes": removed.bytes}
             transitions.removed(tx, execution.id, actor, freed)
     return removed
 
 
-def _blocked(removed: Removed) -> str:
+def blocked_by(removed: Removed) -> str:
+    """What could not be removed, in one line."""
     count = len(removed.blocked)
     return f"{count} thing{'s' if count > 1 else ''} cannot be removed: {removed.blocked[0]}"
 

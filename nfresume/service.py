@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import secrets
 import time
 import uuid
@@ -12,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from nfresume import crashpoints, disposal, preflight, processes, relaunching, retention, sweeper
-from nfresume.errors import Conflict, NotFound, ResultsAtRisk, UsageError
+from nfresume.errors import Conflict, NotFound, RemovalBlocked, ResultsAtRisk, UsageError
 from nfresume.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
@@ -27,7 +26,7 @@ from nfresume.launchers import LocalLauncher
 from nfresume.nextflow import command, engine, history, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.relaunching import RelaunchRequest
-from nfresume.settings import Settings
+from nfresume.settings import Settings, user_name
 from nfresume.storage.removal import Removed
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, queries, transitions
@@ -65,7 +64,7 @@ class Service:
         self._launcher = launcher or LocalLauncher(conf)
         self.store = Store.open(conf.database_url)
         self.account = conf.account
-        self._actor = f"{getpass.getuser()}@{processes.host()}"
+        self._actor = f"{user_name()}@{processes.host()}"
 
     def close(self) -> None:
         """Close the database."""
@@ -336,10 +335,16 @@ class Service:
         self, execution: Execution, *, lose_results: bool = False,
         progress: Callable[[Removed], None] = lambda _: None,
     ) -> Execution:
-        """Delete a retained work dir now. Raises ResultsAtRisk when published results live in it."""
+        """Delete a retained work dir now.
+
+        Raises ResultsAtRisk when published results live in it, RemovalBlocked when something stays.
+        """
         if execution.work_dir.state is not WorkDirState.DELETING:
             self._mark_for_deletion(execution, lose_results)
-        disposal.remove(self.store, self.get(execution.id), self._actor, progress)
+        removed = disposal.remove(self.store, self.get(execution.id), self._actor, progress)
+        if removed is not None and removed.blocked:
+            raise RemovalBlocked(f"{execution.id}: {disposal.blocked_by(removed)}",
+                                 "the rest is gone; the next sweep tries again")
         return self.get(execution.id)
 
     def _mark_for_deletion(self, execution: Execution, lose_results: bool) -> None:

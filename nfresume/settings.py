@@ -80,9 +80,17 @@ def _nothing() -> None:
     return None
 
 
+def user_name() -> str:
+    """The user's login name; the number where there is no name (a container, say)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid{os.getuid()}"
+
+
 def _default_account() -> str:
     """The user's login name, with what an account name cannot hold left out."""
-    return re.sub(r"[^A-Za-z0-9._-]", "", getpass.getuser()).lstrip("._-")[:63] or "default"
+    return re.sub(r"[^A-Za-z0-9._-]", "", user_name()).lstrip("._-")[:63] or "default"
 
 
 def _default_database() -> str:

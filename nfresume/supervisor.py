@@ -167,10 +167,9 @@ class _Supervisor:
     def _head_lives(self) -> bool:
         """True while the head runs, or the shim that will write its exit status."""
         found = head.read(self._place)
-        remains = self._processes()
         if found is None:
-            return bool(remains)  # between the spawn and the shim's first record
-        return found.alive or any(p.pid == found.shim for p in remains)
+            return bool(self._processes())  # between the spawn and the shim's first record
+        return found.alive or any(p.pid == found.shim for p in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
         """Everything of this execution that runs here, whichever attempt started it."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import print_json, printable, say
+from nfresume.cli.output import end_progress, print_json, printable, progress_line, say
 
 engine_app = typer.Typer(help="The Nextflow that runs pipelines: info, install.", no_args_is_help=True)
 
@@ -41,13 +41,12 @@ def engine_install(as_json: common.Json = False) -> None:
     Example: nfresume engine install
     """
     from nfresume import settings
-    from nfresume.cli.launching import _end_progress, _progress
     from nfresume.nextflow import embedded
 
     java = embedded.java(settings.load().java_home)
-    jars = embedded.install(java, _progress)
+    jars = embedded.install(java, progress_line)
     embedded.verify(jars)
-    _end_progress()
+    end_progress()
     if as_json:
         print_json({"version": embedded.VERSION, "path": str(jars), "java": str(java)})
     else:
@@ -56,12 +55,11 @@ def engine_install(as_json: common.Json = False) -> None:
 
 def _engine(nextflow: Any, as_json: bool) -> None:
     from nfresume import settings
-    from nfresume.cli.launching import _end_progress, _progress
     from nfresume.nextflow import engine
 
     conf = settings.load(nextflow=str(nextflow.absolute()) if nextflow else None)
-    found = engine.find(conf, _progress, install=False)
-    _end_progress()
+    found = engine.find(conf, progress_line, install=False)
+    end_progress()
     if as_json:
         print_json({"version": found.version, "source": found.source, "path": found.path,
                     "command": list(found.launcher)})

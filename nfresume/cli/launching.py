@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,14 +11,23 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, duration, hours, print_json, say, work_dir_line
+from nfresume.cli.output import (
+    count,
+    duration,
+    end_progress,
+    hours,
+    print_json,
+    progress_line,
+    say,
+    work_dir_line,
+)
 
 if TYPE_CHECKING:
     from nfresume.executions import Execution
     from nfresume.service import Service
 
 #: Understood behind the pipeline too; any other `--name` there is a parameter of the pipeline.
-ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin", "--account"})
+ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin"})
 
 
 class PassThrough(TyperCommand):
@@ -110,8 +118,8 @@ def launch(
     """Run a pipeline: `nfresume launch` stands where `nextflow run` stood.
 
     Options of nfresume go before PIPELINE; everything behind it is Nextflow's and the pipeline's
-    (--storage-expiration-hours, --pin, --detach and --account are understood there too). Ctrl-C cancels;
-    a closed terminal changes nothing. The exit code is Nextflow's.
+    (--storage-expiration-hours, --pin and --detach are understood there too). Ctrl-C cancels; a closed
+    terminal changes nothing. The exit code is Nextflow's.
 
     Examples:
 
@@ -137,11 +145,11 @@ def launch(
             kept = tuple(w for w in options.without_resume(given) if w != parsed.pipeline)
             request = RelaunchRequest(words=kept, pipeline=parsed.pipeline, pinned=pin,
                                       storage_expiration_hours=storage_expiration_hours)
-            execution = service.relaunch(failed, request, _progress)
+            execution = service.relaunch(failed, request, progress_line)
             _announce_relaunch(execution)
         else:
             execution = service.launch(
-                LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin), _progress
+                LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin), progress_line
             )
             _announce(service, execution)
         return _follow(service, execution, detach=detach or parsed.background, as_json=as_json)
@@ -196,7 +204,7 @@ def relaunch(
             pipeline = str(Path(pipeline).absolute())
         request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
                                   storage_expiration_hours, pin)
-        execution = service.relaunch(found, request, _progress)
+        execution = service.relaunch(found, request, progress_line)
         _announce_relaunch(execution)
         return _follow(service, execution, detach=detach, as_json=as_json)
 
@@ -239,27 +247,8 @@ def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path is not None else None
 
 
-_progress_shown = ""
-
-
-def _progress(line: str) -> None:
-    """One line that replaces itself on a terminal; a pipe gets each new stage once."""
-    global _progress_shown
-    if sys.stderr.isatty():
-        print(f"\r\x1b[Knfresume: {line}", end="", file=sys.stderr, flush=True)
-        _progress_shown = line
-    elif ":" not in line and line != _progress_shown:
-        say(line)
-        _progress_shown = line
-
-
-def _end_progress() -> None:
-    if _progress_shown and sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
 def _announce(service: Service, e: Execution) -> None:
-    _end_progress()
+    end_progress()
     attempt = service.details(e).attempts[-1]
     say(f"execution {e.id}, account {e.account}, Nextflow {attempt.nextflow_version} ({attempt.nextflow})")
     source = e.storage_expiration_source
@@ -273,7 +262,7 @@ def _announce(service: Service, e: Execution) -> None:
 
 
 def _announce_relaunch(e: Execution) -> None:
-    _end_progress()
+    end_progress()
     say(f"execution {e.id}, attempt {e.attempt}, session {e.session_id}")
 
 

@@ -108,3 +108,23 @@ def work_dir_line(execution: Execution, price: Decimal) -> str:
         cost = money(cost_per_month(w.metered_bytes, price))
         kept += f"; {size(w.bytes)} in {count(w.files or 0, 'file')}, {cost} a month"
     return kept
+
+
+_progress_shown = ""
+
+
+def progress_line(line: str) -> None:
+    """One line that replaces itself on a terminal; a pipe gets each new stage once."""
+    global _progress_shown
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Knfresume: {line}", end="", file=sys.stderr, flush=True)
+        _progress_shown = line
+    elif ":" not in line and line != _progress_shown:
+        say(line)
+        _progress_shown = line
+
+
+def end_progress() -> None:
+    """Take the last progress line away."""
+    if _progress_shown and sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

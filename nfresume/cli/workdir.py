@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, print_json, printable, say, size, work_dir_line
+from nfresume.cli.output import (
+    count,
+    end_progress,
+    print_json,
+    printable,
+    progress_line,
+    say,
+    size,
+    work_dir_line,
+)
 
 if TYPE_CHECKING:
     from nfresume.executions import Execution
@@ -74,6 +83,7 @@ def delete(
             typer.confirm(f"Delete {printable(w.path)} ({size(w.bytes)})? It cannot be relaunched then",
                           abort=True)
         deleted = service.delete(execution, lose_results=lose_results, progress=_progress)
+        end_progress()
         _show(service, deleted, as_json)
 
 
@@ -86,6 +96,7 @@ def sweep(
     Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
     """
     from nfresume import settings, sweeper, views
+    from nfresume.errors import RemovalBlocked
     from nfresume.store import Store
 
     conf = settings.load()
@@ -94,6 +105,7 @@ def sweep(
         lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=lambda _e, r: _progress(r))
     finally:
         store.close()
+        end_progress()
     if as_json:
         print_json([_as_json(line, views) for line in lines])
     else:
@@ -105,7 +117,7 @@ def sweep(
         say(f"{count(len(lines), 'work dir')} looked at, {len(acted)} to act on"
             + (" (dry run: nothing was changed)" if dry_run else ""))
     if any(line.error or "cannot" in line.done or "not all" in line.done for line in lines):
-        raise typer.Exit(74)
+        raise typer.Exit(RemovalBlocked.exit_code)
 
 
 def _as_json(line: Any, views: Any) -> dict[str, Any]:
@@ -114,10 +126,7 @@ def _as_json(line: Any, views: Any) -> dict[str, Any]:
 
 
 def _progress(removed: Removed) -> None:
-    """A line that replaces itself, on a terminal only."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[Kdeleted {removed.files:,} files, {size(removed.bytes)}", end="", file=sys.stderr,
-              flush=True)
+    progress_line(f"deleting: {removed.files:,} files, {size(removed.bytes)}")
 
 
 def _show(service: Service, execution: Execution, as_json: bool) -> None:

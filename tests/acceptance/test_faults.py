@@ -19,6 +19,7 @@ from nfresume.storage.removal import to_trash
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import mend
 from tests.conftest import Site, until
+from tests.integration.test_removal import set_immutable
 
 pytestmark = pytest.mark.slow
 IS_ROOT = os.geteuid() == 0
@@ -619,3 +620,25 @@ def test_tasks_that_hide(site: Site):
     site.ok("cancel", site.show()["id"])
     for hidden in ("sleep 771", "sleep 772"):
         assert subprocess.run(["pgrep", "-fx", hidden], capture_output=True).returncode == 1, hidden
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, for file attributes")
+def test_a_removal_that_cannot_end(site: Site):
+    """Case 26: something immutable: said, DELETING with the reason, and done once it can be."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")
+    e = site.show()
+    stuck = next(Path(e["work_dir"]["path"]).glob("*/*/report.csv"))
+    inode = stuck.stat().st_ino
+    if not set_immutable(stuck, True):
+        pytest.skip("this file system has no immutable flag")
+    try:
+        done = site.run("delete", e["id"], "--yes")
+        assert (done.code, "report.csv: Operation not permitted" in done.err) == (74, True)
+        assert site.show()["work_dir"]["state"] == "DELETING"
+        assert "cannot be removed" in site.show()["work_dir"]["reason"]
+        assert site.run("sweep").code == 74
+    finally:
+        moved = next(p for p in (site.root / ".trash").rglob("report.csv") if p.lstat().st_ino == inode)
+        set_immutable(moved, False)
+    site.ok("sweep")
+    assert site.show()["work_dir"]["state"] == "DELETED"

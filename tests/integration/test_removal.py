@@ -239,7 +239,7 @@ def test_modes_without_rights(tmp_path: Path):
         subprocess.run(["rm", "-rf", str(base)], check=True)
 
 
-def _set_immutable(path: Path, on: bool) -> bool:
+def set_immutable(path: Path, on: bool) -> bool:
     """chattr +i without the tool: FS_IOC_SETFLAGS. False where the file system has no such thing."""
     import fcntl
 
@@ -263,7 +263,7 @@ def test_immutable_entries_are_reported(tmp_path: Path):
     (work / "a").mkdir()
     (work / "a/stuck").write_text("x")
     (work / "a/loose").write_text("x")
-    if not _set_immutable(work / "a/stuck", True):
+    if not set_immutable(work / "a/stuck", True):
         pytest.skip("this file system has no immutable flag")
     to_trash(root, "team", "run-a1")
     stuck = next((root.path / ".trash").glob("*/work/a/stuck"))
@@ -273,7 +273,7 @@ def test_immutable_entries_are_reported(tmp_path: Path):
         assert len(removed.blocked) == 1
         assert "a/stuck: Operation not permitted" in removed.blocked[0]
     finally:
-        _set_immutable(stuck, False)
+        set_immutable(stuck, False)
     assert empty_trash(root, "run-a1").blocked == []
 
 

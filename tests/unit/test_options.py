@@ -114,13 +114,14 @@ def _split(words, command=launch, positional=0):
         (["-profile", "test", "--metadata", "m", "main.nf", "--metadata", "x.csv"],
          ["--metadata", "m"], ["-profile", "test", "main.nf", "--metadata", "x.csv"]),
         (["main.nf", "--json"], [], ["main.nf", "--json"]),
+        (["main.nf", "--account", "x"], [], ["main.nf", "--account", "x"]),
         (["main.nf", "--", "--detach"], [], ["main.nf", "--detach"]),
         (["--storage-expiration-hours=2", "-q", "main.nf"], ["--storage-expiration-hours=2"],
          ["-q", "main.nf"]),
     ],
 )
 def test_whose_option_is_it(words, ours, theirs):
-    """nfresume's options stand before the pipeline, and four of them anywhere."""
+    """nfresume's options stand before the pipeline, and three of them anywhere."""
     assert _split(words) == (ours, theirs)
 
 
