@@ -45,7 +45,7 @@ def _main(
     pass
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; every error is one line on stderr and an exit code of its own."""
     code = _run()
     with contextlib.suppress(BrokenPipeError):

@@ -195,7 +195,8 @@ def launcher(java_program: Path, jars: Path, environ: Mapping[str, str]) -> list
     classes = archive(java_program, jars)
     if classes.exists():
         flags += ["-Xshare:auto", f"-XX:SharedArchiveFile={classes}", "-Xlog:cds=off",
-                  "-Xlog:cds+dynamic=off"]
+                  "-Xlog:cds+dynamic=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0",
+                  "-XX:-UsePerfData"]
     if not any(re.match(r"-XX:[+-]Use\w+GC$", word) for word in user):
         flags.append("-XX:+UseSerialGC")  # the archive's heap objects load only with it
     return [str(java_program), *flags, *user, "-cp", _class_path(jars), _MAIN]

@@ -67,7 +67,6 @@ executions = sa.Table(
     sa.Index("executions_state", "state"),
 )
 
-_retained = sa.text("state = 'RETAINED' AND NOT pinned")
 work_dirs = sa.Table(
     "work_dirs",
     metadata,
@@ -84,8 +83,8 @@ work_dirs = sa.Table(
     _column("deleted_at", UtcDateTime, null=True),
     _column("remover", sa.Text, null=True),
     _column("remover_until", UtcDateTime, null=True),
-    sa.Index("work_dirs_due", "expires_at", sqlite_where=_retained, postgresql_where=_retained),
-    sa.Index("work_dirs_state", "state"),
+    # Not a partial index: naming a dialect here would import that dialect in every process.
+    sa.Index("work_dirs_due", "state", "expires_at"),
 )
 
 attempts = sa.Table(

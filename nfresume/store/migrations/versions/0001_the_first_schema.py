@@ -113,12 +113,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("execution_id"),
     )
-    op.create_index(
-        "work_dirs_due",
-        "work_dirs",
-        ["expires_at"],
-        unique=False,
-        sqlite_where=sa.text("state = 'RETAINED' AND NOT pinned"),
-        postgresql_where=sa.text("state = 'RETAINED' AND NOT pinned"),
-    )
-    op.create_index("work_dirs_state", "work_dirs", ["state"], unique=False)
+    op.create_index("work_dirs_due", "work_dirs", ["state", "expires_at"], unique=False)
