@@ -94,8 +94,8 @@ class _Supervisor:
                 self._start()
             except NfresumeError as e:
                 lost_because = e.message
-            except OSError as e:
-                lost_because = f"Nextflow could not be started: {e.strerror or e}"
+            except (OSError, sh.ForkException) as e:
+                lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
         crashpoints.reach("spawned")
         self._follow()
         survivors = processes.stop(self._processes, alive=self._tick)

@@ -99,13 +99,13 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "") -
     raise AssertionError(f"not within {seconds:g} s: {what or condition}")
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes, links followed: what a user would read."""
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder with its mode and bytes, links followed: what a user would read."""
     found = {}
     for place, _, names in os.walk(folder, followlinks=True):
         for name in names:
             path = Path(place) / name
-            found[str(path.relative_to(folder))] = path.read_bytes()
+            found[str(path.relative_to(folder))] = (path.stat().st_mode, path.read_bytes())
     return found
 
 

@@ -1,6 +1,8 @@
 // retry succeeds at the second try, ignore lets the run end well, finish waits for what runs
-// (it fails while a file `broken` is in the launch folder).
+// (it fails while a file `broken` is in the launch folder; by its name as a string, because a script that
+// speaks of `launchDir` itself is hashed with the folder's time, and never cached).
 params.outdir = 'results'
+params.broken = "${launchDir}/broken".toString()
 
 process FLAKY {
     errorStrategy 'retry'
@@ -21,7 +23,7 @@ process FINISHING {
     publishDir params.outdir
     input: val n
     output: path 'finishing.*'
-    script: "if [ ${n} -eq 1 ] && [ -e ${launchDir}/broken ]; then exit 7; fi; sleep 1; echo ${n} > finishing.${n}"
+    script: "if [ ${n} -eq 1 ] && [ -e ${params.broken} ]; then exit 7; fi; sleep 1; echo ${n} > finishing.${n}"
 }
 
 workflow {
