@@ -11,12 +11,13 @@ from rich.text import Text
 
 
 def main() -> None:
-    lines = [line.split("\r")[-1] for line in sys.stdin.read().splitlines()]
+    lines = [line.split("\r")[-1].rstrip() for line in sys.stdin.read().splitlines()]
     start = next(i for i, line in enumerate(lines) if "Launch a pipeline" in line)
     folder = str(Path.cwd())
     console = Console(record=True, width=118, file=Path("/dev/null").open("w"))  # noqa: SIM115
     for line in lines[start:]:
-        text = Text.from_ansi(line.replace(folder, "~"))
+        line = re.sub(r"\b(root|supervisor|\w+)@\S+", r"\1@host", line.replace(folder, "~"))
+        text = Text.from_ansi(line.replace("root@", "me@"))
         if line.startswith("# "):
             text.stylize("bold yellow")
         elif line.startswith("$ "):

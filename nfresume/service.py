@@ -94,7 +94,7 @@ class Service:
             storage_expiration_hours=keep.hours, storage_expiration_source=keep.source,
             pinned=request.pinned,
         )
-        attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.path, chosen.version)
+        attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.name, chosen.version)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
         self._start(folder, 1)
@@ -155,7 +155,7 @@ class Service:
         assert parsed.pipeline is not None
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
-            parsed.pipeline, parsed.words, not request.from_scratch, chosen.path, chosen.version
+            parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version
         )
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor)

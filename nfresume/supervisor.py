@@ -109,7 +109,7 @@ class _Supervisor:
         self._folder.provision(self._attempt.number)
         chosen = engine.find(self._conf)
         with self._store.begin() as tx:
-            transitions.engine_chosen(tx, self._lease, chosen.path, chosen.version)
+            transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._clear_predecessor()
         parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
         run = command.Run(

@@ -65,7 +65,7 @@ def main() -> None:
     say("The work dir is gone, the results are real files")
     work_dir = Path(failed["work_dir"]["path"])
     run("nfresume", "list")
-    run("ls", "-l", "results", "results/per-sample")
+    run("find", "results", "-type", "f")
     run("cat", "results/report.csv")
     if work_dir.exists() or (LAUNCH / "results/report.csv").is_symlink():
         sys.exit("demo: the work dir should be gone and the results real")

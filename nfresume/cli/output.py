@@ -39,20 +39,20 @@ def size(count: int | None) -> str:
 
 
 def duration(delta: timedelta) -> str:
-    """A time span for people: two units at most.
+    """A time span for people: two neighbouring units at most.
 
-    >>> duration(timedelta(hours=26))
+    >>> duration(timedelta(hours=26, seconds=5))
     '1 d 2 h'
     """
-    seconds = int(delta.total_seconds())
-    if seconds < 0:
-        return "0 s"
-    parts = []
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, length)
+    seconds = max(0, int(delta.total_seconds()))
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    for at, (unit, length) in enumerate(units):
+        count, rest = divmod(seconds, length)
         if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+            smaller, size_ = units[min(at + 1, 3)]
+            more = rest // size_ if at < 3 else 0
+            return f"{count} {unit} {more} {smaller}" if more else f"{count} {unit}"
+    return "0 s"
 
 
 def hours(value: float) -> str:

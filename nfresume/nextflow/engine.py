@@ -21,6 +21,7 @@ from nfresume.settings import Settings
 
 #: The first version whose NXF_CACHE_DIR also moves cache and history; older ones ignore it.
 MINIMUM = (24, 4)
+EMBEDDED = "embedded engine"
 _VERSION = re.compile(r"version (\d+\.\d+\.\d+\S*)")
 _PROBE_SECONDS = 180  # a launcher that was never used downloads itself first
 
@@ -34,6 +35,11 @@ class Engine:
     source: str
     path: str
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """How an attempt remembers it: the user's executable, or `embedded engine`."""
+        return self.source if self.source == EMBEDDED else self.path
 
 
 def find(
@@ -51,7 +57,7 @@ def find(
     jars = embedded.install(java, notify)
     return Engine(
         launcher=tuple(embedded.launcher(java, jars, os.environ)), version=embedded.VERSION,
-        source="embedded engine", path=str(jars), environment={"NXF_CLI": "nextflow"},
+        source=EMBEDDED, path=str(jars), environment={"NXF_CLI": "nextflow"},
     )
 
 

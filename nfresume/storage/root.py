@@ -63,7 +63,9 @@ class Root:
             if not (path / MARKER).exists():
                 mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
                 durable.write(path / MARKER, json.dumps(mark).encode() + b"\n")
-            (path / TRASH).mkdir(exist_ok=True, mode=0o700)
+            if not (path / TRASH).exists():
+                (path / TRASH).mkdir(exist_ok=True)
+                (path / TRASH).chmod(path.stat().st_mode & 0o7777)  # whoever may launch may also remove
         except OSError as e:
             raise RootUnusable(f"cannot make {path} a root: {e.strerror}", "choose another: NFRESUME_ROOT"
                                ) from None

@@ -53,6 +53,14 @@ def test_everything_goes_but_the_attempts(tmp_path: Path):
     assert remove(root).files == 0  # once more changes nothing
 
 
+def test_users_of_one_root_share_its_trash(tmp_path: Path):
+    """The trash has the root's mode: where several users may launch, each can remove what is theirs."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o1777)
+    root = Root.mark(tmp_path / "root")
+    assert (root.path / ".trash").stat().st_mode & 0o7777 == 0o1777
+
+
 def test_links_are_unlinked_never_followed(tmp_path: Path):
     """Case 20: links to files and folders outside, and loops: the targets stay."""
     root, work = make(tmp_path)

@@ -56,8 +56,10 @@ def test_control_characters_are_shown():
 
 
 def test_durations():
-    """Two units at most."""
+    """Two neighbouring units at most."""
     from datetime import timedelta
 
     assert duration(timedelta(hours=49, minutes=3)) == "2 d 1 h"
+    assert duration(timedelta(hours=48, seconds=29)) == "2 d"
+    assert duration(timedelta(seconds=61)) == "1 min 1 s"
     assert duration(timedelta(seconds=-5)) == "0 s"
