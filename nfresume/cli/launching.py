@@ -315,6 +315,8 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
         say(work_dir_line(execution, service.conf.price_per_gb_month))
         if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
             say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
+        elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
+            say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
     if code is None:
         return 70
     return code if code >= 0 else 128 - code

@@ -131,6 +131,7 @@ def test_metadata_decides_and_the_own_trace_stays(site: Site):
     assert max(int(line.split(",")[1]) for line in scaled.splitlines()[1:]) > 100  # -profile fine
     overridden = site.run("launch", "--storage-expiration-hours", "0", str(pipeline), "-profile", "fine")
     assert overridden.code == 1
+    assert "launch with --storage-expiration-hours 48" in overridden.err
     assert site.show()["work_dir"]["state"] == "DELETED"
 
 
