@@ -143,3 +143,24 @@ def test_durations_come_from_the_log(tmp_path: Path):
     write(tmp_path / "2.tsv", read(second))
     assert reused(tmp_path / "2.tsv", [tmp_path / "1.tsv"]) == timedelta(seconds=2.5)
     assert list(rows(tmp_path / "absent")) == []
+
+
+def test_grid_executors(tmp_path: Path):
+    """Job ids and completions of a grid executor, in the words of Nextflow's own sources."""
+    (tmp_path / "l").write_text("\n".join([
+        STAMP + "DEBUG nextflow.executor.Executor - [warm up] executor > slurm",
+        STAMP + "DEBUG nextflow.executor.GridTaskHandler - [SLURM] submitted process A (1) > jobId: 71; "
+        "workDir: /w/af/56899f7d6b09e094d2ecdfa053fe79",
+        SESSION + "[af/56899f] Submitted process > A (1)",
+        STAMP + "DEBUG nextflow.executor.GridTaskHandler - [SLURM] submitted process B > jobId: 72; "
+        "workDir: /w/bf/56899f7d6b09e094d2ecdfa053fe79",
+        SESSION + "[bf/56899f] Submitted process > B",
+        STAMP + "DEBUG n.processor.TaskPollingMonitor - Task completed > TaskHandler[jobId: 71; id: 1; "
+        "name: A (1); status: COMPLETED; exit: 0; error: -; workDir: /w/af/56899f7d6b09e094d2ecdfa053fe79 "
+        "started: 1700000000; exited: 2026-11-21T04:00:00Z; ]",
+    ]) + "\n")
+    log = read(tmp_path / "l")
+    assert log.executors == {"slurm"}
+    assert log.jobs == {"71": "A (1)", "72": "B"}
+    assert log.tasks["af/56899f"].exit == "0"
+    assert [t.name for t in log.unfinished] == ["B"]

@@ -1,0 +1,59 @@
+"""What must hold before a relaunch after an unclean death."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from nfresume import processes
+from nfresume.errors import Conflict
+from nfresume.executions import Attempt, Execution, ExecutionState, TaskCounts
+from nfresume.nextflow import command
+from nfresume.relaunching import RelaunchRequest, stop_remains
+from nfresume.storage import Root
+from nfresume.storage.root import ExecutionFolder
+from nfresume.workdirs import WorkDir, WorkDirState
+from tests.unit.test_log import SESSION, STAMP
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ExecutionFolder:
+    made = Root.mark(tmp_path / "root").execution("team", "run-a1")
+    made.provision(1)
+    (made.attempt(1) / command.LOG).write_text("\n".join([
+        STAMP + "DEBUG nextflow.executor.Executor - [warm up] executor > slurm",
+        STAMP + "DEBUG n.e.GridTaskHandler - [SLURM] submitted process B > jobId: 72; workDir: /w/bf/56",
+        SESSION + "[bf/56899f] Submitted process > B",
+    ]) + "\n")
+    return made
+
+
+def execution(folder: ExecutionFolder) -> Execution:
+    work_dir = WorkDir(str(folder.work), WorkDirState.RETAINED)
+    return Execution("run-a1", "team", "main.nf", "/", folder.root.id, "s", ExecutionState.FAILED, 1, 1.0,
+                     "t", NOW, NOW, work_dir)
+
+
+def attempt(*, clean: bool, host: str | None = None) -> Attempt:
+    return Attempt("run-a1", 1, "run-a1-1", ExecutionState.FAILED, (), "main.nf", None, None, TaskCounts(),
+                   clean_end=clean, host=host or processes.host())
+
+
+def test_grid_jobs_that_may_still_run(folder: ExecutionFolder):
+    """Unknown is not gone: the jobs are named, and the user has to say that they are gone."""
+    with pytest.raises(Conflict, match=r"1 tasks on slurm \(jobs 72\)") as caught:
+        stop_remains(execution(folder), attempt(clean=False), folder, RelaunchRequest())
+    assert "--jobs-are-gone" in caught.value.hint
+    stop_remains(execution(folder), attempt(clean=False), folder, RelaunchRequest(jobs_are_gone=True))
+    stop_remains(execution(folder), attempt(clean=True), folder, RelaunchRequest())
+
+
+def test_tasks_of_another_host(folder: ExecutionFolder):
+    """What died unclean on another host can only be looked at there."""
+    with pytest.raises(Conflict, match="died on elsewhere"):
+        stop_remains(execution(folder), attempt(clean=False, host="elsewhere"), folder,
+                     RelaunchRequest(jobs_are_gone=True))
