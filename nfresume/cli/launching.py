@@ -117,9 +117,10 @@ def launch(
 ) -> int:
     """Run a pipeline: `nfresume launch` stands where `nextflow run` stood.
 
-    Options of nfresume go before PIPELINE; everything behind it is Nextflow's and the pipeline's
-    (--storage-expiration-hours, --pin and --detach are understood there too). Ctrl-C cancels; a closed
-    terminal changes nothing. The exit code is Nextflow's.
+    Options of nfresume go before PIPELINE; everything behind it is Nextflow's and the pipeline's, but for
+    --storage-expiration-hours, --pin and --detach, which are understood there too.
+
+    Ctrl-C cancels; a closed terminal changes nothing. The exit code is Nextflow's.
 
     Examples:
 
