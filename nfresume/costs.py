@@ -14,9 +14,8 @@ DATA_STEP = 4096
 GB = 2**30
 HOURS_PER_MONTH = 730
 
-#: USD per GB-month, EFS Standard in us-east-1, as AWS's pricing page listed it on this date.
+#: USD per GB-month: EFS Standard in us-east-1, list price of 2025-01.
 DEFAULT_PRICE = Decimal("0.30")
-DEFAULT_PRICE_SOURCE = "EFS Standard, us-east-1, list price of 2025-01"
 
 
 def metered_bytes(size: int) -> int:

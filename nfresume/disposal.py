@@ -47,18 +47,14 @@ def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
 def secure_results(folder: ExecutionFolder, attempts: int) -> MadeReal:
     """Make real what any attempt published; nothing is deleted here."""
     targets: dict[str, None] = {}
-    result = MadeReal()
+    unreadable: list[str] = []
     for number in range(1, attempts + 1):
         log = nextflow_log.read(folder.attempt(number) / LOG)
         targets.update((target, None) for target in log.published if "://" not in target)
-        result.refused += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
+        unreadable += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
     targets.update(dict.fromkeys(links_beside(targets, folder.work)))
-    for done, target in enumerate(targets):
-        one = make_real([Path(target)], folder.work)
-        result.add(one)
-        if done == 0:
-            crashpoints.reach("results-half-real")
-    crashpoints.reach("results-real")
+    result = make_real((Path(target) for target in targets), folder.work)
+    result.refused += unreadable
     return result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nfresume import processes
 from nfresume.errors import Conflict, Expired, NotFound
 from nfresume.executions import Attempt, Execution
-from nfresume.nextflow import command, head, options
+from nfresume.nextflow import command, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
 from nfresume.workdirs import WorkDirState
@@ -60,10 +60,14 @@ def check_version(
         )
 
 
-def stop_remains(
+def check_remains(
     execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
 ) -> None:
-    """Nothing of the last attempt may still run: stop what is here, refuse what cannot be known."""
+    """Refuse what may still run where it cannot be known. Raises Conflict.
+
+    What runs on this host is stopped by the new attempt's supervisor, which owns the work dir by then:
+    a relaunch that loses the race for it must not touch the winner's processes.
+    """
     if not last.clean_end:
         if last.host not in (None, processes.host()):
             raise Conflict(
@@ -78,12 +82,6 @@ def stop_remains(
                 f"on {', '.join(sorted(seen.executors - {'local'}))} (jobs {jobs})",
                 "cancel them, then add --jobs-are-gone",
             )
-    attempts = folder.attempt(last.number).parent
-    survivors = processes.stop(lambda: head.remains(execution.id, attempts))
-    if survivors:
-        pids = ", ".join(str(p.pid) for p in survivors[:10])
-        raise Conflict(f"{len(survivors)} processes of {execution.id} are still alive: {pids}",
-                       "end them, then relaunch")
 
 
 def keep_reports(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:

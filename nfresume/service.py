@@ -150,8 +150,7 @@ class Service:
         if not request.from_scratch and (gone := history.resumable(folder.cache, execution.session_id)):
             raise Conflict(f"{execution.id} cannot be resumed: {gone}",
                            "a full rerun of every task: add --from-scratch")
-        relaunching.stop_remains(execution, last, folder, request)
-        relaunching.keep_reports(parsed, Path(execution.launch_dir), last.run_name)
+        relaunching.check_remains(execution, last, folder, request)
         assert parsed.pipeline is not None
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
@@ -163,6 +162,7 @@ class Service:
                 transitions.set_expiration(tx, execution.id, *hours, self._actor)
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
+        relaunching.keep_reports(parsed, Path(execution.launch_dir), last.run_name)
         self._start(folder, number)
         return self.get(execution.id)
 

@@ -89,15 +89,17 @@ class _Supervisor:
 
     def run(self, *, start: bool) -> ExecutionState:
         lost_because = "Nextflow and its supervisor were lost (killed, or the host restarted)"
-        if start:
-            try:
+        try:
+            if start:
                 self._start()
-            except NfresumeError as e:
-                lost_because = e.message
-            except (OSError, sh.ForkException) as e:
-                lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
-        crashpoints.reach("spawned")
-        self._follow()
+            crashpoints.reach("spawned")
+            self._follow()
+        except StaleLease:
+            raise  # another supervisor owns the attempt: nothing of it is ours to stop
+        except NfresumeError as e:
+            lost_because = e.message
+        except (OSError, sh.ForkException) as e:
+            lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
         survivors = processes.stop(self._processes, alive=self._tick)
         crashpoints.reach("head-ended")
         self._log.close()

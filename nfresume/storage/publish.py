@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume import durable
+from nfresume import crashpoints, durable
 
 #: No rename or hard link between these two: copy instead.
 _COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})
@@ -39,13 +39,6 @@ class MadeReal:
         """How many paths were replaced."""
         return self.linked + self.copied + self.redirected
 
-    def add(self, other: MadeReal) -> None:
-        """Count another result in."""
-        self.linked += other.linked
-        self.copied += other.copied
-        self.redirected += other.redirected
-        self.refused += other.refused
-
 
 def make_real(targets: Iterable[Path], work: Path) -> MadeReal:
     """Make every published `target` independent of `work`. Idempotent, also after a crash.
@@ -59,6 +52,8 @@ def make_real(targets: Iterable[Path], work: Path) -> MadeReal:
             _Publisher(work, result).settle(Path(os.path.abspath(target)))
         except OSError as e:
             result.refused.append(f"{target}: {e.strerror or e}")
+        crashpoints.reach("results-half-real")
+    crashpoints.reach("results-real")
     return result
 
 

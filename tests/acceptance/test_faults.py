@@ -642,3 +642,17 @@ def test_a_removal_that_cannot_end(site: Site):
         set_immutable(moved, False)
     site.ok("sweep")
     assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_clicks_at_once(site: Site):
+    """Case 12 on real Nextflow: of five relaunches one runs, undisturbed by those that lose."""
+    pipeline = str(site.pipeline("slow"))
+    site.ok("launch", "--detach", pipeline, "--storage-expiration-hours", "1")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    e = site.show()["id"]
+    site.ok("cancel", e)
+    clicks = [site.start("relaunch", e, "--seconds", "2") for _ in range(5)]
+    codes = sorted((click.communicate(timeout=90), click.returncode)[1] for click in clicks)
+    assert codes == [0, 80, 80, 80, 80]
+    assert [a["state"] for a in site.show(e)["attempts"]] == ["CANCELLED", "SUCCEEDED"]
+    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
