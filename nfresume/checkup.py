@@ -10,7 +10,7 @@ from nfresume import preflight
 from nfresume.errors import NfresumeError
 from nfresume.nextflow import engine
 from nfresume.settings import Settings
-from nfresume.storage import Root, removal
+from nfresume.storage import Root, trash
 from nfresume.store import Store, queries
 
 
@@ -77,7 +77,7 @@ def _trash(conf: Settings) -> str:
     store = Store.open(conf.database_url)
     try:
         unknown = []
-        for execution_id in removal.trash_entries(Root.open(conf.root)):
+        for execution_id in trash.entries(Root.open(conf.root)):
             with store.begin(write=False) as tx:
                 try:
                     queries.get(tx, execution_id)

@@ -18,7 +18,8 @@ from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow.command import LOG
 from nfresume.storage import Root
 from nfresume.storage.publish import MadeReal, links_beside, make_real
-from nfresume.storage.removal import Removed, empty_trash, to_trash
+from nfresume.storage.removal import Removed, empty_trash
+from nfresume.storage.trash import to_trash
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Size, measure
 from nfresume.store import Store, queries, transitions

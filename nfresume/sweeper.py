@@ -15,7 +15,7 @@ from nfresume.launchers import LocalLauncher
 from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
-from nfresume.storage import Root, removal
+from nfresume.storage import Root, removal, trash
 from nfresume.storage.removal import Removed
 from nfresume.store import Store, queries, transitions
 from nfresume.workdirs import WorkDirState
@@ -167,7 +167,7 @@ def _drain_trash(store: Store) -> None:
     for record in records:
         try:
             root = Root(Path(record.path), record.id, record.inode)
-            for execution_id in removal.trash_entries(root):
+            for execution_id in trash.entries(root):
                 if _is_deleted(store, execution_id):
                     removal.empty_trash(root, execution_id)
         except (NfresumeError, OSError):

@@ -1,275 +1,330 @@
-"""Remove a work dir, and never anything else.
+"""Empty the trash: all of it, as fast as the file system allows, and not one byte outside.
 
-Everything happens relative to open descriptors that begin at the marked root. Symlinks are
-unlinked, never followed; a directory on another mount is left alone and reported. The walk is
-iterative, and a subtree that is too deep is first renamed to the top of the trash, so depth and path
-length never matter and few descriptors are open at a time.
+Everything happens relative to open descriptors that begin at the marked root. Symlinks are unlinked,
+never followed; a directory on another mount is left alone and reported. Directories are removed side
+by side, a parent when its last child is gone. Descriptors and memory are bounded whatever the shape of
+the tree: a directory that would be one open descriptor too many is renamed to the top of the trash, for
+the next round, and a listing takes in so many subdirectories at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nfresume.storage.root import TRASH, Root
+from nfresume.storage import descriptors, trash
+from nfresume.storage.crew import Ceiling, Crew, Pace
+from nfresume.storage.root import Root
 
-#: Directories open at once; deeper subtrees are renamed to the top of the trash entry first.
-MAX_DEPTH = 64
+#: Directories open at once, all workers together.
+MAX_OPEN = 400
+#: Subdirectories whose names are held at once.
+MAX_WAITING = 100_000
+#: Entries of one directory that are held at once.
+MAX_LISTED = 10_000
+#: Entries that cannot go are counted; so many are named.
+MAX_NAMED = 100
 #: Waits between tries for entries that may go by themselves (.nfsXXXX of a file still open).
 RETRIES = (0.05, 0.2, 1.0)
 
-_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BATCH = 64
 _TRANSIENT = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ESTALE})
 
 
 @dataclass
 class Removed:
-    """What a removal did: objects and bytes gone, and what stayed with its reason."""
+    """What a removal did so far: objects gone and their bytes on disk, seconds taken; how many entries
+    cannot go, the first of them by path and reason; `stopped` when it was told to end early."""
 
     files: int = 0
     directories: int = 0
     bytes: int = 0
+    seconds: float = 0.0
+    blocked_count: int = 0
     blocked: list[str] = field(default_factory=list)
+    stopped: bool = False
 
-
-def to_trash(root: Root, account: str, execution_id: str) -> None:
-    """Rename `work` and `cache` of an execution into the trash; safe to repeat.
-
-    Every folder on the way is opened without following links, so a parent that was swapped for a
-    symlink is refused (OSError) and nothing is touched.
-    """
-    for name in (account, execution_id):
-        if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
-            raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
-    with root.descriptor() as root_fd:
-        try:
-            account_fd = os.open(account, _DIR, dir_fd=root_fd)
-        except FileNotFoundError:
-            return
-        try:
-            execution_fd = os.open(execution_id, _DIR, dir_fd=account_fd)
-        except FileNotFoundError:
-            return
-        finally:
-            os.close(account_fd)
-        try:
-            for name in ("work", "cache"):
-                _rename_to_trash(root_fd, execution_fd, name, execution_id)
-        finally:
-            os.close(execution_fd)
-
-
-def _rename_to_trash(root_fd: int, execution_fd: int, name: str, execution_id: str) -> None:
-    try:
-        if not _is_directory(name, execution_fd):
-            return
-    except FileNotFoundError:
-        return
-    entry = f"{execution_id}-{uuid.uuid4().hex[:8]}"
-    trash_fd = _open_trash(root_fd)
-    try:
-        os.mkdir(entry, 0o700, dir_fd=trash_fd)
-        entry_fd = os.open(entry, _DIR, dir_fd=trash_fd)
-        try:
-            os.rename(name, name, src_dir_fd=execution_fd, dst_dir_fd=entry_fd)
-            os.fsync(execution_fd)
-            os.fsync(entry_fd)
-        finally:
-            os.close(entry_fd)
-    finally:
-        os.close(trash_fd)
+    @property
+    def files_per_second(self) -> float:
+        """The rate so far."""
+        return self.files / self.seconds if self.seconds else 0.0
 
 
 def empty_trash(
-    root: Root, execution_id: str, progress: Callable[[Removed], None] = lambda _: None
+    root: Root, execution_id: str, progress: Callable[[Removed], None] = lambda _: None,
+    pace: Pace | None = None,
 ) -> Removed:
-    """Remove what `to_trash` put aside for one execution. Safe to repeat and to interrupt."""
-    removed = Removed()
-    with root.descriptor() as root_fd:
-        trash_fd = _open_trash(root_fd)
-        try:
-            for entry in os.listdir(trash_fd):
-                if entry.rpartition("-")[0] == execution_id:
-                    _Walk(trash_fd, execution_id, removed, progress).remove(entry)
-        finally:
-            os.close(trash_fd)
-    return removed
+    """Remove what is in the trash of one execution. Safe to repeat and to interrupt.
 
-
-def trash_entries(root: Root) -> set[str]:
-    """Ids of the executions that have something in the trash."""
+    `progress` is called a few times a second, from the calling thread.
+    """
+    pace = pace or Pace()
     with root.descriptor() as root_fd:
-        trash_fd = _open_trash(root_fd)
+        trash_fd = trash.open_trash(root_fd)
         try:
-            return {entry.rpartition("-")[0] for entry in os.listdir(trash_fd)}
+            mine = [entry for entry in os.listdir(trash_fd) if trash.owner(entry) == execution_id]
+            workers = pace.workers_for(root.path) if mine else 1
+            return _Removal(trash_fd, execution_id, workers, pace, progress).run(mine)
         finally:
             os.close(trash_fd)
 
 
-def _open_trash(root_fd: int) -> int:
-    return os.open(TRASH, _DIR, dir_fd=root_fd)
+class _Directory:
+    """One directory on its way out. `pending`: its own listing, and children that are not done."""
+
+    __slots__ = ("again", "blocked", "fd", "name", "newcomers", "parent", "pending", "tries")
+
+    def __init__(self, parent: _Directory | None, name: str) -> None:
+        self.parent = parent
+        self.name = name
+        self.fd = -1
+        self.pending = 0
+        self.tries = 0
+        self.again = False  # its listing left something for another one
+        self.newcomers = 0  # files that somebody put into it since this removal began
+        self.blocked = False  # something in it cannot go, and is reported
+
+    @property
+    def path(self) -> str:
+        names = [self.name]
+        above = self.parent
+        while above is not None:
+            names.append(above.name)
+            above = above.parent
+        return "/".join(reversed(names))
 
 
-@dataclass
-class _Frame:
-    """One open directory on the way down."""
-
-    parent_fd: int
-    name: str
-    fd: int
-    path: str
-    children: list[str]
-    tries: int = 0
-
-
-class _Walk:
-    """Depth-first removal of one execution's trash entries."""
-
+class _Removal:
     def __init__(
-        self, trash_fd: int, execution_id: str, removed: Removed, progress: Callable[[Removed], None]
+        self, trash_fd: int, execution_id: str, workers: int, pace: Pace,
+        progress: Callable[[Removed], None],
     ) -> None:
         self._trash_fd = trash_fd
-        self._mount = _mount_id(trash_fd)
         self._execution_id = execution_id
-        self._removed = removed
+        self._workers = workers
+        self._stop = pace.stop
+        self._ceiling = Ceiling(pace.ceiling, pace.stop) if pace.ceiling else None
         self._progress = progress
+        self._mount = descriptors.mount_id(trash_fd)
+        with contextlib.suppress(OSError):
+            os.utime(trash_fd)  # now, by the clock of the file system
+        self._since = os.fstat(trash_fd).st_mtime_ns
+        self._removed = Removed()
+        self._lock = threading.Lock()
+        self._open: set[_Directory] = set()
+        self._later: list[str] = []
+        self._crew: Crew[_Directory]
 
-    def remove(self, entry: str) -> None:
-        """Remove `entry` of the trash, then the subtrees that were too deep for the first pass."""
-        waiting = [entry]
-        while waiting:
-            waiting += self._remove_tree(waiting.pop())
+    def run(self, entries: list[str]) -> Removed:
+        """Round after round, until nothing was too deep for the last one."""
+        begun = time.monotonic()
 
-    def _remove_tree(self, entry: str) -> list[str]:
-        """Remove one tree; returns the names of subtrees that were moved to the trash's top."""
-        moved: list[str] = []
-        stack: list[_Frame] = []
-        self._enter(stack, self._trash_fd, entry, entry)
+        def watch() -> None:
+            self._removed.seconds = time.monotonic() - begun
+            self._progress(self._removed)
+
+        while entries and not self._stop.is_set():
+            self._crew = Crew(self._workers, self._stop, self._handle)
+            try:
+                self._crew.run([_Directory(None, entry) for entry in entries], watch)
+            finally:
+                for directory in self._open:
+                    os.close(directory.fd)
+                self._open.clear()
+            entries, self._later = self._later, []
+        self._removed.stopped = self._stop.is_set()
+        watch()
+        return self._removed
+
+    def _handle(self, directory: _Directory) -> None:
+        if directory.fd >= 0 or self._enter(directory):
+            self._list(directory)
+        else:
+            self._leave(directory)
+
+    def _enter(self, directory: _Directory) -> bool:
+        """Open it, unless it is gone, cannot be opened, is somebody's mount or is one too many."""
+        parent = directory.parent
+        if parent is not None and len(self._open) >= MAX_OPEN:
+            self._move_up(directory, parent)
+            return False
+        self._wait_turn()
         try:
-            while stack:
-                frame = stack[-1]
-                if frame.children:
-                    child = frame.children.pop()
-                    if len(stack) < MAX_DEPTH:
-                        self._enter(stack, frame.fd, child, f"{frame.path}/{child}")
-                    else:
-                        moved += self._move_up(frame, child)
-                elif self._rmdir(frame):
-                    os.close(stack.pop().fd)
-                    self._progress(self._removed)
-        finally:
-            for frame in stack:
-                os.close(frame.fd)
-        return moved
-
-    def _enter(self, stack: list[_Frame], parent_fd: int, name: str, path: str) -> None:
-        try:
-            fd = _open_directory(name, parent_fd)
+            fd = descriptors.open_directory(directory.name, parent.fd if parent else self._trash_fd)
+            crossed = descriptors.mount_id(fd) != self._mount
         except FileNotFoundError:
-            return
+            return False
         except OSError as e:
-            self._block(path, e)
-            return
-        if _mount_id(fd) != self._mount:
+            self._fail(directory, directory.parent, directory.path, e)
+            return False
+        if crossed:
             os.close(fd)
-            self._removed.blocked.append(f"{path}: a mount point; nothing behind it was touched")
-            return
-        stack.append(_Frame(parent_fd, name, fd, path, []))
-        stack[-1].children = self._remove_files(fd, path)
-
-    def _remove_files(self, fd: int, path: str) -> list[str]:
-        """Unlink every non-directory in `fd`; returns the names of the directories."""
-        with os.scandir(fd) as entries:
-            listed = list(entries)
-        for entry in listed:
-            if not entry.is_dir(follow_symlinks=False):
-                self._unlink(entry, fd, path)
-        return [entry.name for entry in listed if entry.is_dir(follow_symlinks=False)]
-
-    def _unlink(self, entry: os.DirEntry[str], fd: int, path: str) -> None:
-        try:
-            size = entry.stat(follow_symlinks=False).st_blocks * 512
-            _writable_retry(lambda: os.unlink(entry.name, dir_fd=fd), fd)
-        except FileNotFoundError:
-            return
-        except OSError as e:
-            self._block(f"{path}/{entry.name}", e)
-            return
-        self._removed.files += 1
-        self._removed.bytes += size
-
-    def _rmdir(self, frame: _Frame) -> bool:
-        """Remove an emptied directory. False: something new appeared in it, go through it again."""
-        try:
-            _writable_retry(lambda: os.rmdir(frame.name, dir_fd=frame.parent_fd), frame.parent_fd)
-        except FileNotFoundError:
-            return True
-        except OSError as e:
-            if any(line.startswith(frame.path + "/") for line in self._removed.blocked):
-                return True  # what holds it is reported already
-            if e.errno in _TRANSIENT and frame.tries < len(RETRIES):
-                time.sleep(RETRIES[frame.tries])
-                frame.tries += 1
-                frame.children = self._remove_files(frame.fd, frame.path)
-                return False
-            self._block(frame.path, e)
-            return True
-        self._removed.directories += 1
+            self._block(directory, directory.path, "a mount point; nothing behind it was touched")
+            return False
+        directory.fd = fd
+        with self._lock:
+            self._open.add(directory)
         return True
 
-    def _move_up(self, frame: _Frame, name: str) -> list[str]:
-        """Rename a deep subtree to the trash's top, still under its execution's name."""
-        target = f"{self._execution_id}-{uuid.uuid4().hex}"
+    def _list(self, directory: _Directory) -> None:
+        """Unlink what is no directory; hand the directories to the crew as they come."""
+        directory.pending = 1
+        directory.again = False
+        directory.newcomers = 0
+        room = max(1, MAX_WAITING - self._crew.waiting)
         try:
-            os.rename(name, target, src_dir_fd=frame.fd, dst_dir_fd=self._trash_fd)
+            with os.scandir(directory.fd) as entries:
+                while chunk := list(itertools.islice(entries, MAX_LISTED)):
+                    room = self._take(directory, chunk, room)
+                    if self._stop.is_set() or directory.newcomers >= MAX_LISTED:
+                        break  # a process that still writes here must not keep us for ever
         except OSError as e:
-            self._block(f"{frame.path}/{name}", e)
-            return []
-        return [target]
+            self._fail(directory, directory, directory.path, e)
+        self._done(directory)
 
-    def _block(self, path: str, error: OSError) -> None:
-        self._removed.blocked.append(f"{path}: {error.strerror}")
+    def _take(self, directory: _Directory, chunk: list[os.DirEntry[str]], room: int) -> int:
+        """Deal with part of a listing; returns for how many more subdirectories there is room."""
+        found: list[_Directory] = []
+        done = Removed()
+        for entry in chunk:
+            if not entry.is_dir(follow_symlinks=False):
+                if self._stop.is_set():
+                    break
+                self._unlink(entry, directory, done)
+            elif room:
+                room -= 1
+                found.append(_Directory(directory, entry.name))
+            else:
+                directory.again = True
+            if len(found) == _BATCH or done.files == _BATCH:
+                self._report(directory, found, done)
+                found = []
+        self._report(directory, found, done)
+        return room
 
+    def _report(self, directory: _Directory, found: list[_Directory], done: Removed) -> None:
+        with self._lock:
+            directory.pending += len(found)
+            self._removed.files += done.files
+            self._removed.bytes += done.bytes
+        done.files = done.bytes = 0
+        if found:
+            self._crew.add(found)
 
-def _is_directory(name: str, parent_fd: int) -> bool:
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
-    try:
-        return os.path.isdir(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
-
-
-def _open_directory(name: str, parent_fd: int) -> int:
-    """Open a directory, giving its owner the right to read it first where that is missing."""
-    try:
-        return os.open(name, _DIR, dir_fd=parent_fd)
-    except PermissionError:
-        path_fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    def _unlink(self, entry: os.DirEntry[str], directory: _Directory, done: Removed) -> None:
+        self._wait_turn()
         try:
-            os.chmod(f"/proc/self/fd/{path_fd}", 0o700)  # this very inode, wherever its name leads now
-        finally:
-            os.close(path_fd)
-        return os.open(name, _DIR, dir_fd=parent_fd)
+            status = entry.stat(follow_symlinks=False)
+            try:
+                os.unlink(entry.name, dir_fd=directory.fd)
+            except PermissionError as e:
+                if e.errno != errno.EACCES:
+                    raise
+                os.fchmod(directory.fd, 0o700)
+                os.unlink(entry.name, dir_fd=directory.fd)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            self._fail(directory, directory, f"{directory.path}/{entry.name}", e)
+            return
+        done.files += 1
+        done.bytes += status.st_blocks * 512
+        directory.newcomers += status.st_mtime_ns > self._since
 
+    def _done(self, directory: _Directory | None) -> None:
+        """One thing that a directory waited for is done; with the last, it goes, and so on upwards."""
+        while directory is not None:
+            with self._lock:
+                directory.pending -= 1
+                if directory.pending:
+                    return
+            if not self._finished(directory):
+                self._crew.add([directory])
+                return
+            directory = self._close(directory)
 
-def _writable_retry(action: Callable[[], None], parent_fd: int) -> None:
-    try:
-        action()
-    except PermissionError as e:
-        if e.errno != errno.EACCES:
-            raise
-        os.fchmod(parent_fd, 0o700)
-        action()
+    def _leave(self, directory: _Directory) -> None:
+        self._done(self._close(directory))
 
+    def _close(self, directory: _Directory) -> _Directory | None:
+        """Give the descriptor back; returns the parent."""
+        if directory.fd >= 0:
+            with self._lock:
+                self._open.discard(directory)
+            os.close(directory.fd)
+            directory.fd = -1
+        if directory.blocked and directory.parent is not None:
+            directory.parent.blocked = True
+        return directory.parent
 
-def _mount_id(fd: int) -> int:
-    """The mount that a descriptor is on: tells a bind mount of the same file system apart too."""
-    with open(f"/proc/self/fdinfo/{fd}") as file:
-        for line in file:
-            if line.startswith("mnt_id:"):
-                return int(line.split()[1])
-    raise OSError(errno.ENOSYS, "the kernel does not tell mount ids")
+    def _finished(self, directory: _Directory) -> bool:
+        """Remove an emptied directory. False: it must be listed once more."""
+        if self._stop.is_set():
+            return True
+        if directory.blocked and not directory.again:
+            return True  # what holds it is reported already
+        self._wait_turn()
+        try:
+            self._rmdir(directory)
+        except FileNotFoundError:
+            return True
+        except OSError as e:
+            if directory.again and not directory.blocked and e.errno == errno.ENOTEMPTY:
+                return False  # it had more subdirectories than one listing takes in
+            if e.errno in _TRANSIENT and directory.tries < len(RETRIES):
+                self._stop.wait(RETRIES[directory.tries])
+                directory.tries += 1
+                return False
+            self._block(directory, directory.path, e.strerror)
+            return True
+        with self._lock:
+            self._removed.directories += 1
+        return True
+
+    def _rmdir(self, directory: _Directory) -> None:
+        parent_fd = directory.parent.fd if directory.parent else self._trash_fd
+        try:
+            os.rmdir(directory.name, dir_fd=parent_fd)
+        except PermissionError as e:
+            if e.errno != errno.EACCES:
+                raise
+            os.fchmod(parent_fd, 0o700)
+            os.rmdir(directory.name, dir_fd=parent_fd)
+
+    def _wait_turn(self) -> None:
+        if self._ceiling is not None:
+            self._ceiling.wait()
+
+    def _move_up(self, directory: _Directory, parent: _Directory) -> None:
+        """Rename a subtree to the trash's top, still under its execution's name, for the next round."""
+        target = f"{self._execution_id}-{uuid.uuid4().hex}"
+        self._wait_turn()
+        try:
+            os.rename(directory.name, target, src_dir_fd=parent.fd, dst_dir_fd=self._trash_fd)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            self._fail(directory, parent, directory.path, e)
+            return
+        with self._lock:
+            self._later.append(target)
+
+    def _fail(self, at: _Directory, retried_by: _Directory | None, path: str, error: OSError) -> None:
+        """Leave a passing trouble to the next listing of the directory around it; report any other."""
+        if error.errno in _TRANSIENT and retried_by is not None and retried_by.tries < len(RETRIES):
+            return  # that directory's rmdir finds it not empty, waits, and lists it again
+        self._block(at, path, error.strerror)
+
+    def _block(self, at: _Directory, path: str, reason: str | None) -> None:
+        at.blocked = True
+        with self._lock:
+            self._removed.blocked_count += 1
+            if len(self._removed.blocked) < MAX_NAMED:
+                self._removed.blocked.append(f"{path}: {reason}")

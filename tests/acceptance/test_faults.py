@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from nfresume.storage import Root
-from nfresume.storage.removal import to_trash
+from nfresume.storage.trash import to_trash
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import mend
 from tests.conftest import Site, until

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from nfresume.errors import RootUnusable
 from nfresume.storage import Root
-from nfresume.storage.removal import empty_trash, to_trash, trash_entries
+from nfresume.storage.removal import empty_trash
+from nfresume.storage.trash import entries as trash_entries
+from nfresume.storage.trash import to_trash
 from nfresume.storage.root import MARKER
 
 IS_ROOT = os.geteuid() == 0
@@ -211,7 +213,8 @@ _AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from nfresume.storage import Root
-from nfresume.storage.removal import to_trash, empty_trash
+from nfresume.storage.removal import empty_trash
+from nfresume.storage.trash import to_trash
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])

@@ -1,0 +1,93 @@
+"""Into the trash: one rename takes a tree out of everybody's sight, and there is no way back.
+
+Every folder on the way is opened without following links, from a descriptor of the marked root, so that
+a parent which was swapped for a symlink is refused and nothing is touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nfresume.storage import descriptors
+from nfresume.storage.root import TRASH, Root
+
+
+def to_trash(root: Root, account: str, execution_id: str) -> None:
+    """Rename `work` and `cache` of an execution into the trash; safe to repeat.
+
+    Raises OSError when a folder on the way is a link or a name is not one folder's.
+    """
+    try:
+        with folder(root, account, execution_id) as (root_fd, execution_fd):
+            for name in ("work", "cache"):
+                if _is_directory(name, execution_fd):
+                    put(root_fd, execution_id, execution_fd, [name])
+                    os.fsync(execution_fd)
+    except FileNotFoundError:
+        return
+
+
+@contextmanager
+def folder(root: Root, *names: str) -> Iterator[tuple[int, int]]:
+    """Descriptors of the root and of a folder below it. Raises OSError, FileNotFoundError among them."""
+    for name in names:
+        if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
+            raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
+    with root.descriptor() as root_fd:
+        fd = os.dup(root_fd)
+        try:
+            for name in names:
+                below = os.open(name, descriptors.DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            yield root_fd, fd
+        finally:
+            os.close(fd)
+
+
+def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> None:
+    """Rename entries of a folder into one new entry of the trash."""
+    trash_fd = open_trash(root_fd)
+    try:
+        entry = f"{execution_id}-{uuid.uuid4().hex[:8]}"
+        os.mkdir(entry, 0o700, dir_fd=trash_fd)
+        entry_fd = os.open(entry, descriptors.DIRECTORY, dir_fd=trash_fd)
+        try:
+            for name in names:
+                os.rename(name, name, src_dir_fd=folder_fd, dst_dir_fd=entry_fd)
+            os.fsync(entry_fd)
+        finally:
+            os.close(entry_fd)
+    finally:
+        os.close(trash_fd)
+
+
+def entries(root: Root) -> set[str]:
+    """Ids of the executions that have something in the trash."""
+    with root.descriptor() as root_fd:
+        trash_fd = open_trash(root_fd)
+        try:
+            return {owner(entry) for entry in os.listdir(trash_fd)}
+        finally:
+            os.close(trash_fd)
+
+
+def owner(entry: str) -> str:
+    """The id of the execution that an entry of the trash belonged to."""
+    return entry.rpartition("-")[0]
+
+
+def open_trash(root_fd: int) -> int:
+    """A descriptor of the trash; never of a link."""
+    return os.open(TRASH, descriptors.DIRECTORY, dir_fd=root_fd)
+
+
+def _is_directory(name: str, parent_fd: int) -> bool:
+    try:
+        return descriptors.is_directory(name, parent_fd)
+    except FileNotFoundError:
+        return False
