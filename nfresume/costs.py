@@ -1,7 +1,8 @@
 """What retained storage costs. Pure.
 
-Metered bytes follow AWS EFS ("How Amazon EFS reports file system and object sizes"): every object
-counts 2 KiB of metadata, and data is rounded up to 4 KiB. A GB-month is 2**30 bytes for the hours
+Metered bytes follow AWS EFS ("Metering Amazon EFS file system objects"): every object counts 2 KiB of
+metadata, and data is rounded up to 4 KiB; a symlink or special file has 4 KiB of data, a directory what
+its entries take, at least 4 KiB. A GB-month is 2**30 bytes for the hours
 of the month; a rate per month uses 730 hours, as AWS's own calculators do.
 """
 

@@ -1,4 +1,4 @@
-"""What happens to a work dir's bytes: results made real, size measured, tree removed.
+"""What happens to a work dir's bytes: results made real, size measured, tree slimmed or removed.
 
 Every step is idempotent and finds its work in the database and on disk, so that whoever comes next
 can go on where a crash left off.
@@ -6,27 +6,41 @@ can go on where a crash left off.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from nfresume import crashpoints
-from nfresume.errors import RootUnusable
+from nfresume.errors import RootUnusable, StoreUnavailable
 from nfresume.executions import Execution
 from nfresume.nextflow import log as nextflow_log
-from nfresume.nextflow.command import LOG
-from nfresume.storage import Root
-from nfresume.storage.publish import MadeReal, links_beside, make_real
+from nfresume.nextflow import trace
+from nfresume.nextflow.command import LOG, TRACE
+from nfresume.settings import Settings
+from nfresume.storage import Root, sizes
+from nfresume.storage.crew import Pace
+from nfresume.storage.publish import RESULTS, MadeReal, make_real
 from nfresume.storage.removal import Removed, empty_trash
-from nfresume.storage.trash import to_trash
 from nfresume.storage.root import ExecutionFolder
-from nfresume.storage.scan import Size, measure
-from nfresume.store import Store, queries, transitions
+from nfresume.storage.scan import Measurement, Size, measure
+from nfresume.storage.slimming import slim
+from nfresume.storage.trash import to_trash
+from nfresume.store import Store, queries, removals
+from nfresume.workdirs import RemovalProgress
 
 #: How long one process may be at removing a tree before another may take over; renewed as it goes.
-REMOVER_SECONDS = 300.0
-_RENEW_EVERY = 1000  # directories
+REMOVER_SECONDS = 60.0
+#: How often others are told how far a removal is.
+TELL_SECONDS = 2.0
+
+
+def pace_of(conf: Settings, stop: threading.Event | None = None) -> Pace:
+    """How hard the settings allow to work on a root."""
+    return Pace(conf.storage_workers, conf.delete_per_second, stop or threading.Event())
 
 
 def root_of(store: Store, execution: Execution) -> Root:
@@ -45,17 +59,19 @@ def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
     return root_of(store, execution).execution(execution.account, execution.id)
 
 
-def secure_results(folder: ExecutionFolder, attempts: int) -> MadeReal:
-    """Make real what any attempt published; nothing is deleted here."""
+def secure_results(
+    folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[], None] = lambda: None
+) -> MadeReal:
+    """Make real what any attempt published; nothing is deleted here. The report is in RESULTS."""
     targets: dict[str, None] = {}
     unreadable: list[str] = []
     for number in range(1, attempts + 1):
         log = nextflow_log.read(folder.attempt(number) / LOG)
         targets.update((target, None) for target in log.published if "://" not in target)
         unreadable += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
-    targets.update(dict.fromkeys(links_beside(targets, folder.work)))
-    result = make_real((Path(target) for target in targets), folder.work)
+    result = make_real(targets, folder.work, pace, alive)
     result.refused += unreadable
+    result.write(folder.attempt(attempts) / RESULTS)
     return result
 
 
@@ -68,66 +84,109 @@ def held_by(results: MadeReal) -> str | None:
     return f"{count} published result{plural} would be lost with the work dir: {results.refused[0]}"
 
 
-def size_of(folder: ExecutionFolder) -> Size:
-    """Measure what is retained: `work` and `cache`."""
-    return measure([folder.work, folder.cache])
+def size_of(
+    folder: ExecutionFolder, pace: Pace, progress: Callable[[Size], None] = lambda _: None
+) -> Measurement:
+    """Measure what is retained, `work` and `cache`; finished task dirs are scanned once in their life."""
+    measured = measure(folder.work, [folder.cache], known=sizes.load(folder.cache), pace=pace,
+                       progress=progress)
+    if measured.scanned:
+        sizes.save(folder.cache, measured.parts)
+    return measured
 
 
-def record_size(store: Store, execution: Execution) -> None:
+def record_size(
+    store: Store, conf: Settings, execution: Execution, stop: threading.Event | None = None,
+    progress: Callable[[Size], None] = lambda _: None,
+) -> Measurement:
     """Measure a work dir and store the result."""
-    size = size_of(folder_of(store, execution))
+    measured = size_of(folder_of(store, execution), pace_of(conf, stop), progress)
+    total = measured.total
     with store.begin() as tx:
-        transitions.measured(tx, execution.id, size.bytes, size.files, size.metered)
+        removals.measured(
+            tx, execution.id, bytes=total.bytes, disk_bytes=total.disk_bytes, metered_bytes=total.metered,
+            files=total.files, directories=total.directories, partial=measured.partial,
+        )
+    return measured
+
+
+def slim_down(
+    folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[], None] = lambda: None
+) -> Removed:
+    """Remove what no resume needs: the inside of task dirs of failed and aborted attempts of tasks."""
+    ended: dict[str, set[str]] = {}
+    for number in range(1, attempts + 1):
+        for row in trace.rows(folder.attempt(number) / TRACE):
+            ended.setdefault(row.hash, set()).add(row.status)
+    useless = [task_hash for task_hash, how in ended.items() if how <= {"FAILED", "ABORTED"}]
+    return slim(folder, useless, pace, lambda _: alive())
 
 
 def remove(
-    store: Store, execution: Execution, actor: str, progress: Callable[[Removed], None] = lambda _: None
+    store: Store, conf: Settings, execution: Execution, actor: str,
+    progress: Callable[[RemovalProgress], None] = lambda _: None, stop: threading.Event | None = None,
 ) -> Removed | None:
     """Remove a DELETING work dir; None when another process is at it.
 
-    DELETED is written only when the last byte is gone; what cannot go is reported in the state.
+    DELETED is written only when the last byte is gone; what cannot go is reported in the state. When
+    `stop` is set the removal pauses, and whoever sweeps next goes on.
     """
-    remover = f"{socket.gethostname()}:{os.getpid()}"
+    removal = _Removal(store, execution, progress)
     root = root_of(store, execution)
-
-    def claimed() -> bool:
-        with store.begin() as tx:
-            return transitions.claim_removal(tx, execution.id, remover, REMOVER_SECONDS)
-
-    if not claimed():
+    if not removal.claim():
         return None
     try:
         to_trash(root, execution.account, execution.id)
         crashpoints.reach("trashed")
-        removed = empty_trash(root, execution.id, _Renewing(claimed, progress))
+        removed = empty_trash(root, execution.id, removal.tell, pace_of(conf, stop))
     except OSError as e:
-        removed = Removed(blocked=[f"{execution.work_dir.path}: {e.strerror or e}"])
+        removed = Removed(blocked_count=1, blocked=[f"{execution.work_dir.path}: {e.strerror or e}"])
     crashpoints.reach("emptied")
+    total = removal.total(removed)
     with store.begin() as tx:
         if removed.blocked:
-            transitions.removal_blocked(tx, execution.id, blocked_by(removed), actor)
+            removals.blocked(tx, execution.id, blocked_by(removed), actor, total)
+        elif removed.stopped:
+            removals.paused(tx, execution.id, total, actor)
         else:
-            freed = {"files": removed.files, "directories": removed.directories, "bytes": removed.bytes}
-            transitions.removed(tx, execution.id, actor, freed)
+            removals.removed(tx, execution.id, actor, total)
     return removed
 
 
 def blocked_by(removed: Removed) -> str:
     """What could not be removed, in one line."""
-    count = len(removed.blocked)
+    count = removed.blocked_count
     return f"{count} thing{'s' if count > 1 else ''} cannot be removed: {removed.blocked[0]}"
 
 
-class _Renewing:
-    """Passes progress on, and prolongs the claim of a removal that takes long."""
+class _Removal:
+    """The claim on a removal, renewed while it goes on, with what earlier passes had removed."""
 
-    def __init__(self, renew: Callable[[], bool], progress: Callable[[Removed], None]) -> None:
-        self._renew = renew
+    def __init__(
+        self, store: Store, execution: Execution, progress: Callable[[RemovalProgress], None]
+    ) -> None:
+        self._store = store
+        self._id = execution.id
         self._progress = progress
+        self._remover = f"{socket.gethostname()}:{os.getpid()}"
+        self._before = execution.work_dir.removal or RemovalProgress()
+        self._told = 0.0
 
-    def __call__(self, removed: Removed) -> None:
-        if removed.directories == 1:
-            crashpoints.reach("half-removed")
-        if removed.directories % _RENEW_EVERY == 0:
-            self._renew()
-        self._progress(removed)
+    def claim(self, so_far: RemovalProgress | None = None) -> bool:
+        self._told = time.monotonic()
+        with self._store.begin() as tx:
+            return removals.claim(tx, self._id, self._remover, REMOVER_SECONDS, so_far)
+
+    def total(self, removed: Removed) -> RemovalProgress:
+        before = self._before
+        return RemovalProgress(
+            before.files + removed.files, before.directories + removed.directories,
+            before.bytes + removed.bytes, round(before.seconds + removed.seconds, 3), removed.blocked_count,
+        )
+
+    def tell(self, removed: Removed) -> None:
+        total = self.total(removed)
+        if time.monotonic() - self._told > TELL_SECONDS:
+            with contextlib.suppress(StoreUnavailable):  # the bytes go on going
+                self.claim(total)
+        self._progress(total)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from nfresume.errors import UsageError
-from nfresume.workdirs import WorkDir
+from nfresume.workdirs import OnSuccess, Retain, WorkDir
 
 #: What Nextflow accepts after `-name` (24.10: `^[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}$`).
 RUN_NAME = re.compile(r"[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}")
@@ -120,6 +120,8 @@ class Execution:
     created_at: datetime
     updated_at: datetime
     work_dir: WorkDir
+    retain: Retain = Retain.FULL
+    on_success: OnSuccess = OnSuccess.DELETE
 
 
 @dataclass(frozen=True)

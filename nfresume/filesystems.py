@@ -10,22 +10,23 @@ import psutil
 #: File systems on which SQLite's locks and its shared memory cannot be trusted between hosts.
 NETWORK = frozenset({
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs",
-    "lustre", "mmfs", "ocfs2", "gfs2", "panfs", "pvfs2", "virtiofs", "fuse.glusterfs", "fuse.mfs",
-    "fuse.moosefs", "fuse.sshfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs", "fuse.s3fs",
-    "fuse.rclone", "fuse.lizardfs", "fuse.nfs", "fuse.cvmfs", "fuse.mount-s3", "fuse.goofys",
+    "lustre", "mmfs", "ocfs2", "gfs2", "panfs", "pvfs2", "virtiofs",
 })
+#: FUSE file systems of this machine alone; any other, a plain "fuse" (MooseFS) among them, may be shared.
+_LOCAL_FUSE = frozenset({"fuseblk", "fuse.ntfs-3g", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.squashfuse"})
 
 
 def is_network(fstype: str) -> bool:
     """True for file systems that several hosts may share."""
-    return fstype in NETWORK
+    return fstype in NETWORK or (fstype.startswith("fuse") and fstype not in _LOCAL_FUSE)
 
 
 def type_of(path: str | os.PathLike[str]) -> str:
     """The file system type under `path`, as /proc/mounts names it ('' = unknown)."""
     real = os.path.realpath(path)
     best = max(
-        (p for p in psutil.disk_partitions(all=True) if Path(real).is_relative_to(p.mountpoint)),
+        # of two mounts on one folder, the later one is seen
+        (p for p in reversed(psutil.disk_partitions(all=True)) if Path(real).is_relative_to(p.mountpoint)),
         key=lambda p: len(p.mountpoint),
         default=None,
     )

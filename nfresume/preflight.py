@@ -16,6 +16,7 @@ from nfresume.retention import check_hours
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.store import Store, queries, transitions
+from nfresume.workdirs import OnSuccess
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ def retention_of(
     if conf.storage_expiration_hours is not None:
         return Retention(conf.storage_expiration_hours, conf.sources["storage_expiration_hours"])
     return Retention(0.0, "default")
+
+
+def check_keep(on_success: OnSuccess, hours: float, *, pinned: bool, asked: bool) -> None:
+    """Keeping after a success needs to know for how long. Raises UsageError if that was asked for here."""
+    if asked and on_success is OnSuccess.KEEP and hours == 0 and not pinned:
+        raise UsageError("--on-success keep: storage_expiration_hours is 0, so nothing says for how long",
+                         "add --storage-expiration-hours 48, or --pin to keep it until you unpin it")
 
 
 def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:

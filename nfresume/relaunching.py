@@ -11,7 +11,7 @@ from nfresume.executions import Attempt, Execution
 from nfresume.nextflow import command, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
-from nfresume.workdirs import WorkDirState
+from nfresume.workdirs import OnSuccess, Retain, WorkDirState
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class RelaunchRequest:
     jobs_are_gone: bool = False
     storage_expiration_hours: object = None
     pinned: bool = False
+    retain: Retain | None = None
+    on_success: OnSuccess | None = None
 
 
 def check_state(execution: Execution) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nfresume.executions import Execution, ExecutionState
-from nfresume.workdirs import WorkDirState
+from nfresume.workdirs import OnSuccess, WorkDirState
 
 #: Ten years: beyond it a date overflows sooner or later, and "no limit" has a name: pin.
 MAX_HOURS = 87_600.0
@@ -43,7 +43,8 @@ def check_hours(value: object, name: str = "storage_expiration_hours") -> float:
 
 
 def after_attempt(
-    outcome: ExecutionState, hours: float, *, pinned: bool, held: str | None, now: datetime
+    outcome: ExecutionState, hours: float, *, pinned: bool, held: str | None, now: datetime,
+    on_success: OnSuccess = OnSuccess.DELETE,
 ) -> Decision:
     """What becomes of the work dir when an attempt has ended (design: life of an execution).
 
@@ -54,6 +55,8 @@ def after_attempt(
         return Decision(True, held)
     if pinned:
         return Decision(True, "pinned")
+    if outcome is ExecutionState.SUCCEEDED and on_success is OnSuccess.KEEP and hours:
+        return Decision(True, "the run succeeded, and on_success is keep", now + timedelta(hours=hours))
     if outcome is ExecutionState.SUCCEEDED:
         return Decision(False, "the run succeeded")
     if hours == 0:

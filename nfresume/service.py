@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
-from nfresume import crashpoints, disposal, preflight, processes, relaunching, retention, sweeper
-from nfresume.errors import Conflict, NotFound, RemovalBlocked, ResultsAtRisk, UsageError
+from nfresume import (
+    costs,
+    crashpoints,
+    disposal,
+    measuring,
+    preflight,
+    processes,
+    relaunching,
+    retention,
+    sweeper,
+)
+from nfresume.errors import Conflict, Expired, NotFound, RemovalBlocked, ResultsAtRisk, UsageError
 from nfresume.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
@@ -27,10 +39,10 @@ from nfresume.nextflow import command, engine, history, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
-from nfresume.storage.removal import Removed
 from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.scan import Size
 from nfresume.store import Store, queries, transitions
-from nfresume.workdirs import WorkDirState
+from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 
 #: How long waiting is impatient: most ends are followed by a settled work dir within milliseconds.
 _EAGER_SECONDS = 3.0
@@ -45,6 +57,8 @@ class LaunchRequest:
     storage_expiration_hours: object = None
     metadata: Path | None = None
     pinned: bool = False
+    retain: Retain | None = None  # None: as the settings say
+    on_success: OnSuccess | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,16 @@ class Details:
     execution: Execution
     attempts: list[Attempt]
     events: list[Event]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A work dir's size, in all and by process; `scanned` task dirs were not known from before."""
+
+    total: Size
+    processes: list[measuring.ProcessSize]
+    scanned: int
+    partial: bool
 
 
 class Service:
@@ -83,6 +107,9 @@ class Service:
         keep = preflight.retention_of(
             local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf
         )
+        on_success = request.on_success or self.conf.on_success
+        preflight.check_keep(on_success, keep.hours, pinned=request.pinned,
+                             asked=request.on_success is not None)
         root = preflight.open_root(self.store, self.conf, request.launch_dir)
         preflight.check_output(parsed, root.path, request.launch_dir)
         chosen = engine.find(self.conf, notify)
@@ -92,7 +119,7 @@ class Service:
             id=execution_id, account=self.account, root_id=root.id, work_dir=str(folder.work),
             pipeline=parsed.pipeline, launch_dir=str(request.launch_dir), session_id=str(uuid.uuid4()),
             storage_expiration_hours=keep.hours, storage_expiration_source=keep.source,
-            pinned=request.pinned,
+            pinned=request.pinned, retain=request.retain or self.conf.retain, on_success=on_success,
         )
         attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.name, chosen.version)
         with self.store.begin() as tx:
@@ -139,6 +166,11 @@ class Service:
         execution = self.settled_if_lost(execution)
         relaunching.check_state(execution)
         hours = self._hours(execution, request)
+        preflight.check_keep(
+            request.on_success or execution.on_success,
+            hours[0] if hours else execution.storage_expiration_hours,
+            pinned=request.pinned or execution.work_dir.pinned, asked=request.on_success is not None,
+        )
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
         parsed = self._relaunch_options(execution, last, request)
@@ -160,6 +192,7 @@ class Service:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor)
             if hours is not None:
                 transitions.set_expiration(tx, execution.id, *hours, self._actor)
+            transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
         relaunching.keep_reports(parsed, Path(execution.launch_dir), last.run_name)
@@ -261,6 +294,29 @@ class Service:
             execution = self.get(execution.id)
         return execution
 
+    def with_work_dir(self) -> list[Execution]:
+        """The account's executions whose work dir is in use or retained, newest first."""
+        with self.store.begin(write=False) as tx:
+            found = queries.newest(tx, self.account, limit=100_000)
+        return [e for e in found if e.work_dir.state in (WorkDirState.ACTIVE, WorkDirState.RETAINED)]
+
+    def measure(
+        self, execution: Execution, stop: threading.Event | None = None,
+        progress: Callable[[Size], None] = lambda _: None,
+    ) -> Measured:
+        """Measure a work dir now and record its size. Raises Expired when it is being deleted, or was."""
+        if execution.work_dir.state in (WorkDirState.DELETING, WorkDirState.DELETED):
+            raise Expired(f"the work dir of {execution.id} is {execution.work_dir.state}",
+                          f"`nfresume show {execution.id}` tells when and why")
+        found = disposal.record_size(self.store, self.conf, execution, stop, progress)
+        names = measuring.process_names(self.folder(execution), execution.attempt)
+        rows = measuring.by_process(found.sizes, names)
+        return Measured(found.total, rows, found.scanned, found.partial)
+
+    def cost_per_month(self, metered: int) -> Decimal:
+        """What keeping so many metered bytes costs a month, at the price of the settings."""
+        return costs.cost_per_month(metered, self.conf.price_per_gb_month)
+
     def task_output(self, execution: Execution, number: int, task: str) -> list[Path]:
         """`.command.out` and `.command.err` of a task, named by hash or by name. Raises NotFound."""
         folder = self.folder(execution)
@@ -294,7 +350,7 @@ class Service:
         with self.store.begin() as tx:
             decision = retention.after_attempt(
                 ExecutionState.CANCELLED, execution.storage_expiration_hours,
-                pinned=execution.work_dir.pinned, held=None, now=tx.now,
+                pinned=execution.work_dir.pinned, held=None, now=tx.now, on_success=execution.on_success,
             )
             outcome = transitions.Outcome(
                 ExecutionState.CANCELLED, None, "cancelled before it started", True, decision.keep,
@@ -302,7 +358,7 @@ class Service:
             )
             transitions.cancel_queued(tx, execution.id, outcome, self._actor)
         if not decision.keep:
-            disposal.remove(self.store, self.get(execution.id), self._actor)
+            disposal.remove(self.store, self.conf, self.get(execution.id), self._actor)
 
     def extend(self, execution: Execution, hours: object) -> Execution:
         """Keep a retained work dir for `hours` from now."""
@@ -333,15 +389,15 @@ class Service:
 
     def delete(
         self, execution: Execution, *, lose_results: bool = False,
-        progress: Callable[[Removed], None] = lambda _: None,
+        progress: Callable[[RemovalProgress], None] = lambda _: None, stop: threading.Event | None = None,
     ) -> Execution:
-        """Delete a retained work dir now.
+        """Delete a retained work dir now; when `stop` is set the removal pauses and stays DELETING.
 
         Raises ResultsAtRisk when published results live in it, RemovalBlocked when something stays.
         """
         if execution.work_dir.state is not WorkDirState.DELETING:
             self._mark_for_deletion(execution, lose_results)
-        removed = disposal.remove(self.store, self.get(execution.id), self._actor, progress)
+        removed = disposal.remove(self.store, self.conf, self.get(execution.id), self._actor, progress, stop)
         if removed is not None and removed.blocked:
             raise RemovalBlocked(f"{execution.id}: {disposal.blocked_by(removed)}",
                                  "the rest is gone; the next sweep tries again")
@@ -349,7 +405,9 @@ class Service:
 
     def _mark_for_deletion(self, execution: Execution, lose_results: bool) -> None:
         if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
-            results = disposal.secure_results(disposal.folder_of(self.store, execution), execution.attempt)
+            results = disposal.secure_results(
+                disposal.folder_of(self.store, execution), execution.attempt, disposal.pace_of(self.conf)
+            )
             held = disposal.held_by(results)
             if held and not lose_results:
                 raise ResultsAtRisk(f"{execution.id}: {held}",

@@ -18,6 +18,7 @@ from nfresume.costs import DEFAULT_PRICE
 from nfresume.errors import InvalidSettings, UsageError
 from nfresume.executions import check_account
 from nfresume.retention import check_hours
+from nfresume.workdirs import OnSuccess, Retain
 
 CONFIG_ENV = "NFRESUME_CONFIG"
 
@@ -66,6 +67,20 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _workers(value: Any) -> int:
+    workers = int(str(value))
+    if not 1 <= workers <= 1024:
+        raise ValueError(f"must be between 1 and 1024, not {value!r}")
+    return workers
+
+
+def _per_second(value: Any) -> float:
+    rate = float(value)
+    if not 1 <= rate <= 1e9:
+        raise ValueError(f"must be at least 1 operation per second, not {value!r}")
+    return rate
+
+
 def _price(value: Any) -> Decimal:
     try:
         price = Decimal(str(value))
@@ -108,6 +123,14 @@ SETTINGS = (
             _nothing),
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, when neither the "
             "command line nor the pipeline says", check_hours, _nothing),
+    Setting("retain", "what is kept after a failure: full, or slim (without task dirs of failed attempts)",
+            Retain, lambda: Retain.FULL),
+    Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
+            "storage_expiration_hours)", OnSuccess, lambda: OnSuccess.DELETE),
+    Setting("storage_workers", "how many directories of a root are worked on at once (default: 64 to "
+            "remove and 16 to measure on a shared file system)", _workers, _nothing),
+    Setting("delete_per_second", "file operations per second that one removal may do (default: no ceiling)",
+            _per_second, _nothing),
     Setting("price_per_gb_month", "USD per GB-month of the storage under root", _price,
             lambda: DEFAULT_PRICE),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
@@ -126,6 +149,10 @@ class Settings:
     nextflow: Path | None
     java_home: Path | None
     storage_expiration_hours: float | None
+    retain: Retain
+    on_success: OnSuccess
+    storage_workers: int | None
+    delete_per_second: float | None
     price_per_gb_month: Decimal
     lease_seconds: float
     sweep_seconds: float

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import crashpoints, disposal, retention
+from nfresume import crashpoints, disposal, processes, retention
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.nextflow import history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR
 from nfresume.nextflow.log import RunLog
+from nfresume.settings import Settings
+from nfresume.storage.publish import MadeReal
 from nfresume.storage.root import ExecutionFolder, full
 from nfresume.store import Store, Tx, queries, transitions
+from nfresume.workdirs import Retain
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Evidence:
     stderr: str = ""
     no_room: str | None = None
     lost_because: str = "Nextflow was lost"
+    here: bool = False  # it ran on this host, so `survivors` is all there is
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def gather(
     return Evidence(
         exit_code=exit_code(place), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, stderr=_tail(place / STDERR), no_room=full(folder.root.path),
-        lost_because=lost_because,
+        lost_because=lost_because, here=attempt.host == processes.host(),
     )
 
 
@@ -110,21 +115,30 @@ def _tail(path: Path, size: int = 4096) -> str:
 
 
 def conclude(
-    store: Store, lease: Lease, evidence: Evidence, actor: str, folder: ExecutionFolder
+    store: Store, conf: Settings, lease: Lease, evidence: Evidence, actor: str, folder: ExecutionFolder,
+    alive: Callable[[], None] = lambda: None,
 ) -> ExecutionState:
     """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
 
-    Order: results made real, then one transaction for execution and work dir, then the removal or
-    the measurement. A crash between any two is finished by the next sweep.
+    Order: results made real, or what no resume needs removed; then one transaction for execution and
+    work dir; then the removal or the measurement. A crash between any two is finished by the next
+    sweep. `alive` is called a few times a second, to renew the lease.
     """
     verdict = judge(evidence)
     with store.begin(write=False) as tx:
         execution = queries.get(tx, lease.execution_id)
         decision = _decide(execution, verdict, tx)
     held = verdict.held
+    notes: dict[str, dict[str, int]] = {}
+    pace = disposal.pace_of(conf)
     if not decision.keep:
-        results = disposal.secure_results(folder, lease.number)
+        results = disposal.secure_results(folder, lease.number, pace, alive)
         held = disposal.held_by(results)
+        notes["results_made_real"] = _counts(results)
+    elif execution.retain is Retain.SLIM and _may_slim(execution, verdict, evidence):
+        slimmed = disposal.slim_down(folder, lease.number, pace, alive)
+        notes["slimmed"] = {"files": slimmed.files, "directories": slimmed.directories,
+                            "bytes": slimmed.bytes, "blocked": slimmed.blocked_count}
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
         decision = _decide(execution, verdict, tx, held)
@@ -135,8 +149,24 @@ def conclude(
             expires_at=decision.expires_at,
         )
         state = transitions.settle(tx, lease, outcome, evidence.log.counts, actor)
+        for name, numbers in notes.items():
+            if any(numbers.values()):
+                transitions.note(tx, lease.execution_id, name, actor, numbers)
     crashpoints.reach("settled")
     return state
+
+
+def _counts(results: MadeReal) -> dict[str, int]:
+    return {**{how: results.count(how) for how in ("linked", "copied", "redirected")},
+            "refused": len(results.refused)}
+
+
+def _may_slim(execution: Execution, verdict: Verdict, evidence: Evidence) -> bool:
+    """Only after an orderly end, seen from the host it ran on: nothing can still write there, and
+    nothing that may yet turn out to be needed goes."""
+    ended_here = verdict.clean_end and evidence.here and not evidence.survivors
+    failed = verdict.state is not ExecutionState.SUCCEEDED
+    return failed and ended_here and not verdict.held and not execution.work_dir.pinned
 
 
 def _cancelled(execution: Execution, verdict: Verdict) -> bool:
@@ -150,5 +180,5 @@ def _decide(
     state = ExecutionState.CANCELLED if _cancelled(execution, verdict) else verdict.state
     return retention.after_attempt(
         state, execution.storage_expiration_hours, pinned=execution.work_dir.pinned,
-        held=held or verdict.held, now=tx.now,
+        held=held or verdict.held, now=tx.now, on_success=execution.on_success,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import sh
 
-from nfresume import crashpoints, disposal, processes, settings, settlement
+from nfresume import crashpoints, disposal, pausing, processes, settings, settlement
 from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.nextflow import command, engine, head, options, trace
@@ -207,10 +207,11 @@ class _Supervisor:
         state = self._persist(evidence)
         with self._store.begin(write=False) as tx:
             execution = queries.get(tx, self._execution.id)
-        if execution.work_dir.state == "DELETING":
-            disposal.remove(self._store, execution, self._actor)
-        elif execution.work_dir.state == "RETAINED":
-            disposal.record_size(self._store, execution)
+        with pausing.pausable() as pause:
+            if execution.work_dir.state == "DELETING":
+                disposal.remove(self._store, self._conf, execution, self._actor, stop=pause.event)
+            elif execution.work_dir.state == "RETAINED":
+                disposal.record_size(self._store, self._conf, execution, pause.event)
         return state
 
     def _persist(self, evidence: settlement.Evidence) -> ExecutionState:
@@ -218,7 +219,8 @@ class _Supervisor:
         wait = 0.2
         while True:
             try:
-                return settlement.conclude(self._store, self._lease, evidence, self._actor, self._folder)
+                return settlement.conclude(self._store, self._conf, self._lease, evidence, self._actor,
+                                           self._folder, self._tick)
             except StoreUnavailable as e:
                 print(f"{e}; trying again in {wait:.1f} s", file=sys.stderr, flush=True)
                 time.sleep(wait)

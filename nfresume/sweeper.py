@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,8 @@ from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
-from nfresume.storage.removal import Removed
 from nfresume.store import Store, queries, transitions
-from nfresume.workdirs import WorkDirState
+from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,30 @@ class SweepLine:
     reason: str
     done: str = ""
     error: str = ""
+    removal: RemovalProgress | None = None
 
 
 def sweep(
     store: Store, conf: Settings, *, dry_run: bool = False, account: str | None = None,
-    progress: Callable[[Execution, Removed], None] = lambda _e, _r: None,
+    progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
+    stop: threading.Event | None = None,
 ) -> list[SweepLine]:
-    """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line."""
+    """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line.
+
+    When `stop` is set the removal under way pauses and what is left waits for the next sweep.
+    """
+    stop = stop or threading.Event()
     lines = [_reconcile(store, conf, execution, dry_run) for execution in _lost(store, conf, account)]
     with store.begin(write=False) as tx:
         planned = retention.plan(queries.to_sweep(tx, account), tx.now)
+    sweeping = _Sweep(store, conf, progress, stop)
     for line in planned:
         if dry_run or line.action == "keep":
             lines.append(SweepLine(line.execution, line.action, line.reason))
-        else:
-            lines.append(_guarded(store, line, progress))
-    if not dry_run:
-        _drain_trash(store)
+        elif not stop.is_set():
+            lines.append(sweeping.carry_out(line))
+    if not dry_run and not stop.is_set():
+        _drain_trash(store, conf, stop)
     return lines
 
 
@@ -116,51 +123,75 @@ def _never_started(store: Store, conf: Settings, execution: Execution) -> Execut
         lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
     folder = disposal.folder_of(store, execution)
     evidence = settlement.Evidence(None, RunLog(), None, lost_because="its supervisor never started")
-    return settlement.conclude(store, lease, evidence, actor(), folder)
+    return settlement.conclude(store, conf, lease, evidence, actor(), folder)
 
 
 # -- work dirs ----------------------------------------------------------------------------------
 
 
-def _guarded(
-    store: Store, line: retention.PlanLine, progress: Callable[[Execution, Removed], None]
-) -> SweepLine:
-    """Carry out one line of the plan; what fails is reported and waits for the next sweep."""
-    execution, action = line.execution, line.action
-    try:
-        done = _carry_out(store, line, lambda removed: progress(execution, removed))
-        return SweepLine(execution, action, line.reason, done=done)
-    except Conflict:
-        return SweepLine(execution, action, line.reason, done="another one was faster")
-    except (NfresumeError, OSError) as e:
-        return SweepLine(execution, action, line.reason, error=str(e))
+class _Sweep:
+    """What carrying out the lines of one plan needs."""
 
+    def __init__(
+        self, store: Store, conf: Settings, progress: Callable[[Execution, RemovalProgress], None],
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._conf = conf
+        self._progress = progress
+        self._stop = stop
 
-def _carry_out(store: Store, line: retention.PlanLine, progress: Callable[[Removed], None]) -> str:
-    execution = line.execution
-    if line.action != "continue":
-        with store.begin(write=False) as tx:  # a relaunch since the plan was made wins
+    def carry_out(self, line: retention.PlanLine) -> SweepLine:
+        """Carry out one line of the plan; what fails is reported and waits for the next sweep."""
+        execution, action = line.execution, line.action
+        try:
+            if line.action != "continue" and (held := self._mark(line)):
+                return SweepLine(execution, action, line.reason, done=f"kept: {held}")
+            return self._remove(line)
+        except Conflict:
+            return SweepLine(execution, action, line.reason, done="another one was faster")
+        except (NfresumeError, OSError) as e:
+            return SweepLine(execution, action, line.reason, error=str(e))
+
+    def _mark(self, line: retention.PlanLine) -> str | None:
+        """RETAINED -> DELETING once its results are safe; else why not."""
+        execution = line.execution
+        with self._store.begin(write=False) as tx:  # a relaunch since the plan was made wins
             if queries.get(tx, execution.id).work_dir.state is not WorkDirState.RETAINED:
                 raise Conflict(f"{execution.id} is in use again")
-        folder = disposal.folder_of(store, execution)
-        held = disposal.held_by(disposal.secure_results(folder, execution.attempt))
-        if held:
-            return f"kept: {held}"
-        with store.begin() as tx:
+        folder = disposal.folder_of(self._store, execution)
+        pace = disposal.pace_of(self._conf)
+        if held := disposal.held_by(disposal.secure_results(folder, execution.attempt, pace)):
+            return held
+        with self._store.begin() as tx:
             if line.action == "delete":
                 transitions.expire(tx, execution.id, actor())
             else:
                 transitions.delete(tx, execution.id, "the run succeeded", actor())
         crashpoints.reach("expired")
-    removed = disposal.remove(store, execution, actor(), progress)
-    if removed is None:
-        return "another one is at it"
-    if removed.blocked:
-        return f"not all could be removed: {removed.blocked[0]}"
-    return f"deleted {removed.files} files, {removed.bytes} bytes on disk"
+        return None
+
+    def _remove(self, line: retention.PlanLine) -> SweepLine:
+        execution = line.execution
+
+        def done(text: str) -> SweepLine:
+            with self._store.begin(write=False) as tx:
+                removal = queries.get(tx, execution.id).work_dir.removal
+            return SweepLine(execution, line.action, line.reason, done=text, removal=removal)
+
+        removed = disposal.remove(
+            self._store, self._conf, execution, actor(), lambda p: self._progress(execution, p), self._stop
+        )
+        if removed is None:
+            return done("another one is at it")
+        if removed.blocked:
+            return done(f"not all could be removed: {disposal.blocked_by(removed)}")
+        if removed.stopped:
+            return done(f"paused after {removed.files} files; the next sweep goes on")
+        return done(f"deleted {removed.files} files, {removed.bytes} bytes on disk")
 
 
-def _drain_trash(store: Store) -> None:
+def _drain_trash(store: Store, conf: Settings, stop: threading.Event) -> None:
     """What a crash left in the trash of a root after its execution was marked deleted."""
     with store.begin(write=False) as tx:
         records = queries.all_roots(tx)
@@ -169,7 +200,7 @@ def _drain_trash(store: Store) -> None:
             root = Root(Path(record.path), record.id, record.inode)
             for execution_id in trash.entries(root):
                 if _is_deleted(store, execution_id):
-                    removal.empty_trash(root, execution_id)
+                    removal.empty_trash(root, execution_id, pace=disposal.pace_of(conf, stop))
         except (NfresumeError, OSError):
             continue  # this root is away: nothing is deleted and nothing is marked deleted
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from nfresume.executions import Attempt, Event, Execution
+from nfresume.workdirs import WorkDir, WorkDirState
 
 
 def _time(value: datetime | None) -> str | None:
@@ -23,6 +24,8 @@ def execution(e: Execution) -> dict[str, Any]:
         "state": str(e.state),
         "storage_expiration_hours": e.storage_expiration_hours,
         "storage_expiration_source": e.storage_expiration_source,
+        "retain": str(e.retain),
+        "on_success": str(e.on_success),
         "launch_dir": e.launch_dir,
         "created_at": _time(e.created_at),
         "work_dir": {
@@ -31,11 +34,28 @@ def execution(e: Execution) -> dict[str, Any]:
             "expires_at": _time(w.expires_at),
             "pinned": w.pinned,
             "bytes": w.bytes,
-            "files": w.files,
+            "disk_bytes": w.disk_bytes,
             "metered_bytes": w.metered_bytes,
+            "files": w.files,
+            "directories": w.directories,
+            "partial": w.partial,
+            "measured_at": _time(w.measured_at),
             "reason": w.reason,
             "deleted_at": _time(w.deleted_at),
+            "removal": _removal(w),
         },
+    }
+
+
+def _removal(w: WorkDir) -> dict[str, Any] | None:
+    if w.removal is None:
+        return None
+    deleted = w.state is WorkDirState.DELETED
+    return {
+        **asdict(w.removal),
+        "files_per_second": round(w.removal.files_per_second, 1),
+        "remaining_files": 0 if deleted else w.removal.remaining_files(w.files),
+        "remaining_seconds": 0.0 if deleted else w.removal.remaining_seconds(w.files),
     }
 
 

@@ -19,6 +19,7 @@ from nfresume.cli.output import (
     print_json,
     progress_line,
     say,
+    size,
     work_dir_line,
 )
 
@@ -106,6 +107,8 @@ def launch(
                      "pipeline's metadata says, then the site's setting, then 0."),
     ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir whatever happens.")] = False,
+    retain: common.Retain = None,
+    on_success: common.OnSuccess = None,
     detach: Detach = False,
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="The latch_metadata to use (folder or file).")
@@ -133,6 +136,7 @@ def launch(
     from nfresume.nextflow import options
 
     given = tuple(words or ())
+    policy = _policy(retain, on_success)
     parsed = options.parse(given)
     here = Path.cwd()
     with common.service(account, root, nextflow, launching=True) as service:
@@ -145,13 +149,12 @@ def launch(
                 f"{failed.created_at:%Y-%m-%d %H:%M} UTC")
             kept = tuple(w for w in options.without_resume(given) if w != parsed.pipeline)
             request = RelaunchRequest(words=kept, pipeline=parsed.pipeline, pinned=pin,
-                                      storage_expiration_hours=storage_expiration_hours)
+                                      storage_expiration_hours=storage_expiration_hours, **policy)
             execution = service.relaunch(failed, request, progress_line)
             _announce_relaunch(execution)
         else:
-            execution = service.launch(
-                LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin), progress_line
-            )
+            new = LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin, **policy)
+            execution = service.launch(new, progress_line)
             _announce(service, execution)
         return _follow(service, execution, detach=detach or parsed.background, as_json=as_json)
 
@@ -177,6 +180,8 @@ def relaunch(
                      help="From now on keep the work dir so long after a failure."),
     ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir whatever happens.")] = False,
+    retain: common.Retain = None,
+    on_success: common.OnSuccess = None,
     detach: Detach = False,
     account: common.Account = None,
     nextflow: common.Nextflow = None,
@@ -195,6 +200,7 @@ def relaunch(
 
       nfresume relaunch rnaseq --pipeline ./mended/main.nf
     """
+    policy = _policy(retain, on_success)
     with common.service(account, None, nextflow, launching=True) as service:
         from nfresume.nextflow import options
         from nfresume.relaunching import RelaunchRequest
@@ -204,7 +210,7 @@ def relaunch(
         if pipeline is not None and Path(pipeline).exists():
             pipeline = str(Path(pipeline).absolute())
         request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
-                                  storage_expiration_hours, pin)
+                                  storage_expiration_hours, pin, **policy)
         execution = service.relaunch(found, request, progress_line)
         _announce_relaunch(execution)
         return _follow(service, execution, detach=detach, as_json=as_json)
@@ -244,6 +250,13 @@ def register(app: typer.Typer) -> None:
     app.command("wait")(wait)
 
 
+def _policy(retain: str | None, on_success: str | None) -> dict[str, Any]:
+    from nfresume.workdirs import OnSuccess, Retain
+
+    return {"retain": common.chosen(Retain, retain, "--retain"),
+            "on_success": common.chosen(OnSuccess, on_success, "--on-success")}
+
+
 def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path is not None else None
 
@@ -257,7 +270,9 @@ def _announce(service: Service, e: Execution) -> None:
         say("the work dir is kept whatever happens (--pin)")
     elif e.storage_expiration_hours:
         kept = hours(e.storage_expiration_hours)
-        say(f"work dir: deleted on success, kept {kept} after a failure ({source})")
+        success = f"kept {kept} after a success, " if e.on_success == "keep" else "deleted on success, "
+        slim = ", slim" if e.retain == "slim" else ""
+        say(f"work dir: {success}kept {kept} after a failure{slim} ({source})")
     else:
         say(f"work dir: deleted on success and after a failure: storage_expiration_hours is 0 ({source})")
 
@@ -313,6 +328,10 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
         ended = f" with exit status {code}" if code else ""
         error = f": {attempt.error}" if attempt.error else ""
         say(f"{execution.id} {execution.state}{ended}{error}")
+        for event in details.events:
+            if event.name == "slimmed" and event.attempt == attempt.number:
+                say(f"slim: {count(event.detail['files'], 'file')}, {size(event.detail['bytes'])} of failed "
+                    "task attempts removed")
         say(work_dir_line(execution, service.conf.price_per_gb_month))
         if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
             say(f"relaunch from the failed task: nfresume relaunch {execution.id}")

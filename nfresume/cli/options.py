@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from nfresume.service import Service
 
+Choice = TypeVar("Choice", bound=StrEnum)
 
-def _complete_id(incomplete: str) -> list[str]:
+
+def complete_id(incomplete: str) -> list[str]:
     """Ids for shell completion; silent when there is no database."""
     from nfresume.errors import NfresumeError
 
@@ -26,7 +29,7 @@ def _complete_id(incomplete: str) -> list[str]:
 
 ExecutionId = Annotated[
     str, typer.Argument(metavar="ID", help="The execution; any unique start of its id will do.",
-                        autocompletion=_complete_id)
+                        autocompletion=complete_id)
 ]
 Account = Annotated[
     str | None, typer.Option("--account", help="Act for this account.", rich_help_panel="Where and whose")
@@ -40,7 +43,32 @@ Nextflow = Annotated[
     Path | None,
     typer.Option("--nextflow", help="The nextflow executable to use.", rich_help_panel="Where and whose"),
 ]
+Retain = Annotated[
+    str | None,
+    typer.Option("--retain", metavar="full|slim",
+                 help="What is kept after a failure: all, or slim: without the inside of task dirs of failed "
+                 "and aborted attempts, which no relaunch needs (their .command.* logs stay)."),
+]
+OnSuccess = Annotated[
+    str | None,
+    typer.Option("--on-success", metavar="delete|keep",
+                 help="After a success delete the work dir, or keep it as it is for "
+                 "storage_expiration_hours."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def chosen(kind: type[Choice], value: str | None, option: str) -> Choice | None:
+    """The value of an option that is one of a few words. Raises UsageError."""
+    from nfresume.errors import UsageError
+
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{option}: {value!r} is not one of {', '.join(kind)}",
+                         f"for example {option} {next(iter(kind))}") from None
 
 
 @contextmanager

@@ -94,7 +94,9 @@ def work_dir_line(execution: Execution, price: Decimal) -> str:
     if w.state is WorkDirState.DELETED:
         return f"work dir deleted ({w.reason})"
     if w.state is WorkDirState.DELETING:
-        return f"work dir is being deleted ({w.reason})"
+        left = w.removal.remaining_files(w.files) if w.removal else None
+        gone = f": {count(w.removal.files, 'file')} gone" if w.removal else ""
+        return f"work dir is being deleted ({w.reason}){gone}" + (f", {left:,} left" if left else "")
     if w.state is WorkDirState.ACTIVE:
         return "work dir in use"
     kept = "work dir kept "
@@ -106,7 +108,8 @@ def work_dir_line(execution: Execution, price: Decimal) -> str:
         kept += f"until you decide: {w.reason}"
     if w.metered_bytes is not None:
         cost = money(cost_per_month(w.metered_bytes, price))
-        kept += f"; {size(w.bytes)} in {count(w.files or 0, 'file')}, {cost} a month"
+        least = "at least " if w.partial else ""
+        kept += f"; {least}{size(w.bytes)} in {count(w.files or 0, 'file')}, {cost} a month"
     return kept
 
 

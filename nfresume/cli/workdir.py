@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from nfresume.cli import options as common
 from nfresume.cli.output import (
     count,
+    duration,
     end_progress,
     print_json,
     printable,
@@ -22,7 +25,7 @@ from nfresume.cli.output import (
 if TYPE_CHECKING:
     from nfresume.executions import Execution
     from nfresume.service import Service
-    from nfresume.storage.removal import Removed
+    from nfresume.workdirs import RemovalProgress
 
 
 def extend(
@@ -70,9 +73,12 @@ def delete(
 ) -> None:
     """Delete a retained work dir now. Published results are made real first.
 
+    Ctrl-C or SIGTERM pauses the removal: what is gone is gone, `nfresume delete` or the next sweep goes on.
+
     Example: nfresume delete rnaseq-4k9x2m --yes
     """
     from nfresume.errors import UsageError
+    from nfresume.pausing import pausable
 
     with common.service(account) as service:
         execution = service.find(execution_id)
@@ -82,9 +88,15 @@ def delete(
             w = execution.work_dir
             typer.confirm(f"Delete {printable(w.path)} ({size(w.bytes)})? It cannot be relaunched then",
                           abort=True)
-        deleted = service.delete(execution, lose_results=lose_results, progress=_progress)
+        with pausable() as pause:
+            deleted = service.delete(
+                execution, lose_results=lose_results, stop=pause.event,
+                progress=lambda so_far: _progress(execution, so_far),
+            )
         end_progress()
         _show(service, deleted, as_json)
+        if pause.signal:
+            raise typer.Exit(pause.exit_code)
 
 
 def sweep(
@@ -93,16 +105,20 @@ def sweep(
 ) -> None:
     """Settle lost executions and delete expired work dirs, of every account, once.
 
+    Ctrl-C or SIGTERM pauses the removal under way; the next sweep goes on with it.
+
     Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
     """
     from nfresume import settings, sweeper, views
     from nfresume.errors import RemovalBlocked
+    from nfresume.pausing import pausable
     from nfresume.store import Store
 
     conf = settings.load()
     store = Store.open(conf.database_url)
     try:
-        lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=lambda _e, r: _progress(r))
+        with pausable() as pause:
+            lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=_progress, stop=pause.event)
     finally:
         store.close()
         end_progress()
@@ -116,17 +132,26 @@ def sweep(
         acted = [line for line in lines if line.action != "keep"]
         say(f"{count(len(lines), 'work dir')} looked at, {len(acted)} to act on"
             + (" (dry run: nothing was changed)" if dry_run else ""))
+    if pause.signal:
+        raise typer.Exit(pause.exit_code)
     if any(line.error or "cannot" in line.done or "not all" in line.done for line in lines):
         raise typer.Exit(RemovalBlocked.exit_code)
 
 
 def _as_json(line: Any, views: Any) -> dict[str, Any]:
     return {"execution": views.execution(line.execution), "action": line.action, "reason": line.reason,
-            "done": line.done or None, "error": line.error or None}
+            "done": line.done or None, "error": line.error or None,
+            "removal": asdict(line.removal) if line.removal else None}
 
 
-def _progress(removed: Removed) -> None:
-    progress_line(f"deleting: {removed.files:,} files, {size(removed.bytes)}")
+def _progress(execution: Execution, so_far: RemovalProgress) -> None:
+    parts = [f"{so_far.files:,} files", size(so_far.bytes), f"{so_far.files_per_second:,.0f} files/s"]
+    if (left := so_far.remaining_files(execution.work_dir.files)) is not None:
+        parts.append(f"{left:,} left")
+    seconds = so_far.remaining_seconds(execution.work_dir.files)
+    if seconds is not None:
+        parts.append(f"about {duration(timedelta(seconds=seconds))}")
+    progress_line(f"deleting {execution.id}: {', '.join(parts)}")
 
 
 def _show(service: Service, execution: Execution, as_json: bool) -> None:

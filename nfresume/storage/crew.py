@@ -7,19 +7,23 @@ of work: Linux serialises changes within one.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from nfresume import filesystems
 
-#: One worker per slot of an NFSv4.1 session (Linux and EFS: 64); on a local disk the kernel is what is
-#: busy, and more threads only wait for the interpreter.
-NETWORK_WORKERS = 64
-LOCAL_WORKERS = 2
+#: Changes wait for the server, one at a time in each directory: a worker per slot of an NFSv4.1 session
+#: (64 on Linux and EFS). Reads come by the directory and keep the interpreter busy sooner.
+REMOVERS = 64
+READERS = 16
+#: On a local disk the kernel is what is busy, and more threads only wait for the interpreter.
+LOCAL_REMOVERS = 2
+LOCAL_READERS = 1
 WATCH_SECONDS = 0.1
 
 Unit = TypeVar("Unit")
@@ -34,11 +38,17 @@ class Pace:
     ceiling: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def workers_for(self, path: Path) -> int:
-        """The number of workers for a folder."""
-        if self.workers is not None:
-            return self.workers
-        return NETWORK_WORKERS if filesystems.is_network(filesystems.type_of(path)) else LOCAL_WORKERS
+    def removers(self, path: Path) -> int:
+        """The number of workers that change a folder."""
+        return self.workers or (REMOVERS if _is_shared(path) else LOCAL_REMOVERS)
+
+    def readers(self, path: Path) -> int:
+        """The number of workers that read a folder."""
+        return self.workers or (READERS if _is_shared(path) else LOCAL_READERS)
+
+
+def _is_shared(path: Path) -> bool:
+    return filesystems.is_network(filesystems.type_of(path))
 
 
 class Ceiling:
@@ -61,85 +71,71 @@ class Ceiling:
 
 
 class Crew(Generic[Unit]):
-    """Up to `workers` threads that handle units, and the units that handling adds."""
+    """Up to `workers` threads that handle units, newest first, and the units that handling adds."""
 
     def __init__(self, workers: int, stop: threading.Event, handle: Callable[[Unit], None]) -> None:
         self._most = max(1, workers)
         self._stop = stop
         self._handle = handle
-        self._changed = threading.Condition()
-        self._waiting: list[Unit] = []
+        self._units: list[Unit] = []
+        # One token per unit: waiting for one costs no Python, unlike a Condition. False sends home.
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._unfinished = 0
-        self._idle = 0
+        self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
 
     @property
     def waiting(self) -> int:
         """How many units nobody has begun."""
-        return len(self._waiting)
+        return len(self._units)
 
-    def add(self, units: Iterable[Unit]) -> None:
+    def add(self, units: Sequence[Unit]) -> None:
         """More to do; workers are started as there is work for them."""
-        with self._changed:
-            before = len(self._waiting)
-            self._waiting.extend(units)
-            added = len(self._waiting) - before
-            self._unfinished += added
-            if self._idle:
-                self._changed.notify(added)
-            missing = min(len(self._waiting) - self._idle, self._most - len(self._threads))
-            for _ in range(missing):
-                thread = threading.Thread(target=self._work, name="crew", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+        with self._lock:
+            self._unfinished += len(units)
+            self._units.extend(units)
+            missing = min(len(self._units), self._most - len(self._threads))
+            started = [threading.Thread(target=self._work, name="crew", daemon=True) for _ in range(missing)]
+            self._threads += started
+        for _ in units:
+            self._tokens.put(True)
+        for thread in started:
+            thread.start()
 
-    def run(self, units: Iterable[Unit], watch: Callable[[], None] = lambda: None) -> None:
+    def run(self, units: Sequence[Unit], watch: Callable[[], None] = lambda: None) -> None:
         """Handle `units` and whatever they add; `watch` is called now and then from this thread.
 
         Raises what a handler or `watch` raised; then, and when stopped, units may be left.
         """
+        if not units:
+            return
         self.add(units)
         try:
-            while self._busy():
+            while not self._over.wait(WATCH_SECONDS) and not self._stop.is_set():
                 watch()
         except BaseException as e:
             self._fail(e)
+        self._over.set()
+        for _ in self._threads:
+            self._tokens.put(False)
         for thread in self._threads:
             thread.join()
-        self._threads.clear()
         if self._error is not None:
             raise self._error
 
-    def _busy(self) -> bool:
-        with self._changed:
-            return self._changed.wait_for(self._over, WATCH_SECONDS) is False
-
-    def _over(self) -> bool:
-        return not self._unfinished or self._error is not None or self._stop.is_set()
-
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._idle += 1
-                while not self._waiting and not self._over():
-                    # A stop is noticed by run's watch loop, which wakes everybody.
-                    self._changed.wait(WATCH_SECONDS * 5)
-                self._idle -= 1
-                if self._over():
-                    self._changed.notify_all()
-                    return
-                unit = self._waiting.pop()
+        while self._tokens.get() and not self._over.is_set() and not self._stop.is_set():
             try:
-                self._handle(unit)
+                self._handle(self._units.pop())
             except BaseException as e:
                 self._fail(e)
-            with self._changed:
+            with self._lock:
                 self._unfinished -= 1
                 if not self._unfinished:
-                    self._changed.notify_all()
+                    self._over.set()
 
     def _fail(self, error: BaseException) -> None:
-        with self._changed:
-            self._error = self._error or error
-            self._changed.notify_all()
+        self._error = self._error or error
+        self._over.set()

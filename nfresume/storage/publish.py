@@ -1,236 +1,156 @@
 """Published results made real, so that they survive their work dir (design rule 2).
 
-Nextflow publishes a symlink into the work dir unless told otherwise. Before a work dir goes, every
-published path that leads into it is replaced, atomically, by the data itself: a hard link where both
-sides are on one file system (the data is then owned by the result, and the work dir stays whole until
-it is removed, so a crash or a lost race costs nothing), else a verified, fsynced copy. A link that
-only passes through the work dir on its way out is pointed straight at its real target.
+Nextflow publishes a symlink into the work dir unless told otherwise. Before a work dir goes, every link
+in the folders of its results that leads into it is replaced, atomically, by the data itself: a hard link
+where both sides are on one file system (the data is then owned by the result, and the work dir stays
+whole until it is removed, so a crash or a lost race costs nothing), else a verified, fsynced copy. A
+link that only passes through the work dir on its way out is pointed straight at its real target.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
-import shutil
-import stat
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nfresume import crashpoints, durable
+from nfresume.storage import replacing
+from nfresume.storage.crew import Crew, Pace
 
-#: No rename or hard link between these two: copy instead.
-_COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})
+#: The report of an attempt: path, what was done, and why not. Tab separated, a header line first.
+RESULTS = "results.tsv"
 
 
 @dataclass
 class MadeReal:
-    """Numbers of results by how they were made real, and what could not be, with its reason."""
+    """What was done with each path that led into the work dir: `done` maps it to linked, copied or
+    redirected; `refused` says of the others why the work dir must be kept."""
 
-    linked: int = 0
-    copied: int = 0
-    redirected: int = 0
+    done: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
-    @property
-    def changed(self) -> int:
-        """How many paths were replaced."""
-        return self.linked + self.copied + self.redirected
+    def count(self, how: str) -> int:
+        """Number of files that were linked, copied or redirected."""
+        return sum(each == how for each in self.done.values())
+
+    def write(self, path: Path) -> None:
+        """Write the report; what earlier passes did is kept. A folder that is full is no error."""
+        if not self.done and not self.refused:
+            return
+        rows = [f"{_one_line(target)}\t{how}\t" for target, how in self.done.items()]
+        refused = [f"{_one_line(line)}\trefused\t" for line in self.refused]
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
+                old = path.read_text(errors="surrogateescape").splitlines()[1:]
+                mine = {row.split("\t", 1)[0] for row in rows}
+                kept = [row for row in old if "\trefused\t" not in row and row.split("\t", 1)[0] not in mine]
+                rows = kept + rows
+            text = "\n".join(["path\thow\t", *rows, *refused, ""])
+            durable.write(path, text.encode(errors="surrogateescape"))
 
 
-def make_real(targets: Iterable[Path], work: Path) -> MadeReal:
-    """Make every published `target` independent of `work`. Idempotent, also after a crash.
+def make_real(
+    targets: Iterable[str | os.PathLike[str]], work: Path, pace: Pace | None = None,
+    alive: Callable[[], None] = lambda: None,
+) -> MadeReal:
+    """Make what was published as `targets` independent of `work`. Idempotent, also after a crash.
 
-    What cannot be made real is reported in `refused`; the work dir must then be kept.
+    What cannot be made real is reported in `refused`; the work dir must then be kept. `alive` is called
+    a few times a second.
     """
-    result = MadeReal()
-    work = Path(os.path.realpath(work))
-    for target in dict.fromkeys(targets):
-        try:
-            _Publisher(work, result).settle(Path(os.path.abspath(target)))
-        except OSError as e:
-            result.refused.append(f"{target}: {e.strerror or e}")
-        crashpoints.reach("results-half-real")
-    crashpoints.reach("results-real")
-    return result
-
-
-def links_beside(targets: Iterable[str], work: Path) -> list[str]:
-    """Symlinks into `work` in the folders where results were published, whatever the log says."""
-    found = []
-    for folder in {os.path.dirname(target) for target in targets}:
-        try:
-            with os.scandir(folder) as entries:
-                links = [entry.path for entry in entries if entry.is_symlink()]
-        except OSError:
-            continue
-        found += [link for link in links if Path(os.readlink(link)).is_relative_to(work)]
-    return found
+    return _Publisher(work, pace or Pace(), alive).run([os.path.abspath(os.fspath(t)) for t in targets])
 
 
 class _Publisher:
-    def __init__(self, work: Path, result: MadeReal) -> None:
-        self._work = work
-        self._result = result
+    def __init__(self, work: Path, pace: Pace, alive: Callable[[], None]) -> None:
+        self._work = os.path.realpath(work)
+        self._into = replacing.Into(self._work)
+        self._workers = pace.removers(work)
+        self._alive = alive
+        self._lock = threading.Lock()
+        self._result = MadeReal()
+        self._visited: set[str] = set()
+        self._crew: Crew[tuple[str, bool]]
 
-    def settle(self, target: Path) -> None:
-        """Make one published path real, and everything below it if it is a folder."""
-        # Where the folder that holds the result is itself a link, the link is what leads into work.
-        for parent in reversed(target.parents):
-            if parent.is_symlink() and self._inside(Path(os.path.realpath(parent))):
-                self._replace(parent)
-        if self._inside(Path(os.path.realpath(target.parent))):
-            raise OSError(errno.EBUSY, "published inside the work dir itself")
-        _finish_swap(target)
+    def run(self, targets: list[str]) -> MadeReal:
+        """Folder by folder: the links beside a result are made real with it, whatever the log says."""
+        published = dict.fromkeys(targets)
+        folders = [f for f in dict.fromkeys(os.path.dirname(t) for t in published) if self._reach(f)]
+        for target in published:
+            if self._into.holds(os.path.realpath(os.path.dirname(target))):
+                self._refuse(target, "published inside the work dir itself")
+        # First what is directly in these folders, then, with no link left on the way, what is below.
+        self._visit([(folder, False) for folder in folders])
+        self._visit([(target, True) for target in published if _is_folder(target)])
+        crashpoints.reach("results-real")
+        return self._result
+
+    def _visit(self, folders: list[tuple[str, bool]]) -> None:
+        never = threading.Event()  # half of the results made real are no result: this is not paused
+        self._crew = Crew(self._workers, never, self._settle)
+        self._crew.run(folders, self._alive)
+
+    def _reach(self, folder: str) -> bool:
+        """Make the way to a folder real: where it leads over a link into the work dir, that link is what
+        was published. False for a folder that is gone, or lies in the work dir itself."""
+        for parent in [*reversed(Path(folder).parents), Path(folder)]:
+            link = str(parent)
+            if link not in self._visited and os.path.islink(link) and self._into.leads(link):
+                self._replace(link)
+            self._visited.add(link)
+        return os.path.isdir(folder) and not self._into.holds(os.path.realpath(folder))
+
+    def _settle(self, unit: tuple[str, bool]) -> None:
+        """Make real every link directly in a folder, and hand on what is below if that is asked for."""
+        folder, deep = unit
+        if deep:
+            with self._lock:
+                if (seen := f"{folder}/") in self._visited:
+                    return
+                self._visited.add(seen)
         try:
-            mode = target.lstat().st_mode
-        except FileNotFoundError:
-            return  # the pipeline, or somebody else, took it away again
-        if stat.S_ISLNK(mode):
-            self._replace(target)
-        elif stat.S_ISDIR(mode):
-            self._settle_folder(target)
-
-    def _settle_folder(self, folder: Path) -> None:
-        waiting = [folder]
-        while waiting:
-            with os.scandir(waiting.pop()) as entries:
+            replacing.finish(folder)
+            with os.scandir(folder) as entries:
+                links = []
                 for entry in entries:
                     if entry.is_symlink():
-                        self._replace(Path(entry.path))
-                    elif entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-
-    def _inside(self, path: Path) -> bool:
-        return path.is_relative_to(self._work)
-
-    def _replace(self, link: Path) -> None:
-        """Replace a symlink that leads into, or through, the work dir."""
-        source = Path(os.path.realpath(link))
-        if self._inside(source):
-            if not source.exists():
-                raise FileNotFoundError(errno.ENOENT, f"leads to {source}, which is gone")
-            if source.is_dir():
-                self._replace_by_folder(link, source)
-            else:
-                self._replace_by_file(link, source)
-        elif self._passes_through(link):
-            _swap_file(link, lambda temporary: os.symlink(source, temporary))
-            self._result.redirected += 1
-
-    def _passes_through(self, link: Path) -> bool:
-        """True when a link's next hop, or a later one, lies in the work dir."""
-        hop = link
-        for _ in range(40):  # the kernel's own limit
-            if not hop.is_symlink():
-                return False
-            following = Path(os.path.normpath(hop.parent / os.readlink(hop)))
-            if self._inside(Path(os.path.realpath(following.parent))):
-                return True
-            hop = following
-        return False
-
-    def _replace_by_file(self, link: Path, source: Path) -> None:
-        def make(temporary: Path) -> None:
-            self._make_file(source, temporary)
-
-        _swap_file(link, make)
-        durable.fsync_folder(link.parent)
-
-    def _make_file(self, source: Path, temporary: Path) -> None:
-        try:
-            os.link(source, temporary, follow_symlinks=False)
-            self._result.linked += 1
+                        links.append(entry.path)
+                    elif deep and entry.is_dir(follow_symlinks=False):
+                        self._crew.add([(entry.path, True)])
+        except FileNotFoundError:
+            return
         except OSError as e:
-            if e.errno not in _COPY_INSTEAD:
-                raise
-            _verified_copy(source, temporary)
-            self._result.copied += 1
+            self._refuse(folder, e.strerror)
+            return
+        done = sum(self._replace(link) for link in sorted(links))
+        if done:
+            durable.fsync_folder(folder)
 
-    def _replace_by_folder(self, link: Path, source: Path) -> None:
-        partial, ready = _partial(link), _ready(link)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(partial)
-        self._make_folder(source, partial)
-        durable.fsync_folder(partial)
-        partial.rename(ready)
-        link.unlink()  # from here until the rename the result is under its `ready` name
-        ready.rename(link)
-        durable.fsync_folder(link.parent)
-        shutil.copystat(source, link)
+    def _replace(self, link: str) -> bool:
+        try:
+            how = self._into.replace(link)
+        except OSError as e:
+            self._refuse(link, e.strerror)
+            return False
+        crashpoints.reach("results-half-real")
+        if how is None:
+            return False
+        with self._lock:
+            self._result.done[link] = how
+        return True
 
-    def _make_folder(self, source: Path, target: Path) -> None:
-        waiting = [(source, target, frozenset({source}))]
-        while waiting:
-            folder, into, above = waiting.pop()
-            into.mkdir()
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    path, copy = Path(entry.path), into / entry.name
-                    real = Path(os.path.realpath(path))
-                    if entry.is_symlink() and _stays_within(path, source):
-                        os.symlink(os.readlink(path), copy)
-                    elif entry.is_symlink() and not self._inside(real):
-                        os.symlink(real, copy)
-                    elif real.is_dir():
-                        if real in above:
-                            raise OSError(errno.ELOOP, f"{path} leads back to itself")
-                        waiting.append((real, copy, above | {real}))
-                    elif real.exists():
-                        self._make_file(real, copy)
-                    else:
-                        os.symlink(os.readlink(path), copy)  # dangled before, dangles after
+    def _refuse(self, path: str, reason: str | None) -> None:
+        with self._lock:
+            self._result.refused.append(f"{path}: {reason}")
 
 
-def _stays_within(link: Path, folder: Path) -> bool:
-    """True for a relative link that leads to something in `folder`: it means the same in a copy."""
-    text = os.readlink(link)
-    lexical = Path(os.path.normpath(link.parent / text))
-    return not os.path.isabs(text) and lexical.is_relative_to(folder) and lexical.exists()
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
-def _partial(link: Path) -> Path:
-    return link.with_name(f".{_short(link)}.nfresume-partial")
+def _one_line(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
 
-
-def _ready(link: Path) -> Path:
-    return link.with_name(f".{_short(link)}.nfresume-ready")
-
-
-def _short(link: Path) -> str:
-    """A name of fixed length, so that a result with a 255-byte name has a temporary one too."""
-    return hashlib.sha256(os.fsencode(link.name)).hexdigest()[:16]
-
-
-def _finish_swap(target: Path) -> None:
-    """A crash between unlink and rename of a folder left its finished copy under another name."""
-    ready = _ready(target)
-    if ready.is_dir():
-        if target.is_symlink():
-            target.unlink()
-        if not target.exists():
-            ready.rename(target)
-
-
-def _swap_file(link: Path, make: Callable[[Path], None]) -> None:
-    """Replace `link` by what `make` puts at a temporary name: a reader sees the old or the new."""
-    temporary = _partial(link)
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    make(temporary)
-    temporary.replace(link)
-
-
-def _verified_copy(source: Path, target: Path) -> None:
-    """Copy, fsync, read both sides back and compare. Raises OSError when they differ."""
-    shutil.copy2(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
-        copied = hashlib.file_digest(file, "sha256").digest()
-    with source.open("rb") as file:
-        original = hashlib.file_digest(file, "sha256").digest()
-    if copied != original:
-        target.unlink()
-        raise OSError(errno.EIO, f"the copy of {source} differs from it")

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nfresume import crashpoints
 from nfresume.storage import descriptors, trash
 from nfresume.storage.crew import Ceiling, Crew, Pace
 from nfresume.storage.root import Root
@@ -70,7 +71,7 @@ def empty_trash(
         trash_fd = trash.open_trash(root_fd)
         try:
             mine = [entry for entry in os.listdir(trash_fd) if trash.owner(entry) == execution_id]
-            workers = pace.workers_for(root.path) if mine else 1
+            workers = pace.removers(root.path) if mine else 1
             return _Removal(trash_fd, execution_id, workers, pace, progress).run(mine)
         finally:
             os.close(trash_fd)
@@ -278,6 +279,8 @@ class _Removal:
         except OSError as e:
             if directory.again and not directory.blocked and e.errno == errno.ENOTEMPTY:
                 return False  # it had more subdirectories than one listing takes in
+            if e.errno == errno.ESTALE and directory.parent is not None:
+                return True  # somebody else removed it, or its parent: the parent's rmdir will tell
             if e.errno in _TRANSIENT and directory.tries < len(RETRIES):
                 self._stop.wait(RETRIES[directory.tries])
                 directory.tries += 1
@@ -286,6 +289,7 @@ class _Removal:
             return True
         with self._lock:
             self._removed.directories += 1
+        crashpoints.reach("half-removed")
         return True
 
     def _rmdir(self, directory: _Directory) -> None:
@@ -318,6 +322,8 @@ class _Removal:
 
     def _fail(self, at: _Directory, retried_by: _Directory | None, path: str, error: OSError) -> None:
         """Leave a passing trouble to the next listing of the directory around it; report any other."""
+        if error.errno == errno.ESTALE and retried_by is not None:
+            return  # somebody else removed it; if not, the directory around it will not be empty
         if error.errno in _TRANSIENT and retried_by is not None and retried_by.tries < len(RETRIES):
             return  # that directory's rmdir finds it not empty, waits, and lists it again
         self._block(at, path, error.strerror)

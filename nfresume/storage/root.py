@@ -60,9 +60,8 @@ class Root:
         """Create `path` where needed and mark it, keeping an existing mark."""
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            if not (path / MARKER).exists():
-                mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
-                durable.write(path / MARKER, json.dumps(mark).encode() + b"\n")
+            mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
+            durable.create(path / MARKER, json.dumps(mark).encode() + b"\n")
             if not (path / TRASH).exists():
                 (path / TRASH).mkdir(exist_ok=True)
                 (path / TRASH).chmod(path.stat().st_mode & 0o7777)  # whoever may launch may also remove

@@ -1,56 +1,271 @@
-"""Measure a work dir: one pass, symlinks not followed, hard links counted once."""
+"""Measure a work dir: many directories side by side, nothing scanned twice that cannot have changed.
+
+Symlinks are not followed, other file systems not entered, hard links counted once (for the first task
+dir that holds one, in the order of their names). The result is kept by task dir, so that it can be
+joined with the trace. Nextflow never writes to a finished task dir, so one that was measured after it
+finished, and whose own time stamp is the same, is not scanned again: see `sizes`.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from nfresume.costs import metered_bytes
+from nfresume.storage import descriptors
+from nfresume.storage.crew import Crew, Pace
+
+_PREFIX = re.compile(r"[0-9a-f]{2}")
+_TASK = re.compile(r"[0-9a-f]{30}")
+_LONGEST_PATH = 4000
+_KIND = 0o170000
 
 
 @dataclass
 class Size:
-    """`bytes` = apparent data bytes; `files` = everything that is no directory; `metered` = EFS's."""
+    """`bytes` = apparent data bytes, `disk_bytes` = allocated, `metered` = EFS's rule; `files` =
+    everything that is no directory; `unreadable` = directories that could not be listed."""
 
     bytes: int = 0
+    disk_bytes: int = 0
+    metered: int = 0
     files: int = 0
     directories: int = 0
-    metered: int = 0
+    unreadable: int = 0
+
+    def add(self, other: Size, sign: int = 1) -> None:
+        """Add another size, or take it away."""
+        for name in _FIELDS:
+            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
 
 
-def measure(folders: Iterable[Path]) -> Size:
-    """Size of some folders together; what vanishes meanwhile is left out."""
-    size = Size()
-    seen: set[tuple[int, int]] = set()
-    waiting = [folder for folder in folders if folder.is_dir()]
-    while waiting:
-        folder = waiting.pop()
-        size.directories += 1
-        size.metered += metered_bytes(0)
+_FIELDS = tuple(f.name for f in fields(Size))
+
+
+@dataclass
+class Part:
+    """One task dir (`ab/cdef...`), or one other thing in the work dir, such as `conda`.
+
+    `inodes` are (inode, apparent bytes, disk bytes) of files that another task may link to, one after
+    the other; `linked` those that had several names when they were seen.
+    """
+
+    name: str
+    mtime_ns: int = 0
+    size: Size = field(default_factory=Size)
+    inodes: array[int] = field(default_factory=lambda: array("Q"))
+    linked: set[int] = field(default_factory=set)
+    finished: bool = False
+    pending: int = 0
+
+
+@dataclass
+class Measurement:
+    """`sizes` by part, and their sum; `parts` as they were found, for the next measurement.
+
+    `scanned` of the task dirs were scanned, the others were known. `partial`: the scan was stopped, or
+    something could not be read.
+    """
+
+    total: Size
+    sizes: dict[str, Size]
+    parts: dict[str, Part]
+    scanned: int
+    partial: bool
+
+
+def measure(
+    work: Path, others: Iterable[Path] = (), *, known: Mapping[str, Part] | None = None,
+    pace: Pace | None = None, progress: Callable[[Size], None] = lambda _: None,
+) -> Measurement:
+    """Size of a work dir and of some folders beside it; what vanishes meanwhile is left out.
+
+    `known` are finished parts of an earlier measurement. Stopping `pace` gives a partial result.
+    """
+    pace = pace or Pace()
+    return _Scan(known or {}, pace).run(work, [o for o in others if o.is_dir()], progress)
+
+
+@dataclass
+class _Folder:
+    """A folder to list: the work dir itself, one of its 256 prefixes, or anything inside a part."""
+
+    path: str
+    kind: str  # top | prefix | inside
+    part: Part
+    device: int
+
+
+class _Scan:
+    def __init__(self, known: Mapping[str, Part], pace: Pace) -> None:
+        self._known = known
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._parts: dict[str, Part] = {}
+        self._progress = Size()
+        self._scanned = 0
+        self._crew: Crew[_Folder]
+
+    def run(self, work: Path, others: list[Path], progress: Callable[[Size], None]) -> Measurement:
+        first = [self._first(str(other), "inside", f"({other.name})") for other in others]
+        if work.is_dir():
+            first.append(self._first(str(work), "top", "(work)"))
+        self._crew = Crew(self._pace.readers(work), self._pace.stop, self._list)
+        self._crew.run(first, lambda: progress(self._progress))
+        progress(self._progress)
+        sizes = _count_links_once(self._parts)
+        total = Size()
+        for size in sizes.values():
+            total.add(size)
+        partial = self._pace.stop.is_set() or total.unreadable > 0
+        return Measurement(total, sizes, self._parts, self._scanned, partial)
+
+    def _first(self, path: str, kind: str, name: str) -> _Folder:
+        status = os.stat(path)
+        part = self._part(name, status)
+        _add_directory(part.size, status)
+        return _Folder(path, kind, part, status.st_dev)
+
+    def _part(self, name: str, status: os.stat_result) -> Part:
+        part = Part(name, status.st_mtime_ns, pending=1)
+        with self._lock:
+            self._parts[name] = part
+        return part
+
+    def _list(self, folder: _Folder) -> None:
+        here = Part(folder.part.name)
+        found: list[_Folder] = []
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-                    else:
-                        _count(entry, size, seen)
-        except (FileNotFoundError, PermissionError):
-            continue
-    return size
+            with _scandir(folder.path) as entries:
+                self._take(folder, entries, here, found)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            here.size.unreadable += 1
+        here.pending += self._pace.stop.is_set()  # never complete, so never remembered
+        with self._lock:
+            part = folder.part
+            part.size.add(here.size)
+            part.inodes.extend(here.inodes)
+            part.linked |= here.linked
+            part.finished = part.finished or (here.finished and folder.path.endswith(part.name))
+            part.pending += here.pending + len([f for f in found if f.part is part]) - 1
+            self._progress.add(here.size)
+        if found:
+            self._crew.add(found)
 
+    def _take(
+        self, folder: _Folder, entries: Iterable[os.DirEntry[str]], here: Part, found: list[_Folder]
+    ) -> None:
+        size = here.size
+        stopped = self._pace.stop.is_set
+        for entry in entries:  # the innermost loop of every scan: local names, few calls
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            kind = status.st_mode & _KIND
+            if kind == stat.S_IFDIR:
+                if status.st_dev == folder.device:  # another file system is not what this work dir takes
+                    found.extend(self._below(folder, entry.name, status, size))
+                if stopped():
+                    return
+                continue
+            data = status.st_size
+            disk = status.st_blocks * 512
+            size.files += 1
+            size.bytes += data
+            size.disk_bytes += disk
+            if kind != stat.S_IFREG:
+                size.metered += metered_bytes(1)
+                continue
+            size.metered += metered_bytes(data)
+            name = entry.name
+            if name == ".exitcode" and data:
+                here.finished = True
+            elif not name.startswith(".command."):
+                here.inodes.extend((status.st_ino, data, disk))
+                if status.st_nlink > 1:
+                    here.linked.add(status.st_ino)
 
-def _count(entry: os.DirEntry[str], size: Size, seen: set[tuple[int, int]]) -> None:
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if found.st_nlink > 1 and not stat.S_ISLNK(found.st_mode):
-        if (found.st_dev, found.st_ino) in seen:
+    def _below(
+        self, folder: _Folder, name: str, status: os.stat_result, size: Size
+    ) -> Iterator[_Folder]:
+        """Account for a subdirectory; yields it unless all of it is known."""
+        path = f"{folder.path}/{name}"
+        prefix = folder.kind == "top" and _PREFIX.fullmatch(name)
+        if folder.kind == "inside" or prefix:
+            _add_directory(size, status)
+            yield _Folder(path, "prefix" if prefix else "inside", folder.part, folder.device)
             return
-        seen.add((found.st_dev, found.st_ino))
-    size.files += 1
-    size.bytes += found.st_size
-    size.metered += metered_bytes(found.st_size if stat.S_ISREG(found.st_mode) else 0)
+        task = folder.kind == "prefix" and _TASK.fullmatch(name)
+        inside = f"{folder.path[-2:]}/{name}" if folder.kind == "prefix" else name
+        part_name = inside if task else f"({inside})"
+        before = self._known.get(part_name)
+        if before is not None and before.mtime_ns == status.st_mtime_ns:
+            with self._lock:
+                self._parts[part_name] = before
+                self._progress.add(before.size)
+            return
+        part = self._part(part_name, status)
+        _add_directory(part.size, status)
+        with self._lock:
+            self._scanned += bool(task)
+        yield _Folder(path, "inside", part, folder.device)
+
+
+def _add_directory(size: Size, status: os.stat_result) -> None:
+    size.directories += 1
+    size.disk_bytes += status.st_blocks * 512
+    size.metered += metered_bytes(max(1, status.st_size))
+
+
+@contextmanager
+def _scandir(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """List a folder; one whose path is too long for the kernel is opened piece by piece."""
+    if len(path) < _LONGEST_PATH:
+        with os.scandir(path) as entries:
+            yield entries
+        return
+    fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        rest = path.lstrip("/")
+        while rest:
+            cut = rest.rfind("/", 0, _LONGEST_PATH) if len(rest) >= _LONGEST_PATH else len(rest)
+            if cut <= 0:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            below = os.open(rest[:cut], descriptors.DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd, rest = below, rest[cut:].lstrip("/")
+        with os.scandir(fd) as entries:
+            yield entries
+    finally:
+        os.close(fd)
+
+
+def _count_links_once(parts: Mapping[str, Part]) -> dict[str, Size]:
+    """Sizes by part, in the order of names; a file with several names counts where its first name is."""
+    linked = set().union(*(part.linked for part in parts.values()))
+    seen: set[int] = set()
+    sizes = {}
+    for name in sorted(parts):
+        part = parts[name]
+        sizes[name] = size = replace(part.size)
+        if not linked:
+            continue
+        for at in range(0, len(part.inodes), 3):
+            inode, apparent, disk = part.inodes[at:at + 3]
+            if inode not in linked:
+                continue
+            if inode in seen:
+                size.add(Size(apparent, disk, metered_bytes(apparent), 1), -1)
+            seen.add(inode)
+    return sizes

@@ -13,7 +13,7 @@ from nfresume.errors import NotFound, UsageError
 from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
-from nfresume.workdirs import WorkDir, WorkDirState
+from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir, WorkDirState
 
 _JOINED = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
 
@@ -151,13 +151,16 @@ def _execution(row: Any) -> Execution:
         attempt=r[executions.c.attempt],
         storage_expiration_hours=r[executions.c.storage_expiration_hours],
         storage_expiration_source=r[executions.c.storage_expiration_source],
+        retain=Retain(r[executions.c.retain]), on_success=OnSuccess(r[executions.c.on_success]),
         created_at=r[executions.c.created_at], updated_at=r[executions.c.updated_at],
         work_dir=WorkDir(
             path=r[work_dirs.c.path], state=WorkDirState(r[work_dirs.c.state]),
             pinned=bool(r[work_dirs.c.pinned]), expires_at=r[work_dirs.c.expires_at],
             reason=r[work_dirs.c.reason], bytes=r[work_dirs.c.bytes], files=r[work_dirs.c.files],
-            metered_bytes=r[work_dirs.c.metered_bytes], measured_at=r[work_dirs.c.measured_at],
-            deleted_at=r[work_dirs.c.deleted_at],
+            directories=r[work_dirs.c.directories], disk_bytes=r[work_dirs.c.disk_bytes],
+            metered_bytes=r[work_dirs.c.metered_bytes], partial=bool(r[work_dirs.c.partial]),
+            measured_at=r[work_dirs.c.measured_at], deleted_at=r[work_dirs.c.deleted_at],
+            removal=RemovalProgress(**r[work_dirs.c.removal]) if r[work_dirs.c.removal] else None,
         ),
     )
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0001"
+HEAD = "0002"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -61,6 +61,8 @@ executions = sa.Table(
     _column("attempt", sa.Integer),
     _column("storage_expiration_hours", sa.Float),
     _column("storage_expiration_source", sa.Text),
+    _column("retain", sa.String(8)),
+    _column("on_success", sa.String(8)),
     _column("created_at", UtcDateTime),
     _column("updated_at", UtcDateTime),
     sa.Index("executions_newest", "account", "created_at"),
@@ -78,11 +80,15 @@ work_dirs = sa.Table(
     _column("reason", sa.Text, null=True),
     _column("bytes", sa.BigInteger, null=True),
     _column("files", sa.BigInteger, null=True),
+    _column("directories", sa.BigInteger, null=True),
+    _column("disk_bytes", sa.BigInteger, null=True),
     _column("metered_bytes", sa.BigInteger, null=True),
+    _column("partial", sa.Boolean),
     _column("measured_at", UtcDateTime, null=True),
     _column("deleted_at", UtcDateTime, null=True),
     _column("remover", sa.Text, null=True),
     _column("remover_until", UtcDateTime, null=True),
+    _column("removal", sa.JSON, null=True),
     # Not a partial index: naming a dialect here would import that dialect in every process.
     sa.Index("work_dirs_due", "state", "expires_at"),
 )

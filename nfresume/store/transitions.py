@@ -19,7 +19,7 @@ from nfresume.errors import Conflict, NotFound, StaleLease
 from nfresume.executions import ExecutionState, Lease, TaskCounts
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
-from nfresume.workdirs import WorkDirState
+from nfresume.workdirs import OnSuccess, Retain, WorkDirState
 
 _ALWAYS = sa.true()
 
@@ -46,6 +46,8 @@ class NewExecution:
     storage_expiration_hours: float
     storage_expiration_source: str
     pinned: bool
+    retain: Retain = Retain.FULL
+    on_success: OnSuccess = OnSuccess.DELETE
 
 
 @dataclass(frozen=True)
@@ -89,24 +91,26 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
             id=new.id, account=new.account, root_id=new.root_id, pipeline=new.pipeline,
             launch_dir=new.launch_dir, session_id=new.session_id, state=ExecutionState.QUEUED, attempt=1,
             storage_expiration_hours=new.storage_expiration_hours,
-            storage_expiration_source=new.storage_expiration_source, created_at=tx.now, updated_at=tx.now,
+            storage_expiration_source=new.storage_expiration_source, retain=new.retain,
+            on_success=new.on_success, created_at=tx.now, updated_at=tx.now,
         )
     )
     tx.conn.execute(
         work_dirs.insert().values(
-            execution_id=new.id, path=new.work_dir, state=WorkDirState.ACTIVE, pinned=new.pinned
+            execution_id=new.id, path=new.work_dir, state=WorkDirState.ACTIVE, pinned=new.pinned,
+            partial=False,
         )
     )
     _insert_attempt(tx, new.id, 1, attempt)
-    _event(tx, new.id, "launch", actor, 1, {"pipeline": new.pipeline})
+    record(tx, new.id, "launch", actor, 1, {"pipeline": new.pipeline})
 
 
 def relaunch(tx: Tx, execution_id: str, number: int, attempt: NewAttempt, actor: str) -> None:
     """FAILED, CANCELLED or retained SUCCEEDED -> QUEUED; RETAINED -> ACTIVE; attempt `number`."""
     _move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
-    _move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None)
+    move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None)
     _insert_attempt(tx, execution_id, number, attempt)
-    _event(tx, execution_id, "relaunch", actor, number, {"pipeline": attempt.pipeline})
+    record(tx, execution_id, "relaunch", actor, number, {"pipeline": attempt.pipeline})
 
 
 def _insert_attempt(tx: Tx, execution_id: str, number: int, new: NewAttempt) -> None:
@@ -131,7 +135,7 @@ def claim(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Leas
             lease_until=tx.now + timedelta(seconds=lease_seconds), host=owner.host, boot_id=owner.boot_id,
         )
     )
-    _event(tx, execution_id, "claim", _supervisor(owner), number)
+    record(tx, execution_id, "claim", _supervisor(owner), number)
     return _lease(tx, execution_id, number)
 
 
@@ -153,7 +157,7 @@ def take_over(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> 
     )
     if result.rowcount != 1:
         raise Conflict(f"{execution_id} has an owner, or has ended")
-    _event(tx, execution_id, "take_over", _supervisor(owner), number)
+    record(tx, execution_id, "take_over", _supervisor(owner), number)
     return _lease(tx, execution_id, number)
 
 
@@ -197,12 +201,12 @@ def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str
     _leave_work_dir(tx, lease.execution_id, outcome)
     detail = {"exit_code": outcome.exit_code, "work_dir": "kept" if outcome.keep else "deleting",
               "reason": outcome.reason}
-    _event(tx, lease.execution_id, transition.name, actor, lease.number, detail)
+    record(tx, lease.execution_id, transition.name, actor, lease.number, detail)
     return state
 
 
 def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome) -> None:
-    _move_work_dir(
+    move_work_dir(
         tx, execution_id, wd.RETAIN if outcome.keep else wd.DISCARD,
         expires_at=outcome.expires_at, reason=outcome.reason,
     )
@@ -218,7 +222,7 @@ def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> No
                                              error=outcome.error)
     )
     _leave_work_dir(tx, execution_id, outcome)
-    _event(tx, execution_id, "cancel_queued", actor, number, {"reason": outcome.reason})
+    record(tx, execution_id, "cancel_queued", actor, number, {"reason": outcome.reason})
 
 
 def cancel(tx: Tx, execution_id: str, actor: str) -> None:
@@ -227,26 +231,26 @@ def cancel(tx: Tx, execution_id: str, actor: str) -> None:
     _move(tx, execution_id, ex.CANCEL)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
     tx.conn.execute(attempts.update().where(mine).values(state=ExecutionState.CANCELLING))
-    _event(tx, execution_id, "cancel", actor, number)
+    record(tx, execution_id, "cancel", actor, number)
 
 
 def extend(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> None:
     """RETAINED -> RETAINED with a new expiry."""
-    _move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at)
-    _event(tx, execution_id, "extend", actor, None, {"expires_at": expires_at.isoformat()})
+    move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at)
+    record(tx, execution_id, "extend", actor, None, {"expires_at": expires_at.isoformat()})
 
 
 def pin(tx: Tx, execution_id: str, actor: str) -> None:
     """Keep a work dir whatever its expiry; also while its attempt still runs."""
     _change_pin(tx, execution_id, pinned=True)
-    _event(tx, execution_id, "pin", actor)
+    record(tx, execution_id, "pin", actor)
 
 
 def unpin(tx: Tx, execution_id: str, expires_at: datetime | None, actor: str) -> None:
     """Let the clock count again; `expires_at` is the new expiry of a retained work dir."""
     _change_pin(tx, execution_id, pinned=False, expires_at=expires_at)
     detail = {"expires_at": expires_at.isoformat() if expires_at else None}
-    _event(tx, execution_id, "unpin", actor, None, detail)
+    record(tx, execution_id, "unpin", actor, None, detail)
 
 
 def _change_pin(tx: Tx, execution_id: str, **values: Any) -> None:
@@ -261,54 +265,24 @@ def _change_pin(tx: Tx, execution_id: str, **values: Any) -> None:
 def expire(tx: Tx, execution_id: str, actor: str) -> None:
     """RETAINED -> DELETING, only if it is due and not pinned at this very moment."""
     due = (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
-    _move_work_dir(tx, execution_id, wd.EXPIRE, also=due, reason="expired")
-    _event(tx, execution_id, "expire", actor)
+    move_work_dir(tx, execution_id, wd.EXPIRE, also=due, reason="expired")
+    record(tx, execution_id, "expire", actor)
 
 
 def delete(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
     """RETAINED -> DELETING because somebody, or a rule named in `reason`, says so."""
-    _move_work_dir(tx, execution_id, wd.DELETE, also=~work_dirs.c.pinned, reason=reason)
-    _event(tx, execution_id, "delete", actor, None, {"reason": reason})
+    move_work_dir(tx, execution_id, wd.DELETE, also=~work_dirs.c.pinned, reason=reason)
+    record(tx, execution_id, "delete", actor, None, {"reason": reason})
 
 
-def claim_removal(tx: Tx, execution_id: str, remover: str, seconds: float) -> bool:
-    """True for the one process that may remove a DELETING work dir for the next `seconds`."""
-    result = tx.conn.execute(
-        work_dirs.update()
-        .where(
-            work_dirs.c.execution_id == execution_id,
-            work_dirs.c.state == WorkDirState.DELETING,
-            (work_dirs.c.remover_until.is_(None))
-            | (work_dirs.c.remover_until < tx.now)
-            | (work_dirs.c.remover == remover),
-        )
-        .values(remover=remover, remover_until=tx.now + timedelta(seconds=seconds))
-    )
-    return result.rowcount == 1
-
-
-def removal_blocked(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
-    """Stay DELETING, with the reason shown; the next sweep tries again."""
-    result = tx.conn.execute(
-        work_dirs.update()
-        .where(
-            work_dirs.c.execution_id == execution_id,
-            work_dirs.c.state == WorkDirState.DELETING,
-            sa.func.coalesce(work_dirs.c.reason, "") != reason,
-        )
-        .values(reason=reason)
-    )
-    if result.rowcount:
-        _event(tx, execution_id, "removal_blocked", actor, None, {"reason": reason})
-    tx.conn.execute(
-        work_dirs.update().where(work_dirs.c.execution_id == execution_id).values(remover_until=None)
-    )
-
-
-def removed(tx: Tx, execution_id: str, actor: str, freed: Mapping[str, int]) -> None:
-    """DELETING -> DELETED; the tombstone keeps when, by whom and how much."""
-    _move_work_dir(tx, execution_id, wd.REMOVED, deleted_at=tx.now, remover_until=None, expires_at=None)
-    _event(tx, execution_id, "removed", actor, None, dict(freed))
+def set_policy(
+    tx: Tx, execution_id: str, retain: Retain | None, on_success: OnSuccess | None, actor: str
+) -> None:
+    """Another choice of what is kept, for the attempts to come; None = as before."""
+    chosen = {k: v for k, v in (("retain", retain), ("on_success", on_success)) if v is not None}
+    if chosen:
+        tx.conn.execute(executions.update().where(executions.c.id == execution_id).values(**chosen))
+        record(tx, execution_id, "set_policy", actor, None, chosen)
 
 
 def set_expiration(tx: Tx, execution_id: str, hours: float, source: str, actor: str) -> None:
@@ -317,21 +291,12 @@ def set_expiration(tx: Tx, execution_id: str, hours: float, source: str, actor: 
         executions.update().where(executions.c.id == execution_id)
         .values(storage_expiration_hours=hours, storage_expiration_source=source)
     )
-    _event(tx, execution_id, "set_expiration", actor, None, {"hours": hours, "source": source})
-
-
-def measured(tx: Tx, execution_id: str, size: int, files: int, metered: int) -> None:
-    """Record a work dir's size."""
-    tx.conn.execute(
-        work_dirs.update()
-        .where(work_dirs.c.execution_id == execution_id, work_dirs.c.state != WorkDirState.DELETED)
-        .values(bytes=size, files=files, metered_bytes=metered, measured_at=tx.now)
-    )
+    record(tx, execution_id, "set_expiration", actor, None, {"hours": hours, "source": source})
 
 
 def note(tx: Tx, execution_id: str, name: str, actor: str, detail: Mapping[str, Any]) -> None:
     """An event that changes no state, such as a list of results that were made real."""
-    _event(tx, execution_id, name, actor, _current_attempt(tx, execution_id), detail)
+    record(tx, execution_id, name, actor, _current_attempt(tx, execution_id), detail)
 
 
 def _move(
@@ -346,9 +311,10 @@ def _move(
         raise _refused(tx, execution_id, transition.name.replace("_", " "))
 
 
-def _move_work_dir(
+def move_work_dir(
     tx: Tx, execution_id: str, transition: wd.WorkDirTransition, also: Any = _ALWAYS, **values: Any
 ) -> None:
+    """One guarded change of a work dir's state. Raises Conflict or NotFound."""
     result = tx.conn.execute(
         work_dirs.update()
         .where(
@@ -412,10 +378,11 @@ def _supervisor(owner: Owner) -> str:
     return f"supervisor@{owner.host}"
 
 
-def _event(
+def record(
     tx: Tx, execution_id: str, name: str, actor: str, attempt: int | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
+    """One line of an execution's history."""
     tx.conn.execute(
         events.insert().values(execution_id=execution_id, attempt=attempt, at=tx.now, name=name,
                                actor=actor, detail=dict(detail or {}))

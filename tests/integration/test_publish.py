@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from nfresume.storage import publish
+from nfresume.storage import publish, replacing
 from nfresume.storage.publish import make_real
 
 
@@ -41,13 +45,13 @@ def test_a_link_becomes_the_file(work: Path):
     os.utime(source, (1_000_000_000, 1_000_000_000))
     (out / "abs").symlink_to(source)
     (out / "rel").symlink_to(os.path.relpath(source, out))
-    assert settle([out / "abs", out / "rel"], work).linked == 2
+    assert settle([out / "abs", out / "rel"], work).count("linked") == 2
     for name in ("abs", "rel"):
         assert (out / name).read_text() == "a"
         assert not (out / name).is_symlink()
         assert (out / name).stat().st_mode & 0o777 == 0o640
         assert (out / name).stat().st_mtime == 1_000_000_000
-    assert make_real([out / "abs"], work).changed == 0
+    assert make_real([out / "abs"], work).done == {}
 
 
 def test_a_folder_link_becomes_the_folder(work: Path):
@@ -73,7 +77,7 @@ def test_chains_and_links_that_only_pass_through(work: Path):
     (out / "chain").symlink_to(work / "cd/two")
     (out / "input").symlink_to(work / "cd/input")
     result = settle([out / "chain", out / "input"], work)
-    assert (result.linked, result.redirected) == (1, 1)
+    assert (result.count("linked"), result.count("redirected")) == (1, 1)
     assert (out / "chain").read_text() == "a"
     assert os.readlink(out / "input") == str(outside)
 
@@ -99,7 +103,7 @@ def test_across_file_systems(work: Path):
         (out / "a").symlink_to(work / "ab/task/a.txt")
         (out / "folder").symlink_to(work / "ab/task/folder")
         result = settle([out / "a", out / "folder"], work)
-        assert result.copied == 3
+        assert result.count("copied") == 2
         assert (out / "a").read_text() == "a"
         assert (out / "folder/deep/up.txt").read_text() == "b"
     finally:
@@ -115,8 +119,8 @@ def test_what_cannot_be_made_real_is_refused(work: Path):
     (out / "loop").symlink_to(work / "ab/task/folder")
     result = make_real([out / "gone", out / "fine", work / "ab/task/a.txt", out / "loop"], work)
     assert len(result.refused) == 3
-    assert [line.split(":")[0] for line in result.refused] == [
-        str(out / "gone"), str(work / "ab/task/a.txt"), str(out / "loop")]
+    assert sorted(line.split(":")[0] for line in result.refused) == sorted(
+        [str(out / "gone"), str(work / "ab/task/a.txt"), str(out / "loop")])
     assert (out / "fine").read_text() == "a"
     assert work.exists()
 
@@ -127,7 +131,7 @@ def test_what_the_user_changed_is_left(work: Path):
     (out / "own").write_text("mine")
     (out / "elsewhere").symlink_to("/etc/hostname")
     result = make_real([out / "own", out / "elsewhere", out / "removed"], work)
-    assert (result.changed, result.refused) == (0, [])
+    assert (result.done, result.refused) == ({}, [])
     assert (out / "own").read_text() == "mine"
     assert os.readlink(out / "elsewhere") == "/etc/hostname"
 
@@ -140,24 +144,43 @@ def test_the_longest_name(work: Path):
     assert out.read_text() == "a"
 
 
-@pytest.mark.parametrize("crash", ["partial", "ready", "unlinked"])
-def test_a_crash_between_any_two_steps_of_a_folder(work: Path, crash: str, monkeypatch):
-    """Whatever a crash left of a folder, the next pass finishes it, and nothing stays behind."""
+_MAKE_REAL = """
+import sys
+from pathlib import Path
+from nfresume.storage.publish import make_real
+result = make_real(sys.argv[2:], Path(sys.argv[1]))
+print("\\n".join(result.refused))
+"""
+
+
+def make_real_in_a_process(work: Path, *targets: Path, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", _MAKE_REAL, str(work), *map(str, targets)], text=True,
+                          capture_output=True, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("point", ["file-partial", "results-half-real", "folder-partial", "folder-ready",
+                                   "folder-swapped", "results-real"])
+def test_a_kill_between_any_two_steps(work: Path, point: str):
+    """kill -9 at each step: the result can be read, the next pass finishes it, and nothing stays behind."""
     out = work.parent / "out"
-    link = out / "folder"
-    link.symlink_to(work / "ab/task/folder")
-    publisher = publish._Publisher(work, publish.MadeReal())
-    if crash == "partial":
-        publish._partial(link).mkdir()
-        (publish._partial(link) / "half").touch()
-    else:
-        publisher._make_folder(work / "ab/task/folder", publish._ready(link))
-        if crash == "unlinked":
-            link.unlink()
-    settle([link], work)
-    assert (link / "deep/c.txt").read_text() == "c"
-    assert not (link / "half").exists()
-    assert [p.name for p in out.iterdir()] == ["folder"]
+    (out / "file").symlink_to(work / "ab/task/a.txt")
+    (out / "folder").symlink_to(work / "ab/task/folder")
+    killed = make_real_in_a_process(work, out / "file", out / "folder", NFRESUME_CRASH_AT=point)
+    assert killed.returncode == -9, killed.stderr
+    assert (out / "file").read_text() == "a"
+    assert make_real_in_a_process(work, out / "file", out / "folder").stdout.strip() == ""
+    shutil.rmtree(work)
+    assert (out / "file").read_text() == "a"
+    assert (out / "folder/deep/c.txt").read_text() == "c"
+    assert sorted(p.name for p in out.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_of_the_longest_name(work: Path):
+    """A published folder whose name leaves no room for a suffix."""
+    out = work.parent / "out" / ("n" * 255)
+    out.symlink_to(work / "ab/task/folder")
+    settle([out], work)
+    assert (out / "deep/c.txt").read_text() == "c"
 
 
 def test_a_reader_sees_the_link_or_the_file(work: Path):
@@ -177,7 +200,142 @@ def test_a_reader_sees_the_link_or_the_file(work: Path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert make_real(links, work).linked == 300
+    assert make_real(links, work).count("linked") == 300
     done.set()
     reader.join()
     assert bad == []
+
+
+def test_a_reader_of_a_folder_never_sees_nothing(work: Path):
+    """Where the file system can exchange two names, a folder link turns into the folder at one stroke."""
+    out = work.parent / "out"
+    probe = work.parent / "probe"
+    probe.touch()
+    if not replacing._exchange(str(probe), str(work)):
+        pytest.skip("this file system cannot exchange two names")
+    replacing._exchange(str(probe), str(work))
+    links = []
+    for number in range(50):
+        shutil.copytree(work / "ab/task/folder", work / f"d{number}")
+        links.append(out / str(number))
+        links[-1].symlink_to(work / f"d{number}")
+    bad: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            for link in links:
+                try:
+                    (link / "b.txt").read_text()
+                except OSError as e:
+                    bad.append(f"{link}: {e}")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    result = make_real(links, work)
+    done.set()
+    reader.join()
+    assert bad == []
+    assert (len(result.done), result.refused) == (50, [])
+
+
+def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
+    """What the user puts in the link's place while its data is made ready is the user's, and stays."""
+    link = work.parent / "out/a"
+    link.symlink_to(work / "ab/task/a.txt")
+
+    def meanwhile(temporary: str) -> None:
+        os.link(work / "ab/task/a.txt", temporary)
+        link.unlink()
+        link.write_text("mine")
+
+    with pytest.raises(replacing._Replaced):
+        replacing._swap(str(link), str(work / "ab/task/a.txt"), meanwhile)
+    assert link.read_text() == "mine"
+    assert make_real([link], work).done == {}
+    assert [p.name for p in link.parent.iterdir()] == ["a"]
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from nfresume.storage.publish import make_real
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+base = Path(sys.argv[1])
+result = make_real([base / "theirs/a", base / "ours/a"], base / "work")
+print(result.done, result.refused)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_links_in_another_users_folder():
+    """Where we may not write, the link cannot be made real: refused, named, and left as it was; a source
+    that may be read but not linked (another user's file) is copied."""
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-theirs"
+    for name in ("work", "theirs", "ours"):
+        (base / name).mkdir(parents=True)
+    (base / "work/a").write_text("a")  # of root, 0644
+    (base / "theirs/a").symlink_to(base / "work/a")
+    (base / "ours/a").symlink_to(base / "work/a")
+    shutil.chown(base / "ours", 65534, 65534)
+    try:
+        done = subprocess.run([sys.executable, "-c", _AS_NOBODY, str(base)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"{base}/theirs/a: Permission denied" in done.stdout
+        assert (base / "theirs/a").is_symlink()
+        assert not (base / "ours/a").is_symlink()
+        assert (base / "ours/a").read_text() == "a"
+    finally:
+        shutil.rmtree(base)
+
+
+def test_the_report_names_what_was_done(work: Path):
+    """Path and how, one per line; a second pass adds to it and forgets what was refused before."""
+    out = work.parent / "out"
+    (out / "a").symlink_to(work / "ab/task/a.txt")
+    (out / "gone").symlink_to(work / "absent")
+    report = work.parent / publish.RESULTS
+    make_real([out / "a"], work).write(report)
+    lines = report.read_text().splitlines()
+    assert lines[:2] == ["path\thow\t", f"{out}/a\tlinked\t"]
+    assert lines[2].startswith(f"{out}/gone: ")
+    (out / "gone").unlink()
+    (out / "b").symlink_to(work / "ab/task/a.txt")
+    make_real([out / "a"], work).write(report)
+    assert report.read_text().splitlines()[1:] == [f"{out}/a\tlinked\t", f"{out}/b\tlinked\t"]
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder on tmpfs, where making 100,000 files takes seconds; the usual one where there is none."""
+    if not os.path.isdir("/dev/shm"):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="nfresume-", dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.scale
+def test_a_hundred_thousand_links(memory: Path):
+    """100,000 published links, absolute and relative, in 100 folders: each becomes its file."""
+    work, out = memory / "work", memory / "out"
+    links = []
+    for folder in range(100):
+        task, results = work / f"{folder:02x}/task", out / str(folder)
+        task.mkdir(parents=True)
+        results.mkdir(parents=True)
+        for number in range(1000):
+            source, link = f"{task}/{number}", f"{results}/{number}"
+            with open(source, "w") as file:
+                file.write(f"{folder}-{number}")
+            os.symlink(source if number % 2 else os.path.relpath(source, results), link)
+            links.append(link)
+    result = make_real(links, work)
+    assert (result.count("linked"), result.refused) == (100_000, [])
+    shutil.rmtree(work)
+    for link in links[::97]:
+        assert not os.path.islink(link)
+        folder, number = link.split("/")[-2:]
+        assert Path(link).read_text() == f"{folder}-{number}"
+    assert sum(len(os.listdir(out / name)) for name in os.listdir(out)) == 100_000

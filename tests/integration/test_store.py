@@ -16,9 +16,9 @@ from alembic.migration import MigrationContext
 
 from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
 from nfresume.executions import LIVE, ExecutionState, TaskCounts
-from nfresume.store import Store, queries, schema, transitions
+from nfresume.store import Store, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.workdirs import WorkDirState
+from nfresume.workdirs import RemovalProgress, WorkDirState
 
 OWNER = Owner("host", "boot")
 FAILED, SUCCEEDED, QUEUED = ExecutionState.FAILED, ExecutionState.SUCCEEDED, ExecutionState.QUEUED
@@ -120,7 +120,7 @@ def test_life_with_a_failure_and_a_relaunch(store: Store):
         transitions.settle(tx, lease, outcome(SUCCEEDED, keep=False), counts, "sup")
     assert get(store).work_dir.state is WorkDirState.DELETING
     with store.begin() as tx:
-        transitions.removed(tx, "run-a1", "sup", {"files": 3})
+        removals.removed(tx, "run-a1", "sup", RemovalProgress(files=3))
     with store.begin(write=False) as tx:
         names = [v.name for v in queries.events_of(tx, "run-a1")]
         assert names == ["launch", "claim", "fail", "relaunch", "claim", "succeed", "removed"]
@@ -288,11 +288,11 @@ def test_one_remover(store: Store):
     with store.begin() as tx:
         transitions.expire(tx, "run-a1", "s")
     with store.begin() as tx:
-        assert transitions.claim_removal(tx, "run-a1", "one", 60)
-        assert transitions.claim_removal(tx, "run-a1", "one", -1)
+        assert removals.claim(tx, "run-a1", "one", 60)
+        assert removals.claim(tx, "run-a1", "one", -1)
     with store.begin() as tx:
-        assert transitions.claim_removal(tx, "run-a1", "two", 60)
-        assert not transitions.claim_removal(tx, "run-a1", "three", 60)
+        assert removals.claim(tx, "run-a1", "two", 60)
+        assert not removals.claim(tx, "run-a1", "three", 60)
 
 
 def test_lost_ones_are_found(store: Store):

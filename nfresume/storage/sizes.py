@@ -1,0 +1,48 @@
+"""What is known of finished task dirs, so that the next measurement need not scan them again.
+
+One file in the execution's `cache` folder, which lives and dies with the work dir. Losing it costs a
+scan and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import zlib
+from array import array
+from collections.abc import Mapping
+from dataclasses import astuple
+from pathlib import Path
+
+from nfresume import durable
+from nfresume.storage.scan import Part, Size
+
+NAME = "nfresume-sizes.json.gz"
+_LAYOUT = 1
+
+
+def load(cache: Path) -> dict[str, Part]:
+    """Finished parts of the last measurement; empty when there was none, or its record is damaged."""
+    try:
+        document = json.loads(gzip.decompress((cache / NAME).read_bytes()))
+        if document["layout"] != _LAYOUT:
+            return {}
+        return {
+            name: Part(name, mtime, Size(*size), array("Q", inodes), set(linked), finished=True)
+            for name, (mtime, size, inodes, linked) in document["parts"].items()
+        }
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, OverflowError):
+        return {}
+
+
+def save(cache: Path, parts: Mapping[str, Part]) -> None:
+    """Remember the finished task dirs; an unwritable folder is no error."""
+    keep = {
+        name: (part.mtime_ns, astuple(part.size), list(part.inodes), sorted(part.linked))
+        for name, part in parts.items()
+        if part.finished and not part.pending and not part.size.unreadable
+    }
+    data = json.dumps({"layout": _LAYOUT, "parts": keep}, separators=(",", ":")).encode()
+    with contextlib.suppress(OSError):
+        durable.write(cache / NAME, gzip.compress(data, 1))

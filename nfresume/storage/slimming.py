@@ -1,0 +1,100 @@
+"""Slim retention: what `-resume` does not need goes at once, the words of the tasks stay.
+
+A failed or aborted attempt of a task is never reused by a resume: its task dir keeps `.command.*` and
+`.exitcode`, everything else goes. A task that ended with exit status 0 and failed for another reason (an
+output that was not found) keeps everything: once its declaration is mended, Nextflow reuses it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from nfresume.storage import descriptors, trash
+from nfresume.storage.aside import ASIDE
+from nfresume.storage.crew import Pace
+from nfresume.storage.removal import Removed, empty_trash
+from nfresume.storage.root import ExecutionFolder
+
+
+def slim(
+    folder: ExecutionFolder, hashes: Iterable[str], pace: Pace,
+    progress: Callable[[Removed], None] = lambda _: None,
+) -> Removed:
+    """Empty the task dirs of these hashes (`ab/cdef01`), and those that were set aside; safe to repeat.
+
+    A hash that fits several task dirs is left alone: it cannot be told which of them failed.
+    """
+    with trash.folder(folder.root, folder.account, folder.execution_id, "work") as (root_fd, work_fd):
+        for path in [*_task_dirs(work_fd, hashes), *_aside(work_fd)]:
+            _empty(root_fd, work_fd, path, folder.execution_id)
+    return empty_trash(folder.root, folder.execution_id, progress, pace)
+
+
+def _task_dirs(work_fd: int, hashes: Iterable[str]) -> Iterator[str]:
+    by_prefix: dict[str, list[str]] = {}
+    for task_hash in hashes:
+        first, _, rest = task_hash.partition("/")
+        if rest:
+            by_prefix.setdefault(first, []).append(rest)
+    for first, rests in by_prefix.items():
+        names = _listed(first, work_fd)
+        for rest in rests:
+            found = [name for name in names if name.startswith(rest)]
+            if len(found) == 1:
+                yield f"{first}/{found[0]}"
+
+
+def _aside(work_fd: int) -> Iterator[str]:
+    for run in _listed(ASIDE, work_fd):
+        yield from (f"{ASIDE}/{run}/{name}" for name in _listed(f"{ASIDE}/{run}", work_fd))
+
+
+def _listed(path: str, base_fd: int) -> list[str]:
+    fd = _open(path, base_fd)
+    if fd is None:
+        return []
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, base_fd: int) -> int | None:
+    """Open a folder step by step, following no link; None when it is not there."""
+    fd = os.dup(base_fd)
+    for name in path.split("/"):
+        try:
+            below = os.open(name, descriptors.DIRECTORY, dir_fd=fd)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        finally:
+            os.close(fd)
+        fd = below
+    return fd
+
+
+def _empty(root_fd: int, work_fd: int, path: str, execution_id: str) -> None:
+    fd = _open(path, work_fd)
+    if fd is None:
+        return
+    try:
+        if _exit_status(fd) == b"0":
+            return
+        names = [n for n in os.listdir(fd) if n != ".exitcode" and not n.startswith(".command.")]
+        if names:
+            trash.put(root_fd, execution_id, fd, names)
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _exit_status(task_fd: int) -> bytes | None:
+    try:
+        fd = os.open(".exitcode", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=task_fd)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 16).strip()
+    finally:
+        os.close(fd)
