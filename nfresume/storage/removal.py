@@ -186,6 +186,8 @@ class _Removal:
                     room = self._take(directory, chunk, room)
                     if self._stop.is_set() or directory.newcomers >= MAX_LISTED:
                         break  # a process that still writes here must not keep us for ever
+        except FileNotFoundError:
+            pass  # somebody else removed it
         except OSError as e:
             self._fail(directory, directory, directory.path, e)
         self._done(directory)

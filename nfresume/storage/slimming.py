@@ -1,8 +1,8 @@
 """Slim retention: what `-resume` does not need goes at once, the words of the tasks stay.
 
 A failed or aborted attempt of a task is never reused by a resume: its task dir keeps `.command.*` and
-`.exitcode`, everything else goes. A task that ended with exit status 0 and failed for another reason (an
-output that was not found) keeps everything: once its declaration is mended, Nextflow reuses it.
+`.exitcode`, everything else goes. A task whose command ended with exit status 0 and which failed for
+another reason (an output that was not found) keeps everything: its files are good, its declaration is not.
 """
 
 from __future__ import annotations

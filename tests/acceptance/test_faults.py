@@ -149,7 +149,8 @@ def test_lost_supervisor_is_replaced(site: Site):
     until(lambda: "adopt" in site.run("sweep").out)
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert len(e["attempts"]) == 1
-    assert [v["name"] for v in e["events"]] == ["launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+    assert [v["name"] for v in e["events"]] == [
+        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
     assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
 
 
@@ -163,7 +164,8 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
     until(lambda: len(site.show()["events"]) == 3)
     old.resume()
     e = sweep_until(site, "SUCCEEDED", "DELETED")
-    assert [v["name"] for v in e["events"]] == ["launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+    assert [v["name"] for v in e["events"]] == [
+        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
     until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE)
     assert "another supervisor owns" in (attempt_dir(e) / "supervisor.log").read_text()
 

@@ -489,7 +489,8 @@ def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode
 
 
 @needs_root
-@settings(max_examples=EXAMPLES // 4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES // 4, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=st.dictionaries(names, trees, min_size=1, max_size=4), tmpfs=st.booleans(),
        depth=st.integers(0, 3))
 def test_random_trees_with_a_mount(tmp_path_factory: pytest.TempPathFactory, tree: dict, tmpfs: bool,

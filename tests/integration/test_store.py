@@ -17,8 +17,9 @@ from alembic.migration import MigrationContext
 from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
 from nfresume.executions import LIVE, ExecutionState, TaskCounts
 from nfresume.store import Store, queries, removals, schema, transitions
+from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.workdirs import RemovalProgress, WorkDirState
+from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 
 OWNER = Owner("host", "boot")
 FAILED, SUCCEEDED, QUEUED = ExecutionState.FAILED, ExecutionState.SUCCEEDED, ExecutionState.QUEUED
@@ -381,3 +382,57 @@ def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
     with pytest.raises(StoreUnavailable, match="PostgreSQL"):
         Store.open("sqlite:////dev/shm/nfresume-never.db")
     assert not Path("/dev/shm/nfresume-never.db").exists()
+
+
+def test_a_database_of_the_first_schema_is_upgraded(url: str):
+    """What was launched before there was a choice is kept in full and deleted on success, as it was."""
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg") if "postgres" in url
+                              else url)
+    now = "2026-01-01 00:00:00+00:00"
+    with engine.begin() as conn:
+        upgrade(conn, "0001")
+        conn.execute(sa.text("INSERT INTO roots VALUES ('root', '/root', 1, :now)"), {"now": now})
+        conn.execute(sa.text(
+            "INSERT INTO executions VALUES ('run-a1', 'team', 'root', 'main.nf', '/here', 'uuid', 'FAILED', "
+            "1, 5.0, 'test', :now, :now)"), {"now": now})
+        conn.execute(sa.text(
+            "INSERT INTO work_dirs (execution_id, path, state, pinned, bytes, files, metered_bytes) "
+            "VALUES ('run-a1', '/root/work', 'RETAINED', :no, 10, 1, 6144)"), {"no": False})
+    engine.dispose()
+    store = Store.open(url)
+    with store.begin(write=False) as tx:
+        execution = queries.get(tx, "run-a1")
+    store.close()
+    assert (execution.retain, execution.on_success) == (Retain.FULL, OnSuccess.DELETE)
+    work_dir = execution.work_dir
+    unknown = (work_dir.disk_bytes, work_dir.partial, work_dir.removal)
+    assert (work_dir.bytes, *unknown) == (10, None, False, None)
+
+
+def test_a_paused_removal_goes_on_at_once(store: Store):
+    """Paused, it stays DELETING with what is gone so far; the next remover need not wait for the claim."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+    with store.begin() as tx:
+        transitions.expire(tx, "run-a1", "s")
+        assert removals.claim(tx, "run-a1", "one", 60)
+    with store.begin() as tx:
+        assert not removals.claim(tx, "run-a1", "two", 60)
+        removals.paused(tx, "run-a1", RemovalProgress(files=7, bytes=70, seconds=1.0), "one")
+    with store.begin() as tx:
+        assert queries.get(tx, "run-a1").work_dir.removal == RemovalProgress(files=7, bytes=70, seconds=1.0)
+        assert removals.claim(tx, "run-a1", "two", 60)
+        assert queries.events_of(tx, "run-a1")[-1].name == "removal_paused"
+
+
+def test_what_is_kept_may_change_between_attempts(store: Store):
+    """set_policy changes what was named and leaves the rest; each change is an event."""
+    launch(store)
+    with store.begin() as tx:
+        transitions.set_policy(tx, "run-a1", Retain.SLIM, None, "me")
+        transitions.set_policy(tx, "run-a1", None, None, "me")
+    with store.begin() as tx:
+        execution = queries.get(tx, "run-a1")
+        names = [event.name for event in queries.events_of(tx, "run-a1")]
+    assert (execution.retain, execution.on_success) == (Retain.SLIM, OnSuccess.DELETE)
+    assert names == ["launch", "set_policy"]

@@ -44,8 +44,9 @@ class Nfs:
     def start(self, host: int, script: str, **env: str) -> subprocess.Popen[str]:
         """Boot a guest that runs a shell script; its output is the script's."""
         return subprocess.Popen(
-            [str(HERE / "nfs.sh"), "run", str(host), "bash", "-euc", script], env=self._env() | env, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, errors="replace",
+            [str(HERE / "nfs.sh"), "run", str(host), "bash", "-euc", script], env=self._env() | env,
+            text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
 
     def run(self, host: int, script: str, **env: str) -> Done:
@@ -95,7 +96,8 @@ def moosefs() -> Iterator[Path]:
 def nfs_database(nfs: Nfs, postgresql_url: str) -> Iterator[str]:
     """PostgreSQL as the guests reach it: over TCP, inside the network namespace of their server."""
     socket = postgresql_url.rpartition("host=")[2].split("&")[0]
-    relay = subprocess.Popen(["nsenter", f"--net=/run/netns/{nfs.name}", sys.executable, str(HERE / "relay.py"), socket],
+    inside = ["nsenter", f"--net=/run/netns/{nfs.name}"]
+    relay = subprocess.Popen([*inside, sys.executable, str(HERE / "relay.py"), socket],
                              stdout=subprocess.PIPE, text=True)
     assert relay.stdout is not None
     assert relay.stdout.readline() == "ready\n"

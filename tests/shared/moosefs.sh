@@ -52,7 +52,7 @@ up)
     done
     for _ in $(seq 200); do echo x 2>/dev/null > "$dir/h1/.probe" && break; sleep .1; done
     rm "$dir/h1/.probe"
-    mfssettrashtime 0 "$dir/h1" ;;   # else it keeps deleted data for a day
+    in_net mfssettrashtime 0 "$dir/h1" ;;   # else it keeps deleted data for a day
 kill-master) kill -9 "$(cat "$dir"/master/.mfsmaster.lock)" ;;
 start-master) in_net mfsmaster -c "$dir/mfsmaster.cfg" -a start ;;
 down)

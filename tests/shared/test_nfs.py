@@ -23,6 +23,7 @@ def here(tmp_path: Path) -> Path:
     """A launch folder that all guests see, at the same path."""
     for name in ("fail-late", "slow"):
         shutil.copytree(FIXTURES / name, tmp_path / name)
+    (tmp_path / "fail.nf").write_text("process FAIL { script: 'exit 1' }\nworkflow { FAIL() }\n")
     return tmp_path
 
 
@@ -55,7 +56,7 @@ def test_a_life_on_three_hosts(nfs: Nfs, nfs_database: str, here: Path):
     env = environment(ROOT, nfs_database)
     nfs.ok(1, f"""{env} cd {here}
         nfresume launch --storage-expiration-hours 5 fail-late --outdir /mnt/efs/results && exit 1
-        nfresume launch --storage-expiration-hours 0.0001 fail-late --outdir /mnt/efs/other && exit 1
+        nfresume launch --storage-expiration-hours 0.00001 fail.nf && exit 1
         nfresume list --json > listed
         umount -l /mnt/efs; ls -la /mnt/efs
         nfresume sweep --json > unmounted && exit 1

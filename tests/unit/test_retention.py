@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nfresume.executions import Execution, ExecutionState
 from nfresume.retention import MAX_HOURS, after_attempt, check_hours, is_due, plan
-from nfresume.workdirs import WorkDir, WorkDirState
+from nfresume.workdirs import OnSuccess, RemovalProgress, WorkDir, WorkDirState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -109,3 +109,23 @@ def test_plan_names_action_and_reason():
     )
     assert [line.action for line in lines] == ["delete", "keep", "keep", "continue", "keep", "recheck"]
     assert all(line.reason for line in lines)
+
+
+def test_kept_after_a_success_when_asked():
+    """--on-success keep: for storage_expiration_hours as after a failure; without hours as ever."""
+    def keep(hours: float):
+        return after_attempt(ExecutionState.SUCCEEDED, hours, pinned=False, held=None, now=NOW,
+                             on_success=OnSuccess.KEEP)
+
+    assert (keep(5).keep, keep(5).expires_at) == (True, NOW + timedelta(hours=5))
+    assert not keep(0).keep
+
+
+def test_progress_of_a_removal():
+    """Rate and remaining time come from what is gone; unknown while nothing is known."""
+    gone = RemovalProgress(files=300, seconds=3.0)
+    assert gone.files_per_second == 100
+    assert (gone.remaining_files(1000), gone.remaining_seconds(1000)) == (700, 7.0)
+    assert (gone.remaining_files(None), gone.remaining_seconds(None)) == (None, None)
+    assert RemovalProgress().remaining_seconds(1000) is None
+    assert gone.remaining_files(200) == 0  # more was there than was measured

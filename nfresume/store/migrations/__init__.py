@@ -16,8 +16,8 @@ def config() -> Config:
     return cfg
 
 
-def upgrade(conn: sa.Connection) -> None:
-    """Bring the database behind `conn` to the newest schema, inside its transaction."""
+def upgrade(conn: sa.Connection, revision: str = "head") -> None:
+    """Bring the database behind `conn` to a schema, the newest by default, inside its transaction."""
     cfg = config()
     cfg.attributes["connection"] = conn
-    command.upgrade(cfg, "head")
+    command.upgrade(cfg, revision)

@@ -1,0 +1,228 @@
+"""Scratch space on real Nextflow: measured, slimmed, kept after a success, removed with pauses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Site, until
+
+pytestmark = pytest.mark.slow
+
+#: One process that succeeds, one that fails again and again with a large leftover, one that is aborted,
+#: and one whose output is declared wrongly although its command ends with exit status 0.
+PIPELINE = '''
+params.fail = true
+process GOOD { input: val x
+  output: path 'good.txt'
+  script: "head -c 50000 /dev/zero > good.txt; echo $x >> good.txt" }
+process BAD { maxRetries 1; errorStrategy 'retry'
+  input: path g
+  output: path 'bad.txt'
+  script: """mkdir -p tmp/deep; head -c 300000 /dev/zero > tmp/deep/big; echo said
+  ${params.fail ? 'exit 3' : 'touch bad.txt'}"""
+}
+process LONG { input: path g
+  output: path 'long.txt'
+  script: "head -c 200000 /dev/zero > long.tmp; ${params.fail ? 'sleep 60' : 'touch long.txt'}" }
+workflow { GOOD(Channel.of(1, 2, 3)); LONG(GOOD.out.first()); BAD(GOOD.out.last()) }
+'''
+MISSING = """
+process WRONG { output: path 'NAME'
+  script: "head -c 30000 /dev/zero > right.txt" }
+workflow { WRONG() }
+"""
+
+
+def launch(site: Site, script: str, *words: str, code: int = 1) -> dict[str, Any]:
+    (site.here / "main.nf").write_text(script)
+    done = site.run("launch", "--storage-expiration-hours", "5", *words, "main.nf")
+    assert done.code == code, done.err
+    return {**site.show(), "said": done.err}
+
+
+def cached_names(e: dict[str, Any], number: int) -> list[str]:
+    trace = Path(e["work_dir"]["path"]).parent / f"attempts/{number}/trace.tsv"
+    rows = [line.split("\t") for line in trace.read_text().splitlines()[1:]]
+    return sorted(row[1] for row in rows if row[2] == "CACHED")
+
+
+def event(e: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(v["detail"] for v in e["events"] if v["name"] == name)
+
+
+def test_slim_reuses_the_same_tasks(site: Site):
+    """Failed and aborted attempts lose all but their words; a relaunch reuses exactly what it reuses else."""
+    full = launch(site, PIPELINE)
+    slim = launch(site, PIPELINE, "--retain", "slim")
+    assert "slim: " in slim["said"]
+    assert full["work_dir"]["bytes"] - slim["work_dir"]["bytes"] > 790_000  # two tries of BAD, one of LONG
+    freed = event(slim, "slimmed")
+    assert freed["files"] >= 3
+    assert freed["directories"] >= 4  # tmp and tmp/deep, twice
+    assert freed["bytes"] >= 790_000
+    assert not any(v["name"] == "slimmed" for v in full["events"])
+    work = Path(slim["work_dir"]["path"])
+    for leftover in ("big", "long.tmp"):
+        assert list(work.rglob(leftover)) == []
+    assert len(list(work.rglob("good.txt"))) >= 3
+    failed = [p.parent for p in work.rglob(".exitcode") if p.read_text() == "3"]
+    assert len(failed) == 2
+    assert all((place / ".command.out").read_text() == "said\n" for place in failed)
+    assert "said" in site.ok("logs", slim["id"], "--task", "BAD").out
+
+    for e in (full, slim):
+        site.ok("relaunch", e["id"], "--pin", "--fail", "false")
+    reused = [cached_names(site.show(e["id"]), 2) for e in (full, slim)]
+    assert reused[0] == reused[1] == ["GOOD (1)", "GOOD (2)", "GOOD (3)"]
+
+
+def test_slim_keeps_what_only_a_declaration_lacked(site: Site):
+    """Exit status 0 and an output that was not found: the files stay, they tell what to declare; and a
+    relaunch reuses the same, slim or not."""
+    reused = []
+    for retain in ("full", "slim"):
+        e = launch(site, MISSING.replace("NAME", "wrong.txt"), "--retain", retain)
+        assert len(list(Path(e["work_dir"]["path"]).rglob("right.txt"))) == 1
+        (site.here / "main.nf").write_text(MISSING.replace("NAME", "right.txt"))
+        site.ok("relaunch", e["id"], "--pin")
+        reused.append(site.show(e["id"])["attempts"][1]["tasks"]["cached"])
+    assert reused[0] == reused[1]
+
+
+def test_slim_as_a_setting_and_not_when_pinned(site: Site):
+    """The site's setting holds where the command line says nothing; a pinned work dir stays as it is."""
+    site.env["NFRESUME_RETAIN"] = "slim"
+    assert launch(site, PIPELINE)["retain"] == "slim"
+    pinned = launch(site, PIPELINE, "--pin")
+    assert not any(v["name"] == "slimmed" for v in pinned["events"])
+    assert len(list(Path(pinned["work_dir"]["path"]).rglob("big"))) == 2
+    wrong = site.run("launch", "--retain", "some", "main.nf")
+    assert wrong.code == 64
+    assert "full, slim" in wrong.err
+
+
+PUBLISH = """
+process P { publishDir 'out'
+  output: path 'result.txt'
+  script: "echo result > result.txt" }
+workflow { P() }
+"""
+
+
+def test_kept_after_a_success(site: Site):
+    """--on-success keep leaves results and work dir as they are, and relaunchable, until they expire."""
+    e = launch(site, PUBLISH, "--on-success", "keep", code=0)
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
+    assert e["work_dir"]["expires_at"]
+    assert (site.here / "out/result.txt").is_symlink()
+    again = site.ok("relaunch", e["id"], "--storage-expiration-hours", "0.00001")
+    assert "1 task reused" in again.err
+    swept = site.ok("sweep", "--json").json()
+    assert swept[0]["removal"]["files"] > 5
+    shown = site.show(e["id"])
+    assert shown["work_dir"]["state"] == "DELETED"
+    assert shown["work_dir"]["removal"]["remaining_files"] == 0
+    assert not (site.here / "out/result.txt").is_symlink()
+    assert (site.here / "out/result.txt").read_text() == "result\n"
+    refused = site.run("launch", "--on-success", "keep", "main.nf")
+    assert refused.code == 64
+    assert "for how long" in refused.err
+
+
+def test_the_report_of_results(site: Site):
+    """What became of each published path is in the attempt's folder, and counted in the history."""
+    e = launch(site, PUBLISH, code=0)
+    report = Path(e["work_dir"]["path"]).parent / "attempts/1/results.tsv"
+    assert report.read_text().splitlines()[1:] == [f"{site.here}/out/result.txt\tlinked\t"]
+    assert event(e, "results_made_real") == {"linked": 1, "copied": 0, "redirected": 0, "refused": 0}
+
+
+def test_measure_by_process(site: Site):
+    """Sizes agree with du, belong to processes, and finished task dirs are scanned only once."""
+    e = launch(site, PIPELINE)
+    first = site.ok("measure", e["id"], "--json").json()
+    by_name = {row["process"]: row for row in first["processes"]}
+    assert (by_name["GOOD"]["tasks"], by_name["BAD"]["tasks"], by_name["LONG"]["tasks"]) == (3, 2, 1)
+    assert by_name["BAD"]["bytes"] > 600_000
+    assert first["processes"][0]["process"] == "BAD"
+    work = Path(e["work_dir"]["path"])
+    du = subprocess.run(["du", "-c", "-s", "-B1", str(work), str(work.parent / "cache")], check=True,
+                        capture_output=True, text=True)
+    on_disk = int(du.stdout.split()[-2])
+    assert first["total"]["disk_bytes"] == pytest.approx(on_disk, abs=8192)  # its record came after
+    assert sum(row["metered"] for row in first["processes"]) == first["total"]["metered"]
+    assert not first["partial"]
+    second = site.ok("measure", "--json").json()[0]
+    assert second["task_dirs_scanned"] <= 1  # LONG was killed before it wrote an exit status, or not
+    table = site.ok("measure", e["id"]).out
+    assert "BAD" in table
+    assert "total" in table
+    assert site.show(e["id"])["work_dir"]["metered_bytes"] == second["total"]["metered"]
+    site.ok("delete", e["id"], "--yes")
+    gone = site.run("measure", e["id"])
+    assert gone.code == 81
+    assert "no work dirs" in site.ok("measure").out
+
+
+def grow(work: Path, files: int) -> None:
+    """Leftovers in a task dir of their own, 50 to a folder."""
+    for number in range(files):
+        place = work / f"{number // 50:02x}" / f"{number // 50:030x}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / str(number)).write_text("x" * 100)
+
+
+@pytest.mark.parametrize("command", ["sweep", "delete"])
+def test_a_removal_pauses_and_goes_on(site: Site, command: str):
+    """SIGTERM pauses: the state is kept, others see how far it is, and the next sweep does the rest."""
+    (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
+    assert site.run("launch", "--storage-expiration-hours", "5", "fail.nf").code == 1
+    e = site.show()
+    grow(Path(e["work_dir"]["path"]), 2000)
+    total = site.ok("measure", e["id"], "--json").json()["total"]["files"]
+    words = ["delete", e["id"], "--yes"]
+    if command == "sweep":
+        site.ok("extend", e["id"], "0.00001")
+        words = ["sweep"]
+    removing = site.start(*words, NFRESUME_DELETE_PER_SECOND="300")
+
+    def progress() -> dict[str, Any]:
+        return site.show(e["id"])["work_dir"]["removal"] or {}
+
+    seen = until(lambda: progress().get("files") and progress(), 30, "progress is told")
+    assert seen["remaining_files"] == total - seen["files"]
+    assert seen["files_per_second"] > 0
+    assert seen["remaining_seconds"] > 0
+    removing.send_signal(signal.SIGTERM)
+    out, err = removing.communicate(timeout=20)
+    assert removing.returncode == 128 + signal.SIGTERM, out + err
+    paused = site.show(e["id"])
+    assert (paused["work_dir"]["state"], paused["events"][-1]["name"]) == ("DELETING", "removal_paused")
+    assert 0 < paused["work_dir"]["removal"]["files"] < total
+    assert site.run("relaunch", e["id"]).code == 81
+    lines = site.ok("sweep", "--json").json()
+    assert lines[0]["removal"]["files"] == total
+    assert site.show(e["id"])["work_dir"]["state"] == "DELETED"
+    assert os.listdir(site.root / ".trash") == []
+
+
+def test_serve_pauses_when_told_to_stop(site: Site):
+    """A server that is stopped in the middle of a removal ends at once; the next one goes on."""
+    (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
+    assert site.run("launch", "--storage-expiration-hours", "0.00001", "fail.nf").code == 1
+    e = site.show()
+    grow(Path(e["work_dir"]["path"]), 2000)
+    serving = site.start("serve", NFRESUME_DELETE_PER_SECOND="100", NFRESUME_SWEEP_SECONDS="1")
+    until(lambda: (site.show(e["id"])["work_dir"]["removal"] or {}).get("files"), 30, "it removes")
+    serving.terminate()
+    _, err = serving.communicate(timeout=15)
+    assert serving.returncode == 0, err
+    assert site.show(e["id"])["events"][-1]["name"] == "removal_paused"
+    site.ok("sweep")
+    assert site.show(e["id"])["work_dir"]["state"] == "DELETED"
