@@ -8,7 +8,6 @@ finished, and whose own time stamp is the same, is not scanned again: see `sizes
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -16,10 +15,10 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nfresume.costs import metered_bytes
+from nfresume.costs import DATA_STEP, OBJECT_BYTES, metered_bytes
 from nfresume.storage import descriptors
 from nfresume.storage.crew import Crew, Pace
 
@@ -42,12 +41,13 @@ class Size:
     unreadable: int = 0
 
     def add(self, other: Size, sign: int = 1) -> None:
-        """Add another size, or take it away."""
-        for name in _FIELDS:
-            setattr(self, name, getattr(self, name) + sign * getattr(other, name))
-
-
-_FIELDS = tuple(f.name for f in fields(Size))
+        """Add another size, or (sign -1) take it away."""
+        self.bytes += sign * other.bytes
+        self.disk_bytes += sign * other.disk_bytes
+        self.metered += sign * other.metered
+        self.files += sign * other.files
+        self.directories += sign * other.directories
+        self.unreadable += sign * other.unreadable
 
 
 @dataclass
@@ -165,9 +165,10 @@ class _Scan:
     def _take(
         self, folder: _Folder, entries: Iterable[os.DirEntry[str]], here: Part, found: list[_Folder]
     ) -> None:
-        size = here.size
         stopped = self._pace.stop.is_set
-        for entry in entries:  # the innermost loop of every scan: local names, few calls
+        files = data = blocks = steps = 0
+        inodes: list[int] = []
+        for entry in entries:  # the innermost loop of every scan: local names, no calls but one
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -175,26 +176,26 @@ class _Scan:
             kind = status.st_mode & _KIND
             if kind == stat.S_IFDIR:
                 if status.st_dev == folder.device:  # another file system is not what this work dir takes
-                    found.extend(self._below(folder, entry.name, status, size))
+                    found.extend(self._below(folder, entry.name, status, here.size))
                 if stopped():
-                    return
+                    break
                 continue
-            data = status.st_size
-            disk = status.st_blocks * 512
-            size.files += 1
-            size.bytes += data
-            size.disk_bytes += disk
+            size, name = status.st_size, entry.name
+            files += 1
+            data += size
+            blocks += status.st_blocks
             if kind != stat.S_IFREG:
-                size.metered += metered_bytes(1)
+                steps += 1
                 continue
-            size.metered += metered_bytes(data)
-            name = entry.name
-            if name == ".exitcode" and data:
-                here.finished = True
-            elif not name.startswith(".command."):
-                here.inodes.extend((status.st_ino, data, disk))
+            steps += -(-size // DATA_STEP)
+            if name[0] != "." or not name.startswith(".command."):
+                inodes += (status.st_ino, size, status.st_blocks * 512)
                 if status.st_nlink > 1:
                     here.linked.add(status.st_ino)
+                if size and name == ".exitcode":
+                    here.finished = True
+        here.inodes.extend(inodes)
+        here.size.add(Size(data, blocks * 512, files * OBJECT_BYTES + steps * DATA_STEP, files))
 
     def _below(
         self, folder: _Folder, name: str, status: os.stat_result, size: Size
@@ -231,20 +232,14 @@ def _add_directory(size: Size, status: os.stat_result) -> None:
 @contextmanager
 def _scandir(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
     """List a folder; one whose path is too long for the kernel is opened piece by piece."""
-    if len(path) < _LONGEST_PATH:
-        with os.scandir(path) as entries:
-            yield entries
-        return
-    fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    cut = len(path) if len(path) < _LONGEST_PATH else path.rfind("/", 0, _LONGEST_PATH)
+    fd = os.open(path[:cut], descriptors.DIRECTORY)
     try:
-        rest = path.lstrip("/")
-        while rest:
-            cut = rest.rfind("/", 0, _LONGEST_PATH) if len(rest) >= _LONGEST_PATH else len(rest)
-            if cut <= 0:
-                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        while rest := path[cut:].lstrip("/"):
+            path, cut = rest, len(rest) if len(rest) < _LONGEST_PATH else rest.rfind("/", 0, _LONGEST_PATH)
             below = os.open(rest[:cut], descriptors.DIRECTORY, dir_fd=fd)
             os.close(fd)
-            fd, rest = below, rest[cut:].lstrip("/")
+            fd = below
         with os.scandir(fd) as entries:
             yield entries
     finally:
