@@ -22,6 +22,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/nfresume engine install
+	@tests/shared/install.sh
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
@@ -31,11 +32,14 @@ check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -n 2 -q tests/unit tests/integration
+	@$(BIN)/python -m pytest -n 2 -q -m "not scale" tests/unit tests/integration
 
 bench: $(STAMP)
 	@$(BIN)/nfresume engine install
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]'
 	@$(BIN)/python benchmarks/launch.py --pairs 9
+	@$(BIN)/python benchmarks/storage.py
+	@$(BIN)/python benchmarks/storage.py --plot docs/removal.svg
 
 clean:
 	rm -rf $(VENV) .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ from nfresume.nextflow import history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
+from nfresume.storage.crew import Pace
 from nfresume.storage.publish import MadeReal
 from nfresume.storage.root import ExecutionFolder, full
 from nfresume.store import Store, Tx, queries, transitions
@@ -136,9 +137,7 @@ def conclude(
         held = disposal.held_by(results)
         notes["results_made_real"] = _counts(results)
     elif execution.retain is Retain.SLIM and _may_slim(execution, verdict, evidence):
-        slimmed = disposal.slim_down(folder, lease.number, pace, alive)
-        notes["slimmed"] = {"files": slimmed.files, "directories": slimmed.directories,
-                            "bytes": slimmed.bytes, "blocked": slimmed.blocked_count}
+        notes["slimmed"] = _slim(folder, lease.number, pace, alive)
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
         decision = _decide(execution, verdict, tx, held)
@@ -159,6 +158,16 @@ def conclude(
 def _counts(results: MadeReal) -> dict[str, int]:
     return {**{how: results.count(how) for how in ("linked", "copied", "redirected")},
             "refused": len(results.refused)}
+
+
+def _slim(folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[], None]) -> dict[str, int]:
+    """Slimming saves money; that it cannot be done must not keep an attempt from being settled."""
+    try:
+        slimmed = disposal.slim_down(folder, attempts, pace, alive)
+    except OSError:
+        return {"blocked": 1}
+    return {"files": slimmed.files, "directories": slimmed.directories, "bytes": slimmed.bytes,
+            "blocked": slimmed.blocked_count}
 
 
 def _may_slim(execution: Execution, verdict: Verdict, evidence: Evidence) -> bool:

@@ -21,6 +21,12 @@ FIXTURES = PROJECT / "nextflow-fixtures"
 BIN = Path(sys.executable).parent
 
 
+def privileged() -> bool:
+    """True for a root that may mount and override modes; not for one without capabilities."""
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.split("CapEff:")[1].split()[0], 16) & (1 << 21))  # CAP_SYS_ADMIN
+
+
 @dataclass
 class Done:
     """A finished command."""

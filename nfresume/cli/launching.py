@@ -330,8 +330,9 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
         say(f"{execution.id} {execution.state}{ended}{error}")
         for event in details.events:
             if event.name == "slimmed" and event.attempt == attempt.number:
-                say(f"slim: {count(event.detail['files'], 'file')}, {size(event.detail['bytes'])} of failed "
-                    "task attempts removed")
+                freed, stuck = event.detail.get("files", 0), event.detail.get("blocked", 0)
+                say(f"slim: {count(freed, 'file')}, {size(event.detail.get('bytes', 0))} of failed task "
+                    "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
         say(work_dir_line(execution, service.conf.price_per_gb_month))
         if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
             say(f"relaunch from the failed task: nfresume relaunch {execution.id}")

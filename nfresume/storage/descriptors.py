@@ -13,12 +13,27 @@ def open_directory(name: str, parent_fd: int) -> int:
     try:
         return os.open(name, DIRECTORY, dir_fd=parent_fd)
     except PermissionError:
-        path_fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
-        try:
-            os.chmod(f"/proc/self/fd/{path_fd}", 0o700)  # this very inode, wherever its name leads now
-        finally:
-            os.close(path_fd)
+        _make_accessible(name, parent_fd)
         return os.open(name, DIRECTORY, dir_fd=parent_fd)
+
+
+def rename(name: str, parent_fd: int, target: str, target_fd: int) -> None:
+    """Rename into another directory; a directory has to be writable for that, and is made so."""
+    try:
+        os.rename(name, target, src_dir_fd=parent_fd, dst_dir_fd=target_fd)
+    except PermissionError:
+        if not is_directory(name, parent_fd):
+            raise
+        _make_accessible(name, parent_fd)
+        os.rename(name, target, src_dir_fd=parent_fd, dst_dir_fd=target_fd)
+
+
+def _make_accessible(name: str, parent_fd: int) -> None:
+    path_fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        os.chmod(f"/proc/self/fd/{path_fd}", 0o700)  # this very inode, wherever its name leads now
+    finally:
+        os.close(path_fd)
 
 
 def is_directory(name: str, parent_fd: int) -> bool:

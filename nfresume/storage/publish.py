@@ -127,7 +127,10 @@ class _Publisher:
             return
         done = sum(self._replace(link) for link in sorted(links))
         if done:
-            durable.fsync_folder(folder)
+            try:
+                durable.fsync_folder(folder)
+            except OSError as e:
+                self._refuse(folder, e.strerror)
 
     def _replace(self, link: str) -> bool:
         try:

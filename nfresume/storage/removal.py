@@ -313,7 +313,9 @@ class _Removal:
         target = f"{self._execution_id}-{uuid.uuid4().hex}"
         self._wait_turn()
         try:
-            os.rename(directory.name, target, src_dir_fd=parent.fd, dst_dir_fd=self._trash_fd)
+            with contextlib.suppress(PermissionError):  # somebody else's; perhaps it is writable anyway
+                os.fchmod(parent.fd, 0o700)
+            descriptors.rename(directory.name, parent.fd, target, self._trash_fd)
         except FileNotFoundError:
             return
         except OSError as e:

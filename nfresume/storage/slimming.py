@@ -26,9 +26,16 @@ def slim(
     A hash that fits several task dirs is left alone: it cannot be told which of them failed.
     """
     with trash.folder(folder.root, folder.account, folder.execution_id, "work") as (root_fd, work_fd):
+        blocked = []
         for path in [*_task_dirs(work_fd, hashes), *_aside(work_fd)]:
-            _empty(root_fd, work_fd, path, folder.execution_id)
-    return empty_trash(folder.root, folder.execution_id, progress, pace)
+            try:
+                _empty(root_fd, work_fd, path, folder.execution_id)
+            except OSError as e:
+                blocked.append(f"{path}: {e.strerror}")
+    removed = empty_trash(folder.root, folder.execution_id, progress, pace)
+    removed.blocked_count += len(blocked)
+    removed.blocked += blocked
+    return removed
 
 
 def _task_dirs(work_fd: int, hashes: Iterable[str]) -> Iterator[str]:

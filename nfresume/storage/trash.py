@@ -58,7 +58,7 @@ def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> No
         entry_fd = os.open(entry, descriptors.DIRECTORY, dir_fd=trash_fd)
         try:
             for name in names:
-                os.rename(name, name, src_dir_fd=folder_fd, dst_dir_fd=entry_fd)
+                descriptors.rename(name, folder_fd, name, entry_fd)
             os.fsync(entry_fd)
         finally:
             os.close(entry_fd)

@@ -226,3 +226,26 @@ def test_serve_pauses_when_told_to_stop(site: Site):
     assert site.show(e["id"])["events"][-1]["name"] == "removal_paused"
     site.ok("sweep")
     assert site.show(e["id"])["work_dir"]["state"] == "DELETED"
+
+
+MANY_FILES = r"""
+process MANY { output: path 'done.txt'
+  script: "for i in \$(seq 3000); do : > f\$i; done; touch done.txt" }
+workflow { MANY() }
+"""
+
+
+def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
+    """A machine that shuts down in the middle of the removal after a success: paused, and swept later."""
+    (site.here / "main.nf").write_text(MANY_FILES)
+    execution = site.ok("launch", "--detach", "main.nf", NFRESUME_DELETE_PER_SECOND="300").out.strip()
+    until(lambda: (site.show(execution)["work_dir"]["removal"] or {}).get("files"), 60, "it removes")
+    supervisor = next(p for p in site.marked() if "nfresume.supervisor" in p.cmdline())
+    supervisor.terminate()
+    until(lambda: site.show(execution)["events"][-1]["name"] == "removal_paused", 20)
+    shown = site.show(execution)
+    assert (shown["state"], shown["work_dir"]["state"]) == ("SUCCEEDED", "DELETING")
+    assert "files gone" in site.ok("show", execution).out
+    site.ok("sweep")
+    assert site.show(execution)["work_dir"]["removal"]["files"] > 3000
+    assert site.show(execution)["work_dir"]["state"] == "DELETED"

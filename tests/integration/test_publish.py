@@ -15,6 +15,7 @@ import pytest
 
 from nfresume.storage import publish, replacing
 from nfresume.storage.publish import make_real
+from tests.conftest import privileged
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ print(result.done, result.refused)
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+@pytest.mark.skipif(not privileged(), reason="needs root, to be another user")
 def test_links_in_another_users_folder():
     """Where we may not write, the link cannot be made real: refused, named, and left as it was; a source
     that may be read but not linked (another user's file) is copied."""

@@ -25,10 +25,10 @@ from nfresume.storage.removal import empty_trash
 from nfresume.storage.root import MARKER
 from nfresume.storage.trash import entries as trash_entries
 from nfresume.storage.trash import to_trash
+from tests.conftest import privileged
 
 EXAMPLES = int(os.environ.get("NFRESUME_TEST_EXAMPLES", "60"))
-IS_ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root, for mounts and file attributes")
+needs_root = pytest.mark.skipif(not privileged(), reason="needs root, for mounts and file attributes")
 
 
 def make(tmp_path: Path) -> tuple[Root, Path]:
@@ -303,7 +303,7 @@ from pathlib import Path
 from nfresume.storage import Root
 from nfresume.storage.removal import empty_trash
 from nfresume.storage.trash import to_trash
-if os.geteuid() == 0:
+if sys.argv[2] == "drop":
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
 root = Root.mark(base / "root")
@@ -331,7 +331,8 @@ def test_modes_without_rights(tmp_path: Path):
     base.mkdir(mode=0o777)
     base.chmod(0o777)
     try:
-        done = subprocess.run([sys.executable, "-c", _AS_NOBODY, str(base)], capture_output=True, text=True)
+        words = [sys.executable, "-c", _AS_NOBODY, str(base), "drop" if privileged() else "stay"]
+        done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     finally:
         subprocess.run(["chmod", "-R", "u+rwX", str(base)], check=False)
@@ -427,10 +428,11 @@ def test_an_orphan_that_writes_meanwhile(tmp_path: Path):
     assert trash_entries(root) == set()
 
 
+KINDS = ["out-file", "out-dir", "loop", "dangling", "hard", "fifo"]
 names = st.binary(min_size=1, max_size=40).filter(lambda b: b"/" not in b and b"\0" not in b
                                                   and b not in (b".", b".."))
 trees = st.recursive(
-    st.one_of(st.binary(max_size=100), st.sampled_from(["out-file", "out-dir", "loop", "dangling"])),
+    st.one_of(st.binary(max_size=100), st.sampled_from(KINDS)),
     lambda inner: st.dictionaries(names, inner, max_size=5), max_leaves=30,
 )
 
@@ -443,6 +445,10 @@ def build(place: bytes, tree: object, outside: bytes) -> None:
     elif isinstance(tree, bytes):
         with open(place, "wb") as file:
             file.write(tree)
+    elif tree == "hard":
+        os.link(os.path.join(outside, b"f"), place)
+    elif tree == "fifo":
+        os.mkfifo(place)
     else:
         target = {"out-file": os.path.join(outside, b"f"), "out-dir": outside, "loop": b".", "dangling": b"?"}
         os.symlink(target[str(tree)], place)
@@ -462,9 +468,10 @@ LIMITS = st.sampled_from([
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=st.dictionaries(names, trees, max_size=6), mode=st.sampled_from([0o700, 0o500, 0o755]),
-       workers=st.sampled_from([1, 2, 16]), limits=LIMITS)
+       workers=st.sampled_from([1, 2, 16]), limits=LIMITS,
+       modes=st.lists(st.sampled_from([0o000, 0o311, 0o500, 0o555, 0o755]), max_size=8))
 def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode: int, workers: int,
-                      limits: dict[str, int]):
+                      limits: dict[str, int], modes: list[int]):
     """Whatever is inside, all of it goes, and nothing outside changes by a byte; also with room for so
     few descriptors, names and entries that every bound is met."""
     base = tmp_path_factory.mktemp("tree")
@@ -474,6 +481,8 @@ def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode
     (outside / "f").write_bytes(b"precious")
     work.rmdir()
     build(os.fsencode(work), tree, os.fsencode(outside))
+    for folder, its_mode in zip([f for f, _, _ in os.walk(work, topdown=False)], modes, strict=False):
+        os.chmod(folder, its_mode)
     work.chmod(mode)
     before = fingerprint(outside)
     with pytest.MonkeyPatch.context() as patch:

@@ -13,5 +13,5 @@ ENVIRONMENT = {"NFRESUME_TEST_EXAMPLES": "8"}
 
 def command(folder: Path) -> list[str]:
     """The command that runs the contract with its files in `folder`."""
-    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+    return [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist",
             "-m", "not scale", f"--basetemp={folder}", *(str(_HERE / name) for name in SUITES)]

@@ -1,0 +1,26 @@
+"""The contract of storage once more, as an ordinary user: modes matter then."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT, privileged
+from tests.shared import contract
+
+#: The same user, without one capability of root: nothing overrides a mode any more.
+ORDINARY = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"]
+
+
+@pytest.mark.scale
+@pytest.mark.skipif(not privileged(), reason="the other tests run without privileges already")
+def test_the_contract(tmp_path: Path):
+    """Removal, scan and publishing, with hostile trees of random modes."""
+    env = {**os.environ, "NFRESUME_TEST_EXAMPLES": "100"}
+    done = subprocess.run([*ORDINARY, *contract.command(tmp_path / "trees")], cwd=PROJECT, env=env, text=True,
+                          capture_output=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "needs root, for mounts" in done.stdout

@@ -1,0 +1,16 @@
+"""What counts as shared between hosts."""
+
+import pytest
+
+from nfresume.filesystems import is_network
+
+
+@pytest.mark.parametrize(("fstype", "shared"), [
+    # MooseFS says no more than "fuse".
+    ("ext4", False), ("xfs", False), ("tmpfs", False), ("overlay", False), ("fuseblk", False),
+    ("fuse.fuse-overlayfs", False), ("nfs4", True), ("lustre", True), ("fuse", True),
+    ("fuse.sshfs", True), ("fuse.something-new", True),
+])
+def test_unknown_fuse_counts_as_shared(fstype: str, shared: bool):
+    """A FUSE mount that is not known to be local may be seen by other hosts: SQLite is refused there."""
+    assert is_network(fstype) is shared

@@ -1,0 +1,18 @@
+"""A signal asks for a pause, once; the next one ends the process as ever."""
+
+import os
+import signal
+
+from nfresume.pausing import pausable
+
+
+def test_a_signal_asks_for_a_pause():
+    """The event is set, the exit code is a shell's, and the handlers from before come back."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pausable() as pause:
+        assert not pause.event.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert pause.event.wait(5)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # impatience is heard
+    assert pause.exit_code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
