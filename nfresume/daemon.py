@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -14,7 +15,9 @@ from nfresume.errors import NfresumeError
 from nfresume.executions import Execution
 from nfresume.settings import Settings
 from nfresume.store import Store, queries
-from nfresume.workdirs import WorkDirState
+
+#: Seconds of rest for each second of measuring.
+_REST = 99.0
 
 
 def serve(conf: Settings) -> None:
@@ -25,7 +28,7 @@ def serve(conf: Settings) -> None:
     # due is asked of the database. APScheduler's default would drop late jobs for good.
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(
-        tick, "interval", args=(store, conf, stop), seconds=conf.sweep_seconds, coalesce=True,
+        tick, "interval", args=(store, conf, _Sampler(), stop), seconds=conf.sweep_seconds, coalesce=True,
         max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC),
     )
     signals = {signal.SIGTERM, signal.SIGINT}
@@ -39,26 +42,36 @@ def serve(conf: Settings) -> None:
     store.close()
 
 
-def tick(store: Store, conf: Settings, stop: threading.Event) -> None:
+def tick(store: Store, conf: Settings, sampler: _Sampler, stop: threading.Event) -> None:
     """One sweep and one round of measuring; what fails is said, and tried again next time."""
     try:
         for line in sweeper.sweep(store, conf, stop=stop):
             if line.action != "keep" or line.error:
                 print(f"nfresume: {line.execution.id}: {line.action} ({line.reason}): "
                       f"{line.error or line.done}", file=sys.stderr, flush=True)
-        _measure(store, conf, stop)
+        sampler.run(store, conf, stop)
     except NfresumeError as e:
         print(f"nfresume: {e}", file=sys.stderr, flush=True)
 
 
-def _measure(store: Store, conf: Settings, stop: threading.Event) -> None:
-    """Measure retained work dirs that no supervisor got to measure, or not all of."""
-    with store.begin(write=False) as tx:
-        unmeasured = [e for e in queries.to_sweep(tx) if e.work_dir.state is WorkDirState.RETAINED
-                      and e.work_dir.measured_at is None]
-    for execution in unmeasured:
-        if not stop.is_set():
+class _Sampler:
+    """Measures what is due, in at most 1 % of its time; what was never measured does not wait."""
+
+    def __init__(self) -> None:
+        self._rest_until = 0.0
+
+    def run(self, store: Store, conf: Settings, stop: threading.Event) -> None:
+        """One round."""
+        with store.begin(write=False) as tx:
+            due = queries.to_measure(tx, conf.sample_seconds)
+        for execution in due:
+            new = execution.work_dir.measured_at is None
+            if stop.is_set() or (not new and time.monotonic() < self._rest_until):
+                return
+            begun = time.monotonic()
             _measure_one(store, conf, execution, stop)
+            now = time.monotonic()
+            self._rest_until = max(self._rest_until, now) + _REST * (now - begun)
 
 
 def _measure_one(store: Store, conf: Settings, execution: Execution, stop: threading.Event) -> None:

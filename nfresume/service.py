@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from nfresume import (
     preflight,
     processes,
     relaunching,
+    reporting,
     retention,
     sweeper,
 )
@@ -316,6 +317,12 @@ class Service:
     def cost_per_month(self, metered: int) -> Decimal:
         """What keeping so many metered bytes costs a month, at the price of the settings."""
         return costs.cost_per_month(metered, self.conf.price_per_gb_month)
+
+    def costs(
+        self, by: reporting.By, chosen: Callable[[datetime], reporting.Period], *, all_accounts: bool = False
+    ) -> reporting.Report:
+        """What retained storage costs the account, or all of them; `chosen` makes the period from now."""
+        return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
 
     def task_output(self, execution: Execution, number: int, task: str) -> list[Path]:
         """`.command.out` and `.command.err` of a task, named by hash or by name. Raises NotFound."""

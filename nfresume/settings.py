@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def _seconds(value: Any) -> float:
     if not 0 < seconds <= 86_400:
         raise ValueError(f"must be between 0 and 86400 seconds, not {value!r}")
     return seconds
+
+
+def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
+    def parse(value: Any) -> StrEnum:
+        if value not in list(kind):
+            raise ValueError(f"must be {' or '.join(kind)}, not {value!r}")
+        return kind(value)
+
+    return parse
 
 
 def _workers(value: Any) -> int:
@@ -124,9 +134,9 @@ SETTINGS = (
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, when neither the "
             "command line nor the pipeline says", check_hours, _nothing),
     Setting("retain", "what is kept after a failure: full, or slim (without task dirs of failed attempts)",
-            Retain, lambda: Retain.FULL),
+            _one_of(Retain), lambda: Retain.FULL),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
-            "storage_expiration_hours)", OnSuccess, lambda: OnSuccess.DELETE),
+            "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
     Setting("storage_workers", "how many directories of a root are worked on at once (default: 64 to "
             "remove and 16 to measure on a shared file system)", _workers, _nothing),
     Setting("delete_per_second", "file operations per second that one removal may do (default: no ceiling)",
@@ -135,6 +145,8 @@ SETTINGS = (
             lambda: DEFAULT_PRICE),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
+    Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
+            "(it spends at most 1 % of its time on that)", _seconds, lambda: 3600.0),
     Setting("sweep_seconds", "how often `nfresume serve` sweeps", _seconds, lambda: 60.0),
 )
 
@@ -155,6 +167,7 @@ class Settings:
     delete_per_second: float | None
     price_per_gb_month: Decimal
     lease_seconds: float
+    sample_seconds: float
     sweep_seconds: float
     sources: Mapping[str, str]
 

@@ -17,7 +17,7 @@ from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, ledger, queries, transitions
 from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
@@ -43,6 +43,9 @@ def sweep(
     When `stop` is set the removal under way pauses and what is left waits for the next sweep.
     """
     stop = stop or threading.Event()
+    if not dry_run:
+        with store.begin() as tx:
+            ledger.set_price(tx, conf.price_per_gb_month, conf.sources["price_per_gb_month"])
     lines = [_reconcile(store, conf, execution, dry_run) for execution in _lost(store, conf, account)]
     with store.begin(write=False) as tx:
         planned = retention.plan(queries.to_sweep(tx, account), tx.now)

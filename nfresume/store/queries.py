@@ -106,6 +106,21 @@ def to_sweep(tx: Tx, account: str | None = None) -> list[Execution]:
     return [_execution(row) for row in tx.conn.execute(query)]
 
 
+def to_measure(tx: Tx, seconds: float) -> list[Execution]:
+    """Work dirs in use or retained that were last measured so long ago; never measured ones first.
+
+    One that is in use and was never measured is listed once it is that old.
+    """
+    before = tx.now - timedelta(seconds=seconds)
+    never = work_dirs.c.measured_at.is_(None)
+    retained = work_dirs.c.state == WorkDirState.RETAINED
+    query = _JOINED.where(
+        work_dirs.c.state.in_([WorkDirState.RETAINED, WorkDirState.ACTIVE]),
+        (work_dirs.c.measured_at < before) | (never & (retained | (executions.c.updated_at < before))),
+    ).order_by(work_dirs.c.measured_at.is_not(None), work_dirs.c.measured_at, executions.c.id)
+    return [_execution(row) for row in tx.conn.execute(query)]
+
+
 def lost(tx: Tx, queued_seconds: float) -> list[Execution]:
     """Executions whose supervisor's lease ran out, or that nobody claimed within `queued_seconds`."""
     current = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == executions.c.attempt)

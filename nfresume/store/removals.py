@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nfresume import workdirs as wd
+from nfresume.store import ledger
 from nfresume.store.database import Tx
 from nfresume.store.schema import work_dirs
 from nfresume.store.transitions import move_work_dir, record
@@ -74,13 +75,16 @@ def removed(tx: Tx, execution_id: str, actor: str, freed: RemovalProgress) -> No
     """DELETING -> DELETED; the tombstone keeps when, by whom and how much."""
     move_work_dir(tx, execution_id, wd.REMOVED, deleted_at=tx.now, remover_until=None, expires_at=None,
                    **_progress(freed))
+    ledger.sample(tx, execution_id, 0)
     record(tx, execution_id, "removed", actor, None, asdict(freed))
 
 
 def measured(tx: Tx, execution_id: str, **sizes: int) -> None:
     """Record a work dir's size: bytes, disk_bytes, metered_bytes, files, directories and partial."""
-    tx.conn.execute(
+    result = tx.conn.execute(
         work_dirs.update()
         .where(work_dirs.c.execution_id == execution_id, work_dirs.c.state != WorkDirState.DELETED)
         .values(measured_at=tx.now, **sizes)
     )
+    if result.rowcount:
+        ledger.sample(tx, execution_id, sizes["metered_bytes"])

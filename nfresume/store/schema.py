@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -134,4 +134,23 @@ events = sa.Table(
     _column("actor", sa.Text),
     _column("detail", sa.JSON),
     sa.Index("events_of", "execution_id", "id"),
+)
+
+size_samples = sa.Table(
+    "size_samples",
+    metadata,
+    _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("execution_id", sa.String(64), sa.ForeignKey("executions.id")),
+    _column("at", UtcDateTime),
+    _column("metered_bytes", sa.BigInteger),
+    sa.Index("size_samples_of", "execution_id", "at"),
+)
+
+prices = sa.Table(
+    "prices",
+    metadata,
+    _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("since", UtcDateTime),
+    _column("per_gb_month", sa.String(40)),
+    _column("source", sa.Text),
 )

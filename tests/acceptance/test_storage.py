@@ -249,3 +249,23 @@ def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
     site.ok("sweep")
     assert site.show(execution)["work_dir"]["removal"]["files"] > 3000
     assert site.show(execution)["work_dir"]["state"] == "DELETED"
+
+
+def test_what_it_costs(site: Site):
+    """A failed run is in the ledger at once: table, JSON and CSV agree; serve goes on measuring."""
+    e = launch(site, PIPELINE)
+    table = site.ok("costs").out
+    assert e["id"] in table
+    assert "a month at 0.30 USD per GB-month" in table
+    report = site.ok("costs", "--json", "--by", "pipeline").json()
+    assert report["now"]["metered_bytes"] == e["work_dir"]["metered_bytes"]
+    assert [line["key"] for line in report["lines"]] == ["main.nf"]
+    assert site.ok("costs", "--csv").out.splitlines()[1].startswith(f"{e['id']},")
+    assert site.run("costs", "--by", "colour").code == 64
+    assert site.run("costs", "--since", "soon").code == 64
+    assert site.ok("costs", "--account", "other", "--json").json()["lines"] == []
+    before = site.show(e["id"])["work_dir"]["measured_at"]
+    serving = site.start("serve", NFRESUME_SAMPLE_SECONDS="0.1", NFRESUME_SWEEP_SECONDS="0.2")
+    until(lambda: site.show(e["id"])["work_dir"]["measured_at"] > before, 30, "it measures again")
+    serving.terminate()
+    assert serving.wait(20) == 0

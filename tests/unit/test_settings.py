@@ -24,7 +24,9 @@ def test_precedence(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "bad"),
     [("ROOT", "relative"), ("ROOT", "a\nb"), ("ACCOUNT", "../x"), ("STORAGE_EXPIRATION_HOURS", "soon"),
-     ("STORAGE_EXPIRATION_HOURS", "-1"), ("LEASE_SECONDS", "0"), ("PRICE_PER_GB_MONTH", "NaN")],
+     ("STORAGE_EXPIRATION_HOURS", "-1"), ("LEASE_SECONDS", "0"), ("PRICE_PER_GB_MONTH", "NaN"),
+     ("RETAIN", "some"), ("ON_SUCCESS", "maybe"), ("STORAGE_WORKERS", "0"), ("STORAGE_WORKERS", "1.5"),
+     ("DELETE_PER_SECOND", "0"), ("DELETE_PER_SECOND", "nan")],
 )
 def test_bad_values_name_their_source(name, bad, tmp_path: Path):
     """A bad value is refused with the name of where it stands."""

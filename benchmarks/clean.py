@@ -1,0 +1,75 @@
+"""Removing a real run's work dir: `nextflow clean -f` against nfresume, on the latency mount.
+
+    python benchmarks/clean.py --tasks 500
+
+Nextflow runs the tasks with its work dir on the mount while that adds no latency; a copy of the work dir
+is made behind it; then, each on a fresh mount with latency, `clean` removes the one and nfresume the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PIPELINE = """
+process MAKE { input: val x
+  output: path 'out.txt'
+  script: "echo $x > out.txt" }
+process USE { input: path f
+  output: path 'used.txt'
+  script: "cat $f > used.txt" }
+workflow { USE(MAKE(Channel.of(1..params.n))) }
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=500)
+    args = parser.parse_args()
+    from benchmarks import storage
+    from nfresume.nextflow import embedded
+    from nfresume.storage import Root
+
+    java = embedded.java(None)
+    launcher = embedded.launcher(java, embedded.install(java), os.environ)
+    with tempfile.TemporaryDirectory(prefix="nfresume-bench-") as scratch:
+        base = Path(scratch)
+        program = base / "latfs"
+        subprocess.run(["go", "build", "-o", str(program), "."], cwd=HERE / "latfs", check=True)
+        (base / "main.nf").write_text(PIPELINE)
+        storage.READ, storage.CHANGE, slow = "0", "0", (storage.READ, storage.CHANGE)
+        (base / "place").mkdir()
+        place = storage.Latency(base / "place", program)
+        run = [*launcher, "run", "main.nf", "--n", str(args.tasks // 2), "-w", str(place.top / "work")]
+        subprocess.run([*run, "-name", "bench"], cwd=base, check=True, stdout=subprocess.DEVNULL)
+        place.close()
+        root = Root.mark(place.backing / "root")
+        root.execution("team", "run-a1").path.mkdir(parents=True)
+        subprocess.run(["cp", "-a", str(place.backing / "work"), str(place.backing / storage.TREE)], check=True)
+        shutil.rmtree(place.top)
+        storage.READ, storage.CHANGE = slow
+        (base / "again").mkdir()
+        cold = storage.Latency(base / "again", program, backing=place.backing, top=place.top)
+        entries = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
+        start = time.perf_counter()
+        subprocess.run([*launcher, "clean", "-f", "bench"], cwd=base, check=True, stdout=subprocess.DEVNULL)
+        cleaned = time.perf_counter() - start
+        left = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
+        cold.fresh()
+        removed = storage.trial("nfresume", cold.top).seconds
+        assert not (place.backing / storage.TREE).exists()
+        cold.close()
+    print(f"{args.tasks} real tasks ({entries:,} entries): nextflow clean -f {cleaned:.2f} s (and leaves {left} "
+          f"entries), nfresume {removed:.2f} s, {cleaned / removed:.1f} x")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+    main()

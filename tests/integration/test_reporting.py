@@ -1,0 +1,164 @@
+"""The cost report over a real store: past, present and what is to come."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from nfresume import reporting, settings
+from nfresume.costs import GB
+from nfresume.errors import UsageError
+from nfresume.executions import ExecutionState
+from nfresume.reporting import By, Period
+from nfresume.store import Store, ledger, removals, schema, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.workdirs import RemovalProgress
+
+MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> settings.Settings:
+    (tmp_path / "c.toml").touch()
+    return settings.load({"NFRESUME_CONFIG": str(tmp_path / "c.toml"), "NFRESUME_ACCOUNT": "team"})
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path):
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'state.db'}"
+    else:
+        server = request.getfixturevalue("postgresql_url")
+        name = f"r{uuid.uuid4().hex}"
+        admin = sa.create_engine(sa.make_url(server).set(drivername="postgresql+psycopg"),
+                                 isolation_level="AUTOCOMMIT")
+        with admin.connect() as conn:
+            conn.execute(sa.text(f"CREATE DATABASE {name}"))
+        admin.dispose()
+        url = sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    opened = Store.open(url)
+    with opened.begin() as tx:
+        transitions.register_root(tx, "root", "/root", 1)
+    yield opened
+    opened.close()
+
+
+def failed(store: Store, execution_id: str, account: str = "team", pipeline: str = "main.nf",
+           hours: float | None = 5.0) -> None:
+    """A failed execution whose work dir is retained."""
+    with store.begin() as tx:
+        new = NewExecution(execution_id, account, "root", f"/root/{execution_id}", pipeline, "/here",
+                           str(uuid.uuid4()), 5.0, "test", False)
+        transitions.launch(tx, new, NewAttempt(pipeline, (), False, None, None), "me")
+        lease = transitions.claim(tx, execution_id, Owner("h", "b"), 30)
+        until = tx.now + timedelta(hours=hours) if hours is not None else None
+        outcome = Outcome(ExecutionState.FAILED, 1, "no", True, True, "the run failed", until)
+        transitions.settle(tx, lease, outcome, transitions.TaskCounts(), "me")
+
+
+def at(store: Store, execution_id: str, moment: datetime, gigabytes: int) -> None:
+    """A sample of the past."""
+    with store.begin() as tx:
+        tx.conn.execute(schema.size_samples.insert().values(execution_id=execution_id, at=moment,
+                                                            metered_bytes=gigabytes * GB))
+
+
+def price(store: Store, moment: datetime, per_gb_month: str) -> None:
+    with store.begin() as tx:
+        tx.conn.execute(schema.prices.insert().values(since=moment, per_gb_month=per_gb_month, source="t"))
+
+
+def report(store: Store, conf: settings.Settings, by: By = By.EXECUTION, account: str | None = "team",
+           period: Period | None = None):
+    return reporting.build(store, conf, account, by, lambda _now: period or Period(MARCH, APRIL))
+
+
+def test_the_check_value_of_aws(store: Store, conf: settings.Settings):
+    """132,000 GB-hours in March, and the same again from the sum of its days."""
+    failed(store, "run-a1")
+    price(store, MARCH, "0.30")
+    at(store, "run-a1", MARCH, 100)
+    at(store, "run-a1", MARCH + timedelta(days=15), 250)
+    whole = report(store, conf)
+    assert whole.total.gb_hours == 132_000
+    days = report(store, conf, By.DAY)
+    assert len(days.lines) == 31
+    assert days.total == whole.total
+    assert (days.lines[0].usage.gb_hours, days.lines[30].usage.gb_hours) == (2400, 6000)
+
+
+def test_lines_by_execution_account_and_pipeline(store: Store, conf: settings.Settings):
+    """Each grouping has the same total; other accounts appear only when all are asked for."""
+    price(store, MARCH, "0.30")
+    for execution_id, account, pipeline, gigabytes in (
+        ("run-a1", "team", "a.nf", 10), ("run-a2", "team", "b.nf", 20), ("run-a3", "team", "a.nf", 30),
+        ("run-a4", "other", "a.nf", 40),
+    ):
+        failed(store, execution_id, account, pipeline)
+        at(store, execution_id, MARCH, gigabytes)
+    assert [line.key for line in report(store, conf).lines] == ["run-a3", "run-a2", "run-a1"]
+    by_pipeline = {line.key: line.usage.gb_months for line in report(store, conf, By.PIPELINE).lines}
+    assert by_pipeline == {"a.nf": 40, "b.nf": 20}
+    everybody = report(store, conf, By.ACCOUNT, account=None)
+    assert {line.key: line.usage.cost for line in everybody.lines} == {"team": 18, "other": 12}
+    assert everybody.total.cost == 30
+
+
+def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Settings):
+    """The ledger ends at the removal and stays; nothing is held any more."""
+    failed(store, "run-a1")
+    with store.begin() as tx:
+        removals.measured(tx, "run-a1", bytes=1, disk_bytes=1, metered_bytes=5 * GB, files=1, directories=1,
+                          partial=False)
+    at(store, "run-a1", MARCH, 5)
+    held = report(store, conf)
+    assert (held.metered, held.work_dirs, held.endless) == (5 * GB, 1, 0)
+    assert held.per_month == 5 * conf.price_per_gb_month
+    five_hours = 5 * 5 * conf.price_per_gb_month / 730
+    assert held.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
+    with store.begin() as tx:
+        transitions.delete(tx, "run-a1", "test", "me")
+        removals.removed(tx, "run-a1", "me", RemovalProgress(files=1))
+    gone = report(store, conf)
+    assert (gone.metered, gone.work_dirs, gone.until_expiry) == (0, 0, 0)
+    assert gone.lines[0].usage == held.lines[0].usage
+    with store.begin() as tx:
+        assert [s.metered for s in ledger.samples(tx, "team", tx.now + timedelta(1))["run-a1"]] == [
+            5 * GB, 5 * GB, 0]
+
+
+def test_a_new_price_holds_from_now_on(store: Store, conf: settings.Settings):
+    """What a month cost stays what it was; the same price again is no new one."""
+    failed(store, "run-a1")
+    at(store, "run-a1", MARCH, 1)
+    price(store, MARCH, "0.30")
+    before = report(store, conf).total.cost
+    with store.begin() as tx:
+        ledger.set_price(tx, Decimal("0.30"), "again")
+        ledger.set_price(tx, Decimal("0.08"), "cheaper")
+        assert [p.per_gb_month for p in ledger.price_history(tx)] == [Decimal("0.30"), Decimal("0.08")]
+    assert report(store, conf).total.cost == before
+    assert report(store, conf).price == Decimal("0.08")
+
+
+def test_periods():
+    """Hours, days and weeks back; dates; calendar months; everything else is refused in one line."""
+    now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def asked(**words: str) -> Period:
+        given = {"since": None, "start": None, "end": None, "month": None, **words}
+        return reporting.period(now, **given)
+
+    assert asked() == Period(now - timedelta(days=30), now)
+    assert asked(since="2w").start == now - timedelta(weeks=2)
+    assert asked(month="2026-02") == Period(datetime(2026, 2, 1, tzinfo=UTC), MARCH)
+    assert asked(start="2026-03-01", end="2026-04-01") == Period(MARCH, APRIL)
+    for bad in ({"since": "soon"}, {"since": ""}, {"month": "2026-13"}, {"start": "x"}, {"since": "nand"},
+                {"start": "2026-04-01", "end": "2026-03-01"}, {"since": "1d", "month": "2026-02"}):
+        with pytest.raises(UsageError):
+            asked(**bad)
