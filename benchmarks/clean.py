@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,30 +43,29 @@ def main() -> None:
         program = base / "latfs"
         subprocess.run(["go", "build", "-o", str(program), "."], cwd=HERE / "latfs", check=True)
         (base / "main.nf").write_text(PIPELINE)
-        storage.READ, storage.CHANGE, slow = "0", "0", (storage.READ, storage.CHANGE)
         (base / "place").mkdir()
         place = storage.Latency(base / "place", program)
+        place.read = place.change = "0"
+        place.fresh()
         run = [*launcher, "run", "main.nf", "--n", str(args.tasks // 2), "-w", str(place.top / "work")]
         subprocess.run([*run, "-name", "bench"], cwd=base, check=True, stdout=subprocess.DEVNULL)
-        place.close()
         root = Root.mark(place.backing / "root")
         root.execution("team", "run-a1").path.mkdir(parents=True)
-        subprocess.run(["cp", "-a", str(place.backing / "work"), str(place.backing / storage.TREE)], check=True)
-        shutil.rmtree(place.top)
-        storage.READ, storage.CHANGE = slow
-        (base / "again").mkdir()
-        cold = storage.Latency(base / "again", program, backing=place.backing, top=place.top)
+        copy = ["cp", "-a", str(place.backing / "work"), str(place.backing / storage.TREE)]
+        subprocess.run(copy, check=True)
+        place.read, place.change = storage.READ, storage.CHANGE
+        place.fresh()
         entries = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
         start = time.perf_counter()
         subprocess.run([*launcher, "clean", "-f", "bench"], cwd=base, check=True, stdout=subprocess.DEVNULL)
         cleaned = time.perf_counter() - start
         left = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
-        cold.fresh()
-        removed = storage.trial("nfresume", cold.top).seconds
+        place.fresh()
+        removed = storage.trial("nfresume", place.top).seconds
         assert not (place.backing / storage.TREE).exists()
-        cold.close()
-    print(f"{args.tasks} real tasks ({entries:,} entries): nextflow clean -f {cleaned:.2f} s (and leaves {left} "
-          f"entries), nfresume {removed:.2f} s, {cleaned / removed:.1f} x")
+        place.close()
+    print(f"{args.tasks} real tasks ({entries:,} entries): nextflow clean -f {cleaned:.2f} s ({left}"
+          f" entries left), nfresume {removed:.2f} s, {cleaned / removed:.1f} x")
 
 
 if __name__ == "__main__":

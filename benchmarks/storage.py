@@ -135,14 +135,15 @@ class Latency(Place):
         self.top = folder / "mount"
         self.backing.mkdir()
         self.top.mkdir()
-        self._words = [str(program), "-r", READ, "-w", CHANGE, "-slots", SLOTS, *options, str(self.backing),
-                       str(self.top)]
+        self.read, self.change = READ, CHANGE
+        self._program, self._options = program, options
         self._server: subprocess.Popen[bytes] | None = None
         self.fresh()
 
     def fresh(self) -> None:
         self.close()
-        self._server = subprocess.Popen(self._words, stderr=subprocess.DEVNULL)
+        words = [str(self._program), "-r", self.read, "-w", self.change, "-slots", SLOTS, *self._options]
+        self._server = subprocess.Popen([*words, str(self.backing), str(self.top)], stderr=subprocess.DEVNULL)
         while not self.top.is_mount():
             time.sleep(0.01)
 
@@ -154,9 +155,8 @@ class Latency(Place):
 
 def plant(place: Place, tasks: int, seed: int) -> int:
     """Build the tree and its marked root behind the mount; returns the number of entries."""
-    from nfresume.storage import Root
-
     from benchmarks.tree import build  # type: ignore[import-not-found]
+    from nfresume.storage import Root
 
     root = Root.mark(place.backing / "root")
     shutil.rmtree(root.execution("team", "run-a1").path, ignore_errors=True)

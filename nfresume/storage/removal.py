@@ -159,13 +159,12 @@ class _Removal:
         self._wait_turn()
         try:
             fd = descriptors.open_directory(directory.name, parent.fd if parent else self._trash_fd)
-            crossed = descriptors.mount_id(fd) != self._mount
         except FileNotFoundError:
             return False
         except OSError as e:
             self._fail(directory, directory.parent, directory.path, e)
             return False
-        if crossed:
+        if descriptors.mount_id(fd) != self._mount:
             os.close(fd)
             self._block(directory, directory.path, "a mount point; nothing behind it was touched")
             return False

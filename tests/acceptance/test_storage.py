@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Site, until
+from tests.conftest import BIN, Site, until
 
 pytestmark = pytest.mark.slow
 
@@ -269,3 +271,38 @@ def test_what_it_costs(site: Site):
     until(lambda: site.show(e["id"])["work_dir"]["measured_at"] > before, 30, "it measures again")
     serving.terminate()
     assert serving.wait(20) == 0
+
+
+def on_a_terminal(site: Site, *words: str, **env: str) -> str:
+    """What a command shows on a terminal, escape sequences left out."""
+    control, terminal = pty.openpty()
+    child = subprocess.Popen([str(BIN / "nfresume"), *words], cwd=site.here, stdin=terminal, stdout=terminal,
+                             stderr=terminal, env={**site.env, "TERM": "xterm", "COLUMNS": "120", **env})
+    os.close(terminal)
+    seen = b""
+    while True:
+        try:
+            seen += os.read(control, 65536)
+        except OSError:
+            break
+    os.close(control)
+    assert child.wait() == 0, seen
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+
+
+def test_progress_on_a_terminal(site: Site):
+    """Files, bytes, rate, what is left and for how long; nothing of it in a pipe."""
+    (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
+    for _ in range(2):
+        assert site.run("launch", "--storage-expiration-hours", "5", "fail.nf").code == 1
+    first, second = (e["id"] for e in site.ok("list", "--json").json())
+    for execution in (first, second):
+        grow(Path(site.show(execution)["work_dir"]["path"]), 1000)
+        site.ok("measure", execution)
+    shown = on_a_terminal(site, "delete", first, "--yes", NFRESUME_DELETE_PER_SECOND="1000")
+    line = rf"deleting {first}: \d+ files, \S+ \S+, [\d,]+ files/s, \d+ left, about \d+ s"
+    assert re.search(line, shown), shown
+    assert "work dir deleted" in shown
+    assert "measuring: " in on_a_terminal(site, "measure", second)
+    piped = site.ok("delete", second, "--yes", NFRESUME_DELETE_PER_SECOND="1000")
+    assert "files/s" not in piped.err + piped.out
