@@ -99,7 +99,7 @@ class _Publisher:
         for parent in [*reversed(Path(folder).parents), Path(folder)]:
             link = str(parent)
             if link not in self._visited and os.path.islink(link) and self._into.leads(link):
-                self._replace(link)
+                self._replace_all(os.path.dirname(link), [link])
             self._visited.add(link)
         return os.path.isdir(folder) and not self._into.holds(os.path.realpath(folder))
 
@@ -125,8 +125,11 @@ class _Publisher:
         except OSError as e:
             self._refuse(folder, e.strerror)
             return
-        done = sum(self._replace(link) for link in sorted(links))
-        if done:
+        self._replace_all(folder, sorted(links))
+
+    def _replace_all(self, folder: str, links: list[str]) -> None:
+        """Replace links of one folder; that they were must survive a crash before the work dir goes."""
+        if sum(self._replace(link) for link in links):
             try:
                 durable.fsync_folder(folder)
             except OSError as e:

@@ -344,3 +344,13 @@ def test_a_hundred_thousand_links(memory: Path):
         folder, number = link.split("/")[-2:]
         assert Path(link).read_text() == f"{folder}-{number}"
     assert sum(len(os.listdir(out / name)) for name in os.listdir(out)) == 100_000
+
+
+def test_a_folder_on_the_way_that_is_a_link(work: Path):
+    """What was published below a link into the work dir: the link itself becomes the folder."""
+    out = work.parent / "out"
+    (out / "sample").symlink_to(work / "ab/task/folder")
+    result = settle([out / "sample/b.txt", out / "sample/deep/c.txt"], work)
+    assert list(result.done) == [str(out / "sample")]
+    assert not (out / "sample").is_symlink()
+    assert (out / "sample/deep/c.txt").read_text() == "c"
