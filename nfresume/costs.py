@@ -8,7 +8,6 @@ of the month; a rate per month uses 730 hours, as AWS's own calculators do.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -70,7 +69,10 @@ class Usage:
     parts: Mapping[tuple[datetime, Decimal], int] = field(default_factory=dict)
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(Counter(self.parts) + Counter(other.parts))
+        parts = dict(self.parts)
+        for key, amount in other.parts.items():
+            parts[key] = parts.get(key, 0) + amount
+        return Usage(parts)
 
     @property
     def gb_hours(self) -> Decimal:
@@ -98,10 +100,12 @@ def usage(samples: Iterable[Sample], prices: Iterable[Price], start: datetime, e
     GB-hours, 177 GB-months.
     """
     in_force = sorted(prices)
-    parts: Counter[tuple[datetime, Decimal]] = Counter()
+    cuts = [price.since for price in in_force]
+    parts: dict[tuple[datetime, Decimal], int] = {}
     for begin, finish, metered in spans(samples, start, end):
-        for a, b in _pieces(begin, finish, [price.since for price in in_force]):
-            parts[_month(a), _price_at(a, in_force)] += metered * _microseconds(b - a)
+        for a, b in _pieces(begin, finish, cuts):
+            key = (_month(a), _price_at(a, in_force))
+            parts[key] = parts.get(key, 0) + metered * _microseconds(b - a)
     return Usage(parts)
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nfresume import crashpoints
+from nfresume import crashpoints, measuring
 from nfresume.errors import RootUnusable, StoreUnavailable
 from nfresume.executions import Execution
 from nfresume.nextflow import log as nextflow_log
@@ -98,16 +98,19 @@ def size_of(
 def record_size(
     store: Store, conf: Settings, execution: Execution, stop: threading.Event | None = None,
     progress: Callable[[Size], None] = lambda _: None,
-) -> Measurement:
-    """Measure a work dir and store the result."""
-    measured = size_of(folder_of(store, execution), pace_of(conf, stop), progress)
+) -> tuple[Measurement, list[measuring.ProcessSize]]:
+    """Measure a work dir and store the result, in all and by process."""
+    folder = folder_of(store, execution)
+    measured = size_of(folder, pace_of(conf, stop), progress)
     total = measured.total
+    rows = measuring.by_process(measured.sizes, measuring.process_names(folder, execution.attempt))
     with store.begin() as tx:
         removals.measured(
-            tx, execution.id, bytes=total.bytes, disk_bytes=total.disk_bytes, metered_bytes=total.metered,
+            tx, execution.id, {row.process: row.size.metered for row in rows}, bytes=total.bytes,
+            disk_bytes=total.disk_bytes, metered_bytes=total.metered,
             files=total.files, directories=total.directories, partial=measured.partial,
         )
-    return measured
+    return measured, rows
 
 
 def slim_down(

@@ -10,9 +10,8 @@ from nfresume.nextflow import trace
 from nfresume.nextflow.command import LOG, TRACE
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Size
+from nfresume.store.ledger import UNKNOWN
 
-#: Task dirs that no trace and no log names, such as those of an attempt whose records were lost.
-UNKNOWN = "(unknown)"
 _HASH = len("ab/cdef01")
 
 

@@ -25,6 +25,7 @@ class By(StrEnum):
     EXECUTION = "execution"
     ACCOUNT = "account"
     PIPELINE = "pipeline"
+    PROCESS = "process"
     DAY = "day"
 
 
@@ -101,6 +102,7 @@ def build(
         now = tx.now
         asked = chosen(now)
         samples = ledger.samples(tx, account, asked.end)
+        by_process = ledger.process_samples(tx, account, asked.end) if by is By.PROCESS else {}
         history = ledger.price_history(tx) or [Price(now, conf.price_per_gb_month)]
         executions = {e.id: e for e in queries.newest(tx, account, limit=10**9)}
     held = [e for e in executions.values()
@@ -108,7 +110,10 @@ def build(
     price = history[-1].per_gb_month
     metered = sum(e.work_dir.metered_bytes or 0 for e in held)
     ending = [(e.work_dir.metered_bytes or 0, e.work_dir.expires_at) for e in held if e.work_dir.expires_at]
-    lines = list(_lines(by, executions, samples, history, asked))
+    if by is By.PROCESS:
+        lines = _by_process(executions, by_process, history, asked)
+    else:
+        lines = list(_lines(by, executions, samples, history, asked))
     total = sum((line.usage for line in lines), Usage())
     return Report(
         period=asked, by=by, lines=lines, total=total, metered=metered, work_dirs=len(held),
@@ -138,6 +143,21 @@ def _lines(
     for key in sorted(used_by, key=lambda k: (-used_by[k].cost, -held_by[k], k)):
         if used_by[key].parts or held_by[key]:
             yield Line(key, used_by[key], held_by[key])
+
+
+def _by_process(
+    executions: dict[str, Execution], samples: dict[tuple[str, str], list[Sample]], history: list[Price],
+    asked: Period,
+) -> list[Line]:
+    used: dict[str, Usage] = {}
+    held: dict[str, int] = {}
+    for (execution_id, process), steps in samples.items():
+        used[process] = used.get(process, Usage()) + costs.usage(steps, history, asked.start, asked.end)
+        gone = executions[execution_id].work_dir.state is WorkDirState.DELETED
+        held[process] = held.get(process, 0) + (0 if gone else steps[-1].metered)
+    lines = [Line(process, used[process], held[process]) for process in used
+             if used[process].parts or held[process]]
+    return sorted(lines, key=lambda line: (-line.usage.cost, -line.metered, line.key))
 
 
 def _daily(samples: dict[str, list[Sample]], history: list[Price], asked: Period) -> Iterator[Line]:

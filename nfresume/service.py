@@ -309,9 +309,7 @@ class Service:
         if execution.work_dir.state in (WorkDirState.DELETING, WorkDirState.DELETED):
             raise Expired(f"the work dir of {execution.id} is {execution.work_dir.state}",
                           f"`nfresume show {execution.id}` tells when and why")
-        found = disposal.record_size(self.store, self.conf, execution, stop, progress)
-        names = measuring.process_names(self.folder(execution), execution.attempt)
-        rows = measuring.by_process(found.sizes, names)
+        found, rows = disposal.record_size(self.store, self.conf, execution, stop, progress)
         return Measured(found.total, rows, found.scanned, found.partial)
 
     def cost_per_month(self, metered: int) -> Decimal:

@@ -18,7 +18,7 @@ _BAR = 24
 
 
 def costs(
-    by: Annotated[str, typer.Option("--by", metavar="execution|account|pipeline|day",
+    by: Annotated[str, typer.Option("--by", metavar="execution|account|pipeline|process|day",
                                     help="What a line is.")] = "execution",
     since: Annotated[
         str | None,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,30 +13,48 @@ from nfresume.costs import Price, Sample
 from nfresume.store.database import Tx
 from nfresume.store.schema import executions, prices, size_samples
 
-
-def sample(tx: Tx, execution_id: str, metered: int) -> None:
-    """From now on the work dir has so many metered bytes."""
-    tx.conn.execute(size_samples.insert().values(execution_id=execution_id, at=tx.now, metered_bytes=metered))
+#: Bytes of task dirs that no trace and no log names.
+UNKNOWN = "(unknown)"
 
 
-def samples(
-    tx: Tx, account: str | None, until: datetime, ids: Iterable[str] | None = None
-) -> dict[str, list[Sample]]:
+def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int] | None = None) -> None:
+    """From now on the work dir has so many metered bytes; `processes` says which have how many of them."""
+    tx.conn.execute(size_samples.insert().values(
+        execution_id=execution_id, at=tx.now, metered_bytes=metered, processes=dict(processes or {})))
+
+
+def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Sample]]:
     """Samples taken before `until`, by execution, oldest first; of one account (None = all)."""
+    found: dict[str, list[Sample]] = {}
+    for row in tx.conn.execute(_samples(account, until)):
+        found.setdefault(row.execution_id, []).append(Sample(row.at, row.metered_bytes))
+    return found
+
+
+def process_samples(tx: Tx, account: str | None, until: datetime) -> dict[tuple[str, str], list[Sample]]:
+    """The same by execution and process; bytes that no process was found for are `UNKNOWN`'s."""
+    found: dict[tuple[str, str], list[Sample]] = {}
+    known: dict[str, set[str]] = {}
+    for row in tx.conn.execute(_samples(account, until)):
+        sizes: dict[str, int] = dict(row.processes or {})
+        if row.metered_bytes > sum(sizes.values()):
+            sizes[UNKNOWN] = sizes.get(UNKNOWN, 0) + row.metered_bytes - sum(sizes.values())
+        known.setdefault(row.execution_id, set()).update(sizes)
+        for process in known[row.execution_id]:  # also those that have nothing any more
+            found.setdefault((row.execution_id, process), []).append(Sample(row.at, sizes.get(process, 0)))
+    return found
+
+
+def _samples(account: str | None, until: datetime) -> sa.Select[Any]:
     query = (
-        sa.select(size_samples.c.execution_id, size_samples.c.at, size_samples.c.metered_bytes)
+        sa.select(size_samples)
         .where(size_samples.c.at < until)
         .order_by(size_samples.c.execution_id, size_samples.c.at, size_samples.c.id)
     )
     if account is not None:
         query = query.join(executions, executions.c.id == size_samples.c.execution_id).where(
             executions.c.account == account)
-    if ids is not None:
-        query = query.where(size_samples.c.execution_id.in_(list(ids)))
-    found: dict[str, list[Sample]] = {}
-    for execution_id, at, metered in tx.conn.execute(query):
-        found.setdefault(execution_id, []).append(Sample(at, metered))
-    return found
+    return query
 
 
 def set_price(tx: Tx, per_gb_month: Decimal, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -79,12 +80,17 @@ def removed(tx: Tx, execution_id: str, actor: str, freed: RemovalProgress) -> No
     record(tx, execution_id, "removed", actor, None, asdict(freed))
 
 
-def measured(tx: Tx, execution_id: str, **sizes: int) -> None:
-    """Record a work dir's size: bytes, disk_bytes, metered_bytes, files, directories and partial."""
+def measured(
+    tx: Tx, execution_id: str, processes: Mapping[str, int] | None = None, **sizes: int
+) -> None:
+    """Record a work dir's size: bytes, disk_bytes, metered_bytes, files, directories and partial.
+
+    `processes` are the metered bytes of each, for the ledger.
+    """
     result = tx.conn.execute(
         work_dirs.update()
         .where(work_dirs.c.execution_id == execution_id, work_dirs.c.state != WorkDirState.DELETED)
         .values(measured_at=tx.now, **sizes)
     )
     if result.rowcount:
-        ledger.sample(tx, execution_id, sizes["metered_bytes"])
+        ledger.sample(tx, execution_id, sizes["metered_bytes"], processes)

@@ -143,6 +143,7 @@ size_samples = sa.Table(
     _column("execution_id", sa.String(64), sa.ForeignKey("executions.id")),
     _column("at", UtcDateTime),
     _column("metered_bytes", sa.BigInteger),
+    _column("processes", sa.JSON, null=True),
     sa.Index("size_samples_of", "execution_id", "at"),
 )
 

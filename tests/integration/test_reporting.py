@@ -162,3 +162,19 @@ def test_periods():
                 {"start": "2026-04-01", "end": "2026-03-01"}, {"since": "1d", "month": "2026-02"}):
         with pytest.raises(UsageError):
             asked(**bad)
+
+
+def test_lines_by_process(store: Store, conf: settings.Settings):
+    """What each process held, from the scan's join with the trace; the sum is that of the executions."""
+    failed(store, "run-a1")
+    price(store, MARCH, "0.30")
+    for moment, total, processes in (
+        (MARCH, 30, {"ALIGN": 20 * GB, "SORT": 10 * GB}), (MARCH + timedelta(days=15), 25, {"SORT": 20 * GB}),
+    ):
+        with store.begin() as tx:
+            tx.conn.execute(schema.size_samples.insert().values(
+                execution_id="run-a1", at=moment, metered_bytes=total * GB, processes=processes))
+    found = report(store, conf, By.PROCESS)
+    hours = {line.key: line.usage.gb_hours for line in found.lines}
+    assert hours == {"ALIGN": 20 * 15 * 24, "SORT": 10 * 15 * 24 + 20 * 16 * 24, "(unknown)": 5 * 16 * 24}
+    assert found.total == report(store, conf).total

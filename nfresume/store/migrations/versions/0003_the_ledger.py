@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("execution_id", sa.String(length=64), nullable=False),
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.Column("metered_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("processes", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(["execution_id"], ["executions.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
