@@ -40,6 +40,18 @@ def cost_until(metered: int, hours: float, price: Decimal) -> Decimal:
     return cost_per_month(metered, price) * Decimal(hours) / HOURS_PER_MONTH
 
 
+def break_even_hours(
+    saved: timedelta, price_per_cpu_hour: Decimal, metered: int, price: Decimal
+) -> Decimal | None:
+    """After so many hours keeping has cost more than computing again; None when keeping costs nothing.
+
+    `saved` is the task time that a relaunch would reuse, counted as one CPU.
+    """
+    per_hour = cost_per_month(metered, price) / HOURS_PER_MONTH
+    hours = Decimal(saved // timedelta(microseconds=1)) / _HOUR
+    return hours * price_per_cpu_hour / per_hour if per_hour else None
+
+
 # -- the ledger: an integral over time -------------------------------------------------------------
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from nfresume import costs
+from nfresume import costs, disposal
 from nfresume.costs import Price, Sample, Usage
-from nfresume.errors import UsageError
+from nfresume.errors import NfresumeError, UsageError
 from nfresume.executions import Execution
+from nfresume.nextflow import trace
+from nfresume.nextflow.command import TRACE
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 from nfresume.workdirs import WorkDirState
@@ -39,11 +41,17 @@ class Period:
 
 @dataclass(frozen=True)
 class Line:
-    """One line: what it is about, what was used in the period, what is held now (metered bytes)."""
+    """One line: what it is about, what was used in the period, what is held now (metered bytes).
+
+    Of a retained execution also the task time that a relaunch would save, and after how many hours
+    keeping its work dir has cost more than that (None without a price per CPU-hour).
+    """
 
     key: str
     usage: Usage
     metered: int
+    saves: timedelta | None = None
+    break_even_hours: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def build(
         lines = _by_process(executions, by_process, history, asked)
     else:
         lines = list(_lines(by, executions, samples, history, asked))
+    if by is By.EXECUTION:
+        lines = [_weighed(store, conf, executions[line.key], line, price) for line in lines]
     total = sum((line.usage for line in lines), Usage())
     return Report(
         period=asked, by=by, lines=lines, total=total, metered=metered, work_dirs=len(held),
@@ -143,6 +153,22 @@ def _lines(
     for key in sorted(used_by, key=lambda k: (-used_by[k].cost, -held_by[k], k)):
         if used_by[key].parts or held_by[key]:
             yield Line(key, used_by[key], held_by[key])
+
+
+def _weighed(store: Store, conf: Settings, execution: Execution, line: Line, price: Decimal) -> Line:
+    """What a relaunch of a retained execution would save; unknown when its root is not there."""
+    if execution.work_dir.state is not WorkDirState.RETAINED:
+        return line
+    try:
+        folder = disposal.folder_of(store, execution)
+    except NfresumeError:
+        return line
+    traces = [folder.attempt(number) / TRACE for number in range(1, execution.attempt + 1)]
+    _, saves = trace.reusable(traces)
+    hours = None
+    if conf.price_per_cpu_hour is not None:
+        hours = costs.break_even_hours(saves, conf.price_per_cpu_hour, line.metered, price)
+    return replace(line, saves=saves, break_even_hours=hours)
 
 
 def _by_process(

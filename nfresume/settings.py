@@ -143,6 +143,8 @@ SETTINGS = (
             _per_second, _nothing),
     Setting("price_per_gb_month", "USD per GB-month of the storage under root", _price,
             lambda: DEFAULT_PRICE),
+    Setting("price_per_cpu_hour", "USD per hour of a CPU, to weigh keeping against computing again", _price,
+            _nothing),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
@@ -166,6 +168,7 @@ class Settings:
     storage_workers: int | None
     delete_per_second: float | None
     price_per_gb_month: Decimal
+    price_per_cpu_hour: Decimal | None
     lease_seconds: float
     sample_seconds: float
     sweep_seconds: float

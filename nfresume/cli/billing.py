@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, money, print_json, printable, size
+from nfresume.cli.output import count, duration, money, print_json, printable, size
 
 if TYPE_CHECKING:
     from nfresume.reporting import Line, Report
@@ -65,8 +65,12 @@ def _as_json(report: Report) -> dict[str, Any]:
         },
         "total": _used(report.total),
         "by": str(report.by),
-        "lines": [{"key": line.key, "metered_bytes_now": line.metered, **_used(line.usage)}
-                  for line in report.lines],
+        "lines": [
+            {"key": line.key, "metered_bytes_now": line.metered, **_used(line.usage),
+             "relaunch_saves_seconds": line.saves.total_seconds() if line.saves is not None else None,
+             "break_even_hours": float(line.break_even_hours) if line.break_even_hours is not None else None}
+            for line in report.lines
+        ],
     }
 
 
@@ -106,12 +110,17 @@ def _print(report: Report) -> None:
     if not report.lines:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in (str(report.by), "GB-months", "cost", "held now", ""):
-        table.add_column(heading, justify="left" if heading in (str(report.by), "") else "right")
+    for heading in (str(report.by), "GB-months", "cost", "held now", "relaunch saves", "break-even", ""):
+        if report.by == "execution" or heading not in ("relaunch saves", "break-even"):
+            table.add_column(heading, justify="left" if heading in (str(report.by), "") else "right")
     most = max(line.usage.cost for line in report.lines)
     for line in report.lines:
-        table.add_row(Text(printable(line.key)), f"{line.usage.gb_months:.6g}", money(line.usage.cost),
-                      size(line.metered) if line.metered else "-", _bar(line, most))
+        cells = [f"{line.usage.gb_months:.6g}", money(line.usage.cost),
+                 size(line.metered) if line.metered else "-"]
+        if report.by == "execution":
+            cells += [duration(line.saves) if line.saves is not None else "-",
+                      f"{line.break_even_hours:,.1f} h" if line.break_even_hours is not None else "-"]
+        table.add_row(Text(printable(line.key)), *cells, _bar(line, most))
     Console(width=None if Console().is_terminal else 140).print(table)
 
 

@@ -58,6 +58,13 @@ def rows(path: Path) -> Iterator[TraceRow]:
         return
 
 
+def reusable(traces: list[Path]) -> tuple[int, timedelta]:
+    """What `-resume` would reuse after the last of these attempts: how many tasks, and what they took."""
+    took = {row.hash: row.duration for path in traces for row in rows(path) if row.status == "COMPLETED"}
+    done = [row.hash for row in rows(traces[-1]) if row.status in ("COMPLETED", "CACHED")] if traces else []
+    return len(done), sum((took.get(task_hash, timedelta()) for task_hash in done), timedelta())
+
+
 def reused(trace: Path, earlier: list[Path]) -> timedelta:
     """Task time that `-resume` saved: what the cached tasks of `trace` took in `earlier` attempts."""
     took = {row.hash: row.duration for path in earlier for row in rows(path) if row.status == "COMPLETED"}

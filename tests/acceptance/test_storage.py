@@ -262,6 +262,10 @@ def test_what_it_costs(site: Site):
     report = site.ok("costs", "--json", "--by", "pipeline").json()
     assert report["now"]["metered_bytes"] == e["work_dir"]["metered_bytes"]
     assert [line["key"] for line in report["lines"]] == ["main.nf"]
+    weighed = site.ok("costs", "--json", NFRESUME_PRICE_PER_CPU_HOUR="0.05").json()["lines"][0]
+    assert weighed["relaunch_saves_seconds"] > 0
+    assert weighed["break_even_hours"] > 0
+    assert site.ok("costs", "--json").json()["lines"][0]["break_even_hours"] is None
     assert site.ok("costs", "--csv").out.splitlines()[1].startswith(f"{e['id']},")
     assert site.run("costs", "--by", "colour").code == 64
     assert site.run("costs", "--since", "soon").code == 64

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume.costs import GB, Price, Sample, Usage, cost_until, metered_bytes, usage
+from nfresume.costs import GB, Price, Sample, Usage, break_even_hours, cost_until, metered_bytes, usage
 
 
 @pytest.mark.parametrize(("size", "metered"), [(0, 2048), (1, 6144), (4096, 6144), (4097, 10240)])
@@ -71,3 +71,10 @@ def test_months_are_calendar_months():
     samples = [Sample(datetime(2026, 2, 1, tzinfo=UTC), GB)]
     both = usage(samples, [], datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
     assert (both.gb_months, both.cost) == (2, 0)
+
+
+def test_break_even():
+    """Ten CPU-hours at 0.05 USD are worth keeping 73 GB for 1.67 hours at 3 USD per GB-month."""
+    hours = break_even_hours(timedelta(hours=10), Decimal("0.05"), 73 * GB, Decimal("3"))
+    assert round(hours, 2) == Decimal("1.67")
+    assert break_even_hours(timedelta(hours=10), Decimal("0.05"), 0, Decimal("3")) is None
