@@ -57,15 +57,16 @@ def main() -> None:
         place.fresh()
         entries = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
         start = time.perf_counter()
-        subprocess.run([*launcher, "clean", "-f", "bench"], cwd=base, check=True, stdout=subprocess.DEVNULL)
+        clean = subprocess.run([*launcher, "clean", "-f", "bench"], cwd=base, check=True, capture_output=True)
         cleaned = time.perf_counter() - start
         left = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
         place.fresh()
         removed = storage.trial("nfresume", place.top).seconds
         assert not (place.backing / storage.TREE).exists()
         place.close()
-    print(f"{args.tasks} real tasks ({entries:,} entries): nextflow clean -f {cleaned:.2f} s ({left}"
-          f" entries left), nfresume {removed:.2f} s, {cleaned / removed:.1f} x")
+    failed = (clean.stdout + clean.stderr).count(b"Failed to remove")
+    print(f"{args.tasks} real tasks ({entries:,} entries): nextflow clean -f {cleaned:.2f} s ({failed} task "
+          f"dirs and {left} entries left), nfresume {removed:.2f} s, {cleaned / removed:.1f} x")
 
 
 if __name__ == "__main__":
