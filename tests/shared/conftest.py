@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import BIN, Done
 
 HERE = Path(__file__).resolve().parent
+#: Where Debian and Go put programs that a bare PATH does not reach.
+os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"
 #: Longer than any of these commands takes, so that only what hangs is ended.
 PATIENCE = 240
 
