@@ -90,6 +90,7 @@ class Trial:
     seconds: float
     cpu: float | None = None
     bytes: int | None = None
+    memory: int = 0  # bytes, the peak
 
 
 def trial(tool: str, top: Path, workers: int | None = None, inside: list[str] | None = None) -> Trial:
@@ -100,7 +101,7 @@ def trial(tool: str, top: Path, workers: int | None = None, inside: list[str] | 
         words += ["--workers", str(workers)] if workers else []
         done = subprocess.run([*(inside or []), *words], check=True, capture_output=True, text=True)
         numbers = json.loads(done.stdout.strip().splitlines()[-1])
-        return Trial(numbers["seconds"], numbers["cpu"], numbers.get("bytes"))
+        return Trial(numbers["seconds"], numbers["cpu"], numbers.get("bytes"), numbers.get("memory", 0))
     script = REMOVERS.get(tool) or SCANNERS[tool]
     with tempfile.TemporaryDirectory() as empty:
         start = time.perf_counter()
@@ -215,7 +216,9 @@ def compare(place: Place, name: str, tools: list[str], tasks: int, repeats: int,
         if reference:
             line += f", {reference / min(seconds):6.2f} x {base}"
         cpu = [t.cpu for t in trials if t.cpu is not None]
-        print(line + (f", CPU {min(cpu):.2f} s" if cpu else ""), flush=True)
+        memory = max(t.memory for t in trials)
+        line += f", CPU {min(cpu):.2f} s" if cpu else ""
+        print(line + (f", {memory / 1e6:.0f} MB" if memory else ""), flush=True)
 
 
 def one_huge_folder(place: Place, name: str) -> None:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nfresume import crashpoints, disposal, processes, retention
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
@@ -130,14 +131,16 @@ def conclude(
         execution = queries.get(tx, lease.execution_id)
         decision = _decide(execution, verdict, tx)
     held = verdict.held
-    notes: dict[str, dict[str, int]] = {}
+    notes: dict[str, dict[str, Any]] = {}
     pace = disposal.pace_of(conf)
     if not decision.keep:
         results = disposal.secure_results(folder, lease.number, pace, alive)
         held = disposal.held_by(results)
         notes["results_made_real"] = _counts(results)
-    elif execution.retain is Retain.SLIM and _may_slim(execution, verdict, evidence):
-        notes["slimmed"] = _slim(folder, lease.number, pace, alive)
+    elif execution.retain is Retain.SLIM and verdict.state is not ExecutionState.SUCCEEDED:
+        hindrance = _must_not_slim(execution, verdict, evidence)
+        notes["slimmed"] = {"left_alone": hindrance} if hindrance else _slim(
+            folder, lease.number, pace, alive)
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
         decision = _decide(execution, verdict, tx, held)
@@ -170,12 +173,16 @@ def _slim(folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[]
             "blocked": slimmed.blocked_count}
 
 
-def _may_slim(execution: Execution, verdict: Verdict, evidence: Evidence) -> bool:
-    """Only after an orderly end, seen from the host it ran on: nothing can still write there, and
-    nothing that may yet turn out to be needed goes."""
-    ended_here = verdict.clean_end and evidence.here and not evidence.survivors
-    failed = verdict.state is not ExecutionState.SUCCEEDED
-    return failed and ended_here and not verdict.held and not execution.work_dir.pinned
+def _must_not_slim(execution: Execution, verdict: Verdict, evidence: Evidence) -> str | None:
+    """Why nothing of a failure may go yet. Only after an orderly end, seen from the host it ran on, can
+    nothing still write there, and is sure what failed."""
+    if execution.work_dir.pinned:
+        return "it is pinned"
+    if verdict.held:
+        return "it is held"
+    if not verdict.clean_end or evidence.survivors:
+        return "Nextflow did not end in good order"
+    return None if evidence.here else "it ran on another host"
 
 
 def _cancelled(execution: Execution, verdict: Verdict) -> bool:

@@ -330,6 +330,9 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
         say(f"{execution.id} {execution.state}{ended}{error}")
         for event in details.events:
             if event.name == "slimmed" and event.attempt == attempt.number:
+                if reason := event.detail.get("left_alone"):
+                    say(f"slim: nothing was removed: {reason}")
+                    continue
                 freed, stuck = event.detail.get("files", 0), event.detail.get("blocked", 0)
                 say(f"slim: {count(freed, 'file')}, {size(event.detail.get('bytes', 0))} of failed task "
                     "attempts removed" + (f"; {stuck} could not be" if stuck else ""))

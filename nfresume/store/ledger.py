@@ -34,14 +34,17 @@ def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Samp
 def process_samples(tx: Tx, account: str | None, until: datetime) -> dict[tuple[str, str], list[Sample]]:
     """The same by execution and process; bytes that no process was found for are `UNKNOWN`'s."""
     found: dict[tuple[str, str], list[Sample]] = {}
-    known: dict[str, set[str]] = {}
+    last: dict[str, dict[str, int]] = {}
     for row in tx.conn.execute(_samples(account, until)):
         sizes: dict[str, int] = dict(row.processes or {})
         if row.metered_bytes > sum(sizes.values()):
             sizes[UNKNOWN] = sizes.get(UNKNOWN, 0) + row.metered_bytes - sum(sizes.values())
-        known.setdefault(row.execution_id, set()).update(sizes)
-        for process in known[row.execution_id]:  # also those that have nothing any more
-            found.setdefault((row.execution_id, process), []).append(Sample(row.at, sizes.get(process, 0)))
+        before = last.setdefault(row.execution_id, {})
+        for process in before.keys() | sizes.keys():
+            size = sizes.get(process, 0)
+            if before.get(process) != size:  # a sample holds until the next: the same again says nothing
+                before[process] = size
+                found.setdefault((row.execution_id, process), []).append(Sample(row.at, size))
     return found
 
 

@@ -102,7 +102,8 @@ def test_slim_as_a_setting_and_not_when_pinned(site: Site):
     site.env["NFRESUME_RETAIN"] = "slim"
     assert launch(site, PIPELINE)["retain"] == "slim"
     pinned = launch(site, PIPELINE, "--pin")
-    assert not any(v["name"] == "slimmed" for v in pinned["events"])
+    assert event(pinned, "slimmed") == {"left_alone": "it is pinned"}
+    assert "slim: nothing was removed: it is pinned" in pinned["said"]
     assert len(list(Path(pinned["work_dir"]["path"]).rglob("big"))) == 2
     wrong = site.run("launch", "--retain", "some", "main.nf")
     assert wrong.code == 64
@@ -310,3 +311,16 @@ def test_progress_on_a_terminal(site: Site):
     assert "measuring: " in on_a_terminal(site, "measure", second)
     piped = site.ok("delete", second, "--yes", NFRESUME_DELETE_PER_SECOND="1000")
     assert "files/s" not in piped.err + piped.out
+
+
+def test_slim_needs_an_orderly_end(site: Site):
+    """After kill -9 it is not sure what failed: nothing is removed, and the history says why."""
+    site.pipeline("slow")
+    words = ("--detach", "--storage-expiration-hours", "5", "--retain", "slim", "slow")
+    execution = site.ok("launch", *words).out.strip()
+    until(lambda: "process > SLOW" in site.ok("logs", execution).out, 60, "the slow task runs")
+    next(p for p in site.marked() if p.name() == "java").kill()
+    assert site.run("wait", execution, "--timeout", "60").code == 128 + signal.SIGKILL
+    e = site.show(execution)
+    assert event(e, "slimmed") == {"left_alone": "Nextflow did not end in good order"}
+    assert len(list(Path(e["work_dir"]["path"]).rglob("slow.1"))) == 1
