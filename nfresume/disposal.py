@@ -99,11 +99,17 @@ def record_size(
     store: Store, conf: Settings, execution: Execution, stop: threading.Event | None = None,
     progress: Callable[[Size], None] = lambda _: None,
 ) -> tuple[Measurement, list[measuring.ProcessSize]]:
-    """Measure a work dir and store the result, in all and by process."""
+    """Measure a work dir and store the result, in all and by process.
+
+    A scan that was stopped is stored only while nothing better is known: the ledger must not take a
+    work dir for smaller than it is.
+    """
     folder = folder_of(store, execution)
     measured = size_of(folder, pace_of(conf, stop), progress)
     total = measured.total
     rows = measuring.by_process(measured.sizes, measuring.process_names(folder, execution.attempt))
+    if stop is not None and stop.is_set() and execution.work_dir.measured_at is not None:
+        return measured, rows
     with store.begin() as tx:
         removals.measured(
             tx, execution.id, {row.process: row.size.metered for row in rows}, bytes=total.bytes,

@@ -7,11 +7,14 @@ import pty
 import re
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nfresume import settings
+from nfresume.service import Service
 from tests.conftest import BIN, Site, until
 
 pytestmark = pytest.mark.slow
@@ -171,6 +174,21 @@ def test_measure_by_process(site: Site):
     gone = site.run("measure", e["id"])
     assert gone.code == 81
     assert "no work dirs" in site.ok("measure").out
+
+
+def test_a_stopped_measurement_changes_no_bill(site: Site):
+    """What is known stays known: a scan that was stopped is shown as partial, and not stored."""
+    e = launch(site, MISSING.replace("NAME", "wrong.txt"))
+    service = Service(settings.load(site.env))
+    try:
+        stop = threading.Event()
+        stop.set()
+        measured = service.measure(service.find(e["id"]), stop)
+        assert measured.partial
+        assert measured.total.metered < e["work_dir"]["metered_bytes"]
+        assert service.find(e["id"]).work_dir.metered_bytes == e["work_dir"]["metered_bytes"]
+    finally:
+        service.close()
 
 
 def grow(work: Path, files: int) -> None:
