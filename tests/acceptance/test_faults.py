@@ -225,7 +225,7 @@ def test_ctrl_c(site: Site, trap: str):
     e = site.show()
     assert (e["state"], e["work_dir"]["state"]) == ("CANCELLED", "RETAINED")
     assert "cancelling" in err
-    assert site.marked() == []
+    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
     relaunched = site.ok("relaunch", e["id"], "--seconds", "1")
     assert "1 task reused" in relaunched.err
     assert (site.here / "results/slow.2").read_text() == "begin\nend\n"
@@ -258,7 +258,7 @@ def test_orphans_of_a_killed_head(site: Site, victims: str):
         os.kill(head["shim"], signal.SIGKILL)
         os.kill(head["pid"], signal.SIGKILL)
     e = sweep_until(site, "FAILED", "RETAINED")
-    assert site.marked() == []
+    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
     assert begun.read_text() == "begin\n"
     site.ok("relaunch", e["id"], "--seconds", "1", "--trap", "false")
     assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
@@ -493,7 +493,7 @@ def test_bad_input(site: Site, words: list[str], code: int, said: str):
     assert len(lines) <= 2
     assert done.out == ""
     assert site.ok("list", "--json").json() == []
-    assert site.marked() == []
+    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
 
 
 def test_unwritable_root(site: Site):
@@ -564,7 +564,7 @@ def test_a_lost_run_needs_no_sweep(site: Site):
     supervisor.kill()
     site.ok("cancel", e)  # the Nextflow that is left is adopted, and ended
     assert site.show()["state"] == "CANCELLED"
-    assert site.marked() == []
+    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
     site.start("relaunch", e, "--detach").wait()
     until(lambda: supervisors(site))
     kill_all(site)
