@@ -355,7 +355,7 @@ class Service:
         with self.store.begin() as tx:
             decision = retention.after_attempt(
                 ExecutionState.CANCELLED, execution.storage_expiration_hours,
-                pinned=execution.work_dir.pinned, held=None, now=tx.now, on_success=execution.on_success,
+                pinned=execution.work_dir.pinned, held=None, now=tx.now,
             )
             outcome = transitions.Outcome(
                 ExecutionState.CANCELLED, None, "cancelled before it started", True, decision.keep,

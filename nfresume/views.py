@@ -10,7 +10,8 @@ from nfresume.executions import Attempt, Event, Execution
 from nfresume.workdirs import WorkDir, WorkDirState
 
 
-def _time(value: datetime | None) -> str | None:
+def time(value: datetime | None) -> str | None:
+    """ISO 8601 in UTC; None stays None."""
     return value.isoformat().replace("+00:00", "Z") if value else None
 
 
@@ -27,11 +28,11 @@ def execution(e: Execution) -> dict[str, Any]:
         "retain": str(e.retain),
         "on_success": str(e.on_success),
         "launch_dir": e.launch_dir,
-        "created_at": _time(e.created_at),
+        "created_at": time(e.created_at),
         "work_dir": {
             "path": w.path,
             "state": str(w.state),
-            "expires_at": _time(w.expires_at),
+            "expires_at": time(w.expires_at),
             "pinned": w.pinned,
             "bytes": w.bytes,
             "disk_bytes": w.disk_bytes,
@@ -39,9 +40,9 @@ def execution(e: Execution) -> dict[str, Any]:
             "files": w.files,
             "directories": w.directories,
             "partial": w.partial,
-            "measured_at": _time(w.measured_at),
+            "measured_at": time(w.measured_at),
             "reason": w.reason,
-            "deleted_at": _time(w.deleted_at),
+            "deleted_at": time(w.deleted_at),
             "removal": _removal(w),
         },
     }
@@ -65,7 +66,7 @@ def details(e: Execution, attempts: list[Attempt], events: list[Event]) -> dict[
         **execution(e),
         "attempts": [_attempt(a, e.session_id) for a in attempts],
         "events": [
-            {"at": _time(v.at), "name": v.name, "actor": v.actor, "attempt": v.attempt,
+            {"at": time(v.at), "name": v.name, "actor": v.actor, "attempt": v.attempt,
              "detail": dict(v.detail)}
             for v in events
         ],
@@ -79,8 +80,8 @@ def _attempt(a: Attempt, session_id: str) -> dict[str, Any]:
         "session_id": session_id,
         "state": str(a.state),
         "exit_code": a.exit_code,
-        "started_at": _time(a.started_at),
-        "ended_at": _time(a.ended_at),
+        "started_at": time(a.started_at),
+        "ended_at": time(a.ended_at),
         "nextflow_version": a.nextflow_version,
         "pipeline": a.pipeline,
         "options": list(a.options),

@@ -55,8 +55,10 @@ def costs(
 
 
 def _as_json(report: Report) -> dict[str, Any]:
+    from nfresume import views
+
     return {
-        "from": _iso(report.period.start), "to": _iso(report.period.end), "currency": "USD",
+        "from": views.time(report.period.start), "to": views.time(report.period.end), "currency": "USD",
         "price_per_gb_month": str(report.price),
         "now": {
             "metered_bytes": report.metered, "work_dirs": report.work_dirs,
@@ -82,10 +84,6 @@ def _used(usage: Any) -> dict[str, str]:
 
 def _digits(value: Any) -> str:
     return f"{value:.9f}"
-
-
-def _iso(moment: Any) -> str:
-    return str(moment.isoformat().replace("+00:00", "Z"))
 
 
 def _print_csv(report: Report) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import os
@@ -221,6 +220,8 @@ def _check_unchanged(link: str, text: str) -> None:
 
 def _exchange(a: str, b: str) -> bool:
     """Let two names change places, atomically. False where the file system cannot (NFS)."""
+    import ctypes  # a launch that publishes no folder does without
+
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         done = libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)

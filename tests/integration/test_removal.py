@@ -454,6 +454,17 @@ def build(place: bytes, tree: object, outside: bytes) -> None:
         os.symlink(target[str(tree)], place)
 
 
+def plant(base: Path, tree: dict) -> tuple[Root, Path, Path]:
+    """A root, a work dir that holds `tree`, and a folder outside that its links lead to."""
+    root, work = make(base)
+    outside = base / "outside"
+    (outside / "d").mkdir(parents=True)
+    (outside / "f").write_bytes(b"precious")
+    work.rmdir()
+    build(os.fsencode(work), tree, os.fsencode(outside))
+    return root, work, outside
+
+
 def fingerprint(folder: Path) -> list[tuple[str, int, int, bytes]]:
     return sorted(
         (str(p), p.lstat().st_mode, p.lstat().st_mtime_ns, p.read_bytes() if p.is_file() else b"")
@@ -474,13 +485,7 @@ def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode
                       limits: dict[str, int], modes: list[int]):
     """Whatever is inside, all of it goes, and nothing outside changes by a byte; also with room for so
     few descriptors, names and entries that every bound is met."""
-    base = tmp_path_factory.mktemp("tree")
-    root, work = make(base)
-    outside = base / "outside"
-    (outside / "d").mkdir(parents=True)
-    (outside / "f").write_bytes(b"precious")
-    work.rmdir()
-    build(os.fsencode(work), tree, os.fsencode(outside))
+    root, work, outside = plant(tmp_path_factory.mktemp("tree"), tree)
     for folder, its_mode in zip([f for f, _, _ in os.walk(work, topdown=False)], modes, strict=False):
         os.chmod(folder, its_mode)
     work.chmod(mode)
@@ -505,13 +510,7 @@ def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode
 def test_random_trees_with_a_mount(tmp_path_factory: pytest.TempPathFactory, tree: dict, tmpfs: bool,
                                    depth: int):
     """A mount anywhere in a random tree stops the removal there: it is named, and not a byte of it goes."""
-    base = tmp_path_factory.mktemp("tree")
-    root, work = make(base)
-    outside = base / "outside"
-    (outside / "d").mkdir(parents=True)
-    (outside / "f").write_bytes(b"precious")
-    work.rmdir()
-    build(os.fsencode(work), tree, os.fsencode(outside))
+    root, work, outside = plant(tmp_path_factory.mktemp("tree"), tree)
     point = work.joinpath(*["m"] * depth, "mount point")
     if any(p.is_symlink() or p.is_file() for p in [*point.parents, point] if p.is_relative_to(work)):
         return

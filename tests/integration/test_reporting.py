@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from nfresume import reporting, settings
 from nfresume.costs import GB
@@ -28,19 +28,8 @@ def conf(tmp_path: Path) -> settings.Settings:
     return settings.load({"NFRESUME_CONFIG": str(tmp_path / "c.toml"), "NFRESUME_ACCOUNT": "team"})
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path):
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-    else:
-        server = request.getfixturevalue("postgresql_url")
-        name = f"r{uuid.uuid4().hex}"
-        admin = sa.create_engine(sa.make_url(server).set(drivername="postgresql+psycopg"),
-                                 isolation_level="AUTOCOMMIT")
-        with admin.connect() as conn:
-            conn.execute(sa.text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        url = sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
     opened = Store.open(url)
     with opened.begin() as tx:
         transitions.register_root(tx, "root", "/root", 1)
