@@ -12,6 +12,7 @@ import json
 import os
 import select
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -54,8 +55,13 @@ def main() -> None:
         store.close()
 
 
-def supervise(store: Store, conf: settings.Settings, execution_id: str) -> ExecutionState:
+def supervise(
+    store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None
+) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir seen to.
+
+    `stop` pauses the removal or the measurement at its end; without it, in a process of our own, SIGTERM
+    does. A sweep may run in any thread, and has its own `stop`.
 
     Raises Conflict when another supervisor owns it, StaleLease when one took over meanwhile.
     """
@@ -67,13 +73,15 @@ def supervise(store: Store, conf: settings.Settings, execution_id: str) -> Execu
         execution = queries.get(tx, execution_id)
         attempt = queries.attempt(tx, execution_id, lease.number)
     crashpoints.reach("claimed")
-    return _Supervisor(store, conf, execution, attempt, lease).run(start=queued)
+    return _Supervisor(store, conf, execution, attempt, lease, stop).run(start=queued)
 
 
 class _Supervisor:
     def __init__(
-        self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease
+        self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease,
+        stop: threading.Event | None,
     ) -> None:
+        self._stop = stop
         self._store = store
         self._conf = conf
         self._execution = execution
@@ -207,11 +215,12 @@ class _Supervisor:
         state = self._persist(evidence)
         with self._store.begin(write=False) as tx:
             execution = queries.get(tx, self._execution.id)
-        with pausing.pausable() as pause:
+        with contextlib.ExitStack() as stack:
+            stop = self._stop or stack.enter_context(pausing.pausable()).event
             if execution.work_dir.state == "DELETING":
-                disposal.remove(self._store, self._conf, execution, self._actor, stop=pause.event)
+                disposal.remove(self._store, self._conf, execution, self._actor, stop=stop)
             elif execution.work_dir.state == "RETAINED":
-                disposal.record_size(self._store, self._conf, execution, pause.event)
+                disposal.record_size(self._store, self._conf, execution, stop)
         return state
 
     def _persist(self, evidence: settlement.Evidence) -> ExecutionState:

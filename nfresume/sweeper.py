@@ -46,7 +46,7 @@ def sweep(
     if not dry_run:
         with store.begin() as tx:
             ledger.set_price(tx, conf.price_per_gb_month, conf.sources["price_per_gb_month"])
-    lines = [_reconcile(store, conf, execution, dry_run) for execution in _lost(store, conf, account)]
+    lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf, account)]
     with store.begin(write=False) as tx:
         planned = retention.plan(queries.to_sweep(tx, account), tx.now)
     sweeping = _Sweep(store, conf, progress, stop)
@@ -69,7 +69,7 @@ def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
     """What a sweep would do for one execution whose supervisor was lost; nothing for all others."""
     for execution in _lost(store, conf, None):
         if execution.id == execution_id:
-            _reconcile(store, conf, execution, dry_run=False)
+            _reconcile(store, conf, execution, False, threading.Event())
 
 
 # -- lost attempts ------------------------------------------------------------------------------
@@ -81,7 +81,9 @@ def _lost(store: Store, conf: Settings, account: str | None) -> list[Execution]:
     return [e for e in found if account is None or e.account == account]
 
 
-def _reconcile(store: Store, conf: Settings, execution: Execution, dry_run: bool) -> SweepLine:
+def _reconcile(
+    store: Store, conf: Settings, execution: Execution, dry_run: bool, stop: threading.Event
+) -> SweepLine:
     """Settle a lost attempt, or hand it to a new supervisor if its Nextflow is alive."""
     try:
         action, reason = _diagnose(store, execution)
@@ -95,7 +97,7 @@ def _reconcile(store: Store, conf: Settings, execution: Execution, dry_run: bool
             LocalLauncher(conf).start(execution.id, folder.attempt(execution.attempt) / "supervisor.log")
             return SweepLine(execution, action, reason, done="a new supervisor follows it")
         state = _never_started(store, conf, execution) if action == "fail" else supervisor.supervise(
-            store, conf, execution.id)
+            store, conf, execution.id, stop)
         return SweepLine(execution, action, reason, done=f"settled as {state}")
     except (Conflict, StaleLease):
         return SweepLine(execution, action, reason, done="another one was faster")

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from nfresume.settlement import exit_code
 from nfresume.storage import Root
 from nfresume.storage.trash import to_trash
 from tests.acceptance.conftest import run_plain
@@ -240,6 +241,26 @@ def test_cancel_from_elsewhere(site: Site):
     assert child.returncode in (1, 143)
     assert site.show()["state"] == "CANCELLED"
     assert site.run("cancel", site.show()["id"]).code == 80
+
+
+def test_serve_settles_what_was_lost(site: Site):
+    """A sweep in a thread of the server settles a lost success as one at the terminal does."""
+    site.env["NFRESUME_LEASE_SECONDS"] = "1"
+    execution = site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "1").out.strip()
+    until(lambda: supervisors(site))
+    until(lambda: (attempt_dir(site.show(execution)) / "head.json").exists())
+    for process in supervisors(site):
+        process.kill()
+    place = attempt_dir(site.show(execution))
+    until(lambda: exit_code(place) is not None, 60, "the shim has written the exit status")
+    until(lambda: site.marked() == [], 30, "the shim is gone")
+    serving = site.start("serve", NFRESUME_SWEEP_SECONDS="0.5")
+    until(lambda: site.show(execution)["work_dir"]["state"] == "DELETED", 30, "settled and removed")
+    serving.terminate()
+    _, err = serving.communicate(timeout=20)
+    assert serving.returncode == 0, err
+    assert "settled as SUCCEEDED" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("victims", ["head", "all but tasks"])
