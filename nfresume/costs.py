@@ -8,21 +8,24 @@ of the month; a rate per month uses 730 hours, as AWS's own calculators do.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
+from functools import cached_property
 
 OBJECT_BYTES = 2048
 DATA_STEP = 4096
 GB = 2**30
 HOURS_PER_MONTH = 730
 _HOUR = 3_600_000_000  # microseconds
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR = datetime.max.replace(tzinfo=UTC)
 
-#: USD per GB-month: EFS Standard in us-east-1, list price of 2025-01.
-DEFAULT_PRICE = Decimal("0.30")
+#: ISO 4217.
+DEFAULT_CURRENCY = "USD"
 
 
 def metered_bytes(size: int) -> int:
@@ -40,16 +43,20 @@ def cost_until(metered: int, hours: float, price: Decimal) -> Decimal:
     return cost_per_month(metered, price) * Decimal(hours) / HOURS_PER_MONTH
 
 
+def cpu_cost(time: timedelta, price_per_cpu_hour: Decimal) -> Decimal:
+    """What so much task time costs, counted as one CPU."""
+    return Decimal(_microseconds(time)) / _HOUR * price_per_cpu_hour
+
+
 def break_even_hours(
     saved: timedelta, price_per_cpu_hour: Decimal, metered: int, price: Decimal
 ) -> Decimal | None:
     """After so many hours keeping has cost more than computing again; None when keeping costs nothing.
 
-    `saved` is the task time that a relaunch would reuse, counted as one CPU.
+    `saved` is the task time that a relaunch would reuse.
     """
     per_hour = cost_per_month(metered, price) / HOURS_PER_MONTH
-    hours = Decimal(saved // timedelta(microseconds=1)) / _HOUR
-    return hours * price_per_cpu_hour / per_hour if per_hour else None
+    return cpu_cost(saved, price_per_cpu_hour) / per_hour if per_hour else None
 
 
 # -- the ledger: an integral over time -------------------------------------------------------------
@@ -65,20 +72,22 @@ class Sample:
 
 @dataclass(frozen=True, order=True)
 class Price:
-    """What a GB-month costs from `since` (aware) until the next price."""
+    """What a GB-month costs from `since` (aware) until the next price; currencies are ISO 4217 codes."""
 
     since: datetime
     per_gb_month: Decimal
+    currency: str = DEFAULT_CURRENCY
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Usage:
     """Storage used over a period, exactly: sums of parts are sums of the whole.
 
-    `parts`: byte-microseconds by first moment of the calendar month and price per GB-month.
+    `parts`: byte-microseconds by first moment of the calendar month, price per GB-month and currency.
     """
 
-    parts: Mapping[tuple[datetime, Decimal], int] = field(default_factory=dict)
+    parts: Mapping[tuple[datetime, Decimal, str], int] = field(default_factory=dict)
 
     def __add__(self, other: Usage) -> Usage:
         parts = dict(self.parts)
@@ -94,60 +103,101 @@ class Usage:
     @property
     def gb_months(self) -> Decimal:
         """GB for all hours of a calendar month (UTC), as AWS bills EFS."""
-        return _decimal(sum((Fraction(n, GB * _length(month)) for (month, _), n in self.parts.items()),
+        return _decimal(sum((Fraction(n, GB * _length(month)) for (month, _, _), n in self.parts.items()),
                             Fraction()))
 
-    @property
-    def cost(self) -> Decimal:
-        """In the currency of the prices."""
-        return _decimal(sum((Fraction(n, GB * _length(month)) * Fraction(price)
-                             for (month, price), n in self.parts.items()), Fraction()))
+    @cached_property
+    def costs(self) -> Mapping[str, Decimal]:
+        """What was paid, by currency: amounts in different ones are never added."""
+        paid: dict[str, Fraction] = {}
+        for (month, price, currency), n in self.parts.items():
+            if price:
+                amount = Fraction(n, GB * _length(month)) * Fraction(price)
+                paid[currency] = paid.get(currency, Fraction()) + amount
+        return {currency: _decimal(amount) for currency, amount in paid.items()}
+
+    def cost(self, currency: str = DEFAULT_CURRENCY) -> Decimal:
+        """What was paid in one currency."""
+        return self.costs.get(currency, Decimal(0))
+
+
+class Meter:
+    """Integrates sizes over [start, end), cut at months, at new prices, and at `cuts` (aware).
+
+    Before the first price that price holds (0 when there is none). `edges` are microseconds since 1970,
+    one more than there are intervals; amounts by interval are byte-microseconds, exactly.
+    """
+
+    def __init__(
+        self, prices: Iterable[Price], start: datetime, end: datetime, cuts: Iterable[datetime] = ()
+    ) -> None:
+        in_force = sorted(prices)
+        end = max(start, end)
+        months = _months(start, end)
+        inner = {*months, *(price.since for price in in_force), *cuts}
+        moments = sorted({start, end, *(m for m in inner if start < m < end)})
+        self.starts = moments[:-1]
+        self.edges = [_since_epoch(moment) for moment in moments]
+        self._keys = [_key(moment, in_force) for moment in self.starts]
+
+    def nothing(self) -> list[int]:
+        """Amounts by interval, to be added to."""
+        return [0] * len(self._keys)
+
+    def pieces(self, begin: datetime, finish: datetime) -> Iterator[tuple[int, int]]:
+        """[begin, finish) within the period, as numbers of intervals and microseconds in each."""
+        at, until = max(_since_epoch(begin), self.edges[0]), min(_since_epoch(finish), self.edges[-1])
+        if at >= until:
+            return
+        number = bisect_right(self.edges, at) - 1
+        while at < until:
+            edge = min(until, self.edges[number + 1])
+            yield number, edge - at
+            at, number = edge, number + 1
+
+    def add(self, samples: Iterable[Sample], amounts: list[int]) -> None:
+        """The integral of a work dir's metered bytes; before its first sample it has none."""
+        steps = sorted(samples)
+        last = [_FAR] if steps else []
+        for sample, until in zip(steps, [*(s.at for s in steps[1:]), *last], strict=True):
+            if sample.metered:
+                for number, length in self.pieces(sample.at, until):
+                    amounts[number] += sample.metered * length
+
+    def usage(self, amounts: Sequence[int]) -> Usage:
+        """Amounts by interval as usage by month and price."""
+        parts: dict[tuple[datetime, Decimal, str], int] = {}
+        for key, amount in zip(self._keys, amounts, strict=True):
+            if amount:
+                parts[key] = parts.get(key, 0) + amount
+        return Usage(parts)
 
 
 def usage(samples: Iterable[Sample], prices: Iterable[Price], start: datetime, end: datetime) -> Usage:
-    """The integral of metered bytes over [start, end), by month and by the price of each moment.
+    """The integral of one work dir's metered bytes over [start, end).
 
-    Before its first sample a work dir has no bytes; before the first price that price holds (0 when
-    there is none). Check value of AWS: 100 GB for 15 days and 250 GB for 16 days of March are 132,000
-    GB-hours, 177 GB-months.
+    Check value of AWS: 100 GB for 15 days and 250 GB for 16 days of March are 132,000 GB-hours,
+    177 GB-months.
     """
-    in_force = sorted(prices)
-    cuts = [price.since for price in in_force]
-    parts: dict[tuple[datetime, Decimal], int] = {}
-    for begin, finish, metered in spans(samples, start, end):
-        for a, b in _pieces(begin, finish, cuts):
-            key = (_month(a), _price_at(a, in_force))
-            parts[key] = parts.get(key, 0) + metered * _microseconds(b - a)
-    return Usage(parts)
+    meter = Meter(prices, start, end)
+    amounts = meter.nothing()
+    meter.add(samples, amounts)
+    return meter.usage(amounts)
 
 
-def spans(
-    samples: Iterable[Sample], start: datetime, end: datetime
-) -> Iterator[tuple[datetime, datetime, int]]:
-    """When within [start, end) how many bytes were held, times without any left out."""
-    steps = sorted(samples)
-    for sample, until in zip(steps, [*(s.at for s in steps[1:]), end], strict=False):
-        begin, finish = max(sample.at, start), min(until, end)
-        if sample.metered and begin < finish:
-            yield begin, finish, sample.metered
-
-
-def _price_at(moment: datetime, prices: Sequence[Price]) -> Decimal:
+def _key(moment: datetime, prices: Sequence[Price]) -> tuple[datetime, Decimal, str]:
     if not prices:
-        return Decimal(0)
-    return next((p for p in reversed(prices) if p.since <= moment), prices[0]).per_gb_month
+        return _month(moment), Decimal(0), DEFAULT_CURRENCY
+    price = next((p for p in reversed(prices) if p.since <= moment), prices[0])
+    return _month(moment), price.per_gb_month, price.currency
 
 
-def _pieces(
-    begin: datetime, finish: datetime, cuts: Iterable[datetime]
-) -> Iterator[tuple[datetime, datetime]]:
-    """[begin, finish) cut at the starts of months and at `cuts`."""
-    edges = {begin, finish, *(cut for cut in cuts if begin < cut < finish)}
-    month = _next_month(begin)
-    while month < finish:
-        edges.add(month)
+def _months(start: datetime, end: datetime) -> Iterator[datetime]:
+    """Starts of the months (UTC) within (start, end)."""
+    month = _next_month(start)
+    while month < end:
+        yield month
         month = _next_month(month)
-    return pairwise(sorted(edges))
 
 
 def _month(moment: datetime) -> datetime:
@@ -164,6 +214,11 @@ def _length(month: datetime) -> int:
 
 def _microseconds(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
+
+
+def _since_epoch(moment: datetime) -> int:
+    span = moment - _EPOCH
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
 def _decimal(value: Fraction) -> Decimal:

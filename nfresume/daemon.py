@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -28,8 +29,8 @@ def serve(conf: Settings) -> None:
     # due is asked of the database. APScheduler's default would drop late jobs for good.
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(
-        tick, "interval", args=(store, conf, _Sampler(), stop), seconds=conf.sweep_seconds, coalesce=True,
-        max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC),
+        tick, "interval", args=(store, conf, _Sampler(), stop, _Notes()), seconds=conf.sweep_seconds,
+        coalesce=True, max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC),
     )
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
@@ -42,10 +43,24 @@ def serve(conf: Settings) -> None:
     store.close()
 
 
-def tick(store: Store, conf: Settings, sampler: _Sampler, stop: threading.Event) -> None:
+class _Notes:
+    """Says a line that may come with every tick once, until another one comes."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, line: str) -> None:
+        if line != self._last:
+            print(f"nfresume: {line}", file=sys.stderr, flush=True)
+        self._last = line
+
+
+def tick(
+    store: Store, conf: Settings, sampler: _Sampler, stop: threading.Event, notify: Callable[[str], None]
+) -> None:
     """One sweep and one round of measuring; what fails is said, and tried again next time."""
     try:
-        for line in sweeper.sweep(store, conf, stop=stop):
+        for line in sweeper.sweep(store, conf, stop=stop, notify=notify):
             if line.action != "keep" or line.error:
                 print(f"nfresume: {line.execution.id}: {line.action} ({line.reason}): "
                       f"{line.error or line.done}", file=sys.stderr, flush=True)

@@ -83,6 +83,13 @@ class ResultsAtRisk(NfresumeError):
     http_status = 409
 
 
+class AwsUnavailable(NfresumeError):
+    """AWS could not be asked, or not in time, or says nothing about what was asked."""
+
+    exit_code = 76
+    http_status = 503
+
+
 class InvalidSettings(NfresumeError):
     """A bad value in the environment or the settings file."""
 

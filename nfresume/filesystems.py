@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -21,13 +22,28 @@ def is_network(fstype: str) -> bool:
     return fstype in NETWORK or (fstype.startswith("fuse") and fstype not in _LOCAL_FUSE)
 
 
-def type_of(path: str | os.PathLike[str]) -> str:
-    """The file system type under `path`, as /proc/mounts names it ('' = unknown)."""
-    real = os.path.realpath(path)
-    best = max(
+@dataclass(frozen=True)
+class Mount:
+    """A line of /proc/mounts: what is mounted (`device`), where, as which type."""
+
+    device: str
+    mountpoint: str
+    fstype: str
+
+
+def mount_of(path: str | os.PathLike[str]) -> Mount | None:
+    """The mount that holds `path`; None = unknown."""
+    real = Path(os.path.realpath(path))
+    found = max(
         # of two mounts on one folder, the later one is seen
-        (p for p in reversed(psutil.disk_partitions(all=True)) if Path(real).is_relative_to(p.mountpoint)),
+        (p for p in reversed(psutil.disk_partitions(all=True)) if real.is_relative_to(p.mountpoint)),
         key=lambda p: len(p.mountpoint),
         default=None,
     )
-    return best.fstype if best else ""
+    return Mount(found.device, found.mountpoint, found.fstype) if found else None
+
+
+def type_of(path: str | os.PathLike[str]) -> str:
+    """The file system type under `path`, as /proc/mounts names it ('' = unknown)."""
+    mount = mount_of(path)
+    return mount.fstype if mount else ""

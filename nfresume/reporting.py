@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from nfresume import costs, disposal
-from nfresume.costs import Price, Sample, Usage
-from nfresume.errors import NfresumeError, UsageError
+from nfresume import costs, ledgers, periods, worth
+from nfresume.costs import Price, Usage
 from nfresume.executions import Execution
-from nfresume.nextflow import trace
-from nfresume.nextflow.command import TRACE
+from nfresume.ledgers import Groups, Ledger, held_now
+from nfresume.periods import Period
 from nfresume.settings import Settings
-from nfresume.store import Store, ledger, queries
-from nfresume.workdirs import WorkDirState
-
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+from nfresume.store import Store, ledger
+from nfresume.worth import Worth
 
 
 class By(StrEnum):
@@ -32,32 +30,23 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True)
-class Period:
-    """[start, end), aware and UTC."""
-
-    start: datetime
-    end: datetime
-
-
-@dataclass(frozen=True)
 class Line:
     """One line: what it is about, what was used in the period, what is held now (metered bytes).
 
-    Of a retained execution also the task time that a relaunch would save, and after how many hours
-    keeping its work dir has cost more than that (None without a price per CPU-hour).
+    Of an execution or a pipeline also what a relaunch would save, where that is known.
     """
 
     key: str
     usage: Usage
     metered: int
-    saves: timedelta | None = None
-    break_even_hours: Decimal | None = None
+    worth: Worth | None = None
 
 
 @dataclass(frozen=True)
 class Report:
     """`per_month` is the cost of what is held now at this rate; `until_expiry` of keeping each retained
-    work dir until it expires, those without an expiry (`endless` many) left out."""
+    work dir until it expires, those without an expiry (`endless` many) left out. Both are in `currency`,
+    that of `price`, which holds for the root of the settings now."""
 
     period: Period
     by: By
@@ -68,145 +57,98 @@ class Report:
     per_month: Decimal
     until_expiry: Decimal
     endless: int
-    price: Decimal
+    price: Price
 
-
-def period(now: datetime, *, since: str | None, start: str | None, end: str | None, month: str | None
-           ) -> Period:
-    """The period that was asked for; the last 30 days when nothing was. Raises UsageError."""
-    if sum(given is not None for given in (since, start or end, month)) > 1:
-        raise UsageError("--since, --from/--to and --month exclude each other", "give one of them")
-    try:
-        if month is not None:
-            first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-            return Period(first, (first + timedelta(days=32)).replace(day=1))
-        if start or end:
-            begin = _moment(start) if start else datetime.min.replace(tzinfo=UTC)
-            return _checked(Period(begin, _moment(end) if end else now))
-        text = "30d" if since is None else since
-        return _checked(Period(now - float(text[:-1]) * _UNITS[text[-1]], now))
-    except (ValueError, KeyError, OverflowError, IndexError):
-        raise UsageError(f"no such period: {since or month or f'{start} to {end}'}",
-                         "for example --since 30d, --month 2026-10, or --from 2026-10-01 --to 2026-10-15"
-                         ) from None
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _checked(chosen: Period) -> Period:
-    if chosen.start >= chosen.end:
-        raise UsageError(f"the period ends ({chosen.end:%Y-%m-%d}) before it begins", "swap --from and --to")
-    return chosen
+    @property
+    def currency(self) -> str:
+        """ISO 4217."""
+        return self.price.currency
 
 
 def build(
     store: Store, conf: Settings, account: str | None, by: By, chosen: Callable[[datetime], Period]
 ) -> Report:
-    """The report of an account (None = all). The price is the ledger's, else that of the settings."""
+    """The report of an account (None = all)."""
     with store.begin(write=False) as tx:
-        now = tx.now
-        asked = chosen(now)
-        samples = ledger.samples(tx, account, asked.end)
-        by_process = ledger.process_samples(tx, account, asked.end) if by is By.PROCESS else {}
-        history = ledger.price_history(tx) or [Price(now, conf.price_per_gb_month)]
-        executions = {e.id: e for e in queries.newest(tx, account, limit=10**9)}
-    held = [e for e in executions.values()
-            if e.work_dir.state is not WorkDirState.DELETED and e.work_dir.metered_bytes]
-    price = history[-1].per_gb_month
-    metered = sum(e.work_dir.metered_bytes or 0 for e in held)
-    ending = [(e.work_dir.metered_bytes or 0, e.work_dir.expires_at) for e in held if e.work_dir.expires_at]
+        asked = chosen(tx.now)
+    known = ledgers.read(store, conf, account, asked.end)
+    held = known.held()
     if by is By.PROCESS:
-        lines = _by_process(executions, by_process, history, asked)
+        lines = _by_process(store, account, known, asked)
+    elif by is By.DAY:
+        lines = _daily(known, asked)
     else:
-        lines = list(_lines(by, executions, samples, history, asked))
+        lines = _lines(by, known, asked)
     if by is By.EXECUTION:
-        lines = [_weighed(store, conf, executions[line.key], line, price) for line in lines]
-    total = sum((line.usage for line in lines), Usage())
+        lines = [replace(line, worth=worth.of_execution(store, conf, known.executions[line.key], known.price))
+                 for line in lines]
+    elif by is By.PIPELINE:
+        suggested = worth.of_pipelines(store, conf, known.executions.values(), known.samples, known.price)
+        lines = [replace(line, worth=suggested.get(line.key)) for line in lines]
+    rates = {e.id: known.prices(e)[-1] for e in held}
+    paid = [e for e in held if rates[e.id].currency == known.price.currency]
     return Report(
-        period=asked, by=by, lines=lines, total=total, metered=metered, work_dirs=len(held),
-        per_month=costs.cost_per_month(metered, price),
-        until_expiry=sum((costs.cost_until(size, max(0.0, (at - now).total_seconds() / 3600), price)
-                          for size, at in ending), Decimal(0)),
-        endless=len(held) - len(ending), price=price,
+        period=asked, by=by, lines=lines, total=sum((line.usage for line in lines), Usage()),
+        metered=sum(e.work_dir.metered_bytes or 0 for e in held), work_dirs=len(held),
+        per_month=sum((costs.cost_per_month(e.work_dir.metered_bytes or 0, rates[e.id].per_gb_month)
+                       for e in paid), Decimal(0)),
+        until_expiry=sum((_to_come(e, rates[e.id], known.now) for e in paid), Decimal(0)),
+        endless=sum(e.work_dir.expires_at is None for e in held), price=known.price,
     )
 
 
-def _lines(
-    by: By, executions: dict[str, Execution], samples: dict[str, list[Sample]], history: list[Price],
-    asked: Period,
-) -> Iterator[Line]:
-    if by is By.DAY:
-        yield from _daily(samples, history, asked)
-        return
-    used_by: dict[str, Usage] = {}
-    held_by: dict[str, int] = {}
-    for execution_id, execution in executions.items():
-        key = {By.EXECUTION: execution_id, By.ACCOUNT: execution.account,
-               By.PIPELINE: execution.pipeline}[by]
-        used = costs.usage(samples.get(execution_id, []), history, asked.start, asked.end)
-        used_by[key] = used_by.get(key, Usage()) + used
-        gone = execution.work_dir.state is WorkDirState.DELETED
-        held_by[key] = held_by.get(key, 0) + (0 if gone else execution.work_dir.metered_bytes or 0)
-    for key in sorted(used_by, key=lambda k: (-used_by[k].cost, -held_by[k], k)):
-        if used_by[key].parts or held_by[key]:
-            yield Line(key, used_by[key], held_by[key])
+def _to_come(execution: Execution, price: Price, now: datetime) -> Decimal:
+    work_dir = execution.work_dir
+    if work_dir.expires_at is None:
+        return Decimal(0)
+    hours = max(0.0, (work_dir.expires_at - now).total_seconds() / 3600)
+    return costs.cost_until(work_dir.metered_bytes or 0, hours, price.per_gb_month)
 
 
-def _weighed(store: Store, conf: Settings, execution: Execution, line: Line, price: Decimal) -> Line:
-    """What a relaunch of a retained execution would save; unknown when its root is not there."""
-    if execution.work_dir.state is not WorkDirState.RETAINED:
-        return line
-    try:
-        folder = disposal.folder_of(store, execution)
-    except NfresumeError:
-        return line
-    traces = [folder.attempt(number) / TRACE for number in range(1, execution.attempt + 1)]
-    _, saves = trace.reusable(traces)
-    hours = None
-    if conf.price_per_cpu_hour is not None:
-        hours = costs.break_even_hours(saves, conf.price_per_cpu_hour, line.metered, price)
-    return replace(line, saves=saves, break_even_hours=hours)
-
-
-def _by_process(
-    executions: dict[str, Execution], samples: dict[tuple[str, str], list[Sample]], history: list[Price],
-    asked: Period,
-) -> list[Line]:
-    used: dict[str, Usage] = {}
+def _lines(by: By, known: Ledger, asked: Period) -> list[Line]:
+    groups = Groups(known, asked)
     held: dict[str, int] = {}
-    for (execution_id, process), steps in samples.items():
-        used[process] = used.get(process, Usage()) + costs.usage(steps, history, asked.start, asked.end)
-        gone = executions[execution_id].work_dir.state is WorkDirState.DELETED
-        held[process] = held.get(process, 0) + (0 if gone else steps[-1].metered)
-    lines = [Line(process, used[process], held[process]) for process in used
-             if used[process].parts or held[process]]
-    return sorted(lines, key=lambda line: (-line.usage.cost, -line.metered, line.key))
+    for execution in known.executions.values():
+        key = {By.EXECUTION: execution.id, By.ACCOUNT: execution.account, By.PIPELINE: execution.pipeline}[by]
+        groups.add(key, execution)
+        held[key] = held.get(key, 0) + held_now(execution)
+    return _sorted(groups, held, known.price.currency)
 
 
-def _daily(samples: dict[str, list[Sample]], history: list[Price], asked: Period) -> Iterator[Line]:
-    """A line for each day (UTC) from the first on which anything was held; each span is cut only once."""
+def _sorted(groups: Groups, held: Mapping[str, int], currency: str) -> list[Line]:
+    lines = [Line(key, used, held[key]) for key, used in groups.usage().items() if used.parts or held[key]]
+    return sorted(lines, key=lambda line: (-line.usage.cost(currency), -line.metered, line.key))
+
+
+def _by_process(store: Store, account: str | None, known: Ledger, asked: Period) -> list[Line]:
+    groups = Groups(known, asked)
+    held: dict[str, int] = {}
+    with store.begin(write=False) as tx:
+        for execution_id, steps in ledger.process_samples(tx, account, asked.end):
+            execution = known.executions[execution_id]
+            _, meter = groups.meter(execution)
+            for (at, sizes), until in zip(steps, [*(at for at, _ in steps[1:]), asked.end], strict=True):
+                pieces = list(meter.pieces(at, until))
+                for process, metered in sizes.items():
+                    _, amounts = groups.amounts(process, execution)
+                    for number, length in pieces:
+                        amounts[number] += metered * length
+            for process, metered in steps[-1][1].items():
+                held[process] = held.get(process, 0) + (metered if held_now(execution) else 0)
+    return _sorted(groups, defaultdict(int, held), known.price.currency)
+
+
+def _daily(known: Ledger, asked: Period) -> list[Line]:
+    """A line for each day (UTC) from the first on which anything was held."""
+    span = Period(max(known.begun, asked.start), asked.end)
+    days = list(periods.days(span))
+    groups = Groups(known, span, [day.start for day in days])
+    for execution in known.executions.values():
+        groups.add("", execution)
     used: dict[datetime, Usage] = {}
-    for steps in samples.values():
-        for begin, finish, metered in costs.spans(steps, asked.start, asked.end):
-            for day in _days(Period(begin, finish)):
-                midnight = _midnight(day.start)
-                here = costs.usage([Sample(day.start, metered)], history, day.start, day.end)
-                used[midnight] = used.get(midnight, Usage()) + here
-    if used:
-        for day in _days(Period(min(used), asked.end)):
-            yield Line(f"{day.start:%Y-%m-%d}", used.get(_midnight(day.start), Usage()), 0)
-
-
-def _days(span: Period) -> Iterator[Period]:
-    start = span.start
-    while start < span.end:
-        following = _midnight(start) + timedelta(days=1)
-        yield Period(start, min(following, span.end))
-        start = following
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    for start, usage in groups.by_interval().items():
+        midnight = periods.midnight(start)
+        used[midnight] = used.get(midnight, Usage()) + usage
+    begun = min(used, default=asked.end)
+    return [Line(f"{day.start:%Y-%m-%d}", used.get(periods.midnight(day.start), Usage()), 0)
+            for day in days if periods.midnight(day.start) >= begun]

@@ -9,21 +9,22 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 from nfresume import (
-    costs,
+    billed,
     crashpoints,
     disposal,
     measuring,
     preflight,
+    pricing,
     processes,
     relaunching,
     reporting,
     retention,
     sweeper,
 )
+from nfresume.costs import Price
 from nfresume.errors import Conflict, Expired, NotFound, RemovalBlocked, ResultsAtRisk, UsageError
 from nfresume.executions import (
     ID_ALPHABET,
@@ -38,6 +39,7 @@ from nfresume.executions import (
 from nfresume.launchers import LocalLauncher
 from nfresume.nextflow import command, engine, history, options
 from nfresume.nextflow import log as nextflow_log
+from nfresume.periods import Period
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder
@@ -312,15 +314,26 @@ class Service:
         found, rows = disposal.record_size(self.store, self.conf, execution, stop, progress)
         return Measured(found.total, rows, found.scanned, found.partial)
 
-    def cost_per_month(self, metered: int) -> Decimal:
-        """What keeping so many metered bytes costs a month, at the price of the settings."""
-        return costs.cost_per_month(metered, self.conf.price_per_gb_month)
+    def price(self, execution: Execution) -> Price:
+        """The price that holds now for the storage of an execution's root."""
+        with self.store.begin(write=False) as tx:
+            return pricing.of_root(tx, self.conf, execution.root_id)
 
     def costs(
-        self, by: reporting.By, chosen: Callable[[datetime], reporting.Period], *, all_accounts: bool = False
+        self, by: reporting.By, chosen: Callable[[datetime], Period], *, all_accounts: bool = False,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> reporting.Report:
-        """What retained storage costs the account, or all of them; `chosen` makes the period from now."""
+        """What retained storage costs the account, or all of them; `chosen` makes the period from now.
+
+        `notify` is told why AWS could not be asked for its price.
+        """
+        if trouble := pricing.record(self.store, self.conf):
+            notify(trouble)
         return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
+
+    def bill(self, chosen: Callable[[datetime], Period]) -> billed.Compared:
+        """What AWS billed for the root's storage in a period, beside the ledger."""
+        return billed.compare(self.store, self.conf, chosen)
 
     def task_output(self, execution: Execution, number: int, task: str) -> list[Path]:
         """`.command.out` and `.command.err` of a task, named by hash or by name. Raises NotFound."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from nfresume.costs import DEFAULT_PRICE
+from nfresume.costs import DEFAULT_CURRENCY
 from nfresume.errors import InvalidSettings, UsageError
 from nfresume.executions import check_account
 from nfresume.retention import check_hours
@@ -101,6 +101,19 @@ def _price(value: Any) -> Decimal:
     return price
 
 
+def _currency(value: Any) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", _text(value)):
+        raise ValueError(f"must be a code of three letters such as USD, not {value!r}")
+    return str(value)
+
+
+def _efs(value: Any) -> str:
+    if not re.fullmatch(r"(arn:aws[a-z-]*:elasticfilesystem:[a-z0-9-]+:\d*:file-system/)?fs-[0-9a-f]+",
+                        _text(value)):
+        raise ValueError(f"must be an id such as fs-0123abcd, or an ARN, not {value!r}")
+    return str(value)
+
+
 def _nothing() -> None:
     return None
 
@@ -141,10 +154,14 @@ SETTINGS = (
             "remove and 16 to measure on a shared file system)", _workers, _nothing),
     Setting("delete_per_second", "file operations per second that one removal may do (default: no ceiling)",
             _per_second, _nothing),
-    Setting("price_per_gb_month", "USD per GB-month of the storage under root", _price,
-            lambda: DEFAULT_PRICE),
-    Setting("price_per_cpu_hour", "USD per hour of a CPU, to weigh keeping against computing again", _price,
-            _nothing),
+    Setting("price_per_gb_month", "price of a GB-month of the storage under root (default: AWS's list price "
+            "when root is on EFS, else a dated table)", _price, _nothing),
+    Setting("price_per_cpu_hour", "price of an hour of a CPU, to weigh keeping against computing again",
+            _price, _nothing),
+    Setting("currency", "ISO 4217 code of the prices in these settings", _currency,
+            lambda: DEFAULT_CURRENCY),
+    Setting("efs_file_system", "id or ARN of the EFS file system of root, where its mount does not tell",
+            _efs, _nothing),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
@@ -167,8 +184,10 @@ class Settings:
     on_success: OnSuccess
     storage_workers: int | None
     delete_per_second: float | None
-    price_per_gb_month: Decimal
+    price_per_gb_month: Decimal | None
     price_per_cpu_hour: Decimal | None
+    currency: str
+    efs_file_system: str | None
     lease_seconds: float
     sample_seconds: float
     sweep_seconds: float

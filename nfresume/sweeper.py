@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import crashpoints, disposal, processes, retention, settlement, supervisor
+from nfresume import crashpoints, disposal, pricing, processes, retention, settlement, supervisor
 from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.executions import Execution, ExecutionState
 from nfresume.launchers import LocalLauncher
@@ -17,7 +17,7 @@ from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
-from nfresume.store import Store, ledger, queries, transitions
+from nfresume.store import Store, queries, transitions
 from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
@@ -36,16 +36,16 @@ class SweepLine:
 def sweep(
     store: Store, conf: Settings, *, dry_run: bool = False, account: str | None = None,
     progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
-    stop: threading.Event | None = None,
+    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None,
 ) -> list[SweepLine]:
     """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line.
 
-    When `stop` is set the removal under way pauses and what is left waits for the next sweep.
+    When `stop` is set the removal under way pauses and what is left waits for the next sweep. `notify` is
+    told what concerns no single execution.
     """
     stop = stop or threading.Event()
-    if not dry_run:
-        with store.begin() as tx:
-            ledger.set_price(tx, conf.price_per_gb_month, conf.sources["price_per_gb_month"])
+    if not dry_run and (trouble := pricing.record(store, conf)):
+        notify(f"the price of {conf.root} is not up to date: {trouble}")
     lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf, account)]
     with store.begin(write=False) as tx:
         planned = retention.plan(queries.to_sweep(tx, account), tx.now)

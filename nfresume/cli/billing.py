@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, duration, money, print_json, printable, size
+from nfresume.cli.output import count, duration, money, print_json, printable, say, size
 
 if TYPE_CHECKING:
-    from nfresume.reporting import Line, Report
+    from datetime import datetime
+    from decimal import Decimal
+
+    from nfresume.billed import Compared
+    from nfresume.costs import Usage
+    from nfresume.periods import Period
+    from nfresume.reporting import Report
+    from nfresume.worth import Worth
 
 _BAR = 24
 
@@ -29,6 +36,10 @@ def costs(
     month: Annotated[str | None, typer.Option("--month", metavar="YYYY-MM", help="A calendar month.")] = None,
     all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Of every account.")] = False,
     account: common.Account = None,
+    bill: Annotated[
+        bool, typer.Option("--bill", help="Also what AWS billed for EFS storage, from Cost Explorer (AWS "
+                           "charges 0.01 USD for asking).")
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: common.Json = False,
 ) -> None:
@@ -38,92 +49,148 @@ def costs(
 
     Example: nfresume costs --month 2026-10 --by pipeline
     """
-    from nfresume.reporting import By, period
+    from nfresume.periods import period
+    from nfresume.reporting import By
 
     kind = common.chosen(By, by, "--by") or By.EXECUTION
+
+    def asked(now: datetime) -> Period:
+        return period(now, since=since, start=start, end=end, month=month)
+
     with common.service(account) as service:
-        report = service.costs(
-            kind, lambda now: period(now, since=since, start=start, end=end, month=month),
-            all_accounts=all_accounts,
-        )
+        report = service.costs(kind, asked, all_accounts=all_accounts, notify=say)
+        compared = service.bill(asked) if bill else None
     if as_json:
-        print_json(_as_json(report))
+        print_json({**_as_json(report), **({"bill": _bill_as_json(compared)} if compared else {})})
     elif as_csv:
         _print_csv(report)
     else:
-        _print(report)
+        _print(report, compared)
 
 
 def _as_json(report: Report) -> dict[str, Any]:
     from nfresume import views
 
     return {
-        "from": views.time(report.period.start), "to": views.time(report.period.end), "currency": "USD",
-        "price_per_gb_month": str(report.price),
+        "from": views.time(report.period.start), "to": views.time(report.period.end),
+        "currency": report.currency,
+        "price_per_gb_month": str(report.price.per_gb_month), "price_source": report.price.source,
         "now": {
             "metered_bytes": report.metered, "work_dirs": report.work_dirs,
             "cost_per_month": _digits(report.per_month),
             "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.endless,
         },
-        "total": _used(report.total),
+        "total": {**_used(report.total, report.currency),
+                  "other_currencies": {c: _digits(a) for c, a in _other_currencies(report).items()}},
         "by": str(report.by),
-        "lines": [
-            {"key": line.key, "metered_bytes_now": line.metered, **_used(line.usage),
-             "relaunch_saves_seconds": line.saves.total_seconds() if line.saves is not None else None,
-             "break_even_hours": float(line.break_even_hours) if line.break_even_hours is not None else None}
-            for line in report.lines
-        ],
+        "lines": [{"key": line.key, "metered_bytes_now": line.metered, **_used(line.usage, report.currency),
+                   **_worth(line.worth)} for line in report.lines],
     }
 
 
-def _used(usage: Any) -> dict[str, str]:
+def _bill_as_json(compared: Compared) -> dict[str, Any]:
+    bill = compared.bill
+    return {
+        "from": bill.start.isoformat(), "to": bill.end.isoformat(), "region": bill.region,
+        "currency": bill.currency, "billed": _digits(bill.amount),
+        "billed_gb_months": _digits(bill.gb_months),
+        "ledger": _digits(compared.usage.cost(bill.currency)),
+        "ledger_gb_months": _digits(compared.usage.gb_months),
+        "difference": _digits(compared.difference), "estimated": bill.estimated,
+    }
+
+
+def _used(usage: Usage, currency: str) -> dict[str, str]:
     """Money and GB-months as decimal texts: a float would round them."""
     return {"gb_hours": _digits(usage.gb_hours), "gb_months": _digits(usage.gb_months),
-            "cost": _digits(usage.cost)}
+            "cost": _digits(usage.cost(currency))}
 
 
-def _digits(value: Any) -> str:
+def _worth(worth: Worth | None) -> dict[str, Any]:
+    saved = worth.saved_cost if worth else None
+    hours = worth.break_even_hours if worth else None
+    return {
+        "relaunch_saves_seconds": worth.saves.total_seconds() if worth else None,
+        "relaunch_saves_cost": _digits(saved) if saved is not None else None,
+        "break_even_hours": float(hours) if hours is not None else None,
+        "suggested_storage_expiration_hours": worth.suggested_hours if worth else None,
+    }
+
+
+def _other_currencies(report: Report) -> dict[str, Decimal]:
+    return {c: amount for c, amount in sorted(report.total.costs.items()) if c != report.currency}
+
+
+def _digits(value: Decimal) -> str:
     return f"{value:.9f}"
 
 
 def _print_csv(report: Report) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([str(report.by), "gb_hours", "gb_months", "cost_usd", "metered_bytes_now"])
+    writer.writerow([str(report.by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
+                     *_worth(None)])
     for line in report.lines:
-        used = _used(line.usage)
-        writer.writerow([line.key, used["gb_hours"], used["gb_months"], used["cost"], line.metered])
+        used = _used(line.usage, report.currency)
+        writer.writerow([line.key, used["gb_hours"], used["gb_months"], used["cost"], report.currency,
+                         line.metered, *_worth(line.worth).values()])
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, compared: Compared | None) -> None:
+    paid = report.currency
+    print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}: "
+          f"{money(report.per_month, paid)} a month")
+    endless = f", and {count(report.endless, 'work dir')} without an expiry" if report.endless else ""
+    print(f"to come     {money(report.until_expiry, paid)} until each has expired{endless}")
+    others = "".join(f", {money(amount, c)}" for c, amount in _other_currencies(report).items())
+    print(f"period      {report.period.start:%Y-%m-%d %H:%M} to {report.period.end:%Y-%m-%d %H:%M} UTC: "
+          f"{report.total.gb_months:.6g} GB-months, {money(report.total.cost(paid), paid)}{others}")
+    print(f"price       {report.price.per_gb_month.normalize():f} {paid} per GB-month "
+          f"({printable(report.price.source)})")
+    if compared:
+        _print_bill(compared)
+    if report.lines:
+        _print_table(report)
+
+
+def _print_bill(compared: Compared) -> None:
+    bill, paid = compared.bill, compared.bill.currency
+    estimated = ", partly estimated" if bill.estimated else ""
+    print(f"billed      {money(bill.amount, paid)} for {bill.gb_months:.6g} GB-months of EFS in "
+          f"{bill.region}, {bill.start} to {bill.end}{estimated}")
+    print(f"            the ledger has {money(compared.usage.cost(paid), paid)} for work dirs in these days; "
+          f"{money(compared.difference, paid)} is other data, other file systems, or rounding")
+
+
+def _print_table(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}: "
-          f"{money(report.per_month)} a month at {report.price} USD per GB-month")
-    endless = f", and {count(report.endless, 'work dir')} without an expiry" if report.endless else ""
-    print(f"to come     {money(report.until_expiry)} until each has expired{endless}")
-    print(f"period      {report.period.start:%Y-%m-%d %H:%M} to {report.period.end:%Y-%m-%d %H:%M} UTC: "
-          f"{report.total.gb_months:.6g} GB-months, {money(report.total.cost)}")
-    if not report.lines:
-        return
+    worthwhile = any(line.worth for line in report.lines)
+    weighed = any(line.worth and line.worth.break_even_hours is not None for line in report.lines)
+    suggests = weighed and report.by == "pipeline"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in (str(report.by), "GB-months", "cost", "held now", "relaunch saves", "break-even", ""):
-        if report.by == "execution" or heading not in ("relaunch saves", "break-even"):
-            table.add_column(heading, justify="left" if heading in (str(report.by), "") else "right")
-    most = max(line.usage.cost for line in report.lines)
+    headings = [str(report.by), "GB-months", "cost", "held now", *["relaunch saves"] * worthwhile,
+                *["break-even"] * weighed, *["keep for"] * suggests, ""]
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in (headings[0], "") else "right")
+    most = max(line.usage.cost(report.currency) for line in report.lines)
     for line in report.lines:
-        cells = [f"{line.usage.gb_months:.6g}", money(line.usage.cost),
+        cells = [f"{line.usage.gb_months:.6g}", money(line.usage.cost(report.currency), report.currency),
                  size(line.metered) if line.metered else "-"]
-        if report.by == "execution":
-            cells += [duration(line.saves) if line.saves is not None else "-",
-                      f"{line.break_even_hours:,.1f} h" if line.break_even_hours is not None else "-"]
-        table.add_row(Text(printable(line.key)), *cells, _bar(line, most))
+        w = line.worth
+        hours = w.break_even_hours if w else None
+        cells += [duration(w.saves) if w else "-"] * worthwhile
+        cells += [f"{hours:,.1f} h" if hours is not None else "-"] * weighed
+        cells += [f"{w.suggested_hours:,} h" if w and hours is not None else "-"] * suggests
+        table.add_row(Text(printable(line.key)), *cells, _bar(line.usage.cost(report.currency), most))
     Console(width=None if Console().is_terminal else 140).print(table)
+    if worthwhile and not weighed:
+        say("set price_per_cpu_hour to see after how many hours keeping costs more than computing again")
 
 
-def _bar(line: Line, most: Any) -> str:
-    return "█" * max(1, round(_BAR * line.usage.cost / most)) if most and line.usage.cost else ""
+def _bar(cost: Decimal, most: Decimal) -> str:
+    return "█" * max(1, round(_BAR * cost / most)) if most and cost else ""
 
 
 def register(app: typer.Typer) -> None:

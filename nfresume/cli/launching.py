@@ -336,7 +336,7 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
                 freed, stuck = event.detail.get("files", 0), event.detail.get("blocked", 0)
                 say(f"slim: {count(freed, 'file')}, {size(event.detail.get('bytes', 0))} of failed task "
                     "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
-        say(work_dir_line(execution, service.conf.price_per_gb_month))
+        say(work_dir_line(execution, service.price(execution)))
         if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
             say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
         elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:

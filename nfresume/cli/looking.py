@@ -95,7 +95,7 @@ def show(execution_id: common.ExecutionId, account: common.Account = None, as_js
         print(f"  launched   {when(e.created_at)} from {printable(e.launch_dir)} for account {e.account}")
         print(f"  expiration {e.storage_expiration_hours:g} h ({e.storage_expiration_source})")
         print(f"  work dir   {printable(e.work_dir.path)}")
-        print(f"             {printable(work_dir_line(e, service.conf.price_per_gb_month))}")
+        print(f"             {printable(work_dir_line(e, service.price(e)))}")
         for attempt in details.attempts:
             _print_attempt(attempt)
         print("history")

@@ -59,8 +59,13 @@ def _progress(so_far: Size) -> None:
 
 
 def _as_json(service: Service, execution: Execution, measured: Measured, seconds: float) -> dict[str, Any]:
+    from nfresume.costs import cost_per_month
+
+    price = service.price(execution)
+
     def document(each: Size) -> dict[str, Any]:
-        return {**asdict(each), "cost_per_month": float(service.cost_per_month(each.metered))}
+        cost = cost_per_month(each.metered, price.per_gb_month)
+        return {**asdict(each), "cost_per_month": float(cost), "currency": price.currency}
 
     return {
         "id": execution.id,
@@ -78,12 +83,15 @@ def _print(service: Service, execution: Execution, measured: Measured) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from nfresume.costs import cost_per_month
+
+    price = service.price(execution)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=None)
     for heading in ("process", "tasks", "files", "data", "on disk", "metered", "a month"):
         table.add_column(heading, justify="left" if heading == "process" else "right")
 
     def add(name: str, tasks: str, each: Size, style: str = "") -> None:
-        cost = money(service.cost_per_month(each.metered))
+        cost = money(cost_per_month(each.metered, price.per_gb_month), price.currency)
         table.add_row(Text(printable(name)), tasks, f"{each.files:,}", size(each.bytes),
                       size(each.disk_bytes), size(each.metered), cost, style=style)
 

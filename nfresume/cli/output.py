@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nfresume.costs import Price
     from nfresume.executions import Execution
 
 
@@ -73,11 +74,12 @@ def when(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC ({tail})"
 
 
-def money(amount: Decimal) -> str:
-    """US dollars: cents, or enough digits to see something."""
-    if amount == 0 or amount >= Decimal("0.01"):
-        return f"{amount:.2f} USD"
-    return f"{amount:.2g} USD" if amount >= Decimal("0.000001") else "less than 0.000001 USD"
+def money(amount: Decimal, currency: str) -> str:
+    """An amount of money: cents, or enough digits to see something."""
+    if amount == 0 or abs(amount) >= Decimal("0.01"):
+        return f"{amount:,.2f} {currency}"
+    least = Decimal("0.000001")
+    return f"{amount:.2g} {currency}" if abs(amount) >= least else f"less than {least} {currency}"
 
 
 def count(number: int, noun: str) -> str:
@@ -85,7 +87,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def work_dir_line(execution: Execution, price: Decimal) -> str:
+def work_dir_line(execution: Execution, price: Price) -> str:
     """What became of the work dir, in one line."""
     from nfresume.costs import cost_per_month
     from nfresume.workdirs import WorkDirState
@@ -107,7 +109,7 @@ def work_dir_line(execution: Execution, price: Decimal) -> str:
     else:
         kept += f"until you decide: {w.reason}"
     if w.metered_bytes is not None:
-        cost = money(cost_per_month(w.metered_bytes, price))
+        cost = money(cost_per_month(w.metered_bytes, price.per_gb_month), price.currency)
         least = "at least " if w.partial else ""
         kept += f"; {least}{size(w.bytes)} in {count(w.files or 0, 'file')}, {cost} a month"
     return kept

@@ -118,7 +118,8 @@ def sweep(
     store = Store.open(conf.database_url)
     try:
         with pausable() as pause:
-            lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=_progress, stop=pause.event)
+            lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=_progress, stop=pause.event,
+                                  notify=say)
     finally:
         store.close()
         end_progress()
@@ -160,7 +161,7 @@ def _show(service: Service, execution: Execution, as_json: bool) -> None:
     if as_json:
         print_json(views.execution(execution))
     else:
-        say(f"{execution.id}: {work_dir_line(execution, service.conf.price_per_gb_month)}")
+        say(f"{execution.id}: {work_dir_line(execution, service.price(execution))}")
 
 
 def register(app: typer.Typer) -> None:

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
 
 from nfresume.costs import Price, Sample
 from nfresume.store.database import Tx
-from nfresume.store.schema import executions, prices, size_samples
+from nfresume.store.schema import executions, prices, roots, size_samples
 
 #: Bytes of task dirs that no trace and no log names.
 UNKNOWN = "(unknown)"
 
 
 def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int] | None = None) -> None:
-    """From now on the work dir has so many metered bytes; `processes` says which have how many of them."""
-    tx.conn.execute(size_samples.insert().values(
-        execution_id=execution_id, at=tx.now, metered_bytes=metered, processes=dict(processes or {})))
+    """From now on the work dir has so many metered bytes; `processes` says which have how many of them.
+
+    A sample holds until the next one, so the same again is not written.
+    """
+    newest = tx.conn.execute(
+        sa.select(size_samples.c.metered_bytes, size_samples.c.processes)
+        .where(size_samples.c.execution_id == execution_id)
+        .order_by(size_samples.c.at.desc(), size_samples.c.id.desc()).limit(1)
+    ).first()
+    new = (metered, dict(processes or {}))
+    if newest is None or (newest[0], newest[1] or {}) != new:
+        tx.conn.execute(size_samples.insert().values(
+            execution_id=execution_id, at=tx.now, metered_bytes=new[0], processes=new[1]))
 
 
 def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Sample]]:
     """Samples taken before `until`, by execution, oldest first; of one account (None = all)."""
     found: dict[str, list[Sample]] = {}
-    for row in tx.conn.execute(_samples(account, until)):
-        found.setdefault(row.execution_id, []).append(Sample(row.at, row.metered_bytes))
+    columns = (size_samples.c.execution_id, size_samples.c.at, size_samples.c.metered_bytes)
+    for execution_id, at, metered in tx.conn.execute(_samples(columns, account, until)):
+        found.setdefault(execution_id, []).append(Sample(at, metered))
     return found
 
 
-def process_samples(tx: Tx, account: str | None, until: datetime) -> dict[tuple[str, str], list[Sample]]:
-    """The same by execution and process; bytes that no process was found for are `UNKNOWN`'s."""
-    found: dict[tuple[str, str], list[Sample]] = {}
-    last: dict[str, dict[str, int]] = {}
-    for row in tx.conn.execute(_samples(account, until)):
-        sizes: dict[str, int] = dict(row.processes or {})
-        if row.metered_bytes > sum(sizes.values()):
-            sizes[UNKNOWN] = sizes.get(UNKNOWN, 0) + row.metered_bytes - sum(sizes.values())
-        before = last.setdefault(row.execution_id, {})
-        for process in before.keys() | sizes.keys():
-            size = sizes.get(process, 0)
-            if before.get(process) != size:  # a sample holds until the next: the same again says nothing
-                before[process] = size
-                found.setdefault((row.execution_id, process), []).append(Sample(row.at, size))
-    return found
+def process_samples(
+    tx: Tx, account: str | None, until: datetime
+) -> Iterator[tuple[str, list[tuple[datetime, dict[str, int]]]]]:
+    """The same with metered bytes by process; bytes that no process was found for are `UNKNOWN`'s."""
+    columns = (size_samples.c.execution_id, size_samples.c.at, size_samples.c.metered_bytes,
+               size_samples.c.processes)
+    rows = tx.conn.execute(_samples(columns, account, until))
+    for execution_id, mine in groupby(rows, key=lambda row: str(row[0])):
+        yield execution_id, [(at, _with_unknown(metered, processes)) for _, at, metered, processes in mine]
 
 
-def _samples(account: str | None, until: datetime) -> sa.Select[Any]:
+def _with_unknown(metered: int, processes: dict[str, int] | None) -> dict[str, int]:
+    sizes = processes or {}
+    if (rest := metered - sum(sizes.values())) > 0:
+        return {**sizes, UNKNOWN: sizes.get(UNKNOWN, 0) + rest}
+    return sizes
+
+
+def _samples(columns: Iterable[sa.Column[Any]], account: str | None, until: datetime) -> sa.Select[Any]:
     query = (
-        sa.select(size_samples)
+        sa.select(*columns)
         .where(size_samples.c.at < until)
         .order_by(size_samples.c.execution_id, size_samples.c.at, size_samples.c.id)
     )
@@ -60,16 +73,33 @@ def _samples(account: str | None, until: datetime) -> sa.Select[Any]:
     return query
 
 
-def set_price(tx: Tx, per_gb_month: Decimal, source: str) -> None:
-    """The price that holds from now on; nothing happens when it already does."""
-    newest = tx.conn.execute(
-        sa.select(prices.c.per_gb_month).order_by(prices.c.since.desc(), prices.c.id.desc()).limit(1)
-    ).scalar()
-    if newest is None or Decimal(newest) != per_gb_month:
-        tx.conn.execute(prices.insert().values(since=tx.now, per_gb_month=str(per_gb_month), source=source))
+def set_price(tx: Tx, root_id: str, price: Price) -> None:
+    """The price that holds for a root from now on; nothing happens when it already does."""
+    newest = newest_price(tx, root_id)
+    if newest is None or (newest.per_gb_month, newest.currency) != (price.per_gb_month, price.currency):
+        tx.conn.execute(prices.insert().values(
+            root_id=root_id, since=tx.now, per_gb_month=str(price.per_gb_month), currency=price.currency,
+            source=price.source))
 
 
-def price_history(tx: Tx) -> list[Price]:
-    """Every price that held, oldest first; the first one holds for what was before it, too."""
-    query = sa.select(prices.c.since, prices.c.per_gb_month).order_by(prices.c.since, prices.c.id)
-    return [Price(since, Decimal(price)) for since, price in tx.conn.execute(query)]
+def newest_price(tx: Tx, root_id: str) -> Price | None:
+    """The price that was set last for a root."""
+    mine = (prices.c.root_id == root_id) | prices.c.root_id.is_(None)
+    row = tx.conn.execute(
+        prices.select().where(mine).order_by(prices.c.since.desc(), prices.c.id.desc()).limit(1)
+    ).first()
+    return _price(row) if row else None
+
+
+def price_history(tx: Tx) -> dict[str, list[Price]]:
+    """By root id every price that held, oldest first; the first one holds for what was before it, too."""
+    rows = tx.conn.execute(prices.select().order_by(prices.c.since, prices.c.id)).all()
+    found: dict[str, list[Price]] = {}
+    for root_id in tx.conn.execute(sa.select(roots.c.id)).scalars():
+        if mine := [_price(row) for row in rows if row.root_id in (None, root_id)]:
+            found[root_id] = mine
+    return found
+
+
+def _price(row: Any) -> Price:
+    return Price(row.since, Decimal(row.per_gb_month), row.currency, row.source)

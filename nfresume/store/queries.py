@@ -16,6 +16,7 @@ from nfresume.store.schema import attempts, events, executions, roots, work_dirs
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir, WorkDirState
 
 _JOINED = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
+_EXECUTION, _WORK_DIR = executions.c.keys(), work_dirs.c.keys()
 
 
 @dataclass(frozen=True)
@@ -158,26 +159,15 @@ def root_at(tx: Tx, path: str) -> RootRecord | None:
 
 
 def _execution(row: Any) -> Execution:
-    r = row._mapping
-    return Execution(
-        id=r[executions.c.id], account=r[executions.c.account], pipeline=r[executions.c.pipeline],
-        launch_dir=r[executions.c.launch_dir], root_id=r[executions.c.root_id],
-        session_id=r[executions.c.session_id], state=ExecutionState(r[executions.c.state]),
-        attempt=r[executions.c.attempt],
-        storage_expiration_hours=r[executions.c.storage_expiration_hours],
-        storage_expiration_source=r[executions.c.storage_expiration_source],
-        retain=Retain(r[executions.c.retain]), on_success=OnSuccess(r[executions.c.on_success]),
-        created_at=r[executions.c.created_at], updated_at=r[executions.c.updated_at],
-        work_dir=WorkDir(
-            path=r[work_dirs.c.path], state=WorkDirState(r[work_dirs.c.state]),
-            pinned=bool(r[work_dirs.c.pinned]), expires_at=r[work_dirs.c.expires_at],
-            reason=r[work_dirs.c.reason], bytes=r[work_dirs.c.bytes], files=r[work_dirs.c.files],
-            directories=r[work_dirs.c.directories], disk_bytes=r[work_dirs.c.disk_bytes],
-            metered_bytes=r[work_dirs.c.metered_bytes], partial=bool(r[work_dirs.c.partial]),
-            measured_at=r[work_dirs.c.measured_at], deleted_at=r[work_dirs.c.deleted_at],
-            removal=RemovalProgress(**r[work_dirs.c.removal]) if r[work_dirs.c.removal] else None,
-        ),
-    )
+    values = tuple(row)
+    e = dict(zip(_EXECUTION, values, strict=False))
+    w = dict(zip(_WORK_DIR, values[len(_EXECUTION):], strict=True))
+    del w["execution_id"], w["remover"], w["remover_until"]
+    w["state"] = WorkDirState(w["state"])
+    w["removal"] = RemovalProgress(**w["removal"]) if w["removal"] else None
+    e["state"], e["retain"] = ExecutionState(e["state"]), Retain(e["retain"])
+    e["on_success"] = OnSuccess(e["on_success"])
+    return Execution(**e, work_dir=WorkDir(**w))
 
 
 def _attempt(row: Any) -> Attempt:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0003"
+HEAD = "0004"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -89,6 +89,8 @@ work_dirs = sa.Table(
     _column("remover", sa.Text, null=True),
     _column("remover_until", UtcDateTime, null=True),
     _column("removal", sa.JSON, null=True),
+    _column("expiry_set_at", UtcDateTime, null=True),
+    _column("expiry_noticed_at", UtcDateTime, null=True),
     # Not a partial index: naming a dialect here would import that dialect in every process.
     sa.Index("work_dirs_due", "state", "expires_at"),
 )
@@ -134,6 +136,7 @@ events = sa.Table(
     _column("actor", sa.Text),
     _column("detail", sa.JSON),
     sa.Index("events_of", "execution_id", "id"),
+    sa.Index("events_named", "name", "at"),
 )
 
 size_samples = sa.Table(
@@ -151,7 +154,20 @@ prices = sa.Table(
     "prices",
     metadata,
     _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("root_id", sa.String(36), sa.ForeignKey("roots.id"), null=True),  # null: of every root
     _column("since", UtcDateTime),
     _column("per_gb_month", sa.String(40)),
+    _column("currency", sa.String(3)),
     _column("source", sa.Text),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _column("event_id", sa.Integer, sa.ForeignKey("events.id"), primary_key=True),
+    _column("channel", sa.String(16), primary_key=True),
+    _column("tries", sa.Integer),
+    _column("next_try_at", UtcDateTime, null=True),  # null: delivered, or given up
+    _column("delivered_at", UtcDateTime, null=True),
+    _column("error", sa.Text, null=True),
 )

@@ -208,8 +208,12 @@ def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str
 def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome) -> None:
     move_work_dir(
         tx, execution_id, wd.RETAIN if outcome.keep else wd.DISCARD,
-        expires_at=outcome.expires_at, reason=outcome.reason,
+        expires_at=outcome.expires_at, reason=outcome.reason, **_new_expiry(tx),
     )
+
+
+def _new_expiry(tx: Tx) -> dict[str, Any]:
+    return {"expiry_set_at": tx.now, "expiry_noticed_at": None}
 
 
 def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> None:
@@ -236,7 +240,7 @@ def cancel(tx: Tx, execution_id: str, actor: str) -> None:
 
 def extend(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> None:
     """RETAINED -> RETAINED with a new expiry."""
-    move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at)
+    move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at, **_new_expiry(tx))
     record(tx, execution_id, "extend", actor, None, {"expires_at": expires_at.isoformat()})
 
 
@@ -248,7 +252,7 @@ def pin(tx: Tx, execution_id: str, actor: str) -> None:
 
 def unpin(tx: Tx, execution_id: str, expires_at: datetime | None, actor: str) -> None:
     """Let the clock count again; `expires_at` is the new expiry of a retained work dir."""
-    _change_pin(tx, execution_id, pinned=False, expires_at=expires_at)
+    _change_pin(tx, execution_id, pinned=False, expires_at=expires_at, **_new_expiry(tx))
     detail = {"expires_at": expires_at.isoformat() if expires_at else None}
     record(tx, execution_id, "unpin", actor, None, detail)
 

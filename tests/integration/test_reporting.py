@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from nfresume import reporting, settings
-from nfresume.costs import GB
+from nfresume import pricing, reporting, settings
+from nfresume.costs import GB, Price
 from nfresume.errors import UsageError
 from nfresume.executions import ExecutionState
-from nfresume.reporting import By, Period
+from nfresume.periods import Period, period
+from nfresume.reporting import By
 from nfresume.store import Store, ledger, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.workdirs import RemovalProgress
@@ -25,7 +26,8 @@ MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC
 @pytest.fixture
 def conf(tmp_path: Path) -> settings.Settings:
     (tmp_path / "c.toml").touch()
-    return settings.load({"NFRESUME_CONFIG": str(tmp_path / "c.toml"), "NFRESUME_ACCOUNT": "team"})
+    return settings.load({"NFRESUME_CONFIG": str(tmp_path / "c.toml"), "NFRESUME_ACCOUNT": "team",
+                          "NFRESUME_ROOT": "/root"})
 
 
 @pytest.fixture
@@ -57,14 +59,17 @@ def at(store: Store, execution_id: str, moment: datetime, gigabytes: int) -> Non
                                                             metered_bytes=gigabytes * GB))
 
 
-def price(store: Store, moment: datetime, per_gb_month: str) -> None:
+def price(
+    store: Store, moment: datetime, per_gb_month: str, currency: str = "USD", root: str | None = None
+) -> None:
     with store.begin() as tx:
-        tx.conn.execute(schema.prices.insert().values(since=moment, per_gb_month=per_gb_month, source="t"))
+        tx.conn.execute(schema.prices.insert().values(
+            root_id=root, since=moment, per_gb_month=per_gb_month, currency=currency, source="t"))
 
 
 def report(store: Store, conf: settings.Settings, by: By = By.EXECUTION, account: str | None = "team",
-           period: Period | None = None):
-    return reporting.build(store, conf, account, by, lambda _now: period or Period(MARCH, APRIL))
+           span: Period | None = None):
+    return reporting.build(store, conf, account, by, lambda _now: span or Period(MARCH, APRIL))
 
 
 def test_the_check_value_of_aws(store: Store, conf: settings.Settings):
@@ -94,8 +99,8 @@ def test_lines_by_execution_account_and_pipeline(store: Store, conf: settings.Se
     by_pipeline = {line.key: line.usage.gb_months for line in report(store, conf, By.PIPELINE).lines}
     assert by_pipeline == {"a.nf": 40, "b.nf": 20}
     everybody = report(store, conf, By.ACCOUNT, account=None)
-    assert {line.key: line.usage.cost for line in everybody.lines} == {"team": 18, "other": 12}
-    assert everybody.total.cost == 30
+    assert {line.key: line.usage.cost() for line in everybody.lines} == {"team": 18, "other": 12}
+    assert everybody.total.cost() == 30
 
 
 def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Settings):
@@ -107,8 +112,8 @@ def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Setting
     at(store, "run-a1", MARCH, 5)
     held = report(store, conf)
     assert (held.metered, held.work_dirs, held.endless) == (5 * GB, 1, 0)
-    assert held.per_month == 5 * conf.price_per_gb_month
-    five_hours = 5 * 5 * conf.price_per_gb_month / 730
+    assert held.per_month == 5 * pricing.TABLE_PRICE
+    five_hours = 5 * 5 * pricing.TABLE_PRICE / 730
     assert held.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
     with store.begin() as tx:
         transitions.delete(tx, "run-a1", "test", "me")
@@ -126,13 +131,14 @@ def test_a_new_price_holds_from_now_on(store: Store, conf: settings.Settings):
     failed(store, "run-a1")
     at(store, "run-a1", MARCH, 1)
     price(store, MARCH, "0.30")
-    before = report(store, conf).total.cost
+    before = report(store, conf).total.cost()
     with store.begin() as tx:
-        ledger.set_price(tx, Decimal("0.30"), "again")
-        ledger.set_price(tx, Decimal("0.08"), "cheaper")
-        assert [p.per_gb_month for p in ledger.price_history(tx)] == [Decimal("0.30"), Decimal("0.08")]
-    assert report(store, conf).total.cost == before
-    assert report(store, conf).price == Decimal("0.08")
+        ledger.set_price(tx, "root", Price(tx.now, Decimal("0.30"), source="again"))
+        ledger.set_price(tx, "root", Price(tx.now, Decimal("0.08"), source="cheaper"))
+        history = ledger.price_history(tx)["root"]
+        assert [p.per_gb_month for p in history] == [Decimal("0.30"), Decimal("0.08")]
+    assert report(store, conf).total.cost() == before
+    assert report(store, conf).price.per_gb_month == Decimal("0.08")
 
 
 def test_periods():
@@ -141,7 +147,7 @@ def test_periods():
 
     def asked(**words: str) -> Period:
         given = {"since": None, "start": None, "end": None, "month": None, **words}
-        return reporting.period(now, **given)
+        return period(now, **given)
 
     assert asked() == Period(now - timedelta(days=30), now)
     assert asked(since="2w").start == now - timedelta(weeks=2)

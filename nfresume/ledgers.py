@@ -1,0 +1,107 @@
+"""The ledger as it is now, and usage added up from it by any kind of group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from nfresume import pricing
+from nfresume.costs import Meter, Price, Sample, Usage
+from nfresume.executions import Execution
+from nfresume.periods import Period
+from nfresume.settings import Settings
+from nfresume.store import Store, ledger, queries
+from nfresume.workdirs import WorkDirState
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a report is made from: executions of one account (None = all), sizes and prices over time."""
+
+    now: datetime
+    executions: Mapping[str, Execution]
+    samples: Mapping[str, list[Sample]]
+    history: Mapping[str, list[Price]]  # by root
+    root_id: str | None  # of the root of the settings
+    price: Price  # of the same, now
+
+    def prices(self, execution: Execution) -> Sequence[Price]:
+        """The prices of an execution's root; today's where none was recorded yet."""
+        return self.history.get(execution.root_id) or [self.price]
+
+    @property
+    def begun(self) -> datetime:
+        """When the first of the samples was taken; now, when there is none."""
+        return min((steps[0].at for steps in self.samples.values()), default=self.now)
+
+    def held(self) -> list[Execution]:
+        """Executions whose work dir takes space now."""
+        return [e for e in self.executions.values()
+                if e.work_dir.state is not WorkDirState.DELETED and e.work_dir.metered_bytes]
+
+
+def read(store: Store, conf: Settings, account: str | None, until: datetime | None = None) -> Ledger:
+    """The ledger as it is now, samples taken before `until` (None = all)."""
+    with store.begin(write=False) as tx:
+        root = queries.root_at(tx, str(conf.root))
+        price = pricing.of_root(tx, conf, root.id) if root else pricing.known(conf, tx.now)
+        return Ledger(
+            tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
+            ledger.samples(tx, account, until or tx.now), ledger.price_history(tx), root.id if root else None,
+            price,
+        )
+
+
+class Groups:
+    """Usage by group: amounts are added up in each root's meter, and made usage in the end."""
+
+    def __init__(self, known: Ledger, asked: Period, cuts: Iterable[datetime] = ()) -> None:
+        cuts = list(cuts)
+        self._known = known
+        self._meters: dict[str | None, Meter] = {
+            root: Meter(prices, asked.start, asked.end, cuts) for root, prices in known.history.items()}
+        self._meters[None] = Meter([known.price], asked.start, asked.end, cuts)
+        self._amounts: dict[str, dict[str | None, list[int]]] = {}
+
+    def meter(self, execution: Execution) -> tuple[str | None, Meter]:
+        """The meter for an execution's root, and that root's id."""
+        root = execution.root_id if execution.root_id in self._meters else None
+        return root, self._meters[root]
+
+    def amounts(self, key: str, execution: Execution) -> tuple[Meter, list[int]]:
+        """Where the bytes of an execution are added up for a group."""
+        root, meter = self.meter(execution)
+        mine = self._amounts.setdefault(key, {})
+        if root not in mine:
+            mine[root] = meter.nothing()
+        return meter, mine[root]
+
+    def add(self, key: str, execution: Execution) -> None:
+        """Add all that an execution held in the period to a group."""
+        meter, amounts = self.amounts(key, execution)
+        meter.add(self._known.samples.get(execution.id, ()), amounts)
+
+    def usage(self) -> dict[str, Usage]:
+        """By group."""
+        return {key: sum((self._meters[root].usage(amounts) for root, amounts in mine.items()), Usage())
+                for key, mine in self._amounts.items()}
+
+    def by_interval(self) -> dict[datetime, Usage]:
+        """Usage by the start of each interval, over all groups."""
+        found: dict[datetime, Usage] = {}
+        for mine in self._amounts.values():
+            for root, amounts in mine.items():
+                meter = self._meters[root]
+                for at, (start, amount) in enumerate(zip(meter.starts, amounts, strict=True)):
+                    if amount:
+                        one = meter.nothing()
+                        one[at] = amount
+                        found[start] = found.get(start, Usage()) + meter.usage(one)
+        return found
+
+
+def held_now(execution: Execution) -> int:
+    """Metered bytes of a work dir that is still there."""
+    gone = execution.work_dir.state is WorkDirState.DELETED
+    return 0 if gone else execution.work_dir.metered_bytes or 0

@@ -1,0 +1,107 @@
+"""Which price the storage under the root has: the setting's, AWS's list price, or that of a dated table."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from nfresume import aws, durable
+from nfresume.costs import DEFAULT_CURRENCY, Price
+from nfresume.errors import AwsUnavailable
+from nfresume.settings import Settings
+from nfresume.store import Store, Tx, ledger, queries
+
+#: USD per GB-month where nobody says better: EFS Standard in us-east-1.
+TABLE_PRICE = Decimal("0.30")
+TABLE_SOURCE = "dated table: EFS Standard in us-east-1, list price of 2025-01"
+
+_FRESH_SECONDS = 86_400.0
+#: After AWS could not be asked it is left alone for so long.
+_PATIENCE_SECONDS = 3600.0
+
+
+def known(conf: Settings, now: datetime, recorded: Price | None = None) -> Price:
+    """The price as far as it is known without asking anybody; `recorded` is the ledger's newest."""
+    if conf.price_per_gb_month is not None:
+        return Price(now, conf.price_per_gb_month, conf.currency,
+                     f"price_per_gb_month of {conf.sources['price_per_gb_month']}")
+    file_system = of(conf)
+    if file_system and "per_gb_month" in (answer := _load(_cache(file_system))):
+        return Price(now, Decimal(answer["per_gb_month"]), answer["currency"], answer["source"])
+    return recorded or Price(now, TABLE_PRICE, DEFAULT_CURRENCY, TABLE_SOURCE)
+
+
+def record(store: Store, conf: Settings) -> str | None:
+    """Bring the ledger's price of the root up to date, asking AWS when that is due.
+
+    Returns why AWS could not be asked (None = it was, or need not be); bounded in time.
+    """
+    trouble = _refresh(conf)
+    with store.begin() as tx:
+        root = queries.root_at(tx, str(conf.root))
+        if root is not None:
+            ledger.set_price(tx, root.id, known(conf, tx.now, ledger.newest_price(tx, root.id)))
+    return trouble
+
+
+def of_root(tx: Tx, conf: Settings, root_id: str) -> Price:
+    """The price that holds for a root now."""
+    recorded = ledger.newest_price(tx, root_id)
+    if recorded is not None and queries.root(tx, root_id).path != str(conf.root):
+        return recorded
+    return known(conf, tx.now, recorded)
+
+
+def _refresh(conf: Settings) -> str | None:
+    """Ask AWS once a day for the price of a root on EFS, unless the settings have one."""
+    file_system = of(conf)
+    if conf.price_per_gb_month is not None or file_system is None:
+        return None
+    cache = _cache(file_system)
+    answer = _load(cache)
+    trouble: str | None = answer.get("failed")
+    age = time.time() - answer.get("asked_at", 0.0)
+    if 0 <= age < (_PATIENCE_SECONDS if trouble else _FRESH_SECONDS):
+        return trouble
+    try:
+        found = aws.list_price(file_system)
+    except AwsUnavailable as e:
+        _save(cache, {**answer, "asked_at": time.time(), "failed": str(e)})
+        return str(e)
+    _save(cache, {
+        "asked_at": time.time(), "per_gb_month": str(found.per_gb_month), "currency": found.currency,
+        "source": f"AWS Pricing API, {datetime.now(UTC):%Y-%m-%d}: {found.made_of}",
+    })
+    return None
+
+
+def of(conf: Settings) -> aws.FileSystem | None:
+    """The EFS file system of the root: the setting's, or that of its mount."""
+    if conf.efs_file_system is not None:
+        return aws.parse_file_system(conf.efs_file_system)
+    return aws.mounted_at(conf.root)
+
+
+def _cache(file_system: aws.FileSystem) -> Path:
+    return platformdirs.user_cache_path("nfresume") / f"price-{file_system.id}.json"
+
+
+def _load(cache: Path) -> dict[str, Any]:
+    try:
+        answer = json.loads(cache.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _save(cache: Path, answer: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # without a cache the question is asked again, nothing else
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(cache, json.dumps(answer).encode())

@@ -1,0 +1,94 @@
+"""What a retained work dir is worth: task time that a relaunch would reuse, against what keeping costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from statistics import median
+
+from nfresume import costs, disposal
+from nfresume.costs import Price, Sample
+from nfresume.errors import NfresumeError
+from nfresume.executions import Execution, ExecutionState
+from nfresume.nextflow import trace
+from nfresume.nextflow.command import TRACE
+from nfresume.retention import MAX_HOURS
+from nfresume.settings import Settings
+from nfresume.store import Store
+from nfresume.workdirs import WorkDirState
+
+#: So many of a pipeline's newest failures are looked at for what it suggests.
+_LOOKED_AT = 20
+
+
+@dataclass(frozen=True)
+class Worth:
+    """Task time that a relaunch reuses, its price, and after how many hours keeping has cost more.
+
+    Money and hours are None without a price per CPU-hour in the storage's currency. Of a pipeline:
+    medians over its newest failures, and `suggested_hours` as its storage_expiration_hours.
+    """
+
+    saves: timedelta
+    saved_cost: Decimal | None
+    break_even_hours: Decimal | None
+
+    @property
+    def suggested_hours(self) -> int | None:
+        """Whole hours for which keeping is not dearer than computing again."""
+        return None if self.break_even_hours is None else min(int(self.break_even_hours), int(MAX_HOURS))
+
+
+def of_execution(store: Store, conf: Settings, execution: Execution, price: Price) -> Worth | None:
+    """Of a retained execution; None for others, and where its root is not there."""
+    if execution.work_dir.state is not WorkDirState.RETAINED:
+        return None
+    saves = saved_by_relaunch(store, execution)
+    return None if saves is None else _weigh(conf, saves, execution.work_dir.metered_bytes or 0, price)
+
+
+def of_pipelines(
+    store: Store, conf: Settings, executions: Iterable[Execution], samples: Mapping[str, list[Sample]],
+    price: Price,
+) -> dict[str, Worth]:
+    """By pipeline, from its newest failures: their traces outlive the work dirs."""
+    newest: dict[str, list[Execution]] = {}
+    for execution in sorted(executions, key=lambda e: e.created_at, reverse=True):
+        chosen = newest.setdefault(execution.pipeline, [])
+        failed = execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
+        if failed and execution.id in samples and len(chosen) < _LOOKED_AT:
+            chosen.append(execution)
+    found: dict[str, Worth] = {}
+    for pipeline, chosen in newest.items():
+        saved = [(saved_by_relaunch(store, e), max(s.metered for s in samples[e.id])) for e in chosen]
+        if each := [_weigh(conf, saves, most, price) for saves, most in saved if saves is not None]:
+            found[pipeline] = _middle(each)
+    return found
+
+
+def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
+    """Task time that a relaunch would not spend again; None when the root is not there."""
+    try:
+        folder = disposal.folder_of(store, execution)
+    except NfresumeError:
+        return None
+    traces = [folder.attempt(number) / TRACE for number in range(1, execution.attempt + 1)]
+    return trace.reusable(traces)[1]
+
+
+def _weigh(conf: Settings, saves: timedelta, metered: int, price: Price) -> Worth:
+    rate = conf.price_per_cpu_hour
+    if rate is None or conf.currency != price.currency:
+        return Worth(saves, None, None)
+    return Worth(saves, costs.cpu_cost(saves, rate),
+                 costs.break_even_hours(saves, rate, metered, price.per_gb_month))
+
+
+def _middle(each: list[Worth]) -> Worth:
+    hours = [w.break_even_hours for w in each if w.break_even_hours is not None]
+    money = [w.saved_cost for w in each if w.saved_cost is not None]
+    saves = timedelta(seconds=median(w.saves.total_seconds() for w in each))
+    return Worth(saves, median(money) if money else None,
+                 median(hours) if hours else None)

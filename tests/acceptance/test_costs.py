@@ -1,0 +1,129 @@
+"""What storage costs, as a user sees it: real command line, a stand-in for AWS over real HTTP."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from nfresume.costs import GB
+from nfresume.store import Store, schema
+from tests import aws
+from tests.conftest import Site
+
+
+def failed(site: Site, hours: str = "48") -> str:
+    """A failed execution whose work dir is retained; its id."""
+    site.pipeline("fail-late")
+    site.run("launch", "--storage-expiration-hours", hours, "fail-late")
+    return site.show()["id"]
+
+
+def held(site: Site, execution_id: str, gigabytes: int, days: int) -> None:
+    """As if the work dir had been so large for so many days."""
+    store = Store.open(site.env["NFRESUME_DATABASE_URL"])
+    with store.begin() as tx:
+        tx.conn.execute(schema.size_samples.delete())
+        tx.conn.execute(schema.size_samples.insert().values(
+            execution_id=execution_id, at=tx.now - timedelta(days=days), metered_bytes=gigabytes * GB))
+        tx.conn.execute(sa.update(schema.work_dirs).values(metered_bytes=gigabytes * GB))
+    store.close()
+
+
+def test_the_price_of_aws_and_its_bill(site: Site):
+    """The list price by the real mix of classes, with its source; the bill beside the ledger."""
+    execution_id = failed(site)
+    held(site, execution_id, 100, days=3)
+    with aws.aws() as env:
+        site.env.update(env)
+        stored = {"ValueInStandard": 25 * GB, "ValueInIA": 75 * GB}
+        site.env["NFRESUME_EFS_FILE_SYSTEM"] = aws.file_system(env, stored)
+        site.env["HOME"] = str(site.base)
+        report = site.ok("costs", "--json").json()
+        assert (report["price_per_gb_month"], report["currency"]) == ("0.087000", "USD")
+        assert "AWS Pricing API" in report["price_source"]
+        assert "75 % Infrequent Access at 0.016" in report["price_source"]
+        assert report["now"]["cost_per_month"] == "8.700000000"
+        group = {"Keys": ["USW2-TimedStorage-ByteHrs"],
+                 "Metrics": {"UnblendedCost": {"Amount": "2.5", "Unit": "USD"},
+                             "UsageQuantity": {"Amount": "28", "Unit": "GB-Month"}}}
+        answer = {"ResultsByTime": [{"Groups": [group], "Estimated": True}]}
+        urllib.request.urlopen(urllib.request.Request(
+            f"{env['AWS_ENDPOINT_URL']}/moto-api/static/ce/cost-and-usage-results", method="POST",
+            data=json.dumps({"results": [answer]}).encode(), headers={"Content-Type": "application/json"}))
+        bill = site.ok("costs", "--since", "7d", "--bill", "--json").json()["bill"]
+        today = datetime.now(UTC).date()
+        assert (bill["from"], bill["to"]) == (str(today - timedelta(days=3)), str(today))
+        assert (bill["billed"], bill["region"], bill["estimated"]) == ("2.500000000", aws.REGION, True)
+        assert float(bill["difference"]) == 2.5 - float(bill["ledger"]) != 2.5
+        shown = site.ok("costs", "--since", "7d", "--bill").out
+        assert "2.50 USD for 28 GB-months of EFS in us-west-2" in shown
+    # AWS is away: the price of today is known, and the ledger has it too
+    assert site.ok("costs", "--json").json()["price_per_gb_month"] == "0.087000"
+    refused = site.run("costs", "--bill", "--since", "7d")
+    assert refused.code == 76
+    assert refused.err.count("\n") == 2
+
+
+def test_an_aws_that_never_answers(site: Site):
+    """A launch asks nothing; a sweep and a report wait a bounded time, say one line, and then know."""
+    with aws.deaf() as (url, connections):
+        site.env.update(aws.CREDENTIALS, AWS_ENDPOINT_URL=url, NFRESUME_EFS_FILE_SYSTEM="fs-0a1b")
+        failed(site)
+        site.env["HOME"] = str(site.base)
+        assert not connections
+        begun = time.monotonic()
+        swept = site.ok("sweep")
+        assert time.monotonic() - begun < 20
+        assert connections
+        assert len([line for line in swept.err.splitlines() if "AWS cannot be asked" in line]) == 1
+        asked = len(connections)
+        report = site.ok("costs", "--json")
+        assert len(connections) == asked
+    assert "AWS cannot be asked" in report.err
+    assert "dated table" in report.json()["price_source"]
+
+
+def test_no_credentials(site: Site):
+    """Without credentials everything works, and one line says so."""
+    failed(site)
+    site.env.update(AWS_EC2_METADATA_DISABLED="true", HOME=str(site.base), AWS_DEFAULT_REGION="us-east-1",
+                    NFRESUME_EFS_FILE_SYSTEM="fs-0a1b")
+    report = site.ok("costs")
+    assert report.err.count("credentials") >= 1
+    assert len(report.err.splitlines()) <= 2
+    assert "dated table" in report.out
+    refused = site.run("costs", "--bill", "--since", "7d")
+    assert refused.code in (64, 76)
+
+
+def test_every_form_of_the_report(site: Site):
+    """Table, CSV and JSON agree, for each kind of line; what a relaunch saves has a price and a limit."""
+    execution_id = failed(site)
+    held(site, execution_id, 10, days=2)
+    site.env.update(NFRESUME_PRICE_PER_CPU_HOUR="1000", NFRESUME_PRICE_PER_GB_MONTH="0.10",
+                    NFRESUME_CURRENCY="EUR")
+    for by, key in (("execution", execution_id), ("account", "team"), ("pipeline", "fail-late"),
+                    ("process", "(unknown)"), ("day", f"{datetime.now(UTC):%Y-%m-%d}")):
+        report = site.ok("costs", "--by", by, "--json").json()
+        assert report["currency"] == "EUR"
+        assert key in [line["key"] for line in report["lines"]]
+        rows = list(csv.DictReader(io.StringIO(site.ok("costs", "--by", by, "--csv").out)))
+        assert [row[by] for row in rows] == [line["key"] for line in report["lines"]]
+        assert {row["currency"] for row in rows} == {"EUR"}
+        assert key in site.ok("costs", "--by", by).out
+        if by in ("execution", "pipeline"):
+            line = report["lines"][0]
+            assert line["relaunch_saves_seconds"] > 0
+            expected = float(line["relaunch_saves_cost"]) / (10 * 0.10 / 730)
+            assert abs(line["break_even_hours"] - expected) < 0.001
+            assert line["suggested_storage_expiration_hours"] == int(line["break_even_hours"])
+    shown = site.ok("costs", "--by", "pipeline").out
+    assert "keep for" in shown
+    assert "0.1 EUR per GB-month (price_per_gb_month of NFRESUME_PRICE_PER_GB_MONTH)" in shown
+    assert site.run("costs", "--month", "2999-01").code == 64
