@@ -5,20 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from nfresume import disposal, sweeper
+from nfresume import sweeper
 from nfresume.errors import NfresumeError
-from nfresume.executions import Execution
+from nfresume.sampling import Sampler
 from nfresume.settings import Settings
 from nfresume.store import Store, queries
-
-#: Seconds of rest for each second of measuring.
-_REST = 99.0
 
 
 def serve(conf: Settings) -> None:
@@ -29,8 +25,9 @@ def serve(conf: Settings) -> None:
     # due is asked of the database. APScheduler's default would drop late jobs for good.
     scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(
-        tick, "interval", args=(store, conf, _Sampler(), stop, _Notes()), seconds=conf.sweep_seconds,
-        coalesce=True, max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC),
+        tick, "interval", args=(store, conf, Sampler(store, conf), stop, _Notes()),
+        seconds=conf.sweep_seconds, coalesce=True, max_instances=1, misfire_grace_time=None,
+        next_run_time=datetime.now(UTC),
     )
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
@@ -56,7 +53,7 @@ class _Notes:
 
 
 def tick(
-    store: Store, conf: Settings, sampler: _Sampler, stop: threading.Event, notify: Callable[[str], None]
+    store: Store, conf: Settings, sampler: Sampler, stop: threading.Event, notify: Callable[[str], None]
 ) -> None:
     """One sweep and one round of measuring; what fails is said, and tried again next time."""
     try:
@@ -64,33 +61,15 @@ def tick(
             if line.action != "keep" or line.error:
                 print(f"nfresume: {line.execution.id}: {line.action} ({line.reason}): "
                       f"{line.error or line.done}", file=sys.stderr, flush=True)
-        sampler.run(store, conf, stop)
+        _sample(store, conf, sampler, stop)
     except NfresumeError as e:
         print(f"nfresume: {e}", file=sys.stderr, flush=True)
 
 
-class _Sampler:
-    """Measures what is due, in at most 1 % of its time; what was never measured does not wait."""
-
-    def __init__(self) -> None:
-        self._rest_until = 0.0
-
-    def run(self, store: Store, conf: Settings, stop: threading.Event) -> None:
-        """One round."""
-        with store.begin(write=False) as tx:
-            due = queries.to_measure(tx, conf.sample_seconds)
-        for execution in due:
-            new = execution.work_dir.measured_at is None
-            if stop.is_set() or (not new and time.monotonic() < self._rest_until):
-                return
-            begun = time.monotonic()
-            _measure_one(store, conf, execution, stop)
-            now = time.monotonic()
-            self._rest_until = max(self._rest_until, now) + _REST * (now - begun)
-
-
-def _measure_one(store: Store, conf: Settings, execution: Execution, stop: threading.Event) -> None:
-    try:
-        disposal.record_size(store, conf, execution, stop)
-    except (NfresumeError, OSError) as e:
-        print(f"nfresume: {execution.id}: not measured: {e}", file=sys.stderr, flush=True)
+def _sample(store: Store, conf: Settings, sampler: Sampler, stop: threading.Event) -> None:
+    """One round of measuring what is due."""
+    with store.begin(write=False) as tx:
+        due = queries.to_measure(tx, conf.sample_seconds)
+    for execution in due:
+        if stop.is_set() or not sampler.measure(execution, stop):
+            return

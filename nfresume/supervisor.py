@@ -24,6 +24,7 @@ from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailabl
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.nextflow import command, engine, head, options, trace
 from nfresume.nextflow import log as nextflow_log
+from nfresume.sampling import Sampler
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
 from nfresume.store import Store, queries, transitions
@@ -94,6 +95,8 @@ class _Supervisor:
         self._shim: int | None = None  # a pidfd: readable once the shim has ended
         self._stopping: float | None = None
         self._renewed = self._asked = 0.0
+        self._sampler = Sampler(store, conf)
+        self._sampled = time.monotonic()
 
     def run(self, *, start: bool) -> ExecutionState:
         lost_because = "Nextflow and its supervisor were lost (killed, or the host restarted)"
@@ -164,8 +167,27 @@ class _Supervisor:
                 return
             self._log.poll()
             self._tick()
+            self._sample()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
                 processes.stop(self._processes, grace=0.0, alive=self._tick)
+
+    def _sample(self) -> None:
+        """Measure now and then what the run holds. The log is followed meanwhile, and the end ends it."""
+        if time.monotonic() - self._sampled < self._conf.sample_seconds:
+            return
+        self._sampled = time.monotonic()
+        ended = threading.Event()
+
+        def watch() -> None:
+            self._log.poll()
+            self._tick()
+            if self._stopping is not None or settlement.exit_code(self._place) is not None:
+                ended.set()
+
+        with contextlib.suppress(StoreUnavailable):
+            with self._store.begin(write=False) as tx:
+                execution = queries.get(tx, self._execution.id)
+            self._sampler.measure(execution, ended, watch)
 
     def _shim_ended(self, seconds: float) -> bool:
         """Wait at most so long; True when the shim that we started has ended."""

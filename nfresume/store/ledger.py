@@ -23,15 +23,27 @@ def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int]
 
     A sample holds until the next one, so the same again is not written.
     """
-    newest = tx.conn.execute(
+    new = (metered, dict(processes or {}))
+    if _newest(tx, execution_id) != new:
+        tx.conn.execute(size_samples.insert().values(
+            execution_id=execution_id, at=tx.now, metered_bytes=new[0], processes=new[1]))
+
+
+def sample_rest(tx: Tx, execution_id: str, metered: int) -> None:
+    """From now on so many metered bytes are left of the newest sample, by process in the same shares."""
+    newest = _newest(tx, execution_id)
+    if newest is not None and newest[0]:
+        processes = {name: size * metered // newest[0] for name, size in newest[1].items()}
+        sample(tx, execution_id, metered, processes)
+
+
+def _newest(tx: Tx, execution_id: str) -> tuple[int, dict[str, int]] | None:
+    row = tx.conn.execute(
         sa.select(size_samples.c.metered_bytes, size_samples.c.processes)
         .where(size_samples.c.execution_id == execution_id)
         .order_by(size_samples.c.at.desc(), size_samples.c.id.desc()).limit(1)
     ).first()
-    new = (metered, dict(processes or {}))
-    if newest is None or (newest[0], newest[1] or {}) != new:
-        tx.conn.execute(size_samples.insert().values(
-            execution_id=execution_id, at=tx.now, metered_bytes=new[0], processes=new[1]))
+    return (row[0], row[1] or {}) if row else None
 
 
 def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Sample]]:

@@ -48,7 +48,17 @@ def paused(tx: Tx, execution_id: str, so_far: RemovalProgress, actor: str) -> No
         work_dirs.update().where(work_dirs.c.execution_id == execution_id)
         .values(remover_until=None, **_progress(so_far))
     )
+    _sample_rest(tx, execution_id, so_far)
     record(tx, execution_id, "removal_paused", actor, None, asdict(so_far))
+
+
+def _sample_rest(tx: Tx, execution_id: str, so_far: RemovalProgress) -> None:
+    """What is left costs on: its share of the metered bytes is taken to be that of its files."""
+    row = tx.conn.execute(sa.select(work_dirs.c.metered_bytes, work_dirs.c.files)
+                          .where(work_dirs.c.execution_id == execution_id)).one()
+    if row.metered_bytes and row.files:
+        left = so_far.remaining_files(row.files) or 0
+        ledger.sample_rest(tx, execution_id, row.metered_bytes * left // row.files)
 
 
 def blocked(
@@ -70,6 +80,8 @@ def blocked(
         work_dirs.update().where(work_dirs.c.execution_id == execution_id)
         .values(remover_until=None, **_progress(so_far))
     )
+    if so_far is not None:
+        _sample_rest(tx, execution_id, so_far)
 
 
 def removed(tx: Tx, execution_id: str, actor: str, freed: RemovalProgress) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from nfresume.costs import GB
 from nfresume.store import Store, schema
 from tests import aws
-from tests.conftest import Site
+from tests.conftest import Site, until
 
 
 def failed(site: Site, hours: str = "48") -> str:
@@ -127,3 +127,13 @@ def test_every_form_of_the_report(site: Site):
     assert "keep for" in shown
     assert "0.1 EUR per GB-month (price_per_gb_month of NFRESUME_PRICE_PER_GB_MONTH)" in shown
     assert site.run("costs", "--month", "2999-01").code == 64
+
+
+def test_a_run_is_sampled_while_it_runs(site: Site):
+    """Its supervisor measures it now and then, so that a long run is in the ledger without a server."""
+    site.pipeline("slow")
+    site.ok("launch", "--detach", "slow", NFRESUME_SAMPLE_SECONDS="0.5")
+    until(lambda: site.show()["work_dir"]["metered_bytes"], what="a measurement while it runs")
+    assert site.show()["state"] == "RUNNING"
+    site.ok("cancel", site.show()["id"])
+    assert site.run("wait", site.show()["id"]).code == 1

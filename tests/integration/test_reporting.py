@@ -173,3 +173,70 @@ def test_lines_by_process(store: Store, conf: settings.Settings):
     hours = {line.key: line.usage.gb_hours for line in found.lines}
     assert hours == {"ALIGN": 20 * 15 * 24, "SORT": 10 * 15 * 24 + 20 * 16 * 24, "(unknown)": 5 * 16 * 24}
     assert found.total == report(store, conf).total
+
+
+def test_what_a_removal_has_left_costs_on(store: Store, conf: settings.Settings):
+    """A removal that pauses or cannot go on leaves its share in the ledger, by process too."""
+    failed(store, "run-a1")
+    with store.begin() as tx:
+        removals.measured(tx, "run-a1", {"ALIGN": 4 * GB, "SORT": GB}, bytes=1, disk_bytes=1,
+                          metered_bytes=5 * GB, files=10, directories=1, partial=False)
+        removals.measured(tx, "run-a1", {"ALIGN": 4 * GB, "SORT": GB}, bytes=1, disk_bytes=1,
+                          metered_bytes=5 * GB, files=10, directories=1, partial=False)
+        transitions.delete(tx, "run-a1", "test", "me")
+        removals.paused(tx, "run-a1", RemovalProgress(files=4), "me")
+        removals.blocked(tx, "run-a1", "1 thing cannot be removed", "me", RemovalProgress(files=8))
+        removals.removed(tx, "run-a1", "me", RemovalProgress(files=10))
+    with store.begin(write=False) as tx:
+        later = tx.now + timedelta(1)
+        assert [s.metered / GB for s in ledger.samples(tx, None, later)["run-a1"]] == [5, 3, 1, 0]
+        [(_, steps)] = ledger.process_samples(tx, None, later)
+        assert [sizes.get("ALIGN", 0) / GB for _, sizes in steps] == pytest.approx([4, 2.4, 0.8, 0])
+
+
+def test_each_root_has_its_price_and_currency(store: Store, conf: settings.Settings):
+    """Two storages, two prices; amounts in different currencies are told apart, never added."""
+    with store.begin() as tx:
+        transitions.register_root(tx, "other", "/other", 2)
+        ledger.set_price(tx, "root", Price(tx.now, Decimal("0.30")))
+        ledger.set_price(tx, "other", Price(tx.now, Decimal("0.10"), "EUR"))
+    failed(store, "run-a1")
+    failed(store, "run-a2")
+    with store.begin() as tx:
+        tx.conn.execute(schema.executions.update().where(schema.executions.c.id == "run-a2")
+                        .values(root_id="other"))
+    at(store, "run-a1", MARCH, 1)
+    at(store, "run-a2", MARCH, 1)
+    found = report(store, conf, By.ACCOUNT)
+    assert found.total.costs == {"USD": Decimal("0.3"), "EUR": Decimal("0.1")}
+    assert (found.currency, found.total.gb_months) == ("USD", 2)
+
+
+@pytest.mark.scale
+def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings):
+    """The size at which the report must still be quick: every grouping has the same total."""
+    year = Period(MARCH - timedelta(days=365), MARCH)
+    executions, work_dirs, samples = [], [], []
+    for number in range(10_000):
+        begun = year.start + timedelta(hours=number * 0.8)
+        kept, size = timedelta(hours=24 + number % 144), (number % 97 + 1) * GB
+        executions.append(_EXECUTION | {
+            "id": f"run-{number}", "session_id": str(number), "pipeline": f"p{number % 20}.nf",
+            "account": f"a{number % 3}", "created_at": begun, "updated_at": begun})
+        work_dirs.append({"execution_id": f"run-{number}", "path": "/p", "state": "DELETED", "pinned": False,
+                          "partial": False})
+        samples += [{"execution_id": f"run-{number}", "at": begun + share * kept, "metered_bytes": metered,
+                     "processes": {"ALIGN": metered // 2, "SORT": metered // 4}}
+                    for share, metered in ((0.0, size // 2), (0.1, size), (1.0, 0))]
+    with store.begin() as tx:
+        tx.conn.execute(schema.executions.insert(), executions)
+        tx.conn.execute(schema.work_dirs.insert(), work_dirs)
+        tx.conn.execute(schema.size_samples.insert(), samples)
+    totals = [report(store, conf, by, account=None, span=year).total for by in By]
+    assert [total.parts for total in totals] == [totals[0].parts] * len(By)
+    assert totals[0].gb_hours > 1_000_000
+
+
+_EXECUTION = {"root_id": "root", "launch_dir": "/here", "state": "FAILED", "attempt": 1,
+              "storage_expiration_hours": 5.0, "storage_expiration_source": "test", "retain": "full",
+              "on_success": "delete"}

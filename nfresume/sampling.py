@@ -1,0 +1,44 @@
+"""Measures work dirs now and then, for the ledger, in at most 1 % of the time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from nfresume import disposal
+from nfresume.errors import NfresumeError
+from nfresume.executions import Execution
+from nfresume.settings import Settings
+from nfresume.store import Store
+
+#: Seconds of rest for each second of measuring.
+_REST = 99.0
+
+
+class Sampler:
+    """Remembers how long it measured, and rests accordingly; what was never measured does not wait."""
+
+    def __init__(self, store: Store, conf: Settings) -> None:
+        self._store = store
+        self._conf = conf
+        self._rest_until = 0.0
+
+    def measure(
+        self, execution: Execution, stop: threading.Event, watch: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Measure one work dir; False, and nothing done, while resting. What fails is said, and that is all.
+
+        `watch` is called a few times a second meanwhile.
+        """
+        if execution.work_dir.measured_at is not None and time.monotonic() < self._rest_until:
+            return False
+        begun = time.monotonic()
+        try:
+            disposal.record_size(self._store, self._conf, execution, stop, lambda _: watch())
+        except (NfresumeError, OSError) as e:
+            print(f"nfresume: {execution.id}: not measured: {e}", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        self._rest_until = max(self._rest_until, now) + _REST * (now - begun)
+        return True
