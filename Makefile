@@ -22,7 +22,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/nfresume engine install
-	@tests/shared/install.sh
+	@tests/install.sh
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

@@ -19,6 +19,7 @@ from nfresume.workdirs import WorkDirState
 class Ledger:
     """What a report is made from: executions of one account (None = all), sizes and prices over time."""
 
+    account: str | None
     now: datetime
     executions: Mapping[str, Execution]
     samples: Mapping[str, list[Sample]]
@@ -47,7 +48,7 @@ def read(store: Store, conf: Settings, account: str | None, until: datetime | No
         root = queries.root_at(tx, str(conf.root))
         price = pricing.of_root(tx, conf, root.id) if root else pricing.known(conf, tx.now)
         return Ledger(
-            tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
+            account, tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
             ledger.samples(tx, account, until or tx.now), ledger.price_history(tx), root.id if root else None,
             price,
         )

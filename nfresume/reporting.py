@@ -71,10 +71,14 @@ def build(
     """The report of an account (None = all)."""
     with store.begin(write=False) as tx:
         asked = chosen(tx.now)
-    known = ledgers.read(store, conf, account, asked.end)
+    return report(store, conf, ledgers.read(store, conf, account, asked.end), by, asked)
+
+
+def report(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -> Report:
+    """The report on a ledger that was read."""
     held = known.held()
     if by is By.PROCESS:
-        lines = _by_process(store, account, known, asked)
+        lines = _by_process(store, known, asked)
     elif by is By.DAY:
         lines = _daily(known, asked)
     else:
@@ -120,11 +124,11 @@ def _sorted(groups: Groups, held: Mapping[str, int], currency: str) -> list[Line
     return sorted(lines, key=lambda line: (-line.usage.cost(currency), -line.metered, line.key))
 
 
-def _by_process(store: Store, account: str | None, known: Ledger, asked: Period) -> list[Line]:
+def _by_process(store: Store, known: Ledger, asked: Period) -> list[Line]:
     groups = Groups(known, asked)
     held: dict[str, int] = {}
     with store.begin(write=False) as tx:
-        for execution_id, steps in ledger.process_samples(tx, account, asked.end):
+        for execution_id, steps in ledger.process_samples(tx, known.account, asked.end):
             execution = known.executions[execution_id]
             _, meter = groups.meter(execution)
             for (at, sizes), until in zip(steps, [*(at for at, _ in steps[1:]), asked.end], strict=True):

@@ -16,6 +16,7 @@ from nfresume import (
     crashpoints,
     disposal,
     measuring,
+    page,
     preflight,
     pricing,
     processes,
@@ -330,6 +331,10 @@ class Service:
         if trouble := pricing.record(self.store, self.conf):
             notify(trouble)
         return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
+
+    def costs_page(self, chosen: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
+        """The cost report as an HTML page with plots that opens offline."""
+        return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
 
     def bill(self, chosen: Callable[[datetime], Period]) -> billed.Compared:
         """What AWS billed for the root's storage in a period, beside the ledger."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +41,10 @@ def costs(
         bool, typer.Option("--bill", help="Also what AWS billed for EFS storage, from Cost Explorer (AWS "
                            "charges 0.01 USD for asking).")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", dir_okay=False,
+                                  help="Write a page with plots; it opens offline.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: common.Json = False,
 ) -> None:
@@ -47,7 +52,7 @@ def costs(
 
     The ledger integrates metered bytes over time; a work dir that was deleted keeps its history.
 
-    Example: nfresume costs --month 2026-10 --by pipeline
+    Example: nfresume costs --month 2026-10 --by pipeline --html costs.html
     """
     from nfresume.periods import period
     from nfresume.reporting import By
@@ -60,12 +65,25 @@ def costs(
     with common.service(account) as service:
         report = service.costs(kind, asked, all_accounts=all_accounts, notify=say)
         compared = service.bill(asked) if bill else None
+        if html is not None:
+            _write_page(html, service.costs_page(asked, all_accounts=all_accounts))
     if as_json:
         print_json({**_as_json(report), **({"bill": _bill_as_json(compared)} if compared else {})})
     elif as_csv:
         _print_csv(report)
     else:
         _print(report, compared)
+
+
+def _write_page(file: Path, page: str) -> None:
+    from nfresume import durable
+    from nfresume.errors import NotFound
+
+    try:
+        durable.write(file.absolute(), page.encode())
+    except OSError as e:
+        raise NotFound(f"cannot write {file}: {e.strerror}", "name a file in a folder of yours") from None
+    say(f"wrote {file} ({size(len(page.encode()))})")
 
 
 def _as_json(report: Report) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def need(*programs: str) -> None:
     """Skip on a laptop, fail in CI, when a program of Debian's packages is not there."""
     absent = [program for program in programs if shutil.which(program) is None]
     if absent or os.geteuid() != 0:
-        reason = f"needs root and {', '.join(absent or programs)}: tests/shared/install.sh"
+        reason = f"needs root and {', '.join(absent or programs)}: tests/install.sh"
         if os.environ.get("CI") and os.geteuid() == 0:
             pytest.fail(reason)
         pytest.skip(reason)

@@ -1,0 +1,101 @@
+"""The plots of the cost report, as plotly figures: plain dicts, drawn by plotly.js in a browser."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from nfresume.costs import GB, Meter, Usage
+from nfresume.ledgers import Ledger
+from nfresume.periods import Period
+
+Figure = dict[str, Any]
+
+#: Pipelines that have a colour of their own; the rest is one area.
+_TOP = 8
+#: Points over time.
+_POINTS = 300
+_REST = "all others"
+#: Okabe and Ito's palette, which colour-blind readers can tell apart, on light and dark ground.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#8c6bb1", "#888888")
+
+
+def storage_over_time(known: Ledger, asked: Period) -> Figure:
+    """Metered bytes held over time, stacked by pipeline: the mean of each of a few hundred intervals."""
+    span = Period(max(asked.start, min(known.begun, asked.end)), asked.end)
+    step = (span.end - span.start) / _POINTS
+    meter = Meter([], span.start, span.end, [span.start + step * n for n in range(1, _POINTS)])
+    amounts: dict[str, list[int]] = {}
+    for execution in known.executions.values():
+        mine = amounts.setdefault(execution.pipeline, meter.nothing())
+        meter.add(known.samples.get(execution.id, ()), mine)
+    ordered = sorted((p for p in amounts if any(amounts[p])), key=lambda p: -sum(amounts[p]))
+    shown = {pipeline: amounts[pipeline] for pipeline in ordered[:_TOP]}
+    if len(ordered) > _TOP:
+        shown[_REST] = [sum(each) for each in zip(*(amounts[p] for p in ordered[_TOP:]), strict=True)]
+    widths = [b - a for a, b in zip(meter.edges, meter.edges[1:], strict=False)]
+    at = [*meter.starts, span.end]
+    traces = []
+    for number, (pipeline, mine) in enumerate(shown.items()):
+        means = [amount / width / GB for amount, width in zip(mine, widths, strict=True)]
+        traces.append(_trace("scatter", label(pipeline), at, [*means, means[-1]], COLOURS[number],
+                             stackgroup="bytes", line={"shape": "hv", "width": 0}))
+    return _figure(traces, "GB held")
+
+
+def cost_by_account(used: Mapping[str, Usage], currency: str) -> Figure:
+    """What the period cost, an account a bar."""
+    accounts = sorted(used, key=lambda account: used[account].cost(currency))
+    costs = [float(used[account].cost(currency)) for account in accounts]
+    bars = _trace("bar", currency, costs, [label(a) for a in accounts], COLOURS[0], orientation="h")
+    return _figure([bars], None, currency)
+
+
+def expiry(known: Ledger) -> Figure:
+    """What is held as time goes on, if nothing is launched, relaunched or extended."""
+    held = known.held()
+    ending = sorted((e.work_dir.expires_at, e.id, e.work_dir.metered_bytes or 0)
+                    for e in held if e.work_dir.expires_at is not None)
+    left = sum(e.work_dir.metered_bytes or 0 for e in held)
+    at: list[datetime] = [known.now]
+    sizes, texts = [left / GB], ["now"]
+    for moment, execution_id, size in ending:
+        left -= size
+        at.append(max(moment, known.now))
+        sizes.append(left / GB)
+        texts.append(f"{execution_id} expires")
+    at.append(max(at) + timedelta(hours=1))
+    return _figure([
+        _trace("scatter", "held", at, [*sizes, left / GB], COLOURS[0], mode="lines+markers",
+               fill="tozeroy", line={"shape": "hv"}, text=[*texts, ""])
+    ], "GB held")
+
+
+def label(text: str) -> str:
+    """A name as plotly shows it literally: its labels understand a little HTML."""
+    return html.escape("".join(c if c.isprintable() else "\ufffd" for c in text), quote=False)
+
+
+def _trace(kind: str, name: str, x: list[Any], y: list[Any], colour: str, **more: Any) -> dict[str, Any]:
+    x = [value.isoformat() if isinstance(value, datetime) else value for value in x]
+    shape = {"marker": {"color": colour}} if kind == "bar" else {"mode": "lines", "fillcolor": colour}
+    line = {"color": colour, **more.pop("line", {})}
+    return {"type": kind, "name": name, "x": x, "y": y, **shape, **({"line": line} if kind != "bar" else {}),
+            **more}
+
+
+def _figure(traces: list[dict[str, Any]], y_title: str | None, x_title: str | None = None) -> Figure:
+    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": "rgba(128,128,128,0.4)",
+            "automargin": True}
+    return {
+        "data": traces,
+        "layout": {
+            "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "hovermode": "closest",
+            "margin": {"l": 50, "r": 20, "t": 10, "b": 40}, "bargap": 0.4, "showlegend": len(traces) > 1,
+            "legend": {"orientation": "h", "y": -0.2, "traceorder": "normal"},
+            "xaxis": {**grid, "title": {"text": x_title or ""}},
+            "yaxis": {**grid, "title": {"text": y_title or ""}, "rangemode": "tozero"},
+        },
+    }

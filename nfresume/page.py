@@ -1,0 +1,55 @@
+"""The cost report as one self-contained HTML file: it opens offline, and asks nobody for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from nfresume import charts, ledgers, reporting
+from nfresume.periods import Period
+from nfresume.reporting import By
+from nfresume.settings import Settings
+from nfresume.store import Store
+
+#: Lines of each table; what is dearer comes first.
+_LINES = 50
+
+
+def build(
+    store: Store, conf: Settings, account: str | None, chosen: Callable[[datetime], Period]
+) -> str:
+    """The page of an account (None = all)."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    with store.begin(write=False) as tx:
+        asked = chosen(tx.now)
+    known = ledgers.read(store, conf, account, asked.end)
+    tables = {by: reporting.report(store, conf, known, by, asked)
+              for by in (By.PIPELINE, By.ACCOUNT, By.EXECUTION)}
+    report = tables[By.PIPELINE]
+    accounts = {line.key: line.usage for line in tables[By.ACCOUNT].lines if line.usage.parts}
+    figures = {
+        "storage": charts.storage_over_time(known, asked),
+        "accounts": charts.cost_by_account(accounts, report.currency),
+        "expiry": charts.expiry(known),
+    }
+    environment = Environment(loader=PackageLoader("nfresume"), autoescape=True, undefined=StrictUndefined)
+    environment.filters.update(_filters(report.currency))
+    return environment.get_template("costs.html").render(
+        account=account, report=report, now=known.now, figures=figures, plotly=get_plotlyjs(), lines=_LINES,
+        tables={by: table.lines for by, table in tables.items()}, executions=known.executions,
+    )
+
+
+def _filters(currency: str) -> dict[str, Callable[[Any], str]]:
+    import humanize
+
+    return {
+        "size": lambda value: humanize.naturalsize(value, binary=True),
+        "money": lambda value: f"{value:,.2f} {currency}" if value == 0 or value >= 0.01
+        else f"{value:.2g} {currency}",
+        "moment": lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
+        "duration": lambda value: humanize.precisedelta(value, minimum_unit="minutes", format="%0.0f"),
+    }
