@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from nfresume import sweeper
+from nfresume import notifying, sweeper
 from nfresume.errors import NfresumeError
 from nfresume.sampling import Sampler
 from nfresume.settings import Settings
@@ -28,6 +28,10 @@ def serve(conf: Settings) -> None:
         tick, "interval", args=(store, conf, Sampler(store, conf), stop, _Notes()),
         seconds=conf.sweep_seconds, coalesce=True, max_instances=1, misfire_grace_time=None,
         next_run_time=datetime.now(UTC),
+    )
+    scheduler.add_job(  # of its own: a channel that does not answer must not keep a sweep waiting
+        _deliver, "interval", args=(store, conf), seconds=conf.sweep_seconds, coalesce=True, max_instances=1,
+        misfire_grace_time=None, next_run_time=datetime.now(UTC),
     )
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
@@ -64,6 +68,13 @@ def tick(
         _sample(store, conf, sampler, stop)
     except NfresumeError as e:
         print(f"nfresume: {e}", file=sys.stderr, flush=True)
+
+
+def _deliver(store: Store, conf: Settings) -> None:
+    notices = notifying.Sender(store, conf)
+    notices.start()
+    for trouble in notices.join(notifying.SEND_SECONDS):
+        print(f"nfresume: {trouble}", file=sys.stderr, flush=True)
 
 
 def _sample(store: Store, conf: Settings, sampler: Sampler, stop: threading.Event) -> None:

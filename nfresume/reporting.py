@@ -9,13 +9,14 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from nfresume import costs, ledgers, periods, worth
+from nfresume import budgeting, costs, ledgers, periods, worth
+from nfresume.budgets import Standing
 from nfresume.costs import Price, Usage
 from nfresume.executions import Execution
 from nfresume.ledgers import Groups, Ledger, held_now
 from nfresume.periods import Period
 from nfresume.settings import Settings
-from nfresume.store import Store, ledger
+from nfresume.store import Store, ledger, queries
 from nfresume.worth import Worth
 
 
@@ -58,6 +59,7 @@ class Report:
     until_expiry: Decimal
     endless: int
     price: Price
+    budgets: list[Standing]
 
     @property
     def currency(self) -> str:
@@ -98,7 +100,18 @@ def report(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -
                        for e in paid), Decimal(0)),
         until_expiry=sum((_to_come(e, rates[e.id], known.now) for e in paid), Decimal(0)),
         endless=sum(e.work_dir.expires_at is None for e in held), price=known.price,
+        budgets=_budgets(store, conf, known),
     )
+
+
+def _budgets(store: Store, conf: Settings, known: Ledger) -> list[Standing]:
+    """Those that concern the account; they count what all accounts of their scope retain."""
+    if not conf.budgets:
+        return []
+    with store.begin(write=False) as tx:
+        found = budgeting.standings(tx, conf, queries.to_sweep(tx))
+    return [s for s in found if known.account is None or s.budget.account is None
+            or any(e.account == known.account for e in s.members)]
 
 
 def _to_come(execution: Execution, price: Price, now: datetime) -> Decimal:

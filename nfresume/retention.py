@@ -44,24 +44,28 @@ def check_hours(value: object, name: str = "storage_expiration_hours") -> float:
 
 def after_attempt(
     outcome: ExecutionState, hours: float, *, pinned: bool, held: str | None, now: datetime,
-    on_success: OnSuccess = OnSuccess.DELETE,
+    on_success: OnSuccess = OnSuccess.DELETE, refused: str | None = None,
 ) -> Decision:
     """What becomes of the work dir when an attempt has ended (design: life of an execution).
 
     `held` is a reason why nothing may be deleted whatever the policy says: results that still
-    live in the work dir, or an end that cannot be trusted.
+    live in the work dir, or an end that cannot be trusted. `refused` is why a budget does not allow to
+    keep it.
     """
     if held:
         return Decision(True, held)
     if pinned:
         return Decision(True, "pinned")
-    if outcome is ExecutionState.SUCCEEDED and on_success is OnSuccess.KEEP and hours:
-        return Decision(True, "the run succeeded, and on_success is keep", now + timedelta(hours=hours))
-    if outcome is ExecutionState.SUCCEEDED:
-        return Decision(False, "the run succeeded")
+    ended = f"the run {outcome.lower()}"
+    if outcome is ExecutionState.SUCCEEDED and (on_success is OnSuccess.DELETE or not hours):
+        return Decision(False, ended)
     if hours == 0:
-        return Decision(False, f"the run {outcome.lower()}, and storage_expiration_hours is 0")
-    return Decision(True, f"the run {outcome.lower()}", now + timedelta(hours=hours))
+        return Decision(False, f"{ended}, and storage_expiration_hours is 0")
+    if refused:
+        return Decision(False, f"{ended}, but is not kept: {refused}")
+    if outcome is ExecutionState.SUCCEEDED:
+        ended += ", and on_success is keep"
+    return Decision(True, ended, now + timedelta(hours=hours))
 
 
 def is_due(execution: Execution, now: datetime) -> bool:
@@ -75,12 +79,22 @@ def is_due(execution: Execution, now: datetime) -> bool:
     )
 
 
+def is_near(execution: Execution, now: datetime, share: float) -> bool:
+    """True in the last part of a retention: `share` of its hours, at least one hour; not once it is due."""
+    work_dir = execution.work_dir
+    if (work_dir.state is not WorkDirState.RETAINED or work_dir.pinned or work_dir.expires_at is None
+            or work_dir.expiry_noticed_at is not None):
+        return False
+    kept = work_dir.expires_at - (work_dir.expiry_set_at or work_dir.expires_at)
+    return timedelta() < work_dir.expires_at - now <= max(timedelta(hours=1), kept * share)
+
+
 @dataclass(frozen=True)
 class PlanLine:
     """One line of a sweep's plan."""
 
     execution: Execution
-    action: str  # delete | continue | recheck | keep
+    action: str  # delete | evict | continue | recheck | keep
     reason: str
 
 

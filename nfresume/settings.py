@@ -15,9 +15,12 @@ from typing import Any
 
 import platformdirs
 
+from nfresume import budgets, notices
+from nfresume.budgets import Budget
 from nfresume.costs import DEFAULT_CURRENCY
 from nfresume.errors import InvalidSettings, UsageError
 from nfresume.executions import check_account
+from nfresume.notices import Channel
 from nfresume.retention import check_hours
 from nfresume.workdirs import OnSuccess, Retain
 
@@ -114,6 +117,13 @@ def _efs(value: Any) -> str:
     return str(value)
 
 
+def _share(value: Any) -> float:
+    share = float(value)
+    if not 0 < share <= 1:
+        raise ValueError(f"must be more than 0 and at most 1, not {value!r}")
+    return share
+
+
 def _nothing() -> None:
     return None
 
@@ -162,6 +172,12 @@ SETTINGS = (
             lambda: DEFAULT_CURRENCY),
     Setting("efs_file_system", "id or ARN of the EFS file system of root, where its mount does not tell",
             _efs, _nothing),
+    Setting("budgets", "limits on retained storage, by account and root (a list of tables; JSON in the "
+            "environment)", budgets.parse, tuple),
+    Setting("notify", "where notices go: Apprise URLs, or tables with url, account and kinds (JSON in the "
+            "environment)", notices.parse, tuple),
+    Setting("notify_before_expiry", "share of the retention that is left when its end is announced (at least "
+            "an hour)", _share, lambda: 0.2),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
@@ -172,7 +188,8 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, typed; `sources` maps each key to where its value came from."""
+    """All settings, typed; `sources` maps each key to where its value came from, `given` to what was
+    written there, if anything was."""
 
     root: Path
     database_url: str
@@ -188,10 +205,14 @@ class Settings:
     price_per_cpu_hour: Decimal | None
     currency: str
     efs_file_system: str | None
+    budgets: tuple[Budget, ...]
+    notify: tuple[Channel, ...]
+    notify_before_expiry: float
     lease_seconds: float
     sample_seconds: float
     sweep_seconds: float
     sources: Mapping[str, str]
+    given: Mapping[str, Any]
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
@@ -209,6 +230,7 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settin
     in_file = _read_file(file, required=bool(environ.get(CONFIG_ENV)))
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for setting in SETTINGS:
         if overrides.get(setting.key) is not None:
             raw, source = overrides[setting.key], "command line"
@@ -223,8 +245,8 @@ def load(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settin
             values[setting.key] = setting.parse(raw)
         except (ValueError, TypeError) as e:
             raise InvalidSettings(f"{source}: {setting.key}: {e}", "see `nfresume config`") from None
-        sources[setting.key] = source
-    return Settings(**values, sources=sources)
+        sources[setting.key], given[setting.key] = source, raw
+    return Settings(**values, sources=sources, given=given)
 
 
 def _read_file(file: Path, *, required: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import crashpoints, disposal, processes, retention
+from nfresume import budgeting, crashpoints, disposal, processes, retention
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.nextflow import history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR
@@ -133,17 +133,21 @@ def conclude(
     held = verdict.held
     notes: dict[str, dict[str, Any]] = {}
     pace = disposal.pace_of(conf)
-    if not decision.keep:
-        results = disposal.secure_results(folder, lease.number, pace, alive)
-        held = disposal.held_by(results)
-        notes["results_made_real"] = _counts(results)
-    elif execution.retain is Retain.SLIM and verdict.state is not ExecutionState.SUCCEEDED:
+    if decision.keep and execution.retain is Retain.SLIM and verdict.state is not ExecutionState.SUCCEEDED:
         hindrance = _must_not_slim(execution, verdict, evidence)
         notes["slimmed"] = {"left_alone": hindrance} if hindrance else _slim(
             folder, lease.number, pace, alive)
+    refused = None
+    if decision.expires_at is not None and budgeting.refuses(conf):
+        disposal.record_size(store, conf, execution, progress=lambda _: alive())
+        refused = budgeting.refusal(store, conf, execution)
+    if not decision.keep or refused:
+        results = disposal.secure_results(folder, lease.number, pace, alive)
+        held = disposal.held_by(results)
+        notes["results_made_real"] = _counts(results)
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
-        decision = _decide(execution, verdict, tx, held)
+        decision = _decide(execution, verdict, tx, held, refused)
         outcome = transitions.Outcome(
             state=verdict.state, exit_code=evidence.exit_code,
             error="cancelled" if _cancelled(execution, verdict) else verdict.error,
@@ -191,10 +195,10 @@ def _cancelled(execution: Execution, verdict: Verdict) -> bool:
 
 
 def _decide(
-    execution: Execution, verdict: Verdict, tx: Tx, held: str | None = None
+    execution: Execution, verdict: Verdict, tx: Tx, held: str | None = None, refused: str | None = None
 ) -> retention.Decision:
     state = ExecutionState.CANCELLED if _cancelled(execution, verdict) else verdict.state
     return retention.after_attempt(
         state, execution.storage_expiration_hours, pinned=execution.work_dir.pinned,
-        held=held or verdict.held, now=tx.now, on_success=execution.on_success,
+        held=held or verdict.held, now=tx.now, on_success=execution.on_success, refused=refused,
     )

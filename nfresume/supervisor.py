@@ -14,12 +14,13 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import sh
 
-from nfresume import crashpoints, disposal, pausing, processes, settings, settlement
+from nfresume import crashpoints, disposal, notifying, pausing, processes, settings, settlement
 from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.nextflow import command, engine, head, options, trace
@@ -34,6 +35,8 @@ TICK_SECONDS = 0.25
 STATE_SECONDS = 1.0
 #: How long Nextflow may take to end its tasks after SIGTERM.
 STOP_SECONDS = 30.0
+#: How long a supervisor that has nothing else to do waits for those whom it told.
+NOTIFY_SECONDS = 30.0
 _SHIM = Path(command.__file__).with_name("shim.py")
 
 
@@ -46,23 +49,28 @@ def main() -> None:
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    conf = settings.load()
+    conf = settings.load(**order["settings"])
     store = Store.open(conf.database_url)
+    notices = notifying.Sender(store, conf)
     try:
-        supervise(store, conf, order["execution"])
+        supervise(store, conf, order["execution"], settled=notices.start)
     except (Conflict, StaleLease) as e:
         print(f"nothing to do: {e}", file=sys.stderr)
     finally:
+        for trouble in notices.join(NOTIFY_SECONDS):
+            print(trouble, file=sys.stderr)
         store.close()
 
 
 def supervise(
-    store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None
+    store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
+    settled: Callable[[], None] = lambda: None,
 ) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir seen to.
 
     `stop` pauses the removal or the measurement at its end; without it, in a process of our own, SIGTERM
-    does. A sweep may run in any thread, and has its own `stop`.
+    does. A sweep may run in any thread, and has its own `stop`. `settled` is called when the database has
+    the outcome, before the removal or the measurement.
 
     Raises Conflict when another supervisor owns it, StaleLease when one took over meanwhile.
     """
@@ -74,15 +82,16 @@ def supervise(
         execution = queries.get(tx, execution_id)
         attempt = queries.attempt(tx, execution_id, lease.number)
     crashpoints.reach("claimed")
-    return _Supervisor(store, conf, execution, attempt, lease, stop).run(start=queued)
+    return _Supervisor(store, conf, execution, attempt, lease, stop, settled).run(start=queued)
 
 
 class _Supervisor:
     def __init__(
         self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease,
-        stop: threading.Event | None,
+        stop: threading.Event | None, settled: Callable[[], None],
     ) -> None:
         self._stop = stop
+        self._settled = settled
         self._store = store
         self._conf = conf
         self._execution = execution
@@ -235,6 +244,7 @@ class _Supervisor:
             self._attempt, self._folder, self._log.run, survivors, lost_because
         )
         state = self._persist(evidence)
+        self._settled()
         with self._store.begin(write=False) as tx:
             execution = queries.get(tx, self._execution.id)
         with contextlib.ExitStack() as stack:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import crashpoints, disposal, pricing, processes, retention, settlement, supervisor
+from nfresume import budgeting, crashpoints, disposal, pricing, processes, retention, settlement, supervisor
 from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.executions import Execution, ExecutionState
 from nfresume.launchers import LocalLauncher
@@ -34,7 +34,7 @@ class SweepLine:
 
 
 def sweep(
-    store: Store, conf: Settings, *, dry_run: bool = False, account: str | None = None,
+    store: Store, conf: Settings, *, dry_run: bool = False,
     progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
     stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None,
 ) -> list[SweepLine]:
@@ -46,18 +46,37 @@ def sweep(
     stop = stop or threading.Event()
     if not dry_run and (trouble := pricing.record(store, conf)):
         notify(f"the price of {conf.root} is not up to date: {trouble}")
-    lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf, account)]
-    with store.begin(write=False) as tx:
-        planned = retention.plan(queries.to_sweep(tx, account), tx.now)
+    lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf)]
     sweeping = _Sweep(store, conf, progress, stop)
-    for line in planned:
+    for line in _plan(store, conf):
         if dry_run or line.action == "keep":
             lines.append(SweepLine(line.execution, line.action, line.reason))
         elif not stop.is_set():
             lines.append(sweeping.carry_out(line))
     if not dry_run and not stop.is_set():
         _drain_trash(store, conf, stop)
+        for trouble in budgeting.warn(store, conf, actor()):
+            notify(trouble)
+        _notice_expiry(store, conf)
     return lines
+
+
+def _plan(store: Store, conf: Settings) -> list[retention.PlanLine]:
+    """What is due, and of what stays after that, what a budget has no room for."""
+    with store.begin(write=False) as tx:
+        planned = retention.plan(queries.to_sweep(tx), tx.now)
+    staying = [line.execution for line in planned if line.action == "keep"]
+    evicted = {line.execution.id: line for line in budgeting.plan(store, conf, staying)}
+    return [evicted.get(line.execution.id, line) for line in planned]
+
+
+def _notice_expiry(store: Store, conf: Settings) -> None:
+    with store.begin(write=False) as tx:
+        near = [e for e in queries.to_sweep(tx) if retention.is_near(e, tx.now, conf.notify_before_expiry)]
+    for execution in near:
+        assert execution.work_dir.expires_at is not None
+        with store.begin() as tx:
+            transitions.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
 
 
 def actor() -> str:
@@ -67,7 +86,7 @@ def actor() -> str:
 
 def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
     """What a sweep would do for one execution whose supervisor was lost; nothing for all others."""
-    for execution in _lost(store, conf, None):
+    for execution in _lost(store, conf):
         if execution.id == execution_id:
             _reconcile(store, conf, execution, False, threading.Event())
 
@@ -75,10 +94,9 @@ def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
 # -- lost attempts ------------------------------------------------------------------------------
 
 
-def _lost(store: Store, conf: Settings, account: str | None) -> list[Execution]:
+def _lost(store: Store, conf: Settings) -> list[Execution]:
     with store.begin(write=False) as tx:
-        found = queries.lost(tx, conf.lease_seconds)
-    return [e for e in found if account is None or e.account == account]
+        return queries.lost(tx, conf.lease_seconds)
 
 
 def _reconcile(
@@ -171,6 +189,8 @@ class _Sweep:
         with self._store.begin() as tx:
             if line.action == "delete":
                 transitions.expire(tx, execution.id, actor())
+            elif line.action == "evict":
+                transitions.evict(tx, execution.id, line.reason, actor())
             else:
                 transitions.delete(tx, execution.id, "the run succeeded", actor())
         crashpoints.reach("expired")

@@ -1,4 +1,4 @@
-"""serve, engine, doctor, config, completion: the commands that set up and look after."""
+"""serve, engine, doctor, config, notify, completion: the commands that set up and look after."""
 
 from __future__ import annotations
 
@@ -127,7 +127,48 @@ def _shown(key: str, value: object) -> str | None:
         from sqlalchemy import make_url
 
         return make_url(str(value)).render_as_string(hide_password=True)
+    if isinstance(value, tuple):  # a list of things that know how to hide their secrets
+        return "; ".join(str(each) for each in value) or None
     return None if value is None else str(value)
+
+
+def notify(
+    test: Annotated[bool, typer.Option("--test", help="Send a test notice to each channel.")] = False,
+    as_json: common.Json = False,
+) -> None:
+    """Show where notices go and whether they arrived; exit code 1 when a test did not.
+
+    Channels are Apprise URLs in the setting `notify`: mail, Slack, Teams, webhooks and some hundred others.
+
+    Example: nfresume notify --test
+    """
+    from nfresume import notifying, settings
+
+    conf = settings.load()
+    troubles = {}
+    if test:
+        troubles = {channel.key: trouble for channel, trouble in notifying.test(conf.notify, conf.account)}
+    rows = [_channel(channel, summary, troubles)
+            for channel, summary in notifying.summaries(conf) if not test or channel.key in troubles]
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        print("no channel is set: see `notify` in `nfresume config`")
+    for row in [] if as_json else rows:
+        print(printable(row["channel"]))
+        if test:
+            print(f"  test       {printable(row['trouble'] or 'delivered')}")
+        print(f"  delivered  {row['delivered']}, failed {row['failed']}"
+              + (f": {printable(row['newest_error'])}" if row["newest_error"] else ""))
+    if any(troubles.values()):
+        raise typer.Exit(1)
+
+
+def _channel(channel: Any, summary: Any, troubles: dict[str, str | None]) -> dict[str, Any]:
+    told, failed, newest = summary
+    return {"channel": str(channel), "key": channel.key, "kinds": [str(kind) for kind in channel.kinds],
+            "delivered": told, "failed": failed, "newest_error": newest,
+            "trouble": troubles.get(channel.key)}
 
 
 def completion(
@@ -154,4 +195,5 @@ def register(app: typer.Typer) -> None:
     app.add_typer(engine_app, name="engine")
     app.command("doctor")(doctor)
     app.command("config")(config)
+    app.command("notify")(notify)
     app.command("completion")(completion)

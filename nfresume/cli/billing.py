@@ -100,6 +100,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         },
         "total": {**_used(report.total, report.currency),
                   "other_currencies": {c: _digits(a) for c, a in _other_currencies(report).items()}},
+        "budgets": [{"budget": s.name, "limits": s.budget.limits(), "share": round(s.share, 6),
+                     "when_full": str(s.budget.when_full)} for s in report.budgets],
         "by": str(report.by),
         "lines": [{"key": line.key, "metered_bytes_now": line.metered, **_used(line.usage, report.currency),
                    **_worth(line.worth)} for line in report.lines],
@@ -164,6 +166,8 @@ def _print(report: Report, compared: Compared | None) -> None:
           f"{report.total.gb_months:.6g} GB-months, {money(report.total.cost(paid), paid)}{others}")
     print(f"price       {report.price.per_gb_month.normalize():f} {paid} per GB-month "
           f"({printable(report.price.source)})")
+    for standing in report.budgets:
+        print(printable(f"budget      {standing}, at the limit {standing.budget.when_full}"))
     if compared:
         _print_bill(compared)
     if report.lines:

@@ -109,7 +109,7 @@ def sweep(
 
     Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
     """
-    from nfresume import settings, sweeper, views
+    from nfresume import notifying, settings, sweeper, views
     from nfresume.errors import RemovalBlocked
     from nfresume.pausing import pausable
     from nfresume.store import Store
@@ -120,6 +120,11 @@ def sweep(
         with pausable() as pause:
             lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=_progress, stop=pause.event,
                                   notify=say)
+        if not dry_run:
+            notices = notifying.Sender(store, conf)
+            notices.start()
+            for trouble in notices.join(notifying.SEND_SECONDS):
+                say(trouble)
     finally:
         store.close()
         end_progress()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from nfresume.nextflow.command import MARK
-from nfresume.settings import SETTINGS, Settings
+from nfresume.settings import Settings
 
 
 class LocalLauncher:
@@ -37,17 +37,13 @@ class LocalLauncher:
             self.prepare()
         assert self._ready is not None
         child, self._ready = self._ready, None
-        order = {"execution": execution_id, "log": str(log)}
+        order = {"execution": execution_id, "log": str(log), "settings": dict(self._settings.given)}
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")
         child.stdin.close()
 
     def _environment(self) -> dict[str, str]:
-        """The user's environment, and our settings as they were resolved here."""
+        """The user's own: settings come with the order, since tasks inherit what is in the environment."""
         environment = dict(os.environ)
         environment.pop(MARK, None)  # a launch from inside a task is nobody's task
-        for setting in SETTINGS:
-            value = getattr(self._settings, setting.key)
-            if value is not None:
-                environment[setting.env] = str(value)
         return environment

@@ -77,7 +77,7 @@ def assets(pipeline: str) -> Path:
 def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
     """The user's environment plus what makes this run private and findable."""
     env = dict(base)
-    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", "NFRESUME_DATABASE_URL"):
+    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", "NFRESUME_DATABASE_URL", "NFRESUME_NOTIFY"):
         env.pop(name, None)
     env.update(
         NXF_CACHE_DIR=str(run.cache_dir),

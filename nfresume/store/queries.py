@@ -98,11 +98,9 @@ def events_of(tx: Tx, execution_id: str) -> list[Event]:
     return [Event(r.at, r.name, r.actor, r.attempt, r.detail) for r in tx.conn.execute(query)]
 
 
-def to_sweep(tx: Tx, account: str | None = None) -> list[Execution]:
+def to_sweep(tx: Tx) -> list[Execution]:
     """Executions whose work dir is RETAINED or DELETING, soonest expiry first."""
     query = _JOINED.where(work_dirs.c.state.in_([WorkDirState.RETAINED, WorkDirState.DELETING]))
-    if account is not None:
-        query = query.where(executions.c.account == account)
     query = query.order_by(work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id)
     return [_execution(row) for row in tx.conn.execute(query)]
 

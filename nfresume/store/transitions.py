@@ -279,6 +279,29 @@ def delete(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
     record(tx, execution_id, "delete", actor, None, {"reason": reason})
 
 
+def evict(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
+    """RETAINED -> DELETING because a budget is used up; never one that is pinned or held."""
+    expires = ~work_dirs.c.pinned & work_dirs.c.expires_at.is_not(None)
+    move_work_dir(tx, execution_id, wd.DELETE, also=expires, reason=reason)
+    record(tx, execution_id, "evict", actor, None, {"reason": reason})
+
+
+def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> bool:
+    """Note that a retained work dir expires soon; once for each expiry, False when that was done."""
+    result = tx.conn.execute(
+        work_dirs.update()
+        .where(
+            work_dirs.c.execution_id == execution_id, work_dirs.c.state == WorkDirState.RETAINED,
+            ~work_dirs.c.pinned, work_dirs.c.expires_at == expires_at,
+            work_dirs.c.expiry_noticed_at.is_(None),
+        )
+        .values(expiry_noticed_at=tx.now)
+    )
+    if result.rowcount:
+        record(tx, execution_id, "expiry_near", actor, None, {"expires_at": expires_at.isoformat()})
+    return bool(result.rowcount)
+
+
 def set_policy(
     tx: Tx, execution_id: str, retain: Retain | None, on_success: OnSuccess | None, actor: str
 ) -> None:

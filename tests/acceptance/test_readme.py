@@ -33,7 +33,7 @@ def test_every_command_runs(site: Site):
 def test_every_command_and_setting_is_named(site: Site):
     """Nothing that exists is left out, and nothing that is listed is missing."""
     listed = re.findall(r"^│ (\w+) ", site.ok("--help", COLUMNS="200").out, re.M)
-    assert len(listed) == 19
+    assert len(listed) == 20
     for command in listed:
         assert f"nfresume {command}" in README or f"`{command}`" in README, command
     for setting in SETTINGS:

@@ -1,0 +1,88 @@
+"""Budgets at work: what is retained now, what a new failure may still add, what has to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from nfresume import budgets, pricing, worth
+from nfresume.budgets import Standing, WhenFull
+from nfresume.costs import GB
+from nfresume.errors import NfresumeError
+from nfresume.executions import Execution
+from nfresume.retention import PlanLine
+from nfresume.settings import Settings
+from nfresume.store import Store, Tx, queries, transitions
+from nfresume.workdirs import WorkDirState
+
+
+def standings(tx: Tx, conf: Settings, executions: Iterable[Execution]) -> list[Standing]:
+    """How the budgets of the settings stand, given these executions."""
+    if not conf.budgets:
+        return []
+    roots = {root.id: root.path for root in queries.all_roots(tx)}
+    prices = {root_id: pricing.of_root(tx, conf, root_id) for root_id in roots}
+    return list(budgets.standings(conf.budgets, executions, roots, lambda e: prices[e.root_id]))
+
+
+def refusal(store: Store, conf: Settings, execution: Execution) -> str | None:
+    """Why a work dir must not be retained: with it a budget would be over its limit. None = it may.
+
+    The work dir has to be measured; everything that is retained already stays.
+    """
+    with store.begin(write=False) as tx:
+        fresh = queries.get(tx, execution.id)
+        new = replace(fresh, work_dir=replace(fresh.work_dir, state=WorkDirState.RETAINED))
+        for standing in standings(tx, conf, [*queries.to_sweep(tx), new]):
+            mine = any(member.id == execution.id for member in standing.members)
+            if mine and standing.budget.when_full is WhenFull.REFUSE and standing.share > 1:
+                return f"it would take {standing}"
+    return None
+
+
+def refuses(conf: Settings) -> bool:
+    """True when a budget may refuse a retention, so that a work dir must be measured first."""
+    return any(budget.when_full is WhenFull.REFUSE for budget in conf.budgets)
+
+
+def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[PlanLine]:
+    """What has to go for a budget that evicts, each with its reason."""
+    with store.begin(write=False) as tx:
+        over = [s for s in standings(tx, conf, executions)
+                if s.budget.when_full is WhenFull.EVICT and s.share > 1]
+    lines: dict[str, PlanLine] = {}
+    for standing in over:
+        rates = {e.id: rate for e in standing.members if (rate := _seconds_per_gb(store, e)) is not None}
+        for execution in budgets.victims(standing, rates):
+            lines[execution.id] = PlanLine(
+                execution, "evict", f"retained storage is {standing}; computing it again takes "
+                f"{rates[execution.id]:,.0f} s of task time per GB, the least")
+    return list(lines.values())
+
+
+def _seconds_per_gb(store: Store, execution: Execution) -> float | None:
+    if not budgets.may_go(execution):
+        return None
+    try:
+        saves = worth.saved_by_relaunch(store, execution)
+    except (NfresumeError, OSError):
+        return None
+    metered = execution.work_dir.metered_bytes or 1
+    return None if saves is None else saves.total_seconds() / metered * GB
+
+
+def warn(store: Store, conf: Settings, actor: str) -> list[str]:
+    """Note each budget that is nearly or wholly used, once for each new retention; returns the lines."""
+    said = []
+    with store.begin(write=False) as tx:
+        near = [s for s in standings(tx, conf, queries.to_sweep(tx)) if s.share >= s.budget.warn_at]
+    for standing in near:
+        newest = standing.members[0]
+        level = "budget_full" if standing.share > 1 else "budget_near"
+        with store.begin() as tx:
+            known = [e.detail.get("budget") for e in queries.events_of(tx, newest.id) if e.name == level]
+            if standing.name not in known:
+                reason = f"retained storage is {standing}"
+                transitions.note(tx, newest.id, level, actor, {"budget": standing.name, "reason": reason})
+                said.append(reason)
+    return said

@@ -1,0 +1,179 @@
+"""Budgets of retained storage: limits, how far they are used, what goes first. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from nfresume.costs import Price, cost_per_month
+from nfresume.executions import Execution
+from nfresume.workdirs import WorkDirState
+
+#: As an account: each account has this budget for itself.
+EACH = "*"
+
+
+class WhenFull(StrEnum):
+    """What happens at the limit."""
+
+    WARN = "warn"
+    REFUSE = "refuse"  # a failure that would go over it is not retained
+    EVICT = "evict"  # what is cheapest to compute again per GB is deleted until it fits
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on what is retained, by an account (None: all together), on a root (None: all of them).
+
+    `bytes` are metered bytes, `objects` files and directories, `cost_per_month` is in the root's currency.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    account: str | None = None
+    root: Path | None = None
+    bytes: int | None = None
+    objects: int | None = None
+    cost_per_month: Decimal | None = None
+    warn_at: float = 0.8
+    when_full: WhenFull = WhenFull.WARN
+
+    def __str__(self) -> str:
+        return f"{self.scope()}: {', '.join(self.limits())}, at the limit {self.when_full}"
+
+    def scope(self, account: str | None = None) -> str:
+        """Whose budget it is: `account team on /mnt/efs`."""
+        name = account or self.account
+        whose = f"account {name}" if name else "all accounts"
+        return f"{whose} on {self.root}" if self.root else whose
+
+    def limits(self) -> list[str]:
+        """The limits as text."""
+        texts = ((self.bytes, "bytes"), (self.objects, "objects"), (self.cost_per_month, "a month"))
+        return [f"{limit:,} {unit}" for limit, unit in texts if limit is not None]
+
+
+@dataclass(frozen=True)
+class Use:
+    """What is retained: metered bytes, files and directories, cost per month."""
+
+    bytes: int = 0
+    objects: int = 0
+    cost_per_month: Decimal = Decimal(0)
+
+    def __add__(self, other: Use) -> Use:
+        return Use(self.bytes + other.bytes, self.objects + other.objects,
+                   self.cost_per_month + other.cost_per_month)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a budget is used, and by which executions (newest retention first)."""
+
+    name: str
+    budget: Budget
+    members: tuple[Execution, ...]
+    uses: Mapping[str, Use]
+
+    def share_of(self, members: Iterable[Execution]) -> float:
+        """The largest used share of any limit, 1.0 = full."""
+        use = sum((self.uses[e.id] for e in members), Use())
+        pairs = ((use.bytes, self.budget.bytes), (use.objects, self.budget.objects),
+                 (use.cost_per_month, self.budget.cost_per_month))
+        return max(float(used / limit) for used, limit in pairs if limit is not None)
+
+    @property
+    def share(self) -> float:
+        """How much is used, 1.0 = full."""
+        return self.share_of(self.members)
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} of the budget of {self.name} ({', '.join(self.budget.limits())})"
+
+
+def parse(value: object) -> tuple[Budget, ...]:
+    """Budgets from TOML tables, or from JSON text. Raises ValueError in one line."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    tables = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ValueError("must be a list of tables such as [[budgets]] with account, root, bytes, objects, "
+                         "cost_per_month, warn_at, when_full")
+    try:
+        sized = [{**t, "bytes": int(TypeAdapter(ByteSize).validate_python(t["bytes"]))} if "bytes" in t else t
+                 for t in tables]
+        budgets = TypeAdapter(tuple[Budget, ...]).validate_python(sized)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}".lstrip(": ")) from None
+    for budget in budgets:
+        _check(budget)
+    return budgets
+
+
+def _check(budget: Budget) -> None:
+    limits = [limit for limit in (budget.bytes, budget.objects, budget.cost_per_month) if limit is not None]
+    if not limits:
+        raise ValueError(f"the budget of {budget.scope()} has no limit: bytes, objects or cost_per_month")
+    if any(limit <= 0 for limit in limits):
+        raise ValueError(f"the limits of {budget.scope()} must be more than 0; to keep nothing set "
+                         "storage_expiration_hours to 0")
+    if not 0 < budget.warn_at <= 1:
+        raise ValueError(f"warn_at of {budget.scope()} must be more than 0 and at most 1")
+
+
+def standings(
+    budgets: Iterable[Budget], executions: Iterable[Execution], roots: Mapping[str, str],
+    price: Callable[[Execution], Price],
+) -> Iterator[Standing]:
+    """How each budget stands, given what is retained; `roots` are paths by id."""
+    retained = sorted((e for e in executions if e.work_dir.state is WorkDirState.RETAINED),
+                      key=lambda e: (e.work_dir.expiry_set_at or e.updated_at, e.id), reverse=True)
+    uses = {e.id: _use(e, price(e)) for e in retained}
+    for budget in budgets:
+        groups: dict[str | None, list[Execution]] = {}
+        for execution in retained:
+            if budget.account not in (None, EACH, execution.account):
+                continue
+            if budget.root is not None and roots.get(execution.root_id) != str(budget.root):
+                continue
+            groups.setdefault(execution.account if budget.account else None, []).append(execution)
+        for account, members in groups.items():
+            yield Standing(budget.scope(account), budget, tuple(members), uses)
+
+
+def _use(execution: Execution, price: Price) -> Use:
+    work_dir = execution.work_dir
+    metered = work_dir.metered_bytes or 0
+    return Use(metered, (work_dir.files or 0) + (work_dir.directories or 0),
+               cost_per_month(metered, price.per_gb_month))
+
+
+def may_go(execution: Execution) -> bool:
+    """Never one that is pinned, held for a reason, in use, or of unknown size."""
+    work_dir = execution.work_dir
+    return (work_dir.state is WorkDirState.RETAINED and not work_dir.pinned
+            and work_dir.expires_at is not None and bool(work_dir.metered_bytes))
+
+
+def victims(standing: Standing, seconds_per_gb: Mapping[str, float]) -> list[Execution]:
+    """What goes until a full budget fits: cheapest to compute again per GB first.
+
+    `seconds_per_gb`: task time that each would have to spend again; who is not in it stays.
+    """
+    staying = list(standing.members)
+    going: list[Execution] = []
+    candidates = sorted((e for e in standing.members if e.id in seconds_per_gb and may_go(e)),
+                        key=lambda e: (seconds_per_gb[e.id], e.id))
+    for execution in candidates:
+        if standing.share_of(staying) <= 1:
+            break
+        staying.remove(execution)
+        going.append(execution)
+    return going

@@ -1,0 +1,124 @@
+"""Delivers notices: what the event log says, to the channels of the settings, each once.
+
+Nothing waits for a channel but this module: events are written in their transitions, and whoever has
+time (a supervisor that has settled its attempt, a sweep at its end, `nfresume serve`) delivers what was
+not yet. A channel that hangs holds up its own notices only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from nfresume import bounded, costs, notices, pricing
+from nfresume.errors import InvalidSettings, NfresumeError
+from nfresume.executions import Event, Execution
+from nfresume.notices import KINDS, Channel, Notice
+from nfresume.settings import Settings
+from nfresume.store import Store, Tx, outbox, queries
+
+#: How long a channel may take for one notice.
+SEND_SECONDS = 20.0
+
+
+class Sender:
+    """Deliveries under way, a daemon thread for each channel: no process waits for one for good."""
+
+    def __init__(self, store: Store, conf: Settings) -> None:
+        self._store = store
+        self._conf = conf
+        self._threads: list[threading.Thread] = []
+        self.troubles: list[str] = []
+
+    def start(self) -> None:
+        """Begin to deliver everything that is due."""
+        for channel in self._conf.notify:
+            thread = threading.Thread(target=self._deliver, args=(channel,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def join(self, seconds: float) -> list[str]:
+        """Wait at most so long; returns what went wrong, a line each. The rest is tried again later."""
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        late = sum(thread.is_alive() for thread in self._threads)
+        return self.troubles + ([f"{late} notification channels have not answered yet"] if late else [])
+
+    def _deliver(self, channel: Channel) -> None:
+        try:
+            for event_id, event, execution_id in self._due(channel):
+                if trouble := self._tell(channel, event_id, event, execution_id):
+                    self.troubles.append(f"{channel}: {trouble}")
+                    return  # the others would fare alike, and are tried again later
+        except (NfresumeError, OSError) as e:
+            self.troubles.append(f"{channel}: {e}")
+
+    def _due(self, channel: Channel) -> list[tuple[int, Event, str]]:
+        names = [name for name, kind in KINDS.items() if kind in channel.kinds]
+        account = channel.account or self._conf.account
+        with self._store.begin(write=False) as tx:
+            return outbox.due(tx, channel.key, names, notices.STALE,
+                              None if account == notices.EVERYBODY else account)
+
+    def _tell(self, channel: Channel, event_id: int, event: Event, execution_id: str) -> str | None:
+        with self._store.begin() as tx:
+            if not outbox.claim(tx, event_id, channel.key, notices.RETRIES):
+                return None  # another process is at it
+            execution = queries.get(tx, execution_id)
+            text = _notice(tx, self._conf, event, execution)
+        trouble = send(channel, text) if notices.still_true(event, execution) else None
+        with self._store.begin() as tx:
+            if trouble is None:
+                outbox.delivered(tx, event_id, channel.key)
+            else:
+                outbox.failed(tx, event_id, channel.key, trouble)
+        return trouble
+
+
+def _notice(tx: Tx, conf: Settings, event: Event, execution: Execution) -> Notice:
+    error = queries.attempt(tx, execution.id, event.attempt).error if event.attempt else None
+    metered = execution.work_dir.metered_bytes
+    price = pricing.of_root(tx, conf, execution.root_id)
+    cost = f"{costs.cost_per_month(metered, price.per_gb_month):.2f} {price.currency}" if metered else None
+    return notices.notice(event, execution, error, cost)
+
+
+def send(channel: Channel, notice: Notice) -> str | None:
+    """Send one notice, in bounded time; returns why it could not be."""
+    import apprise
+
+    def run() -> str | None:
+        sender = apprise.Apprise()
+        if not sender.add(channel.url):
+            return "Apprise does not understand this URL"
+        with apprise.LogCapture(level=apprise.logging.WARNING) as log:  # type: ignore[no-untyped-call]
+            if sender.notify(title=notice.title, body=notice.text, body_format=apprise.NotifyFormat.TEXT):
+                return None
+            return " ".join(log.getvalue().split())[:500] or "the channel refused it"
+
+    try:
+        return bounded.call(SEND_SECONDS, run)
+    except Exception as e:  # a plugin may raise anything
+        return " ".join(f"{type(e).__name__}: {e}".split())
+
+
+def summaries(conf: Settings) -> list[tuple[Channel, tuple[int, int, str | None]]]:
+    """Each channel with how many notices it got, how many it did not, and the newest reason."""
+    store = Store.open(conf.database_url)
+    try:
+        with store.begin(write=False) as tx:
+            return [(channel, outbox.summary(tx, channel.key)) for channel in conf.notify]
+    finally:
+        store.close()
+
+
+def test(channels: Iterable[Channel], account: str) -> list[tuple[Channel, str | None]]:
+    """Send a test notice to each channel; with why it could not be. Raises InvalidSettings without any."""
+    chosen = list(channels)
+    if not chosen:
+        raise InvalidSettings("no channel is set", "notify = [\"mailto://user:password@example.org\"] in the "
+                              "settings file; see https://github.com/caronc/apprise for the others")
+    text = Notice("nfresume can reach you here", f"a test, sent for account {account}")
+    return [(channel, send(channel, text)) for channel in chosen]

@@ -1,0 +1,132 @@
+"""Budgets: what they understand, how far they are used, what goes first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nfresume.budgets import Budget, Standing, WhenFull, may_go, parse, standings, victims
+from nfresume.costs import GB, Price
+from nfresume.executions import Execution, ExecutionState
+from nfresume.workdirs import WorkDir, WorkDirState
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def retained(
+    name: str, gigabytes: float = 1, account: str = "team", root: str = "r", **work_dir
+) -> Execution:
+    """A failed execution whose work dir is retained."""
+    values = {"state": WorkDirState.RETAINED, "metered_bytes": int(gigabytes * GB), "files": 10,
+              "directories": 2, "expires_at": NOW}
+    return Execution(
+        name, account, "main.nf", "/here", root, name, ExecutionState.FAILED, 1, 5.0, "test", NOW, NOW,
+        WorkDir("/w", **{**values, **work_dir}))
+
+
+def standing(budget: Budget, *executions: Execution) -> Standing:
+    [found] = standings([budget], executions, {"r": "/efs"}, lambda _: Price(NOW, Decimal("0.30")))
+    return found
+
+
+def test_budgets_from_toml_and_from_the_environment():
+    """Sizes with units, money as decimals; JSON where there are no tables."""
+    table = {"account": "*", "root": "/efs", "bytes": "2 TB", "objects": 5_000_000, "cost_per_month": 99.5,
+             "when_full": "evict"}
+    [budget] = parse([table])
+    assert (budget.bytes, budget.root, budget.when_full) == (2 * 10**12, Path("/efs"), WhenFull.EVICT)
+    assert budget.cost_per_month == Decimal("99.5")
+    assert parse(json.dumps([table])) == (budget,)
+    assert str(budget) == ("account * on /efs: 2,000,000,000,000 bytes, 5,000,000 objects, 99.5 a month, "
+                           "at the limit evict")
+
+
+@pytest.mark.parametrize(("bad", "says"), [
+    ([{"account": "a"}], "no limit"), ([{"bytes": "much"}], "could not parse"),
+    ([{"bytes": 0}], "more than 0"),
+    ([{"bytes": 1, "when_full": "explode"}], "when_full"), ([{"byte": 1}], "byte"), ("{}", "list of tables"),
+    ([{"bytes": 1, "warn_at": 2}], "warn_at"), ([{"objects": "x"}], "objects"), (["x"], "list of tables"),
+])
+def test_what_is_no_budget_is_refused(bad: object, says: str):
+    """One line that names the field."""
+    with pytest.raises(ValueError, match=says) as caught:
+        parse(bad)
+    assert "\n" not in str(caught.value)
+
+
+def test_whose_budget():
+    """Of all, of one account, of each, on a root; only what is retained counts."""
+    mine, other = retained("a", 1), retained("b", 2, "other")
+    elsewhere, active = retained("c", 4, root="s"), retained("d", 8, state=WorkDirState.ACTIVE)
+    everything = [mine, other, elsewhere, active]
+
+    def used(**scope) -> dict[str, float]:
+        found = standings([Budget(bytes=10 * GB, **scope)], everything, {"r": "/efs", "s": "/nfs"},
+                          lambda _: Price(NOW, Decimal("0.30")))
+        return {s.name: s.share for s in found}
+
+    assert used() == {"all accounts": 0.7}
+    assert used(account="team") == {"account team": 0.5}
+    assert used(account="*") == {"account team": 0.5, "account other": 0.2}
+    assert used(root=Path("/efs")) == {"all accounts on /efs": 0.3}
+    assert used(account="*", root=Path("/nfs")) == {"account team on /nfs": 0.4}
+
+
+def test_the_tightest_limit_counts():
+    """Bytes, objects and money each have their share; the largest is the budget's."""
+    budget = Budget(bytes=4 * GB, objects=100, cost_per_month=Decimal("0.50"))
+    found = standing(budget, retained("a"))
+    assert found.share == pytest.approx(0.6)
+    assert "60% of the budget of all accounts" in str(found)
+
+
+def test_the_cheapest_to_compute_again_goes_first():
+    """By task time per GB, and no more than is needed."""
+    executions = [retained("dear", 5), retained("cheap", 2), retained("middle", 2)]
+    full = standing(Budget(bytes=6 * GB), *executions)
+    rates = {"dear": 900.0, "cheap": 1.0, "middle": 10.0}
+    assert [e.id for e in victims(full, rates)] == ["cheap", "middle"]
+    roomy = standing(Budget(bytes=8 * GB), *executions)
+    assert [e.id for e in victims(roomy, rates)] == ["cheap"]
+    assert victims(standing(Budget(bytes=9 * GB), *executions), rates) == []
+
+
+candidates = st.lists(st.builds(
+    lambda number, size, rate, pinned, held, known: (
+        retained(f"e{number}", size, pinned=pinned, expires_at=None if held else NOW), rate, known),
+    st.integers(0, 99), st.integers(0, 9), st.floats(0, 100), st.booleans(), st.booleans(), st.booleans(),
+), max_size=12, unique_by=lambda c: c[0].id)
+
+
+@given(candidates=candidates, limit=st.integers(1, 40))
+def test_eviction_never_takes_what_must_stay(candidates, limit):
+    """Nothing pinned, held, or of unknown worth goes; it fits afterwards, or nothing more may go."""
+    executions = [execution for execution, _, _ in candidates]
+    rates = {execution.id: rate for execution, rate, known in candidates if known}
+    if not executions:
+        return
+    full = standing(Budget(bytes=limit * GB), *executions)
+    going = victims(full, rates)
+    assert all(may_go(e) and e.id in rates and not e.work_dir.pinned and e.work_dir.expires_at for e in going)
+    left = [e for e in executions if e not in going]
+    assert full.share_of(left) <= 1 or not [e for e in left if may_go(e) and e.id in rates]
+    assert [rates[e.id] for e in going] == sorted(rates[e.id] for e in going)
+    if going:
+        assert full.share_of([*left, going[-1]]) > 1
+
+
+def test_what_may_go():
+    """Retained, measured, with an expiry."""
+    fine = retained("a")
+    assert may_go(fine)
+    for change in ({"pinned": True}, {"expires_at": None}, {"metered_bytes": None},
+                   {"state": WorkDirState.ACTIVE}, {"state": WorkDirState.DELETING}):
+        assert not may_go(replace(fine, work_dir=replace(fine.work_dir, **change)))
+    assert may_go(retained("b", expires_at=NOW - timedelta(1)))

@@ -1,0 +1,85 @@
+"""Notices: channels, words, and when an expiry is near."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from nfresume.executions import Event
+from nfresume.notices import KINDS, Channel, Kind, notice, parse, still_true
+from nfresume.retention import is_near
+from nfresume.workdirs import WorkDirState
+from tests.unit.test_budgets import NOW, retained
+
+
+def test_channels():
+    """URLs and tables, JSON, a single URL; their secrets are shown nowhere."""
+    url = "mailto://user:secret@example.org"
+    plain, detailed = parse([url, {"url": "json://h/", "account": "*", "kinds": ["failure"]}])
+    assert plain == Channel(url)
+    assert (detailed.account, detailed.kinds) == ("*", (Kind.FAILURE,))
+    assert parse(url) == parse(json.dumps([url])) == (plain,)
+    assert "secret" not in str(plain) + plain.key
+    assert str(detailed).startswith("json://...")
+
+
+@pytest.mark.parametrize("bad", [
+    [3], {"url": "x"}, ["no url"], [{"url": "json://h", "kind": "x"}], [{"url": "json://h", "kinds": ["x"]}],
+    [{"url": "json://h", "account": "../x"}], [{"account": "a"}], "[broken",
+])
+def test_what_is_no_channel_is_refused(bad: object):
+    """One line, and without the URL, which may hold a password."""
+    with pytest.raises(ValueError) as caught:
+        parse(bad)
+    assert "\n" not in str(caught.value)
+
+
+def told(name: str, **detail) -> str:
+    execution = retained("rnaseq-1", expires_at=NOW + timedelta(hours=48))
+    said = notice(Event(NOW, name, "me", 1, detail), execution, "Process `X` failed", "3.00 USD")
+    return f"{said.title}\n{said.text}"
+
+
+@pytest.mark.parametrize(("name", "detail", "parts"), [
+    ("fail", {"work_dir": "kept"}, ["rnaseq-1 failed: Process `X` failed", "nfresume relaunch rnaseq-1",
+                                    "kept until 2026-11-23 00:00 UTC, in 48 h", "3.00 USD a month"]),
+    ("fail", {"work_dir": "deleting", "reason": "storage_expiration_hours is 0"}, ["not kept", "is 0"]),
+    ("expiry_near", {}, ["expires 2026-11-23 00:00 UTC, in 48 h", "nfresume extend rnaseq-1"]),
+    ("expire", {}, ["has expired", "nfresume launch main.nf"]),
+    ("removal_blocked", {"reason": "1 thing"}, ["cannot be removed", "1 thing"]),
+    ("budget_near", {"budget": "account team", "reason": "85%"}, ["nearly used up", "85%"]),
+    ("budget_full", {"budget": "account team", "reason": "105%"}, ["account team is used up"]),
+    ("evict", {"reason": "the least"}, ["is deleted: a budget is used up", "the least"]),
+])
+def test_what_is_said(name: str, detail: dict[str, str], parts: list[str]):
+    """Each event that is told says what happened and what to do."""
+    text = told(name, **detail)
+    assert all(part in text for part in [*parts, "pipeline main.nf, account team"]), text
+
+
+def test_every_kind_has_an_event():
+    """No kind that a user may ask for is never told."""
+    assert set(KINDS.values()) == set(Kind)
+
+
+def test_old_news_is_not_told():
+    """An expiry that was put off, a removal that went on."""
+    near = Event(NOW, "expiry_near", "me")
+    assert not still_true(near, retained("a"))
+    assert still_true(near, retained("a", expiry_noticed_at=NOW))
+    assert not still_true(Event(NOW, "removal_blocked", "me"), retained("a"))
+
+
+@pytest.mark.parametrize(("hours", "left", "near"), [
+    (100, 20, True), (100, 20.1, False), (100, 0, False), (2, 1, True), (2, 1.1, False), (0.5, 0.5, True),
+])
+def test_when_an_expiry_is_near(hours: float, left: float, near: bool):
+    """In the last 20 % of the hours, at least the last hour; not when it is due, pinned or told already."""
+    execution = retained("a", expires_at=NOW + timedelta(hours=left),
+                         expiry_set_at=NOW + timedelta(hours=left - hours))
+    assert is_near(execution, NOW, 0.2) is near
+    for change in ({"pinned": True}, {"expiry_noticed_at": NOW}, {"state": WorkDirState.ACTIVE}):
+        assert not is_near(replace(execution, work_dir=replace(execution.work_dir, **change)), NOW, 0.2)
