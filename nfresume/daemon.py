@@ -1,47 +1,103 @@
-"""`nfresume serve`: APScheduler ticks, each tick one sweep. State is in the database, never here."""
+"""`nfresume serve`: APScheduler ticks, each one a sweep, and the web. State is in the database alone."""
 
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from nfresume import notifying, sweeper
-from nfresume.errors import NfresumeError
+from nfresume.errors import Conflict, NfresumeError
+from nfresume.identity import Identity
 from nfresume.sampling import Sampler
-from nfresume.settings import Settings
+from nfresume.settings import Settings, user_name
 from nfresume.store import Store, queries
 
 
-def serve(conf: Settings) -> None:
-    """Sweep until SIGTERM or SIGINT; a removal that is under way pauses, the next sweep goes on with it."""
+def serve(conf: Settings, where: Where | None, *, schedule: bool = True) -> None:
+    """Sweep on schedule, and serve the console and the API at `where` (None: neither), until a signal.
+
+    State is in the database: any number of these may run, on any hosts. When SIGTERM or SIGINT comes, a
+    removal that is under way pauses, and the next sweep goes on with it; executions go on in any case.
+    """
     stop = threading.Event()
     store = Store.open(conf.database_url)
-    # One interval tick, never one job per work dir: a missed tick is made up by the next, and what is
-    # due is asked of the database. APScheduler's default would drop late jobs for good.
-    scheduler = BackgroundScheduler(timezone=UTC)
-    scheduler.add_job(
-        tick, "interval", args=(store, conf, Sampler(store, conf), stop, _Notes()),
-        seconds=conf.sweep_seconds, coalesce=True, max_instances=1, misfire_grace_time=None,
-        next_run_time=datetime.now(UTC),
-    )
-    scheduler.add_job(  # of its own: a channel that does not answer must not keep a sweep waiting
-        _deliver, "interval", args=(store, conf), seconds=conf.sweep_seconds, coalesce=True, max_instances=1,
-        misfire_grace_time=None, next_run_time=datetime.now(UTC),
-    )
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
-    scheduler.start()
-    print(f"nfresume: sweeping every {conf.sweep_seconds:g} s", file=sys.stderr, flush=True)
+    scheduler = _scheduler(store, conf, stop) if schedule else None
+    web = _Web(conf, store, where) if where else None
     signal.sigwait(signals)
     stop.set()
     print("nfresume: stopping; a removal that is under way pauses", file=sys.stderr, flush=True)
-    scheduler.shutdown(wait=True)
+    if web is not None:
+        web.stop()
+    if scheduler is not None:
+        scheduler.shutdown(wait=True)
     store.close()
+
+
+def _scheduler(store: Store, conf: Settings, stop: threading.Event) -> BackgroundScheduler:
+    # One interval tick, never one job per work dir: a missed tick is made up by the next, and what is
+    # due is asked of the database. APScheduler's default would drop late jobs for good. Notices have a job
+    # of their own: a channel that does not answer must not keep a sweep waiting.
+    scheduler = BackgroundScheduler(timezone=UTC)
+    for job, args in ((tick, (store, conf, Sampler(store, conf), stop, _Notes())), (_deliver, (store, conf))):
+        scheduler.add_job(job, "interval", args=args, seconds=conf.sweep_seconds, coalesce=True,
+                          max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC))
+    scheduler.start()
+    print(f"nfresume: sweeping every {conf.sweep_seconds:g} s", file=sys.stderr, flush=True)
+    return scheduler
+
+
+@dataclass(frozen=True)
+class Where:
+    """Address and port of the web; port 0: any that is free."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+
+
+class _Web:
+    """Uvicorn in a thread of its own; signals are the main thread's."""
+
+    def __init__(self, conf: Settings, store: Store, where: Where) -> None:
+        import uvicorn
+
+        from nfresume.web import app
+
+        self._server = uvicorn.Server(uvicorn.Config(
+            app.create(conf, store), log_level="warning", access_log=False, server_header=False,
+            proxy_headers=False, timeout_graceful_shutdown=5, timeout_keep_alive=30,
+        ))
+        self._application = self._server.config.app
+        listener = _listen(where)
+        address = f"http://{where.host}:{listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web")
+        self._thread.start()
+        print(f"nfresume: serving at {conf.web_url or address}", file=sys.stderr, flush=True)
+        if conf.web_url is None:
+            secret = Identity(store).login_link(user_name(), conf.account)
+            print(f"nfresume: log in, once, at {address}/login?token={secret}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """End streams first: a browser that listens would otherwise keep the server for seconds."""
+        self._application.state.changes.close()  # type: ignore[union-attr]
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def _listen(where: Where) -> socket.socket:
+    try:
+        return socket.create_server((where.host, where.port), backlog=2048, reuse_port=False)
+    except OSError as e:
+        raise Conflict(f"cannot listen on {where.host}:{where.port}: {e.strerror or e}",
+                       "choose another: nfresume serve --port 8766") from None
 
 
 class _Notes:

@@ -122,6 +122,7 @@ class Execution:
     work_dir: WorkDir
     retain: Retain = Retain.FULL
     on_success: OnSuccess = OnSuccess.DELETE
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from nfresume import charts, ledgers, reporting
+from nfresume.ledgers import Ledger
 from nfresume.periods import Period
-from nfresume.reporting import By
+from nfresume.reporting import By, Line, Report
 from nfresume.settings import Settings
 from nfresume.store import Store
 
 #: Lines of each table; what is dearer comes first.
 _LINES = 50
+
+
+@dataclass(frozen=True)
+class CostsPage:
+    """What the page shows: a report by pipeline, lines by kind, and figures by name (see charts)."""
+
+    known: Ledger
+    report: Report
+    tables: dict[By, list[Line]]
+    figures: dict[str, charts.Figure]
+
+
+def gather(
+    store: Store, conf: Settings, account: str | None, chosen: Callable[[datetime], Period]
+) -> CostsPage:
+    """Everything that the page shows, of an account (None = all)."""
+    with store.begin(write=False) as tx:
+        asked = chosen(tx.now)
+    known = ledgers.read(store, conf, account, asked.end)
+    reports = {by: reporting.report(store, conf, known, by, asked)
+               for by in (By.PIPELINE, By.ACCOUNT, By.EXECUTION)}
+    accounts = {line.key: line.usage for line in reports[By.ACCOUNT].lines if line.usage.parts}
+    return CostsPage(
+        known, reports[By.PIPELINE], {by: each.lines for by, each in reports.items()},
+        {"storage": charts.storage_over_time(known, asked),
+         "accounts": charts.cost_by_account(accounts, reports[By.ACCOUNT].currency),
+         "expiry": charts.expiry(known)},
+    )
 
 
 def build(
@@ -23,23 +53,12 @@ def build(
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    with store.begin(write=False) as tx:
-        asked = chosen(tx.now)
-    known = ledgers.read(store, conf, account, asked.end)
-    tables = {by: reporting.report(store, conf, known, by, asked)
-              for by in (By.PIPELINE, By.ACCOUNT, By.EXECUTION)}
-    report = tables[By.PIPELINE]
-    accounts = {line.key: line.usage for line in tables[By.ACCOUNT].lines if line.usage.parts}
-    figures = {
-        "storage": charts.storage_over_time(known, asked),
-        "accounts": charts.cost_by_account(accounts, report.currency),
-        "expiry": charts.expiry(known),
-    }
+    found = gather(store, conf, account, chosen)
     environment = Environment(loader=PackageLoader("nfresume"), autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(_filters(report.currency))
+    environment.filters.update(_filters(found.report.currency))
     return environment.get_template("costs.html").render(
-        account=account, report=report, now=known.now, figures=figures, plotly=get_plotlyjs(), lines=_LINES,
-        tables={by: table.lines for by, table in tables.items()}, executions=known.executions,
+        account=account, report=found.report, now=found.known.now, figures=found.figures,
+        plotly=get_plotlyjs(), lines=_LINES, tables=found.tables, executions=found.known.executions,
     )
 
 

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum, EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class PipelineMetadata:
     display_name: str | None
     name: str | None
     storage_expiration_hours: float | None
+    parameters: list[dict[str, Any]] = field(default_factory=list)  # as of parameters.Parameter
 
 
 def find(pipeline: Path, explicit: Path | None) -> Path | None:
@@ -73,7 +75,8 @@ def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
                               f"(exit status {child.returncode})", "try `python -c 'import latch_metadata'`")
     if "error" in answer:
         raise InvalidMetadata(f"{file}: {answer['error']}", "mend the file, or choose another: --metadata")
-    return PipelineMetadata(file, answer["display_name"], answer["name"], answer["storage_expiration_hours"])
+    return PipelineMetadata(file, answer["display_name"], answer["name"], answer["storage_expiration_hours"],
+                            answer["parameters"])
 
 
 def _read_answer(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, Any] | None:
@@ -132,9 +135,33 @@ def _load_here(file: Path) -> dict[str, Any]:
         spec.loader.exec_module(module)
     found = last_nextflow_metadata()
     if found is None:
-        return {"display_name": None, "name": None, "storage_expiration_hours": None}
+        return {"display_name": None, "name": None, "storage_expiration_hours": None, "parameters": []}
     hours = getattr(found.runtime_resources, "storage_expiration_hours", None)
-    return {"display_name": found.display_name, "name": found.name, "storage_expiration_hours": hours}
+    parameters = [row for name, entry in (getattr(found, "parameters", None) or {}).items()
+                  for row in _parameter(str(name), entry)]
+    return {"display_name": found.display_name, "name": found.name, "storage_expiration_hours": hours,
+            "parameters": parameters}
+
+
+def _parameter(name: str, entry: Any) -> list[dict[str, Any]]:
+    """One declared parameter, or each field of a dataclass, as Latch passes them: --name.field."""
+    kind = getattr(entry, "type", None)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return [_described(f"{name}.{f.name}", f.type, None, "", "") for f in fields(kind)]
+    if getattr(entry, "hidden", False):
+        return []
+    text = getattr(entry, "description", None) or getattr(entry, "display_name", None) or ""
+    return [_described(name, kind, getattr(entry, "default", None), text,
+                       getattr(entry, "section_title", None) or "")]
+
+
+def _described(name: str, kind: Any, default: Any, text: str, section: str) -> dict[str, Any]:
+    members: list[Any] = list(kind) if isinstance(kind, EnumMeta) else []
+    choices = [str(member.value) for member in members]
+    known = {bool: "boolean", int: "integer", float: "number"}.get(kind, "string")
+    plain = default.value if isinstance(default, Enum) else default
+    return {"name": name, "type": known, "help": text, "section": section, "choices": choices,
+            "required": False, "default": plain if isinstance(plain, bool | int | float | str) else None}
 
 
 def _explain(error: BaseException, file: Path) -> str:

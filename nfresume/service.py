@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from nfresume import (
     disposal,
     measuring,
     page,
+    parameters,
     preflight,
     pricing,
     processes,
@@ -26,7 +27,15 @@ from nfresume import (
     sweeper,
 )
 from nfresume.costs import Price
-from nfresume.errors import Conflict, Expired, NotFound, RemovalBlocked, ResultsAtRisk, UsageError
+from nfresume.errors import (
+    Conflict,
+    EngineUnavailable,
+    Expired,
+    NotFound,
+    RemovalBlocked,
+    ResultsAtRisk,
+    UsageError,
+)
 from nfresume.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
@@ -38,9 +47,10 @@ from nfresume.executions import (
     id_stem,
 )
 from nfresume.launchers import LocalLauncher
-from nfresume.nextflow import command, engine, history, options
-from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow import engine, history, options
+from nfresume.nextflow.command import assets
 from nfresume.periods import Period
+from nfresume.records import Records
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder
@@ -63,6 +73,7 @@ class LaunchRequest:
     pinned: bool = False
     retain: Retain | None = None  # None: as the settings say
     on_success: OnSuccess | None = None
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,14 +96,17 @@ class Measured:
 
 
 class Service:
-    """The verbs, for one account over one database."""
+    """The verbs, for one account over one database; `actor` signs what is done (default: the OS user)."""
 
-    def __init__(self, conf: Settings, launcher: LocalLauncher | None = None) -> None:
+    def __init__(
+        self, conf: Settings, launcher: LocalLauncher | None = None, store: Store | None = None,
+        actor: str | None = None,
+    ) -> None:
         self.conf = conf
         self._launcher = launcher or LocalLauncher(conf)
-        self.store = Store.open(conf.database_url)
+        self.store = store or Store.open(conf.database_url)
         self.account = conf.account
-        self._actor = f"{user_name()}@{processes.host()}"
+        self._actor = actor or f"{user_name()}@{processes.host()}"
 
     def close(self) -> None:
         """Close the database."""
@@ -124,6 +138,7 @@ class Service:
             pipeline=parsed.pipeline, launch_dir=str(request.launch_dir), session_id=str(uuid.uuid4()),
             storage_expiration_hours=keep.hours, storage_expiration_source=keep.source,
             pinned=request.pinned, retain=request.retain or self.conf.retain, on_success=on_success,
+            tags=request.tags,
         )
         attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.name, chosen.version)
         with self.store.begin() as tx:
@@ -248,10 +263,35 @@ class Service:
         with self.store.begin(write=False) as tx:
             return queries.find(tx, prefix, self.account)
 
-    def newest(self, states: Iterable[ExecutionState] = (), limit: int = 50) -> list[Execution]:
-        """The account's executions, newest first."""
+    def newest(
+        self, states: Iterable[ExecutionState] = (), limit: int = 50,
+        before: tuple[datetime, str] | None = None,
+    ) -> list[Execution]:
+        """The account's executions, newest first; `before` is where an earlier page ended."""
         with self.store.begin(write=False) as tx:
-            return queries.newest(tx, self.account, states=states, limit=limit)
+            return queries.newest(tx, self.account, states=states, limit=limit, before=before)
+
+    def search(
+        self, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
+    ) -> list[Execution]:
+        """The account's executions with `text` in id or pipeline; `sort` is one of queries.SORTS."""
+        with self.store.begin(write=False) as tx:
+            return queries.search(tx, self.account, states, text, sort, limit, offset)
+
+    def last_attempts(self, executions: Iterable[Execution]) -> dict[str, Attempt]:
+        """The last attempt of each, by execution."""
+        with self.store.begin(write=False) as tx:
+            return queries.last_attempts(tx, [e.id for e in executions])
+
+    def declared_params(self, pipeline: str) -> list[parameters.Parameter]:
+        """What a pipeline declares, when it is local and absolute, or was pulled before."""
+        place = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
+        return parameters.declared(place) if place.exists() else []
+
+    def state_counts(self) -> dict[ExecutionState, int]:
+        """How many of the account's executions are in each state."""
+        with self.store.begin(write=False) as tx:
+            return queries.state_counts(tx, self.account)
 
     def details(self, execution: Execution) -> Details:
         """An execution with attempts and events."""
@@ -265,9 +305,16 @@ class Service:
         """Where an execution keeps its files."""
         return disposal.folder_of(self.store, execution)
 
-    def attempt_log(self, execution: Execution, number: int) -> nextflow_log.RunLog:
-        """What the log of one attempt says."""
-        return nextflow_log.read(self.folder(execution).attempt(number) / command.LOG)
+    def engine_version(self) -> str:
+        """The version of the Nextflow that a launch would use; empty when there is none."""
+        try:
+            return engine.find(self.conf, install=False).version
+        except EngineUnavailable:
+            return ""
+
+    def records(self, execution: Execution, number: int | None = None) -> Records:
+        """What an attempt left on disk (default: the last one)."""
+        return Records(self.folder(execution), number or execution.attempt)
 
     def wait(
         self, execution: Execution, timeout: float | None = None, tick: Callable[[], None] = lambda: None
@@ -332,6 +379,10 @@ class Service:
             notify(trouble)
         return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
 
+    def costs_figures(self, chosen: Callable[[datetime], Period]) -> page.CostsPage:
+        """The cost report with its plots, for the console."""
+        return page.gather(self.store, self.conf, self.account, chosen)
+
     def costs_page(self, chosen: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
         """The cost report as an HTML page with plots that opens offline."""
         return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
@@ -339,19 +390,6 @@ class Service:
     def bill(self, chosen: Callable[[datetime], Period]) -> billed.Compared:
         """What AWS billed for the root's storage in a period, beside the ledger."""
         return billed.compare(self.store, self.conf, chosen)
-
-    def task_output(self, execution: Execution, number: int, task: str) -> list[Path]:
-        """`.command.out` and `.command.err` of a task, named by hash or by name. Raises NotFound."""
-        folder = self.folder(execution)
-        for seen in reversed(self.attempt_log(execution, number).tasks.values()):
-            if seen.hash.startswith(task) or seen.name == task or seen.process == task:
-                first, _, rest = seen.hash.partition("/")
-                for found in (folder.work / first).glob(f"{rest}*"):
-                    return [found / ".command.out", found / ".command.err"]
-                raise NotFound(f"the task dir of {seen.name} ({seen.hash}) is gone",
-                               f"the work dir is {execution.work_dir.state}")
-        raise NotFound(f"attempt {number} of {execution.id} has no task {task!r}",
-                       f"`nfresume logs {execution.id} --nextflow-log` names them")
 
     # -- change ---------------------------------------------------------------------------------
 
@@ -419,14 +457,15 @@ class Service:
         Raises ResultsAtRisk when published results live in it, RemovalBlocked when something stays.
         """
         if execution.work_dir.state is not WorkDirState.DELETING:
-            self._mark_for_deletion(execution, lose_results)
+            self.mark_for_deletion(execution, lose_results=lose_results)
         removed = disposal.remove(self.store, self.conf, self.get(execution.id), self._actor, progress, stop)
         if removed is not None and removed.blocked:
             raise RemovalBlocked(f"{execution.id}: {disposal.blocked_by(removed)}",
                                  "the rest is gone; the next sweep tries again")
         return self.get(execution.id)
 
-    def _mark_for_deletion(self, execution: Execution, lose_results: bool) -> None:
+    def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
+        """RETAINED -> DELETING; the bytes go with the next sweep. Raises ResultsAtRisk."""
         if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
             results = disposal.secure_results(
                 disposal.folder_of(self.store, execution), execution.attempt, disposal.pace_of(self.conf)
@@ -437,6 +476,7 @@ class Service:
                                     "save them first, or add --lose-results to delete them too")
         with self.store.begin() as tx:
             transitions.delete(tx, execution.id, f"deleted by {self._actor}", self._actor)
+        return self.get(execution.id)
 
 
 def _is_blocked(execution: Execution) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
@@ -124,6 +124,36 @@ def _share(value: Any) -> float:
     return share
 
 
+class Secret(str):
+    """A text that is not shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "********"
+
+    def __str__(self) -> str:
+        return "********"
+
+
+def _secret(value: Any) -> Secret:
+    return Secret(_text(value))
+
+
+def _url(value: Any) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", _text(value)):
+        raise ValueError(f"must be like https://nfresume.example.org, not {value!r}")
+    return str(value).rstrip("/")
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of texts; separated by commas in the environment."""
+    texts = [text.strip() for text in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError(f"must be a list of texts, not {value!r}")
+    return tuple(texts)
+
+
 def _nothing() -> None:
     return None
 
@@ -178,6 +208,16 @@ SETTINGS = (
             "environment)", notices.parse, tuple),
     Setting("notify_before_expiry", "share of the retention that is left when its end is announced (at least "
             "an hour)", _share, lambda: 0.2),
+    Setting("web_url", "the URL at which users reach the console, when it is not only on this machine",
+            _url, _nothing),
+    Setting("web_launches", "folder for the launch folders of what is launched from the web", _path,
+            lambda: platformdirs.user_data_path("nfresume") / "launches"),
+    Setting("web_pipelines", "pipelines that may be launched from the web; * is any part (default: any)",
+            _texts, tuple),
+    Setting("web_profiles", "profiles that may be used from the web (default: any)", _texts, tuple),
+    Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
+    Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
+    Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
@@ -208,11 +248,22 @@ class Settings:
     budgets: tuple[Budget, ...]
     notify: tuple[Channel, ...]
     notify_before_expiry: float
+    web_url: str | None
+    web_launches: Path
+    web_pipelines: tuple[str, ...]
+    web_profiles: tuple[str, ...]
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: Secret | None
     lease_seconds: float
     sample_seconds: float
     sweep_seconds: float
     sources: Mapping[str, str]
     given: Mapping[str, Any]
+
+    def for_account(self, account: str) -> Settings:
+        """The same for another account."""
+        return replace(self, account=account, given={**self.given, "account": account})
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:

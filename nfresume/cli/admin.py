@@ -15,14 +15,30 @@ engine_app = typer.Typer(help="The Nextflow that runs pipelines: info, install."
 
 def serve(
     every: Annotated[float | None, typer.Option("--every", min=0.1, help="Seconds between sweeps.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to serve at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 = any free one.")] = 8765,
+    no_web: Annotated[bool, typer.Option("--no-web", help="Only sweep.")] = False,
+    no_scheduler: Annotated[bool, typer.Option("--no-scheduler", help="Only serve the web.")] = False,
+    account: common.Account = None,
 ) -> None:
-    """Sweep on schedule until stopped: expire, reconcile, measure. Any number may run at once.
+    """Serve the console and the API, and sweep on schedule: expire, reconcile, measure, notify.
 
-    Example: nfresume serve --every 60
+    Any number may run at once, on any hosts, over one PostgreSQL. Without web_url it serves this machine
+    only, and prints a link that logs you in once.
+
+    Example: nfresume serve --every 60 --port 8765
     """
     from nfresume import daemon, settings
+    from nfresume.errors import UsageError
 
-    daemon.serve(settings.load(sweep_seconds=every))
+    conf = settings.load(sweep_seconds=every, account=account)
+    if no_web and no_scheduler:
+        raise UsageError("--no-web and --no-scheduler leave nothing to do", "leave one of them out")
+    loopback = host in ("127.0.0.1", "::1", "localhost")
+    if not loopback and not no_web and conf.web_url is None:
+        raise UsageError(f"--host {host} serves others, and web_url is not set",
+                         "set it to the URL at which they reach the console")
+    daemon.serve(conf, None if no_web else daemon.Where(host, port), schedule=not no_scheduler)
 
 
 @engine_app.command("info")

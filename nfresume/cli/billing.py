@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from nfresume.billed import Compared
-    from nfresume.costs import Usage
     from nfresume.periods import Period
     from nfresume.reporting import Report
     from nfresume.worth import Worth
@@ -54,6 +53,7 @@ def costs(
 
     Example: nfresume costs --month 2026-10 --by pipeline --html costs.html
     """
+    from nfresume import costviews
     from nfresume.periods import period
     from nfresume.reporting import By
 
@@ -68,7 +68,7 @@ def costs(
         if html is not None:
             _write_page(html, service.costs_page(asked, all_accounts=all_accounts))
     if as_json:
-        print_json({**_as_json(report), **({"bill": _bill_as_json(compared)} if compared else {})})
+        print_json({**costviews.report(report), **({"bill": costviews.bill(compared)} if compared else {})})
     elif as_csv:
         _print_csv(report)
     else:
@@ -86,82 +86,27 @@ def _write_page(file: Path, page: str) -> None:
     say(f"wrote {file} ({size(len(page.encode()))})")
 
 
-def _as_json(report: Report) -> dict[str, Any]:
-    from nfresume import views
-
-    return {
-        "from": views.time(report.period.start), "to": views.time(report.period.end),
-        "currency": report.currency,
-        "price_per_gb_month": str(report.price.per_gb_month), "price_source": report.price.source,
-        "now": {
-            "metered_bytes": report.metered, "work_dirs": report.work_dirs,
-            "cost_per_month": _digits(report.per_month),
-            "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.endless,
-        },
-        "total": {**_used(report.total, report.currency),
-                  "other_currencies": {c: _digits(a) for c, a in _other_currencies(report).items()}},
-        "budgets": [{"budget": s.name, "limits": s.budget.limits(), "share": round(s.share, 6),
-                     "when_full": str(s.budget.when_full)} for s in report.budgets],
-        "by": str(report.by),
-        "lines": [{"key": line.key, "metered_bytes_now": line.metered, **_used(line.usage, report.currency),
-                   **_worth(line.worth)} for line in report.lines],
-    }
-
-
-def _bill_as_json(compared: Compared) -> dict[str, Any]:
-    bill = compared.bill
-    return {
-        "from": bill.start.isoformat(), "to": bill.end.isoformat(), "region": bill.region,
-        "currency": bill.currency, "billed": _digits(bill.amount),
-        "billed_gb_months": _digits(bill.gb_months),
-        "ledger": _digits(compared.usage.cost(bill.currency)),
-        "ledger_gb_months": _digits(compared.usage.gb_months),
-        "difference": _digits(compared.difference), "estimated": bill.estimated,
-    }
-
-
-def _used(usage: Usage, currency: str) -> dict[str, str]:
-    """Money and GB-months as decimal texts: a float would round them."""
-    return {"gb_hours": _digits(usage.gb_hours), "gb_months": _digits(usage.gb_months),
-            "cost": _digits(usage.cost(currency))}
-
-
-def _worth(worth: Worth | None) -> dict[str, Any]:
-    saved = worth.saved_cost if worth else None
-    hours = worth.break_even_hours if worth else None
-    return {
-        "relaunch_saves_seconds": worth.saves.total_seconds() if worth else None,
-        "relaunch_saves_cost": _digits(saved) if saved is not None else None,
-        "break_even_hours": float(hours) if hours is not None else None,
-        "suggested_storage_expiration_hours": worth.suggested_hours if worth else None,
-    }
-
-
-def _other_currencies(report: Report) -> dict[str, Decimal]:
-    return {c: amount for c, amount in sorted(report.total.costs.items()) if c != report.currency}
-
-
-def _digits(value: Decimal) -> str:
-    return f"{value:.9f}"
-
-
 def _print_csv(report: Report) -> None:
+    from nfresume import costviews
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([str(report.by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
-                     *_worth(None)])
+                     *costviews.worth(None)])
     for line in report.lines:
-        used = _used(line.usage, report.currency)
+        used = costviews.used(line.usage, report.currency)
         writer.writerow([line.key, used["gb_hours"], used["gb_months"], used["cost"], report.currency,
-                         line.metered, *_worth(line.worth).values()])
+                         line.metered, *costviews.worth(line.worth).values()])
 
 
 def _print(report: Report, compared: Compared | None) -> None:
+    from nfresume import costviews
+
     paid = report.currency
     print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}: "
           f"{money(report.per_month, paid)} a month")
     endless = f", and {count(report.endless, 'work dir')} without an expiry" if report.endless else ""
     print(f"to come     {money(report.until_expiry, paid)} until each has expired{endless}")
-    others = "".join(f", {money(amount, c)}" for c, amount in _other_currencies(report).items())
+    others = "".join(f", {money(amount, c)}" for c, amount in costviews.other_currencies(report).items())
     print(f"period      {report.period.start:%Y-%m-%d %H:%M} to {report.period.end:%Y-%m-%d %H:%M} UTC: "
           f"{report.total.gb_months:.6g} GB-months, {money(report.total.cost(paid), paid)}{others}")
     print(f"price       {report.price.per_gb_month.normalize():f} {paid} per GB-month "
@@ -202,13 +147,18 @@ def _print_table(report: Report) -> None:
                  size(line.metered) if line.metered else "-"]
         w = line.worth
         hours = w.break_even_hours if w else None
-        cells += [duration(w.saves) if w else "-"] * worthwhile
+        cells += [_saves(w, report.currency) if w else "-"] * worthwhile
         cells += [f"{hours:,.1f} h" if hours is not None else "-"] * weighed
         cells += [f"{w.suggested_hours:,} h" if w and hours is not None else "-"] * suggests
         table.add_row(Text(printable(line.key)), *cells, _bar(line.usage.cost(report.currency), most))
     Console(width=None if Console().is_terminal else 140).print(table)
     if worthwhile and not weighed:
         say("set price_per_cpu_hour to see after how many hours keeping costs more than computing again")
+
+
+def _saves(worth: Worth, currency: str) -> str:
+    cost = f", {money(worth.saved_cost, currency)}" if worth.saved_cost is not None else ""
+    return f"{duration(worth.saves)}{cost}"
 
 
 def _bar(cost: Decimal, most: Decimal) -> str:

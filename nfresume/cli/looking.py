@@ -142,7 +142,9 @@ def logs(
         number = attempt or execution.attempt
         place = service.folder(execution).attempt(number)
         if task is not None:
-            files = service.task_output(execution, number, task)
+            records = service.records(execution, number)
+            folder = records.task_dir(records.task(task))
+            files = [folder / ".command.out", folder / ".command.err"]
         elif nextflow_log:
             files = [place / command.LOG]
         else:

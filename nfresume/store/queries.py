@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,11 +62,19 @@ def find(tx: Tx, prefix: str, account: str) -> Execution:
 def newest(
     tx: Tx, account: str | None, *, states: Iterable[ExecutionState] = (), limit: int = 50,
     launch_dir: str | None = None, session_id: str | None = None,
+    before: tuple[datetime, str] | None = None,
 ) -> list[Execution]:
-    """Executions, newest first, of one account (None = all)."""
+    """Executions, newest first, of one account (None = all).
+
+    `before` is the creation time and the id of the last one of the page before.
+    """
     query = _JOINED.order_by(executions.c.created_at.desc(), executions.c.id).limit(limit)
     if account is not None:
         query = query.where(executions.c.account == account)
+    if before is not None:
+        created, last = before
+        query = query.where((executions.c.created_at < created)
+                            | ((executions.c.created_at == created) & (executions.c.id > last)))
     if chosen := list(states):
         query = query.where(executions.c.state.in_(chosen))
     if launch_dir is not None:
@@ -74,6 +82,45 @@ def newest(
     if session_id is not None:
         query = query.where(executions.c.session_id == session_id)
     return [_execution(row) for row in tx.conn.execute(query)]
+
+
+#: How a list may be sorted.
+SORTS = {
+    "newest": (executions.c.created_at.desc(), executions.c.id),
+    "oldest": (executions.c.created_at, executions.c.id),
+    "size": (sa.func.coalesce(work_dirs.c.metered_bytes, 0).desc(), executions.c.id),
+    "expiry": (work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id),
+    "pipeline": (executions.c.pipeline, executions.c.created_at.desc()),
+}
+
+
+def search(
+    tx: Tx, account: str, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
+) -> list[Execution]:
+    """An account's executions with `text` in id or pipeline, sorted by one of SORTS (else newest first)."""
+    query = _JOINED.where(executions.c.account == account)
+    if chosen := list(states):
+        query = query.where(executions.c.state.in_(chosen))
+    if text:
+        query = query.where(executions.c.id.contains(text, autoescape=True)
+                            | executions.c.pipeline.contains(text, autoescape=True))
+    query = query.order_by(*SORTS.get(sort, SORTS["newest"])).limit(limit).offset(offset)
+    return [_execution(row) for row in tx.conn.execute(query)]
+
+
+def last_attempts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Attempt]:
+    """The last attempt of each execution, by its id."""
+    query = attempts.select().join(executions, executions.c.id == attempts.c.execution_id).where(
+        executions.c.id.in_(list(execution_ids)), attempts.c.number == executions.c.attempt)
+    return {row.execution_id: _attempt(row) for row in tx.conn.execute(query)}
+
+
+def state_counts(tx: Tx, account: str) -> dict[ExecutionState, int]:
+    """How many executions of an account are in each state."""
+    query = (sa.select(executions.c.state, sa.func.count()).where(executions.c.account == account)
+             .group_by(executions.c.state))
+    found = {ExecutionState(state): number for state, number in tx.conn.execute(query)}
+    return {state: found.get(state, 0) for state in ExecutionState}
 
 
 def attempts_of(tx: Tx, execution_id: str) -> list[Attempt]:
@@ -96,6 +143,40 @@ def events_of(tx: Tx, execution_id: str) -> list[Event]:
     """The history, oldest first."""
     query = events.select().where(events.c.execution_id == execution_id).order_by(events.c.id)
     return [Event(r.at, r.name, r.actor, r.attempt, r.detail) for r in tx.conn.execute(query)]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An event, or the progress of a live attempt; `key` tells it from all others."""
+
+    key: tuple[str, ...]
+    type: str  # event | progress
+    account: str
+    execution_id: str
+    what: str
+
+
+def changes(tx: Tx, since: timedelta) -> list[Change]:
+    """Events of the last while, and how far each live attempt is."""
+    recent = (
+        sa.select(events.c.id, events.c.name, executions.c.account, executions.c.id)
+        .join(executions, executions.c.id == events.c.execution_id)
+        .where(events.c.at > tx.now - since)
+        .order_by(events.c.id)
+    )
+    found = [Change(("event", str(number)), "event", account, execution_id, name)
+             for number, name, account, execution_id in tx.conn.execute(recent)]
+    current = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == executions.c.attempt)
+    running = (
+        sa.select(executions.c.id, executions.c.account, attempts.c.number, attempts.c.submitted,
+                  attempts.c.cached, attempts.c.succeeded, attempts.c.failed)
+        .join(attempts, current)
+        .where(executions.c.state.in_([ExecutionState.RUNNING, ExecutionState.CANCELLING]))
+    )
+    for execution_id, account, *numbers in tx.conn.execute(running):
+        key = ("progress", execution_id, *map(str, numbers))
+        found.append(Change(key, "progress", account, execution_id, "tasks"))
+    return found
 
 
 def to_sweep(tx: Tx) -> list[Execution]:

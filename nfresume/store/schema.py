@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0004"
+HEAD = "0005"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -63,6 +63,7 @@ executions = sa.Table(
     _column("storage_expiration_source", sa.Text),
     _column("retain", sa.String(8)),
     _column("on_success", sa.String(8)),
+    _column("tags", sa.JSON, null=True),
     _column("created_at", UtcDateTime),
     _column("updated_at", UtcDateTime),
     sa.Index("executions_newest", "account", "created_at"),
@@ -137,6 +138,7 @@ events = sa.Table(
     _column("detail", sa.JSON),
     sa.Index("events_of", "execution_id", "id"),
     sa.Index("events_named", "name", "at"),
+    sa.Index("events_recent", "at"),
 )
 
 size_samples = sa.Table(
@@ -170,4 +172,39 @@ deliveries = sa.Table(
     _column("next_try_at", UtcDateTime, null=True),  # null: delivered, or given up
     _column("delivered_at", UtcDateTime, null=True),
     _column("error", sa.Text, null=True),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    _column("id", sa.String(36), primary_key=True),
+    _column("name", sa.String(63), unique=True),
+    _column("issuer", sa.Text, null=True),  # of an OpenID Connect user, with its subject there
+    _column("subject", sa.Text, null=True),
+    _column("created_at", UtcDateTime),
+    sa.UniqueConstraint("issuer", "subject"),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    _column("account", sa.String(63), primary_key=True),
+    _column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
+    _column("role", sa.String(8)),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _column("id", sa.String(16), primary_key=True),
+    _column("user_id", sa.String(36), sa.ForeignKey("users.id")),
+    _column("kind", sa.String(8)),  # api | login | session
+    _column("digest", sa.String(64), unique=True),
+    _column("name", sa.Text),
+    _column("account", sa.String(63), null=True),  # null: every account of the user
+    _column("created_at", UtcDateTime),
+    _column("expires_at", UtcDateTime, null=True),
+    _column("used_at", UtcDateTime, null=True),
+    _column("revoked_at", UtcDateTime, null=True),
+    sa.Index("tokens_of", "user_id"),
 )

@@ -48,6 +48,7 @@ class NewExecution:
     pinned: bool
     retain: Retain = Retain.FULL
     on_success: OnSuccess = OnSuccess.DELETE
+    tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
             launch_dir=new.launch_dir, session_id=new.session_id, state=ExecutionState.QUEUED, attempt=1,
             storage_expiration_hours=new.storage_expiration_hours,
             storage_expiration_source=new.storage_expiration_source, retain=new.retain,
-            on_success=new.on_success, created_at=tx.now, updated_at=tx.now,
+            on_success=new.on_success, tags=dict(new.tags) if new.tags else None,
+            created_at=tx.now, updated_at=tx.now,
         )
     )
     tx.conn.execute(

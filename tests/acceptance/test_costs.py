@@ -126,6 +126,13 @@ def test_every_form_of_the_report(site: Site):
     shown = site.ok("costs", "--by", "pipeline").out
     assert "keep for" in shown
     assert "0.1 EUR per GB-month (price_per_gb_month of NFRESUME_PRICE_PER_GB_MONTH)" in shown
+    now = datetime.now(UTC)
+    spans = (["--since", "72h"], ["--month", f"{now:%Y-%m}"],
+             ["--from", str((now - timedelta(days=2)).date()), "--to", str((now + timedelta(days=1)).date())])
+    for span in spans:
+        report = site.ok("costs", *span, "--json").json()
+        assert float(report["total"]["cost"]) > 0
+        assert report["to"] <= f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     assert site.run("costs", "--month", "2999-01").code == 64
 
 

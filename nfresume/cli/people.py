@@ -1,0 +1,146 @@
+"""login-link, token, user: who may use the console and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nfresume.cli import options as common
+from nfresume.cli.output import print_json, printable, say
+
+if TYPE_CHECKING:
+    from nfresume.identity import Identity
+    from nfresume.settings import Settings
+
+token_app = typer.Typer(help="Tokens for programs: create, list, revoke.", no_args_is_help=True)
+user_app = typer.Typer(help="Users of the console: add, list, role.", no_args_is_help=True)
+
+UserName = Annotated[str | None, typer.Option("--user", help="Whose (default: yours).")]
+
+
+@contextmanager
+def _identity() -> Iterator[tuple[Identity, Settings, str]]:
+    from nfresume import settings
+    from nfresume.identity import Identity
+    from nfresume.store import Store
+
+    conf = settings.load()
+    store = Store.open(conf.database_url)
+    try:
+        yield Identity(store), conf, settings.user_name()
+    finally:
+        store.close()
+
+
+def login_link(user: UserName = None) -> None:
+    """Print a link that logs a user in, once, within twelve hours.
+
+    Example: nfresume login-link --user maintainer
+    """
+    with _identity() as (identity, conf, me):
+        secret = identity.login_link(user or me, conf.account if user in (None, me) else None)
+        print(f"{conf.web_url or 'http://127.0.0.1:8765'}/login?token={secret}")
+
+
+@token_app.command("create")
+def token_create(
+    name: Annotated[str, typer.Option("--name", help="What will use it.")] = "command line",
+    user: UserName = None,
+    account: Annotated[
+        str | None, typer.Option("--account", help="Only for this account (default: all of the user's).")
+    ] = None,
+    days: Annotated[float, typer.Option("--days", min=0.01, max=3650, help="How long it holds.")] = 365,
+) -> None:
+    """Make a token for a program, and print it: it is shown this once.
+
+    Example: nfresume token create --name ci --account team
+    """
+    with _identity() as (identity, conf, me):
+        if user is None:
+            identity.login_link(me, conf.account)  # makes sure that you are a user
+        print(identity.create_token(user or me, name, account, days))
+
+
+@token_app.command("list")
+def token_list(user: UserName = None, as_json: common.Json = False) -> None:
+    """List a user's tokens, without their secrets.
+
+    Example: nfresume token list --json
+    """
+    from nfresume import views
+
+    with _identity() as (identity, _, me):
+        found = identity.tokens(user or me)
+    rows = [{"id": t.id, "name": t.name, "account": t.account, "created_at": views.time(t.created_at),
+             "expires_at": views.time(t.expires_at), "used_at": views.time(t.used_at)} for t in found]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(printable(f"{row['id']}  {row['name']}  account {row['account'] or '(all)'}  "
+                        f"until {row['expires_at'] or 'revoked'}  last used {row['used_at'] or 'never'}"))
+
+
+@token_app.command("revoke")
+def token_revoke(token_id: Annotated[str, typer.Argument(metavar="TOKEN_ID")], user: UserName = None) -> None:
+    """End a token at once.
+
+    Example: nfresume token revoke 1a2b3c4d
+    """
+    with _identity() as (identity, _, me):
+        identity.revoke(user or me, token_id)
+    say(f"token {token_id} is revoked")
+
+
+@user_app.command("add")
+def user_add(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Add a user, with an account of the same name.
+
+    Example: nfresume user add maintainer
+    """
+    with _identity() as (identity, _, _me):
+        identity.add_user(name)
+    say(f"user {name} is added; `nfresume login-link --user {name}` prints a link to log in")
+
+
+@user_app.command("list")
+def user_list(as_json: common.Json = False) -> None:
+    """List users and their roles.
+
+    Example: nfresume user list --json
+    """
+    with _identity() as (identity, _, _me):
+        found = identity.users()
+    if as_json:
+        print_json([{"name": u.name, "roles": {a: str(r) for a, r in u.roles.items()}} for u in found])
+        return
+    for user in found:
+        print(f"{user.name}  {', '.join(f'{role} of {account}' for account, role in user.roles.items())}")
+
+
+@user_app.command("role")
+def user_role(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT")],
+    role: Annotated[str, typer.Argument(metavar="owner|editor|viewer|none")],
+) -> None:
+    """Say what a user may do for an account: look (viewer), launch and delete (editor), or all (owner).
+
+    Example: nfresume user role maintainer team editor
+    """
+    from nfresume.people import Role
+
+    chosen = None if role == "none" else common.chosen(Role, role, "ROLE")
+    with _identity() as (identity, _, _me):
+        identity.set_role(name, account, chosen)
+    say(f"{name} is {'no member' if chosen is None else chosen} of account {account}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("login-link")(login_link)
+    app.add_typer(token_app, name="token")
+    app.add_typer(user_app, name="user")

@@ -1,0 +1,73 @@
+"""The cost report as JSON documents, the same for terminal and web: money as decimal texts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from nfresume import views
+from nfresume.billed import Compared
+from nfresume.costs import Usage
+from nfresume.reporting import Report
+from nfresume.worth import Worth
+
+
+def report(report: Report) -> dict[str, Any]:
+    """A report with its lines; money is in `currency`."""
+    return {
+        "from": views.time(report.period.start), "to": views.time(report.period.end),
+        "currency": report.currency,
+        "price_per_gb_month": str(report.price.per_gb_month), "price_source": report.price.source,
+        "now": {
+            "metered_bytes": report.metered, "work_dirs": report.work_dirs,
+            "cost_per_month": _digits(report.per_month),
+            "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.endless,
+        },
+        "total": {**used(report.total, report.currency),
+                  "other_currencies": {c: _digits(a) for c, a in other_currencies(report).items()}},
+        "budgets": [{"budget": s.name, "limits": s.budget.limits(), "share": round(s.share, 6),
+                     "when_full": str(s.budget.when_full)} for s in report.budgets],
+        "by": str(report.by),
+        "lines": [{"key": line.key, "metered_bytes_now": line.metered, **used(line.usage, report.currency),
+                   **worth(line.worth)} for line in report.lines],
+    }
+
+
+def bill(compared: Compared) -> dict[str, Any]:
+    """What AWS billed beside what the ledger says."""
+    billed = compared.bill
+    return {
+        "from": billed.start.isoformat(), "to": billed.end.isoformat(), "region": billed.region,
+        "currency": billed.currency, "billed": _digits(billed.amount),
+        "billed_gb_months": _digits(billed.gb_months),
+        "ledger": _digits(compared.usage.cost(billed.currency)),
+        "ledger_gb_months": _digits(compared.usage.gb_months),
+        "difference": _digits(compared.difference), "estimated": billed.estimated,
+    }
+
+
+def used(usage: Usage, currency: str) -> dict[str, str]:
+    """Money and GB-months as decimal texts: a float would round them."""
+    return {"gb_hours": _digits(usage.gb_hours), "gb_months": _digits(usage.gb_months),
+            "cost": _digits(usage.cost(currency))}
+
+
+def worth(worth: Worth | None) -> dict[str, Any]:
+    """What a relaunch saves, where that is known."""
+    saved = worth.saved_cost if worth else None
+    hours = worth.break_even_hours if worth else None
+    return {
+        "relaunch_saves_seconds": worth.saves.total_seconds() if worth else None,
+        "relaunch_saves_cost": _digits(saved) if saved is not None else None,
+        "break_even_hours": float(hours) if hours is not None else None,
+        "suggested_storage_expiration_hours": worth.suggested_hours if worth else None,
+    }
+
+
+def other_currencies(report: Report) -> dict[str, Decimal]:
+    """What was paid in other currencies than the report's."""
+    return {c: amount for c, amount in sorted(report.total.costs.items()) if c != report.currency}
+
+
+def _digits(value: Decimal) -> str:
+    return f"{value:.9f}"

@@ -1,0 +1,76 @@
+"""The parameters that a pipeline declares: in `nextflow_schema.json`, or in its `latch_metadata`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfresume import pipeline_metadata
+from nfresume.errors import InvalidMetadata
+
+SCHEMA = "nextflow_schema.json"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object."""
+
+    name: str
+    type: str = "string"
+    default: object = None
+    help: str = ""
+    choices: tuple[str, ...] = ()
+    required: bool = False
+    section: str = ""
+
+
+def declared(pipeline: Path) -> list[Parameter]:
+    """What a local pipeline declares, in its order; nothing is a list without entries.
+
+    Raises InvalidMetadata for a schema or metadata that cannot be read.
+    """
+    folder = pipeline if pipeline.is_dir() else pipeline.parent
+    schema = folder / SCHEMA
+    if schema.is_file():
+        try:
+            return list(_of_schema(json.loads(schema.read_bytes())))
+        except (ValueError, AttributeError, TypeError) as e:
+            raise InvalidMetadata(f"{schema}: {e}", "mend the file") from None
+    file = pipeline_metadata.find(pipeline, None)
+    return [Parameter(**{**row, "choices": tuple(row["choices"])})
+            for row in pipeline_metadata.load(file).parameters] if file else []
+
+
+def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
+    """nf-core's layout: groups under `$defs` (or `definitions`), or properties at the top."""
+    groups = schema.get("$defs") or schema.get("definitions") or {}
+    for group in (*groups.values(), schema):
+        required = group.get("required", ())
+        for name, entry in group.get("properties", {}).items():
+            if entry.get("hidden"):
+                continue
+            kind = entry.get("type", "string")
+            yield Parameter(
+                name, kind if isinstance(kind, str) else kind[0], entry.get("default"),
+                entry.get("description", ""), tuple(map(str, entry.get("enum", ()))), name in required,
+                "" if group is schema else group.get("title", ""),
+            )
+
+
+def typed(value: str, kind: str) -> object:
+    """A form's text as a value of a JSON Schema type; a text that is none stays a text."""
+    if kind == "boolean":
+        return value.lower() in ("true", "on", "yes", "1")
+    try:
+        if kind == "integer":
+            return int(value)
+        if kind == "number":
+            return float(value)
+        if kind in ("array", "object"):
+            return json.loads(value)
+    except ValueError:
+        pass
+    return value

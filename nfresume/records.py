@@ -1,0 +1,120 @@
+"""What an attempt left on disk, read in bounded parts: its logs, its tasks and what they wrote.
+
+Task dirs hold what anybody's script made: only regular files are read, and no link is followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume.errors import NotFound
+from nfresume.nextflow import command
+from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow.log import RunLog, Task
+from nfresume.storage.root import ExecutionFolder
+
+#: Most of a file that one answer holds.
+MOST = 256 * 1024
+#: Logs of an attempt, and files of a task dir, by the names under which they are asked for.
+LOGS = {"stdout": command.STDOUT, "stderr": command.STDERR, "nextflow": command.LOG}
+TASK_FILES = {"stdout": ".command.out", "stderr": ".command.err", "script": ".command.sh"}
+
+
+@dataclass
+class Progress:
+    """How far one process is: its tasks by state."""
+
+    process: str
+    cached: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """Tasks that have appeared so far."""
+        return self.cached + self.running + self.completed + self.failed
+
+
+class Records:
+    """The records of one attempt."""
+
+    def __init__(self, folder: ExecutionFolder, number: int) -> None:
+        self._folder = folder
+        self._place = folder.attempt(number)
+
+    def log(self) -> RunLog:
+        """What Nextflow's log says."""
+        return nextflow_log.read(self._place / command.LOG)
+
+    def part(self, name: str, offset: int, most: int = MOST) -> bytes:
+        """A part of one of LOGS. Raises NotFound."""
+        if name not in LOGS:
+            raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
+        return part(self._place / LOGS[name], offset, most)
+
+    def size(self, name: str) -> int:
+        """The size of one of LOGS; 0 where there is none yet."""
+        try:
+            return (self._place / LOGS[name]).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def task(self, wanted: str) -> Task:
+        """The last task with this hash (or a start of it), name or process. Raises NotFound."""
+        for task in reversed(self.log().tasks.values()):
+            if task.hash.startswith(wanted) or wanted in (task.name, task.process):
+                return task
+        raise NotFound(f"there is no task {wanted!r} in {self._place.parent.parent.name}",
+                       "`nfresume logs ID --nextflow-log` names them")
+
+    def task_dir(self, task: Task) -> Path:
+        """Where a task ran. Raises NotFound once it is gone."""
+        first, _, rest = task.hash.partition("/")
+        for found in (self._folder.work / first).glob(f"{rest}*"):
+            return found
+        raise NotFound(f"the task dir of {task.name} ({task.hash}) is gone",
+                       "its work dir was deleted or slimmed")
+
+    def task_part(self, task: Task, name: str, offset: int = 0, most: int = MOST) -> bytes:
+        """A part of one of TASK_FILES. Raises NotFound."""
+        if name not in TASK_FILES:
+            raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
+        return part(self.task_dir(task) / TASK_FILES[name], offset, most)
+
+
+def progress(log: RunLog) -> list[Progress]:
+    """By process, in order of appearance."""
+    found: dict[str, Progress] = {}
+    for task in log.tasks.values():
+        row = found.setdefault(task.process, Progress(task.process))
+        kind = state(task).lower()
+        setattr(row, kind, getattr(row, kind) + 1)
+    return list(found.values())
+
+
+def state(task: Task) -> str:
+    """CACHED, FAILED, RUNNING or COMPLETED."""
+    if task.cached:
+        return "CACHED"
+    if task.failed:
+        return "FAILED"
+    return "RUNNING" if task.running else "COMPLETED"
+
+
+def part(path: Path, offset: int = 0, most: int = MOST) -> bytes:
+    """Bytes of a regular file; from its end backwards when `offset` is negative. Raises NotFound."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        raise NotFound(f"there is no {path.name}") from None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotFound(f"there is no {path.name}")
+        return os.pread(fd, most, offset if offset >= 0 else max(0, status.st_size + offset))
+    finally:
+        os.close(fd)

@@ -1,0 +1,138 @@
+"""Users, members and tokens in the database."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from nfresume.errors import Conflict, NotFound
+from nfresume.executions import check_account
+from nfresume.people import Role, Token, TokenKind, User, digest, new_secret
+from nfresume.store.database import Tx
+from nfresume.store.schema import members, tokens, users
+
+
+def add_user(tx: Tx, name: str, issuer: str | None = None, subject: str | None = None) -> User:
+    """A new user, who owns the account of the same name. Raises Conflict when the name is taken."""
+    check_account(name)
+    taken = sa.select(users.c.id).where(users.c.name == name)
+    if tx.conn.execute(taken).first() or tx.conn.execute(
+            sa.select(members.c.account).where(members.c.account == name)).first():
+        raise Conflict(f"the name {name} is taken", "choose another")
+    user_id = str(uuid.uuid4())
+    tx.conn.execute(users.insert().values(id=user_id, name=name, issuer=issuer, subject=subject,
+                                          created_at=tx.now))
+    set_role(tx, name, user_id, Role.OWNER)
+    return get(tx, user_id)
+
+
+def get(tx: Tx, user_id: str) -> User:
+    """A user with all roles. Raises NotFound."""
+    return _user(tx, users.c.id == user_id, user_id)
+
+
+def by_name(tx: Tx, name: str) -> User:
+    """A user by name. Raises NotFound."""
+    return _user(tx, users.c.name == name, name)
+
+
+def by_subject(tx: Tx, issuer: str, subject: str) -> User | None:
+    """A user by identity at an OpenID Connect provider."""
+    try:
+        return _user(tx, (users.c.issuer == issuer) & (users.c.subject == subject), subject)
+    except NotFound:
+        return None
+
+
+def _user(tx: Tx, which: sa.ColumnElement[bool], shown: str) -> User:
+    row = tx.conn.execute(users.select().where(which)).first()
+    if row is None:
+        raise NotFound(f"there is no user {shown!r}", "`nfresume user list` shows them")
+    roles = tx.conn.execute(sa.select(members.c.account, members.c.role)
+                            .where(members.c.user_id == row.id).order_by(members.c.account))
+    return User(row.id, row.name, {account: Role(role) for account, role in roles})
+
+
+def all_users(tx: Tx) -> list[User]:
+    """Every user, by name."""
+    ids = tx.conn.execute(sa.select(users.c.id).order_by(users.c.name)).scalars().all()
+    return [get(tx, user_id) for user_id in ids]
+
+
+def members_of(tx: Tx, account: str) -> list[tuple[User, Role]]:
+    """Who may act for an account."""
+    query = sa.select(members.c.user_id, members.c.role).where(members.c.account == account)
+    rows = tx.conn.execute(query).all()
+    return sorted(((get(tx, user_id), Role(role)) for user_id, role in rows), key=lambda pair: pair[0].name)
+
+
+def set_role(tx: Tx, account: str, user_id: str, role: Role | None) -> None:
+    """Give, change or (None) take a role. Raises Conflict when an account would lose its last owner."""
+    mine = (members.c.account == account) & (members.c.user_id == user_id)
+    others = sa.select(sa.func.count()).select_from(members).where(
+        members.c.account == account, members.c.user_id != user_id, members.c.role == Role.OWNER)
+    if role is not Role.OWNER and not tx.conn.execute(others).scalar_one():
+        raise Conflict(f"account {account} would have no owner", "make somebody else an owner first")
+    tx.conn.execute(members.delete().where(mine))
+    if role is not None:
+        tx.conn.execute(members.insert().values(account=account, user_id=user_id, role=role))
+
+
+# -- tokens ----------------------------------------------------------------------------------------
+
+
+def issue(
+    tx: Tx, user_id: str, kind: TokenKind, name: str, valid: timedelta | None, account: str | None = None
+) -> str:
+    """A new secret; only its digest is stored, so it is shown this once."""
+    secret = new_secret()
+    tx.conn.execute(tokens.insert().values(
+        id=secrets.token_hex(4), user_id=user_id, kind=kind, digest=digest(secret), name=name,
+        account=account, created_at=tx.now, expires_at=tx.now + valid if valid else None,
+    ))
+    return secret
+
+
+def find_token(tx: Tx, secret: str, kind: TokenKind) -> Token | None:
+    """The token with this secret, if it is of this kind and still holds."""
+    row = tx.conn.execute(tokens.select().where(
+        tokens.c.digest == digest(secret), tokens.c.kind == kind, tokens.c.revoked_at.is_(None),
+        tokens.c.expires_at.is_(None) | (tokens.c.expires_at > tx.now),
+    )).first()
+    return _token(row) if row else None
+
+
+def use_once(tx: Tx, secret: str) -> Token | None:
+    """The login token with this secret, for the one caller who comes first."""
+    token = find_token(tx, secret, TokenKind.LOGIN)
+    return token if token is not None and revoke(tx, token.id) else None
+
+
+def used(tx: Tx, token_id: str) -> None:
+    """Remember when a token was used last."""
+    tx.conn.execute(tokens.update().where(tokens.c.id == token_id).values(used_at=tx.now))
+
+
+def revoke(tx: Tx, token_id: str, user_id: str | None = None) -> bool:
+    """End a token, of this user only if one is named; False when there was nothing to end."""
+    query = tokens.update().where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+    if user_id is not None:
+        query = query.where(tokens.c.user_id == user_id)
+    return tx.conn.execute(query.values(revoked_at=tx.now)).rowcount == 1
+
+
+def tokens_of(tx: Tx, user_id: str) -> list[Token]:
+    """A user's API tokens that hold, newest first."""
+    rows = tx.conn.execute(tokens.select().where(
+        tokens.c.user_id == user_id, tokens.c.kind == TokenKind.API, tokens.c.revoked_at.is_(None),
+    ).order_by(tokens.c.created_at.desc()))
+    return [_token(row) for row in rows]
+
+
+def _token(row: sa.Row[tuple[object, ...]]) -> Token:
+    r = row._mapping
+    return Token(r["id"], r["user_id"], TokenKind(r["kind"]), r["name"], r["account"], r["created_at"],
+                 r["expires_at"], r["used_at"], r["revoked_at"])

@@ -1,0 +1,1 @@
+"""The console and the API, over `service` alone."""

@@ -1,0 +1,89 @@
+"""What WES has no word for: relaunch, extend, pin, delete a work dir, costs, and a stream of events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from nfresume import costviews, submissions, views
+from nfresume.periods import period
+from nfresume.reporting import By
+from nfresume.submissions import Changed
+from nfresume.web import models
+from nfresume.web.access import Reading, Writing
+from nfresume.web.problems import API
+from nfresume.web.wes import PROBLEM
+
+router = APIRouter(prefix=API, tags=["nfresume"],
+                   responses=dict.fromkeys((400, 401, 403, 404, 409, 410, 422, 429), PROBLEM))
+
+
+@router.get("/runs/{run_id}/details")
+def details(run_id: str, service: Reading) -> dict[str, Any]:
+    """An execution as `nfresume show --json` prints it: work dir, attempts, history."""
+    found = service.details(service.get(run_id))
+    return views.details(found.execution, found.attempts, found.events)
+
+
+@router.post("/runs/{run_id}/relaunch")
+def relaunch(run_id: str, service: Writing, wanted: models.Relaunch) -> models.RunStatus:
+    """A new attempt from the failed task, in the same session and work dir."""
+    e = submissions.resubmit(service, service.get(run_id), Changed(
+        pipeline=wanted.workflow_url, params=wanted.workflow_params, profiles=tuple(wanted.profiles or ()),
+        revision=wanted.revision, storage_expiration_hours=wanted.storage_expiration_hours,
+        pinned=wanted.pinned, from_scratch=wanted.from_scratch, jobs_are_gone=wanted.jobs_are_gone,
+        accept_version_change=wanted.accept_version_change,
+    ))
+    return models.RunStatus(run_id=e.id, state="QUEUED")
+
+
+@router.post("/runs/{run_id}/extend")
+def extend(run_id: str, service: Writing, wanted: models.Extension) -> dict[str, Any]:
+    """Keep a retained work dir for so many hours from now."""
+    return views.execution(service.extend(service.get(run_id), wanted.hours))
+
+
+@router.post("/runs/{run_id}/pin")
+def pin(run_id: str, service: Writing) -> dict[str, Any]:
+    """Keep the work dir until it is unpinned."""
+    return views.execution(service.pin(service.get(run_id)))
+
+
+@router.post("/runs/{run_id}/unpin")
+def unpin(run_id: str, service: Writing) -> dict[str, Any]:
+    """Let the clock run again."""
+    return views.execution(service.unpin(service.get(run_id)))
+
+
+@router.delete("/runs/{run_id}/work-dir", status_code=202)
+def delete_work_dir(run_id: str, service: Writing, response: Response) -> dict[str, Any]:
+    """Delete a retained work dir: marked here, removed by the next sweep. Published results are made real."""
+    e = service.mark_for_deletion(service.get(run_id))
+    response.headers["Location"] = f"{API}/runs/{e.id}/details"
+    return views.execution(e)
+
+
+@router.get("/costs")
+def costs(
+    service: Reading, by: By = By.EXECUTION,
+    since: Annotated[str | None, Query(description="For example 30d.", max_length=20)] = None,
+    month: Annotated[str | None, Query(description="YYYY-MM", max_length=7)] = None,
+) -> dict[str, Any]:
+    """What retained storage costs, as `nfresume costs --json` prints it."""
+    report = service.costs(by, lambda now: period(now, since=since, start=None, end=None, month=month))
+    return costviews.report(report)
+
+
+@router.get("/events", response_class=StreamingResponse,
+            responses={200: {"content": {"text/event-stream": {}}}})
+async def events(
+    request: Request, service: Reading,
+    run_id: Annotated[str | None, Query(description="Of one run only.", max_length=64)] = None,
+) -> StreamingResponse:
+    """Server-sent events: `event` for each line of the history, `progress` when tasks of a run went on."""
+    if run_id is not None:
+        service.get(run_id)
+    stream = request.app.state.changes.listen(service.account, run_id)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

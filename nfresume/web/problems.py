@@ -1,0 +1,58 @@
+"""Errors on the web: a problem document (RFC 9457) for programs, a page for people."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from nfresume.errors import NfresumeError
+from nfresume.web import rendering
+from nfresume.web.access import Unauthorized
+
+API = "/ga4gh/wes/v1"
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of ours, of FastAPI and of Starlette leave the same way."""
+
+    @app.exception_handler(NfresumeError)
+    def _ours(request: Request, error: NfresumeError) -> Response:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+        if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
+            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+        return answer(request, error.http_status, name, error.message, error.hint)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return answer(request, 422, "invalid-request", f"{where}: {first['msg']}", "/docs has the documents")
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        return answer(request, error.status_code, "http", str(error.detail), "")
+
+    @app.exception_handler(Exception)
+    def _fault(request: Request, _error: Exception) -> Response:
+        return answer(request, 500, "fault", "this is a fault in nfresume; nothing was deleted because of it",
+                      "its log says more")
+
+
+def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:
+    """The error as a document or as a page, by who asks."""
+    title = HTTPStatus(status).phrase
+    if _is_api(request):
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        body = {"type": f"urn:nfresume:{name}", "title": title, "status": status, "detail": detail,
+                "hint": hint}
+        return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return rendering.page(request, "error.html", status=status, title=title, detail=detail, hint=hint)
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith(API)

@@ -1,0 +1,234 @@
+"""Pages about executions: the list, one of them, the launch form; and what their buttons do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+
+from nfresume import parameters, records, submissions
+from nfresume.errors import Conflict, NfresumeError, NotFound
+from nfresume.executions import Attempt, Execution, ExecutionState
+from nfresume.people import Role
+from nfresume.service import Service
+from nfresume.submissions import Changed, Submission
+from nfresume.web.access import Editing, Viewing, VisitorOf
+from nfresume.web.rendering import page
+from nfresume.workdirs import OnSuccess, Retain
+
+router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+
+_PAGE = 50
+_TASKS = 500
+_TAIL = 32 * 1024
+Text = Annotated[str, Form(max_length=5_000_000)]
+
+
+@router.get("/executions")
+def list_page(
+    account: str, request: Request, who: VisitorOf, service: Viewing,
+    state: Annotated[str, Query(max_length=20)] = "", search: Annotated[str, Query(max_length=200)] = "",
+    sort: Annotated[str, Query(max_length=20)] = "newest", after: Annotated[str, Query(max_length=300)] = "",
+) -> HTMLResponse:
+    """The account's executions, filtered, searched, sorted and paged by the server."""
+    states = [s for s in ExecutionState if s == state.upper()]
+    offset = int(after) if after.isdecimal() else 0
+    found = service.search(states, search, sort, limit=_PAGE + 1, offset=offset)
+    price = service.price(found[0]) if found else None
+    return page(
+        request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found[:_PAGE],
+        more=offset + _PAGE if len(found) > _PAGE else None, less=max(0, offset - _PAGE) if offset else None,
+        state=state, search=search, sort=sort, states=list(ExecutionState), price=price,
+        counts=service.state_counts(), attempts=service.last_attempts(found[:_PAGE]),
+        may_edit=_may_edit(who, account),
+    )
+
+
+def _may_edit(who: VisitorOf, account: str) -> bool:
+    return who.user.roles[account].includes(Role.EDITOR)
+
+
+@router.post("/executions")
+def bulk(
+    account: str, service: Editing, action: Annotated[str, Form()],
+    chosen: Annotated[list[str] | None, Form(alias="id")] = None, hours: Annotated[str, Form()] = "48",
+) -> Response:
+    """Extend or delete several at once. Raises Conflict naming those that could not be."""
+    refused = []
+    for execution_id in (chosen or [])[:1000]:
+        try:
+            e = service.get(execution_id)
+            service.extend(e, hours) if action == "extend" else service.mark_for_deletion(e)
+        except (NfresumeError, OSError) as error:
+            refused.append(str(error))
+    if refused:
+        raise Conflict(f"{len(refused)} of {len(chosen or [])} could not be: {refused[0]}",
+                       "the others are done")
+    return RedirectResponse(f"/a/{account}/executions", 303)
+
+
+@router.get("/executions/{execution_id}")
+def execution_page(
+    account: str, execution_id: str, request: Request, who: VisitorOf, service: Viewing,
+    attempt: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+    log: Annotated[str, Query(max_length=20)] = "stdout",
+) -> HTMLResponse:
+    """Everything about one execution."""
+    details = service.details(service.get(execution_id))
+    e = details.execution
+    number = attempt or e.attempt
+    if number > len(details.attempts):
+        raise NotFound(f"{e.id} has no attempt {number}", f"it has {len(details.attempts)}")
+    name = log if log in records.LOGS else "stdout"
+    return page(
+        request, "execution.html", user=who.user, account=account, csrf=who.csrf, e=e, details=details,
+        number=number, attempt=details.attempts[number - 1], timeline=timeline(details.attempts),
+        log_name=name, logs=list(records.LOGS), may_edit=_may_edit(who, account),
+        price=service.price(e), **_of_attempt(service, e, number, name),
+    )
+
+
+def _of_attempt(service: Service, e: Execution, number: int, log_name: str) -> dict[str, Any]:
+    """What is read from the attempt's records; empty where its root is not there."""
+    empty: dict[str, Any] = {"tasks": [], "more_tasks": 0, "progress": [], "failed": None, "log_text": "",
+                             "log_end": 0, "published": [], "unread": None}
+    try:
+        found = service.records(e, number)
+        log = found.log()
+        size = found.size(log_name)
+        start = max(0, size - _TAIL)
+        text = found.part(log_name, start, _TAIL) if size else b""
+    except (NfresumeError, OSError) as error:
+        return {**empty, "unread": str(error)}
+    tasks = [(task, records.state(task)) for task in log.tasks.values()]
+    return {
+        "tasks": tasks[-_TASKS:], "more_tasks": max(0, len(tasks) - _TASKS),
+        "progress": records.progress(log), "failed": _failed(found, log), "unread": None,
+        "log_text": text.decode("utf-8", "replace"), "log_end": start + len(text),
+        "published": list(log.published)[:_TASKS],
+    }
+
+
+def _failed(found: records.Records, log: Any) -> dict[str, Any] | None:
+    """The last task that failed, with its script and the end of what it wrote."""
+    tasks = [task for task in log.tasks.values() if task.failed and not task.ignored and not task.retried]
+    if not tasks:
+        return None
+    task = tasks[-1]
+    files = {}
+    for name in records.TASK_FILES:
+        try:
+            data = found.task_part(task, name, 0 if name == "script" else -_TAIL, _TAIL)
+        except (NfresumeError, OSError) as error:
+            data = str(error).encode()
+        files[name] = data.decode("utf-8", "replace")
+    return {"task": task, "files": files}
+
+
+def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:
+    """Each attempt with where it begins and how long it took, in hundredths of the whole."""
+    begun = [a for a in attempts if a.started_at]
+    if not begun:
+        return []
+    first = min(a.started_at for a in begun if a.started_at)
+    now = datetime.now(first.tzinfo)
+    whole = max(1.0, (max(a.ended_at or now for a in begun) - first).total_seconds())
+    bars = []
+    for a in begun:
+        assert a.started_at is not None
+        start = 100 * (a.started_at - first).total_seconds() / whole
+        length = 100 * ((a.ended_at or now) - a.started_at).total_seconds() / whole
+        bars.append((a, round(start, 2), round(max(0.5, length), 2)))
+    return bars
+
+
+@router.get("/executions/{execution_id}/log/{number}/{name}")
+def log_part(execution_id: str, number: int, name: str, service: Viewing,
+             offset: Annotated[int, Query(ge=0, le=2**62)] = 0) -> PlainTextResponse:
+    """A bounded part of a log, for the live tail and for downloads."""
+    e = service.get(execution_id)
+    if not 1 <= number <= e.attempt:
+        raise NotFound(f"{e.id} has no attempt {number}")
+    data = service.records(e, number).part(name, offset)
+    return PlainTextResponse(data, headers={"X-End": str(offset + len(data))})
+
+
+@router.post("/executions/{execution_id}/relaunch")
+def relaunch(
+    account: str, execution_id: str, service: Editing, pipeline: Text = "", revision: Text = "",
+    params: Text = "", profiles: Text = "", hours: Text = "", from_scratch: Text = "", accept: Text = "",
+    jobs_are_gone: Text = "",
+) -> Response:
+    """Relaunch from Failed Task."""
+    e = submissions.resubmit(service, service.get(execution_id), Changed(
+        pipeline=pipeline.strip() or None, revision=revision.strip() or None,
+        params=submissions.parse_params(params) if params.strip() else None, profiles=_words(profiles),
+        storage_expiration_hours=hours.strip() or None, from_scratch=bool(from_scratch),
+        accept_version_change=bool(accept), jobs_are_gone=bool(jobs_are_gone),
+    ))
+    return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+@router.post("/executions/{execution_id}/{action}")
+def act(account: str, execution_id: str, action: str, service: Editing, hours: Text = "48") -> Response:
+    """Cancel, extend, pin, unpin or delete."""
+    actions: dict[str, Callable[[Execution], Execution]] = {
+        "cancel": service.cancel, "pin": service.pin, "unpin": service.unpin,
+        "extend": lambda e: service.extend(e, hours), "delete": service.mark_for_deletion,
+    }
+    if action not in actions:
+        raise NotFound(f"there is no action {action!r}", f"one of {', '.join(actions)}")
+    e = actions[action](service.get(execution_id))
+    return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
+
+
+@router.get("/launch")
+def launch_page(
+    account: str, request: Request, who: VisitorOf, service: Viewing,
+    pipeline: Annotated[str, Query(max_length=2000)] = "",
+) -> HTMLResponse:
+    """The launch form; with the pipeline's own parameters where it declares them."""
+    declared, trouble = [], ""
+    if pipeline:
+        try:
+            submissions.check_pipeline(service.conf, pipeline)
+            declared = service.declared_params(pipeline)
+        except NfresumeError as error:
+            trouble = str(error)
+    return page(
+        request, "launch.html", user=who.user, account=account, csrf=who.csrf, pipeline=pipeline,
+        declared=declared, trouble=trouble, allowed=service.conf.web_pipelines,
+        profiles=service.conf.web_profiles, may_edit=_may_edit(who, account),
+    )
+
+
+@router.post("/launch")
+async def launch(account: str, request: Request, service: Editing) -> Response:
+    """Launch what the form says."""
+    form = await request.form(max_files=100, max_part_size=submissions.MAX_PARAMS)
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    e = await asyncio.to_thread(submissions.submit, service, _submission(texts))
+    return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
+
+
+def _submission(texts: dict[str, str]) -> Submission:
+    """Fields named `param.NAME` are parameters of their own; empty ones keep the pipeline's default."""
+    params = submissions.parse_params(texts.get("params", ""))
+    for name, value in texts.items():
+        if name.startswith("param.") and value != "":
+            params[name.removeprefix("param.")] = parameters.typed(value, texts.get(f"type.{name[6:]}", ""))
+    return Submission(
+        pipeline=texts.get("pipeline", "").strip(), params=params, profiles=_words(texts.get("profiles", "")),
+        revision=texts.get("revision", "").strip() or None,
+        storage_expiration_hours=texts.get("hours", "").strip() or None, pinned=bool(texts.get("pin")),
+        retain=Retain.SLIM if texts.get("slim") else None,
+        on_success=OnSuccess.KEEP if texts.get("keep") else None,
+    )

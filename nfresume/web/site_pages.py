@@ -1,0 +1,65 @@
+"""The first page, billing, the API's own page, live events for browsers, and plotly.js."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+
+from nfresume.periods import period
+from nfresume.web.access import Viewing, Visitor, VisitorOf
+from nfresume.web.problems import API
+from nfresume.web.rendering import page
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def first_page(who: VisitorOf) -> Response:
+    """To the user's own account, or to the first one."""
+    own = who.user.name if who.user.name in who.user.roles else next(iter(who.user.roles), who.user.name)
+    return RedirectResponse(f"/a/{_with_runs(who, own)}/executions", 303)
+
+
+def _with_runs(who: Visitor, own: str) -> str:
+    others = [account for account in who.user.roles if account != own]
+    return others[0] if len(others) == 1 else own
+
+
+@router.get("/docs")
+def docs(request: Request) -> HTMLResponse:
+    """How programs use the API."""
+    return page(request, "docs.html", api=API)
+
+
+@router.get("/a/{account}/billing")
+def billing(
+    account: str, request: Request, who: VisitorOf, service: Viewing,
+    since: Annotated[str, Query(max_length=20)] = "30d",
+) -> HTMLResponse:
+    """What retained storage costs: the report, with its plots."""
+    found = service.costs_figures(lambda now: period(now, since=since, start=None, end=None, month=None))
+    return page(
+        request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
+        figures=json.dumps(found.figures),
+    )
+
+
+@router.get("/a/{account}/events", response_class=StreamingResponse)
+async def events(request: Request, service: Viewing, execution: str | None = None) -> StreamingResponse:
+    """Server-sent events for a page."""
+    if execution is not None:
+        service.get(execution)
+    stream = request.app.state.changes.listen(service.account, execution)
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@router.get("/plotly.js")
+def plotly() -> Response:
+    """The library that draws the plots; the same until it is upgraded."""
+    from plotly.offline import get_plotlyjs
+
+    return Response(get_plotlyjs(), media_type="text/javascript",
+                    headers={"Cache-Control": "max-age=86400"})
