@@ -35,7 +35,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
-        return answer(request, error.status_code, "http", str(error.detail), "")
+        response = answer(request, error.status_code, "http", str(error.detail), "")
+        response.headers.update(error.headers or {})  # a 405 says what is allowed
+        return response
 
     @app.exception_handler(Exception)
     def _fault(request: Request, _error: Exception) -> Response:

@@ -10,6 +10,7 @@ import humanize
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from nfresume import __version__
 from nfresume.people import User
@@ -48,19 +49,25 @@ def money(amount: Decimal | None, currency: str) -> str:
     """An amount of money."""
     if amount is None:
         return "-"
-    digits = f"{amount:,.2f}" if amount == 0 or amount >= Decimal("0.01") else f"{amount:.2g}"
-    return f"{digits} {currency}"
+    if amount == 0 or amount >= Decimal("0.01"):
+        return f"{amount:,.2f} {currency}"
+    least = Decimal("0.000001")
+    return f"{amount:.2g} {currency}" if amount >= least else f"less than {least} {currency}"
 
 
-def visible(text: str) -> str:
-    """Control characters as they are written in code: a log must not hide or fake anything."""
-    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+def visible(value: Any) -> Any:
+    """Control characters as they are written in code: a log must not hide or fake anything.
+
+    Every text that a template shows goes through here; what templates made themselves is left alone.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in value)
 
 
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
-                           trim_blocks=True, lstrip_blocks=True)
-_environment.filters.update(size=size, duration=duration, moment=moment, left=left, money=money,
-                            visible=visible)
+                           trim_blocks=True, lstrip_blocks=True, finalize=visible)
+_environment.filters.update(size=size, duration=duration, moment=moment, left=left, money=money)
 
 
 def page(

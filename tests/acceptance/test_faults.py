@@ -254,7 +254,7 @@ def test_serve_settles_what_was_lost(site: Site):
     place = attempt_dir(site.show(execution))
     until(lambda: exit_code(place) is not None, 60, "the shim has written the exit status")
     until(lambda: site.marked() == [], 30, "the shim is gone")
-    serving = site.start("serve", NFRESUME_SWEEP_SECONDS="0.5")
+    serving = site.start("serve", "--no-web", NFRESUME_SWEEP_SECONDS="0.5")
     until(lambda: site.show(execution)["work_dir"]["state"] == "DELETED", 30, "settled and removed")
     serving.terminate()
     _, err = serving.communicate(timeout=20)

@@ -216,7 +216,7 @@ def test_serve_expires_by_schedule(site: Site):
     """Case 51: what fell due while nothing ran is swept at the start; SIGTERM ends `serve` cleanly."""
     pipeline = str(site.pipeline("fail-late"))
     assert site.run("launch", pipeline, "--storage-expiration-hours", "0.0001").code == 1
-    two = [site.start("serve", "--every", "0.3") for _ in range(2)]  # several at once are safe
+    two = [site.start("serve", "--no-web", "--every", "0.3") for _ in range(2)]  # several at once are safe
     until(lambda: site.show()["work_dir"]["state"] == "DELETED")
     for server in two:
         server.send_signal(signal.SIGTERM)

@@ -1,0 +1,394 @@
+"""The API and the console over a real store: who sees what, what is refused, what is shown."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nfresume import settings
+from nfresume.executions import ExecutionState
+from nfresume.identity import Identity
+from nfresume.people import Role
+from nfresume.storage import Root
+from nfresume.store import Store, schema, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.web import app
+
+API = "/ga4gh/wes/v1"
+HOSTILE = "<script>alert(1)</script>\x1b]0;pwned\x07"
+
+
+class Web:
+    """An application with two users: ada owns account team, bob account rivals; eve may look at team."""
+
+    def __init__(self, base: Path, url: str, **conf: str) -> None:
+        (base / "c.toml").touch()
+        self.root = Root.mark(base / "root")
+        self.conf = settings.load({
+            "NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_DATABASE_URL": url, "NFRESUME_ACCOUNT": "team",
+            "NFRESUME_ROOT": str(base / "root"), "NFRESUME_WEB_LAUNCHES": str(base / "launches"), **conf})
+        self.store = Store.open(url)
+        with self.store.begin() as tx:
+            transitions.register_root(tx, self.root.id, str(self.root.path), self.root.inode)
+        self.identity = Identity(self.store)
+        for name, account, role in (("ada", "team", Role.OWNER), ("bob", "rivals", Role.OWNER),
+                                    ("eve", "team", Role.VIEWER)):
+            self.identity.add_user(name)
+            self.identity.set_role(name, account, role)
+        self.client = TestClient(app.create(self.conf, self.store), base_url="http://127.0.0.1",
+                                 follow_redirects=False)
+
+    def api(self, user: str, account: str | None = None) -> Callable[..., Any]:
+        """Requests with a token of this user."""
+        token = self.identity.create_token(user, "test", account, 1)
+        given = {"Authorization": f"Bearer {token}", **({} if account else {"X-Account": "team"})}
+
+        def ask(method: str, path: str, headers: dict[str, str] | None = None, **words: Any) -> Any:
+            return self.client.request(method, API + path, headers={**given, **(headers or {})}, **words)
+
+        return ask
+
+    def browser(self, user: str) -> tuple[TestClient, str]:
+        """A browser in which this user is logged in, and the token of its forms."""
+        browser = TestClient(self.client.app, base_url="http://127.0.0.1", follow_redirects=False)
+        link = self.identity.login_link(user)
+        assert browser.post("/login", data={"token": link}).status_code == 303
+        page = browser.get(f"/a/{'rivals' if user == 'bob' else 'team'}/settings")
+        return browser, re.search(r'name="csrf" value="(\w+)"', page.text)[1]
+
+    def failed(self, name: str, account: str = "team", pipeline: str = "main.nf") -> str:
+        """A failed execution whose work dir is retained, with something in its records."""
+        folder = self.root.execution(account, name)
+        with self.store.begin() as tx:
+            new = NewExecution(name, account, self.root.id, str(folder.work), pipeline,
+                               str(self.root.path.parent), str(uuid.uuid4()), 5.0, "test", False,
+                               tags={"project": "x"})
+            transitions.launch(tx, new, NewAttempt(pipeline, (), False, None, "24.10.5"), "me")
+            lease = transitions.claim(tx, name, Owner("h", "b"), 30)
+            outcome = Outcome(ExecutionState.FAILED, 1, HOSTILE, True, True, "the run failed",
+                              tx.now + timedelta(hours=5))
+            transitions.settle(tx, lease, outcome, transitions.TaskCounts(), "me")
+        folder.provision(1)
+        (folder.attempt(1) / "stdout.log").write_text(f"hello {HOSTILE}\n")
+        return name
+
+
+@pytest.fixture
+def web(url: str, tmp_path: Path) -> Iterator[Web]:
+    made = Web(tmp_path, url)
+    yield made
+    made.store.close()
+
+
+def test_runs_are_listed_in_pages(web: Web):
+    """Newest first, each once, filtered by state; other accounts' are not there."""
+    mine = [web.failed(f"run-{n}") for n in range(5)]
+    web.failed("run-theirs", "rivals")
+    ask = web.api("ada")
+    seen, token = [], ""
+    while True:
+        page = ask("GET", "/runs", params={"page_size": 2, "page_token": token}).json()
+        seen += [run["run_id"] for run in page["runs"]]
+        token = page["next_page_token"]
+        if not token:
+            break
+    assert seen == mine[::-1]
+    assert ask("GET", "/runs", params={"state": "COMPLETE"}).json()["runs"] == []
+    assert len(ask("GET", "/runs", params={"state": "EXECUTOR_ERROR"}).json()["runs"]) == 5
+    run = page["runs"][0]
+    assert (run["state"], run["tags"]) == ("EXECUTOR_ERROR", {"project": "x"})
+    assert ask("GET", "/service-info").json()["system_state_counts"]["EXECUTOR_ERROR"] == 5
+
+
+def test_everything_about_a_run(web: Web):
+    """Request, log, status, tasks and output; numbers and URLs that lead somewhere."""
+    name = web.failed("run-1")
+    ask = web.api("ada")
+    log = ask("GET", f"/runs/{name}").json()
+    assert (log["state"], log["run_log"]["exit_code"], log["request"]["workflow_url"]) == (
+        "EXECUTOR_ERROR", 1, "main.nf")
+    assert log["request"]["workflow_engine_version"] == "24.10.5"
+    path = log["run_log"]["stdout"].removeprefix(f"http://127.0.0.1{API}")
+    assert ask("GET", path).text.startswith("hello ")
+    assert ask("GET", path, params={"offset": 3}).text.startswith("lo ")
+    assert ask("GET", f"/runs/{name}/status").json() == {"run_id": name, "state": "EXECUTOR_ERROR"}
+    assert ask("GET", f"/runs/{name}/tasks").json() == {"task_logs": [], "next_page_token": ""}
+    assert ask("GET", f"/runs/{name}/details").json()["work_dir"]["state"] == "RETAINED"
+
+
+def test_work_dirs_by_the_api(web: Web):
+    """Extend, pin, unpin, delete; a conflict is a problem document with the hint of the command line."""
+    name = web.failed("run-1")
+    ask = web.api("ada")
+    assert ask("POST", f"/runs/{name}/extend", json={"hours": 100}).status_code == 200
+    assert ask("POST", f"/runs/{name}/pin").json()["work_dir"]["pinned"]
+    refused = ask("DELETE", f"/runs/{name}/work-dir")
+    assert (refused.status_code, refused.headers["content-type"]) == (409, "application/problem+json")
+    assert refused.json()["type"] == "urn:nfresume:conflict"
+    assert "pinned" in refused.json()["detail"]
+    assert refused.json()["hint"]
+    ask("POST", f"/runs/{name}/unpin")
+    gone = ask("DELETE", f"/runs/{name}/work-dir")
+    assert (gone.status_code, gone.json()["work_dir"]["state"]) == (202, "DELETING")
+    assert ask("POST", f"/runs/{name}/relaunch", json={}).status_code == 410
+    assert ask("POST", f"/runs/{name}/cancel").status_code == 409
+
+
+def test_other_accounts_answer_404(web: Web):
+    """Cases 66, 67: reading, changing, logs, events, costs, pages, forms: as if it were not there."""
+    name = web.failed("run-1")
+    web.failed("run-b", "team-b")
+    for ask in (web.api("bob"), web.api("bob", "rivals")):
+        for method, path in (
+            ("GET", ""), ("GET", "/status"), ("GET", "/tasks"), ("GET", "/logs/stdout"), ("GET", "/details"),
+            ("POST", "/cancel"), ("POST", "/pin"), ("DELETE", "/work-dir"),
+        ):
+            assert ask(method, f"/runs/{name}{path}").status_code == 404, path
+        assert ask("POST", f"/runs/{name}/relaunch", json={}).status_code == 404
+        assert ask("GET", "/events", params={"run_id": name}).status_code == 404
+    assert web.api("ada")("GET", "/runs/run-b").status_code == 404
+    browser, csrf = web.browser("bob")
+    for path in ("executions", f"executions/{name}", "billing", "settings", "launch", "events",
+                 f"executions/{name}/log/1/stdout"):
+        assert browser.get(f"/a/team/{path}").status_code == 404, path
+    assert browser.get(f"/a/rivals/executions/{name}").status_code == 404
+    for path in (f"/a/team/executions/{name}/delete", f"/a/rivals/executions/{name}/delete", "/a/team/launch",
+                 "/a/team/members", "/a/team/tokens"):
+        sent = browser.post(path, data={"csrf": csrf, "name": "bob", "role": "owner", "pipeline": "x"})
+        assert sent.status_code == 404, path
+    assert web.api("ada")("GET", f"/runs/{name}").json()["state"] == "EXECUTOR_ERROR"
+    one_account = web.api("ada", "team")
+    assert one_account("GET", "/runs", headers={"X-Account": "ada"}).status_code == 404
+
+
+def test_a_viewer_may_look_only(web: Web):
+    """403 for every change, by API and by form."""
+    name = web.failed("run-1")
+    ask = web.api("eve")
+    assert ask("GET", f"/runs/{name}").status_code == 200
+    assert ask("POST", f"/runs/{name}/pin").status_code == 403
+    assert ask("POST", "/runs", data={"workflow_url": "x"}).status_code == 403
+    browser, csrf = web.browser("eve")
+    page = browser.get(f"/a/team/executions/{name}")
+    assert "You may look, not change." in page.text
+    assert browser.post(f"/a/team/executions/{name}/pin", data={"csrf": csrf}).status_code == 403
+    sent = browser.post("/a/team/members", data={"csrf": csrf, "name": "eve", "role": "owner"})
+    assert sent.status_code == 403
+
+
+def test_forms_need_their_token(web: Web):
+    """Case 56: without the session's token, or from a foreign page, nothing changes; GET changes nothing."""
+    name = web.failed("run-1")
+    browser, csrf = web.browser("ada")
+    pin = f"/a/team/executions/{name}/pin"
+    assert browser.post(pin).status_code == 403
+    assert browser.post(pin, data={"csrf": "x" * 64}).status_code == 403
+    other = web.browser("ada")[1]
+    assert browser.post(pin, data={"csrf": other}).status_code == 403
+    foreign = {"Origin": "http://evil.example"}
+    assert browser.post(pin, data={"csrf": csrf}, headers=foreign).status_code == 403
+    assert browser.get(pin).status_code == 405
+    assert not web.api("ada")("GET", f"/runs/{name}/details").json()["work_dir"]["pinned"]
+    assert browser.post(pin, data={"csrf": csrf}, headers={"Origin": "http://127.0.0.1"}).status_code == 303
+    assert web.api("ada")("GET", f"/runs/{name}/details").json()["work_dir"]["pinned"]
+
+
+def test_foreign_hosts_and_headers(web: Web):
+    """Cases 57, 58: a foreign Host is refused; no script of a page's own runs, nobody frames it."""
+    assert web.client.get("/login", headers={"Host": "evil.example"}).status_code == 400
+    headers = web.client.get("/login").headers
+    policy = headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    cookie = web.client.post("/login", data={"token": web.identity.login_link("ada")}).headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+
+
+def test_hostile_text_is_inert(web: Web):
+    """Case 58: names, errors and logs are shown as they are; control characters as code."""
+    name = web.failed("run-1", pipeline=f"/x/{HOSTILE}.nf")
+    browser, _ = web.browser("ada")
+    for path in ("executions", f"executions/{name}", "billing"):
+        text = browser.get(f"/a/team/{path}").text
+        assert "<script>alert" not in text, path
+        assert "\x1b" not in text, path
+    text = browser.get(f"/a/team/executions/{name}").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b]0;pwned\\x07" in text
+
+
+def test_logs_stay_in_their_folder(web: Web):
+    """Cases 59, 61: no path, no link, no endless read; a huge log is read in bounded parts."""
+    name = web.failed("run-1")
+    ask = web.api("ada")
+    browser, _ = web.browser("ada")
+    for evil in ("../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/stdout", "/etc/passwd", "x"):
+        assert ask("GET", f"/runs/{name}/logs/{evil}").status_code == 404, evil
+        found = browser.get(f"/a/team/executions/{name}/log/1/{evil}")
+        assert found.status_code in (404, 405), evil
+    log = web.root.execution("team", name).attempt(1) / "stdout.log"
+    with log.open("wb") as file:
+        file.truncate(3 * 2**30)
+    assert len(ask("GET", f"/runs/{name}/logs/stdout").content) <= 256 * 1024
+    assert len(browser.get(f"/a/team/executions/{name}").content) < 500_000
+    log.unlink()
+    log.symlink_to("/etc/shadow")
+    assert ask("GET", f"/runs/{name}/logs/stdout").status_code == 404
+    assert "root:" not in browser.get(f"/a/team/executions/{name}").text
+
+
+def test_log_in_and_out(web: Web):
+    """Case 62: a link works once; a log-out ends the session everywhere; sessions cannot be planted."""
+    link = web.identity.login_link("ada")
+    first = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
+    first.cookies.set("nfresume", "planted")
+    assert first.post("/login", data={"token": link}).status_code == 303
+    session = first.cookies.get("nfresume", domain="127.0.0.1") or first.cookies.jar
+    assert "planted" not in str(session) or first.get("/a/team/executions").status_code == 200
+    assert web.client.post("/login", data={"token": link}).status_code == 401
+    browser, csrf = web.browser("ada")
+    stolen = dict(browser.cookies)
+    assert browser.get("/a/team/executions").status_code == 200
+    assert browser.post("/logout", data={"csrf": csrf}).status_code == 303
+    thief = TestClient(web.client.app, base_url="http://127.0.0.1", cookies=stolen, follow_redirects=False)
+    assert thief.get("/a/team/executions").headers["location"] == "/login"
+
+
+def test_guessing_is_throttled(web: Web):
+    """Case 62: after some bad tokens an address has to wait, also with a good one."""
+    codes = [web.client.get(f"{API}/runs", headers={"Authorization": f"Bearer nfr_{n}"}).status_code
+             for n in range(25)]
+    assert codes[0] == 401
+    assert codes[-1] == 429
+    assert web.client.post("/login", data={"token": "nfr_x"}).status_code == 429
+    assert web.client.get(f"{API}/runs").json()["hint"]
+
+
+def test_tokens_are_stored_hashed_and_can_be_revoked(web: Web):
+    """A copy of the database holds no secret that works."""
+    browser, csrf = web.browser("ada")
+    page = browser.post("/a/team/tokens", data={"csrf": csrf, "name": HOSTILE, "days": "1"})
+    secret = re.search(r'id="secret">(nfr_[\w-]+)<', page.text)[1]
+    assert "<script>alert" not in page.text
+
+    def works() -> int:
+        return web.client.get(f"{API}/runs", headers={"Authorization": f"Bearer {secret}"}).status_code
+
+    assert works() == 200
+    with web.store.begin() as tx:
+        rows = str(tx.conn.execute(schema.tokens.select()).all())
+    assert secret not in rows
+    [token] = [t for t in web.identity.tokens("ada") if t.name == HOSTILE]
+    sent = browser.post(f"/a/team/tokens/{token.id}/revoke", data={"csrf": csrf})
+    assert sent.status_code == 303
+    assert works() == 401
+
+
+@pytest.mark.parametrize("bad", [
+    {"workflow_url": "-help"}, {"workflow_url": "http://169.254.169.254/x.git"},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": {"b": ["http://169.254.170.2/creds"]}}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": "x https://localhost:1/"}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": "http://0x7f.1/"}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": "http://[::1]/"}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": "http://10.0.0.1/"}'},
+    {"workflow_url": "main.nf", "workflow_params": "[1]"},
+    {"workflow_url": "main.nf", "workflow_params": "{"},
+    {"workflow_url": "main.nf", "workflow_type": "CWL"}, {"workflow_url": "x\ny"},
+    {"workflow_url": "main.nf", "workflow_engine_parameters": '{"profile": "-with-docker evil"}'},
+    {"workflow_url": "main.nf", "workflow_engine_parameters": '{"-c": "/etc/passwd"}'},
+    {"workflow_url": "main.nf", "workflow_engine_parameters": '{"revision": "--x"}'},
+    {"workflow_url": "main.nf", "workflow_engine_parameters": '{"storage_expiration_hours": -1}'},
+])
+def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
+    """Cases 60, 63: options in disguise, hosts that only this machine reaches, documents that are none."""
+    refused = web.api("ada")("POST", "/runs", data=bad)
+    assert refused.status_code in (400, 404), refused.text
+    assert refused.json()["hint"]
+    assert not list((web.root.path.parent / "launches").rglob("*.json"))
+
+
+def test_attachments_stay_in_their_folder(web: Web):
+    """A name that leads elsewhere is refused, and nothing is left."""
+    for name in ("../evil.nf", "/etc/evil.nf", "a/../../evil.nf", "-x.nf"):
+        refused = web.api("ada")("POST", "/runs", data={"workflow_url": "main.nf"},
+                                 files=[("workflow_attachment", (name, b"x"))])
+        assert refused.status_code in (400, 404), name
+    assert not list((web.root.path.parent).rglob("evil.nf"))
+
+
+def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
+    """A site that lists its pipelines runs no others, whoever asks."""
+    web = Web(tmp_path, url, NFRESUME_WEB_PIPELINES="nf-core/*, /pipelines/x.nf",
+              NFRESUME_WEB_PROFILES="test,docker")
+    ask = web.api("ada")
+    for pipeline in ("/etc/evil.nf", "evil/rnaseq", "https://github.com/evil/x"):
+        refused = ask("POST", "/runs", data={"workflow_url": pipeline})
+        assert (refused.status_code, "not allowed here" in refused.json()["detail"]) == (400, True)
+    attached = ask("POST", "/runs", data={"workflow_url": "nf-core/x"},
+                   files=[("workflow_attachment", ("nf-core/x", b"evil"))])
+    assert attached.status_code == 400
+    refused = ask("POST", "/runs", data={"workflow_url": "/pipelines/x.nf",
+                                         "workflow_engine_parameters": '{"profile": "evil"}'})
+    assert "profile evil is not allowed" in refused.json()["detail"]
+    name = web.failed("run-1")
+    assert ask("POST", f"/runs/{name}/relaunch", json={"workflow_url": "/etc/evil.nf"}).status_code == 400
+    web.store.close()
+
+
+def test_search_sort_and_bulk(web: Web):
+    """The list is searched and sorted by the server; several are extended or deleted at once."""
+    for number in range(3):
+        web.failed(f"run-{number}", pipeline=f"p{number}.nf")
+    browser, csrf = web.browser("ada")
+    assert "run-1" in browser.get("/a/team/executions?search=p1").text
+    assert "run-2" not in browser.get("/a/team/executions?search=p1").text
+    assert "Nothing matches" in browser.get("/a/team/executions?search=100%25").text
+    for sort in ("newest", "oldest", "size", "expiry", "pipeline", "nonsense"):
+        assert browser.get(f"/a/team/executions?sort={sort}").status_code == 200
+    sent = browser.post("/a/team/executions",
+                        data={"csrf": csrf, "action": "extend", "id": ["run-0", "run-1"], "hours": "100"})
+    assert sent.status_code == 303
+    ask = web.api("ada")
+    ends = [ask("GET", f"/runs/run-{n}/details").json()["work_dir"]["expires_at"] for n in range(3)]
+    assert ends[0] > ends[2] < ends[1]
+    sent = browser.post("/a/team/executions",
+                        data={"csrf": csrf, "action": "delete", "id": ["run-0", "gone"]})
+    assert sent.status_code == 409
+    assert "1 of 2 could not be" in sent.text
+    assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
+
+
+def test_members(web: Web):
+    """An owner gives and takes roles; the last owner stays."""
+    browser, csrf = web.browser("ada")
+
+    def change(name: str, role: str) -> int:
+        return browser.post("/a/team/members", data={"csrf": csrf, "name": name, "role": role}).status_code
+
+    assert change("bob", "editor") == 303
+    assert web.api("bob")("GET", "/runs").status_code == 200
+    assert change("bob", "none") == 303
+    assert web.api("bob")("GET", "/runs").status_code == 404
+    assert change("nobody", "editor") == 404
+    assert change("bob", "king") == 400
+    assert change("ada", "viewer") == 409
+
+
+def test_pages_for_people_and_documents_for_programs(web: Web):
+    """The same error is a page or a problem document, by who asks; without a log-in, the log-in page."""
+    assert web.client.get("/a/team/executions").headers["location"] == "/login"
+    assert web.client.get(f"{API}/nothing").headers["content-type"] == "application/problem+json"
+    browser, _ = web.browser("ada")
+    page = browser.get("/a/team/executions/run-404")
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "Back to the executions" in page.text
+    assert browser.get("/a/team/launch").status_code == 200
+    assert browser.get("/docs").status_code == 200
