@@ -32,6 +32,13 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     if pipeline is None:
         raise UsageError("no pipeline given", "`nfresume launch main.nf`, or a folder, or owner/repo")
     path = launch_dir / pipeline
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as e:
+        raise NotFound(f"there is no script {pipeline[:200]!r}: {e.strerror}",
+                       "a path, a folder with main.nf, or owner/repo") from None
     if path.is_file():
         return path
     if path.is_dir():

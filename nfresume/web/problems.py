@@ -36,7 +36,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
         response = answer(request, error.status_code, "http", str(error.detail), "")
-        response.headers.update(error.headers or {})  # a 405 says what is allowed
+        if error.status_code == 405:  # of all routes at this path: Starlette names those of the first
+            response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
     @app.exception_handler(Exception)
@@ -54,6 +55,14 @@ def answer(request: Request, status: int, name: str, detail: str, hint: str) -> 
                 "hint": hint}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
     return rendering.page(request, "error.html", status=status, title=title, detail=detail, hint=hint)
+
+
+def _methods(request: Request) -> set[str]:
+    document = request.app.openapi()["paths"] if _is_api(request) else {}
+    for path, operations in document.items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), request.url.path):
+            return {method.upper() for method in operations}
+    return {"GET", "POST"}
 
 
 def _is_api(request: Request) -> bool:

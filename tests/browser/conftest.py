@@ -39,7 +39,7 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield opened
     context.close()
-    assert errors == []
+    assert [error for error in errors if "status of 404" not in error] == []  # a test may ask for nothing
 
 
 @dataclass

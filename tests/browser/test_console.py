@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Console, keep, log_in
 from tests.conftest import Site
@@ -54,3 +54,114 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Console, page: Page):
     keep(page, "console-billing")
     assert len(list((site.base / "launches/team").iterdir())) == 1
     assert (next((site.base / "launches/team").iterdir()) / "results/report.csv").exists()
+
+
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+#: The contrast of each text with what is behind it, the least of all: WCAG 2, relative luminance.
+CONTRAST = """() => {
+  const channels = c => c.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = e => { for (; e; e = e.parentElement) {
+    const c = channels(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+  const texts = [...document.querySelectorAll("body *")].filter(e => !e.closest("svg") && e.checkVisibility()
+    && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()));
+  return texts.map(e => {
+    const a = luminance(channels(getComputedStyle(e).color)), b = luminance(behind(e));
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.outerHTML.slice(0, 120)]; })
+    .sort((a, b) => a[0] - b[0])[0];
+}"""
+
+
+def test_hostile_parameters_and_logs(site: Site, console: Console, page: Page):
+    """A pipeline that prints scripts and escapes, with hostile parameters: shown as text, nothing runs."""
+    folder = site.here / "hostile"
+    folder.mkdir()
+    (folder / "main.nf").write_text(
+        f"params.x = ''\nprocess SAY {{\n  tag '{HOSTILE}'\n  script: 'echo \"{HOSTILE}\"; exit 3'\n}}\n"
+        f"workflow {{ log.info '{HOSTILE}\\033]0;pwned\\007' + params.x; SAY() }}\n")
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    log_in(page, console.link)
+    page.goto(f"{console.url}/a/team/launch")
+    page.get_by_label("Pipeline").last.fill(str(folder))
+    page.get_by_label("Parameters, JSON").fill('{"x": "' + HOSTILE + '"}')
+    page.get_by_role("button", name="Launch", exact=True).click()
+    expect(page.locator("#state")).to_have_text("FAILED", timeout=60_000)
+    expect(page.locator("#tasks")).to_contain_text(HOSTILE)
+    expect(page.locator("#log")).to_contain_text(HOSTILE)
+    expect(page.locator("#log")).to_contain_text("\\x1b]0;pwned")
+    page.goto(f"{console.url}/a/team/executions?search={HOSTILE}")
+    expect(page.get_by_label("Search")).to_have_value(HOSTILE)
+    assert dialogs == []
+
+
+def test_two_users_do_not_see_each_other(site: Site, console: Console, browser: Browser):
+    """Each in a browser of their own: other accounts are not in any list, and their addresses are 404."""
+    for name in ("ada", "bob"):
+        site.ok("user", "add", name)
+    site.pipeline("scratch")
+    site.ok("launch", "--account", "ada", "scratch")
+    theirs = site.ok("list", "--json", "--account", "ada").json()[0]["id"]
+    ada, bob = browser.new_context().new_page(), browser.new_context().new_page()
+    for page, name in ((ada, "ada"), (bob, "bob")):
+        link = site.ok("login-link", "--user", name).out.strip()
+        log_in(page, console.url + link[link.index("/login"):])
+    expect(ada.locator("#rows")).to_contain_text(theirs)
+    expect(bob.get_by_text("No executions yet.")).to_be_visible()
+    for account in ("ada", "bob"):
+        answer = bob.goto(f"{console.url}/a/{account}/executions/{theirs}")
+        assert answer is not None
+        assert answer.status == 404
+        assert "scratch" not in bob.content().replace(theirs, "")
+    for page in (ada, bob):
+        page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_can_be_read(site: Site, console: Console, page: Page, scheme: str):
+    """WCAG AA contrast of every text, and no sideways scrolling at 390 px, in both colour schemes."""
+    site.pipeline("fail-late")
+    site.run("launch", "--storage-expiration-hours", "5", "fail-late")
+    name = site.show()["id"]
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{console.url}/login")
+    log_in(page, console.link)
+    for path in ("executions", f"executions/{name}", f"launch?pipeline={site.here}/fail-late", "billing",
+                 "settings", "executions/gone"):
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.goto(f"{console.url}/a/team/{path}")
+        for details in page.locator("details > summary").all():
+            details.click()
+        least, where = page.evaluate(CONTRAST)
+        assert least >= 4.5, (path, least, where)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        keep(page, f"phone-{scheme}-{path.partition('?')[0].replace(name, 'one').replace('/', '-')}")
+
+
+def test_without_javascript_and_without_a_mouse(site: Site, console: Console, browser: Browser):
+    """Forms work without scripts, and everything is reached with the keyboard."""
+    pipeline = site.pipeline("fail-late")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    log_in(page, console.link)
+    page.goto(f"{console.url}/a/team/launch")
+    page.get_by_label("Pipeline").last.focus()
+    page.keyboard.type(str(pipeline))
+    page.get_by_label("Keep the work dir after a failure").focus()
+    page.keyboard.type("5")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/executions/fail-late-"))
+    site.run("wait", page.url.rpartition("/")[2])
+    page.reload()
+    expect(page.locator("#state")).to_have_text("FAILED")
+    page.get_by_text("Relaunch from Failed Task").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Relaunch").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_load_state()
+    expect(page.locator("#facts")).to_contain_text("2 of 2")
+    site.run("wait", page.url.rpartition("/")[2])
+    context.close()

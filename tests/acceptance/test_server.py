@@ -1,0 +1,193 @@
+"""`nfresume serve` with real runs: WES by a client that is not ours, events, fuzzing, several servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Site, until
+
+pytestmark = pytest.mark.slow
+API = "/ga4gh/wes/v1"
+
+
+@dataclass
+class Server:
+    """A running server, and a token for account team."""
+
+    url: str
+    token: str
+    process: subprocess.Popen[str]
+    said: list[str]
+
+    def ask(self, method: str, path: str, **words: Any) -> httpx.Response:
+        return httpx.request(method, f"{self.url}{API}{path}", timeout=60,
+                             headers={"Authorization": f"Bearer {self.token}"}, **words)
+
+    def ended(self, run_id: str, seconds: float = 60) -> str:
+        """The state in which a run ends."""
+        def state() -> str:
+            now = self.ask("GET", f"/runs/{run_id}/status").json()["state"]
+            return "" if now in ("QUEUED", "RUNNING", "CANCELING") else now
+
+        return until(state, seconds, f"the end of {run_id}")
+
+
+@contextmanager
+def serving(site: Site, *words: str, **env: str) -> Iterator[Server]:
+    site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
+    process = site.start("serve", "--port", "0", "--every", "1", *words, **env)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: [said.append(line) for line in process.stderr or ()])
+    reader.start()
+    try:
+        until(lambda: any("serving at" in line for line in said), what="the server to serve")
+        found = re.search(r"serving at (\S+)", "".join(said))
+        assert found is not None
+        token = site.ok("token", "create", "--account", "team").out.strip()
+        yield Server(found[1], token, process, said)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(20)
+        reader.join()
+    assert code == 0, "".join(said)
+    assert not [line for line in said if "Traceback" in line], "".join(said)
+
+
+@pytest.fixture
+def server(site: Site) -> Iterator[Server]:
+    with serving(site) as running:
+        yield running
+
+
+def submit(server: Server, pipeline: Path, params: dict[str, Any], **engine: Any) -> str:
+    sent = server.ask("POST", "/runs", data={
+        "workflow_url": str(pipeline), "workflow_type": "NFL", "workflow_type_version": "DSL2",
+        "workflow_params": json.dumps(params), "workflow_engine_parameters": json.dumps(engine),
+        "tags": json.dumps({"project": "x"}),
+    })
+    assert sent.status_code == 200, sent.text
+    return sent.json()["run_id"]
+
+
+def test_a_failed_run_is_relaunched_by_the_api(site: Site, server: Server):
+    """Launch, failure, tasks with their output, events as they come, relaunch, success, costs."""
+    pipeline = site.pipeline("fail-late")
+    run = submit(server, pipeline, {"outdir": "results"}, storage_expiration_hours=48)
+    events: list[dict[str, Any]] = []
+
+    def listen() -> None:
+        with httpx.stream("GET", f"{server.url}{API}/events", params={"run_id": run}, timeout=60,
+                          headers={"Authorization": f"Bearer {server.token}"}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    events.append(json.loads(line.removeprefix("data: ")))
+                if any(event.get("what") == "succeed" for event in events):
+                    return
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert server.ended(run) == "EXECUTOR_ERROR"
+    log = server.ask("GET", f"/runs/{run}").json()
+    assert (log["run_log"]["exit_code"], log["request"]["workflow_params"]) == (1, {"outdir": "results"})
+    assert log["request"]["workflow_engine_parameters"]["storage_expiration_hours"] == "48"
+    tasks = server.ask("GET", f"/runs/{run}/tasks").json()["task_logs"]
+    failed = [task for task in tasks if task["system_state"] == "FAILED"]
+    assert [task["name"] for task in failed] == ["REPORT"]
+    assert server.ask("GET", f"/runs/{run}/tasks/{failed[0]['id']}").json() == failed[0]
+    script = failed[0]["stdout"].removeprefix(server.url + API).replace("/stdout", "/script")
+    assert "gc_contnet" in server.ask("GET", script).text
+    assert "ERROR ~" in server.ask("GET", f"/runs/{run}/logs/stdout").text
+    text = (pipeline / "main.nf").read_text()
+    (pipeline / "main.nf").write_text(text.replace("gc_contnet", "gc_content"))
+    assert server.ask("POST", f"/runs/{run}/relaunch", json={}).status_code == 200
+    assert server.ended(run) == "COMPLETE"
+    tasks = server.ask("GET", f"/runs/{run}/tasks").json()["task_logs"]
+    assert [task["system_state"] for task in tasks].count("CACHED") == 7
+    listener.join(30)
+    names = [event["what"] for event in events if event["type"] == "event"]
+    assert names.index("fail") < names.index("relaunch") < names.index("succeed")
+    assert {event["id"] for event in events if event["type"] != "closing"} == {run}
+    assert server.ask("GET", "/costs", params={"by": "pipeline"}).json()["by"] == "pipeline"
+    results = Path(log["outputs"]["launch_dir"]) / "results"
+    assert (results / "report.csv").is_file()
+
+
+def test_attachments_cancel_and_a_stop_of_the_server(site: Site):
+    """A workflow that is attached runs; an execution outlives its server; another server cancels it."""
+    script = (site.pipeline("slow") / "main.nf").read_bytes()
+    with serving(site) as server:
+        sent = server.ask("POST", "/runs", data={"workflow_url": "main.nf", "workflow_type": "NFL",
+                                                 "workflow_type_version": "DSL2"},
+                          files=[("workflow_attachment", ("main.nf", script))])
+        run = sent.json()["run_id"]
+        until(lambda: server.ask("GET", f"/runs/{run}/tasks").json()["task_logs"], 60, "a task")
+    assert site.show(run)["state"] == "RUNNING"
+    with serving(site) as server:
+        assert server.ask("GET", f"/runs/{run}/status").json()["state"] == "RUNNING"
+        assert server.ask("POST", f"/runs/{run}/cancel").json() == {"run_id": run}
+        assert server.ended(run) == "CANCELED"
+
+
+def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
+    """wes_client of the Common Workflow Language project reads and cancels; NFL it cannot submit."""
+    from wes_client.util import WESClient
+
+    client = WESClient({"auth": {"Authorization": f"Bearer {server.token}"}, "proto": "http",
+                        "host": server.url.removeprefix("http://")})
+    assert "1.1.0" in client.get_service_info()["supported_wes_versions"]
+    run = submit(server, site.pipeline("scratch"), {})
+    until(lambda: client.get_run_status(run)["state"] == "COMPLETE", 60)
+    assert run in [found["run_id"] for found in client.list_runs()["runs"]]
+    assert client.get_run_log(run)["run_log"]["exit_code"] == 0
+    slow = submit(server, site.pipeline("slow"), {})
+    until(lambda: client.get_run_status(slow)["state"] == "RUNNING", 60)
+    assert client.cancel(slow) == {"run_id": slow}
+    until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60)
+
+
+def test_the_document_and_the_answers_agree(site: Site):
+    """schemathesis sends what the OpenAPI document allows, and what not: no fault, no answer it denies."""
+    with serving(site, "--no-scheduler") as server:
+        done = subprocess.run(
+            ["schemathesis", "run", f"{server.url}{API}/openapi.json", "-n", "15", "--seed", "1",
+             "-H", f"Authorization: Bearer {server.token}", "--suppress-health-check", "all",
+             "--exclude-path", f"{API}/events", "--exclude-checks", "positive_data_acceptance"],
+            env=site.env, cwd=site.here, capture_output=True, text=True, timeout=250)
+        assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_two_servers_on_one_database(site: Site):
+    """Stateless: a session and a token hold on both; an event of one is heard on the other."""
+    with serving(site) as one, serving(site) as two:
+        pipeline = site.pipeline("scratch")
+        heard: list[str] = []
+
+        def listen() -> None:
+            with httpx.stream("GET", f"{two.url}{API}/events", timeout=60,
+                              headers={"Authorization": f"Bearer {one.token}"}) as stream:
+                for line in stream.iter_lines():
+                    heard.append(line)
+                    if '"succeed"' in line:
+                        return
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        until(lambda: heard, what="the stream to begin")
+        time.sleep(0.2)  # the first look of the reader takes in what was before
+        run = submit(one, pipeline, {})
+        listener.join(60)
+        assert any(run in line and '"succeed"' in line for line in heard)
+        assert two.ended(run) == "COMPLETE"
