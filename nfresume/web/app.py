@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from nfresume import __version__
 from nfresume.settings import Settings
 from nfresume.store import Store
-from nfresume.web import extensions, login, people_pages, problems, run_pages, site_pages, wes
+from nfresume.web import extensions, login, oidc, people_pages, problems, run_pages, site_pages, wes
 from nfresume.web.access import Site
 from nfresume.web.changes import Changes
 
@@ -48,7 +48,8 @@ def create(conf: Settings, store: Store) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(conf), www_redirect=False)
     app.middleware("http")(_add_headers)
     problems.install(app)
-    for part in (wes, extensions, login, people_pages, run_pages, site_pages):
+    oidc.install(app, conf)
+    for part in (wes, extensions, login, oidc, people_pages, run_pages, site_pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(resources.files("nfresume.web") / "static")))
     return app

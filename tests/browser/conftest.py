@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -51,22 +52,34 @@ class Console:
     said: list[str]
 
 
-@pytest.fixture
-def console(site: Site) -> Iterator[Console]:
-    """The real server on a free port of loopback, sweeping every second."""
+@contextmanager
+def serving(site: Site, port: int = 0) -> Iterator[Console]:
+    """The real server on loopback, sweeping every second."""
     site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
-    server = site.start("serve", "--port", "0", "--every", "1")
+    server = site.start("serve", "--port", str(port), "--every", "1")
     said: list[str] = []
-
     reader = threading.Thread(target=lambda: [said.append(line) for line in server.stderr or ()])
     reader.start()
-    until(lambda: any("log in, once" in line for line in said), what="the server to serve")
-    link = re.search(r"http://\S+/login\?token=\S+", "".join(said))
-    assert link is not None
-    yield Console(link[0].partition("/login")[0], link[0], said)
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0, "".join(said)
-    reader.join()
+    try:
+        until(lambda: any("serving at" in line for line in said), what="the server to serve")
+        url = re.search(r"serving at (\S+)", "".join(said))
+        assert url is not None
+        pattern = r"http://\S+/login\?token=\S+"
+        link = until(lambda: re.search(pattern, "".join(said)) or port, what="its link")
+        yield Console(url[1], "" if port else link[0], said)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(20)
+        reader.join()
+    assert code == 0, "".join(said)
+    assert not [line for line in said if "Traceback" in line], "".join(said)
+
+
+@pytest.fixture
+def console(site: Site) -> Iterator[Console]:
+    """A server of this machine only, with its login link."""
+    with serving(site) as running:
+        yield running
 
 
 def log_in(page: Page, link: str) -> None:

@@ -1,0 +1,51 @@
+"""Logging in with an OpenID Connect provider, in a browser; the provider is a server of its own."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import httpx
+import oidc_provider_mock
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import serving
+from tests.conftest import Site
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_log_in_with_a_provider(site: Site, page: Page):
+    """To the provider and back: the first time makes a user, the second finds it; no forged answer counts."""
+    port = free_port()
+    page.route(re.compile(r"^https?://(?!localhost|127\.)"), lambda route: route.fulfill(body=""))
+    with oidc_provider_mock.run_server_in_thread() as provider:
+        issuer = f"http://localhost:{provider.server_port}"
+        httpx.put(f"{issuer}/users/s1", json={"email": "ada@example.org", "preferred_username": "Ada"})
+        site.env.update(NFRESUME_WEB_URL=f"http://localhost:{port}", NFRESUME_OIDC_ISSUER=issuer,
+                        NFRESUME_OIDC_CLIENT_ID="console", NFRESUME_OIDC_CLIENT_SECRET="hush")
+        with serving(site, port) as console:
+            assert "token=" not in "".join(console.said)
+            for _ in range(2):
+                page.goto(f"{console.url}/")
+                page.get_by_role("link", name="Log in with your organisation").click()
+                page.locator("input[name=sub]").fill("s1")
+                page.get_by_role("button", name="Authorize").click()
+                page.wait_for_url("**/a/ada/executions")
+                expect(page.get_by_text("No executions yet.")).to_be_visible()
+                page.get_by_role("button", name="Log out").click()
+                page.wait_for_url("**/login")
+            users = site.ok("user", "list", "--json").json()
+            assert [(u["name"], u["roles"]) for u in users] == [("ada", {"ada": "owner"})]
+            forged = httpx.get(f"{console.url}/login/oidc/callback?code=x&state=y")
+            assert forged.status_code in (303, 401)
+            assert "nfresume=" not in forged.headers.get("set-cookie", "")
+    shown = site.ok("config").out
+    assert "hush" not in shown
+    assert "********" in shown
