@@ -94,6 +94,7 @@ class Attempt:
     exit_code: int | None = None
     error: str | None = None
     clean_end: bool = True
+    launcher: str = "local"
     host: str | None = None
     boot_id: str | None = None
     token: int = 0

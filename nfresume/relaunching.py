@@ -8,6 +8,7 @@ from pathlib import Path
 from nfresume import processes
 from nfresume.errors import Conflict, Expired, NotFound
 from nfresume.executions import Attempt, Execution
+from nfresume.launchers import slurm
 from nfresume.nextflow import command, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
@@ -71,17 +72,24 @@ def check_remains(
     a relaunch that loses the race for it must not touch the winner's processes.
     """
     if not last.clean_end:
-        if last.host not in (None, processes.host()):
+        if last.launcher == slurm.SlurmLauncher.name:
+            if (job := slurm.job(last.run_name)) is not slurm.Job.GONE:
+                raise Conflict(f"the Slurm job of attempt {last.number} of {execution.id} is {job}",
+                               "wait until it has ended, or until Slurm can be asked")
+        elif last.host not in (None, processes.host()):
             raise Conflict(
                 f"attempt {last.number} of {execution.id} died on {last.host}, and its tasks may "
                 "still run there", f"relaunch from {last.host}",
             )
         seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
-        if seen.executors - {"local"} and seen.unfinished and not request.jobs_are_gone:
+        grid = seen.executors - {"local"}
+        if grid == {"slurm"} and slurm.job(last.run_name) is not slurm.Job.UNKNOWN:
+            return  # Slurm answers: the new attempt's supervisor cancels what is left, and waits for it
+        if grid and seen.unfinished and not request.jobs_are_gone:
             jobs = ", ".join(list(seen.jobs)[-20:]) or "see `nfresume logs`"
             raise Conflict(
                 f"attempt {last.number} of {execution.id} died and left {len(seen.unfinished)} tasks "
-                f"on {', '.join(sorted(seen.executors - {'local'}))} (jobs {jobs})",
+                f"on {', '.join(sorted(grid))} (jobs {jobs})",
                 "cancel them, then add --jobs-are-gone",
             )
 

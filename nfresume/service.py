@@ -15,6 +15,7 @@ from nfresume import (
     billed,
     crashpoints,
     disposal,
+    launchers,
     measuring,
     page,
     parameters,
@@ -45,8 +46,9 @@ from nfresume.executions import (
     Execution,
     ExecutionState,
     id_stem,
+    run_name,
 )
-from nfresume.launchers import LocalLauncher
+from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import engine, history, options
 from nfresume.nextflow.command import assets
 from nfresume.periods import Period
@@ -99,11 +101,11 @@ class Service:
     """The verbs, for one account over one database; `actor` signs what is done (default: the OS user)."""
 
     def __init__(
-        self, conf: Settings, launcher: LocalLauncher | None = None, store: Store | None = None,
+        self, conf: Settings, launcher: Launcher | None = None, store: Store | None = None,
         actor: str | None = None,
     ) -> None:
         self.conf = conf
-        self._launcher = launcher or LocalLauncher(conf)
+        self._launcher = launcher or launchers.chosen(conf)
         self.store = store or Store.open(conf.database_url)
         self.account = conf.account
         self._actor = actor or f"{user_name()}@{processes.host()}"
@@ -140,7 +142,8 @@ class Service:
             pinned=request.pinned, retain=request.retain or self.conf.retain, on_success=on_success,
             tags=request.tags,
         )
-        attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.name, chosen.version)
+        attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.name, chosen.version,
+                                         self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
         self._start(folder, 1)
@@ -153,7 +156,8 @@ class Service:
     def _start(self, folder: ExecutionFolder, number: int) -> None:
         crashpoints.reach("launched")
         folder.provision(number)
-        self._launcher.start(folder.execution_id, folder.attempt(number) / "supervisor.log")
+        log = folder.attempt(number) / "supervisor.log"
+        self._launcher.start(folder.execution_id, run_name(folder.execution_id, number), log)
         crashpoints.reach("started")
 
     def newest_failed_here(self, launch_dir: Path, session: str) -> Execution:
@@ -205,7 +209,8 @@ class Service:
         assert parsed.pipeline is not None
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
-            parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version
+            parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version,
+            self._launcher.name,
         )
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor)
@@ -418,6 +423,9 @@ class Service:
                 decision.reason, decision.expires_at,
             )
             transitions.cancel_queued(tx, execution.id, outcome, self._actor)
+            attempt = queries.attempt(tx, execution.id, execution.attempt)
+        if attempt.launcher == slurm.SlurmLauncher.name:
+            slurm.cancel(attempt.run_name)
         if not decision.keep:
             disposal.remove(self.store, self.conf, self.get(execution.id), self._actor)
 

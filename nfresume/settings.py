@@ -27,6 +27,13 @@ from nfresume.workdirs import OnSuccess, Retain
 CONFIG_ENV = "NFRESUME_CONFIG"
 
 
+class LauncherName(StrEnum):
+    """Launchers that there are."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting: TOML key, environment variable, meaning, parser."""
@@ -208,6 +215,9 @@ SETTINGS = (
             "environment)", notices.parse, tuple),
     Setting("notify_before_expiry", "share of the retention that is left when its end is announced (at least "
             "an hour)", _share, lambda: 0.2),
+    Setting("launcher", "how a supervisor starts, and its Nextflow with it: local, or slurm (a batch job)",
+            _one_of(LauncherName), lambda: LauncherName.LOCAL),
+    Setting("slurm_options", "options of sbatch for those jobs, such as --partition=long", _texts, tuple),
     Setting("web_url", "the URL at which users reach the console, when it is not only on this machine",
             _url, _nothing),
     Setting("web_launches", "folder for the launch folders of what is launched from the web", _path,
@@ -248,6 +258,8 @@ class Settings:
     budgets: tuple[Budget, ...]
     notify: tuple[Channel, ...]
     notify_before_expiry: float
+    launcher: LauncherName
+    slurm_options: tuple[str, ...]
     web_url: str | None
     web_launches: Path
     web_pipelines: tuple[str, ...]

@@ -23,6 +23,7 @@ import sh
 from nfresume import crashpoints, disposal, notifying, pausing, processes, settings, settlement
 from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.launchers import slurm
 from nfresume.nextflow import command, engine, head, options, trace
 from nfresume.nextflow import log as nextflow_log
 from nfresume.sampling import Sampler
@@ -162,6 +163,8 @@ class _Supervisor:
         if before.clean_end:
             return
         seen = nextflow_log.read(self._folder.attempt(before.number) / command.LOG)
+        if "slurm" in seen.executors and slurm.available():
+            slurm.end_jobs(seen.jobs)
         moved = set_aside(self._folder.work, [t.hash for t in seen.unfinished], before.run_name)
         if moved:
             with self._store.begin() as tx:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from nfresume import budgeting, crashpoints, disposal, pricing, processes, retention, settlement, supervisor
 from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
-from nfresume.executions import Execution, ExecutionState
-from nfresume.launchers import LocalLauncher
+from nfresume.executions import Execution, ExecutionState, run_name
+from nfresume.launchers import LocalLauncher, slurm
 from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
@@ -112,7 +112,8 @@ def _reconcile(
     try:
         if action == "adopt":
             folder = disposal.folder_of(store, execution)
-            LocalLauncher(conf).start(execution.id, folder.attempt(execution.attempt) / "supervisor.log")
+            log = folder.attempt(execution.attempt) / "supervisor.log"
+            LocalLauncher(conf).start(execution.id, run_name(execution.id, execution.attempt), log)
             return SweepLine(execution, action, reason, done="a new supervisor follows it")
         state = _never_started(store, conf, execution) if action == "fail" else supervisor.supervise(
             store, conf, execution.id, stop)
@@ -124,18 +125,21 @@ def _reconcile(
 
 
 def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
-    if execution.state is ExecutionState.QUEUED:
-        return "fail", "its supervisor never started"
     with store.begin(write=False) as tx:
         attempt = queries.attempt(tx, execution.id, execution.attempt)
+    as_job = attempt.launcher == slurm.SlurmLauncher.name
+    if as_job and (job := slurm.job(attempt.run_name)) is not slurm.Job.GONE:
+        return "keep", f"its Slurm job is {job}: nobody else may touch it"
+    if execution.state is ExecutionState.QUEUED:
+        return "fail", "its supervisor never started"
     place = disposal.folder_of(store, execution).attempt(attempt.number)
     here = attempt.host == processes.host()
-    if not here:
+    if not here and not as_job:
         if settlement.exit_code(place) is not None:
             return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         "`nfresume sweep` on that host will tell")
-    if attempt.boot_id == processes.boot_id() and head.remains(execution.id, place.parent):
+    if here and attempt.boot_id == processes.boot_id() and head.remains(execution.id, place.parent):
         return "adopt", "its supervisor was lost, its Nextflow is alive"
     return "settle", "its supervisor was lost, and Nextflow is gone"
 

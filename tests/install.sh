@@ -1,15 +1,15 @@
 #!/bin/sh
-# What the tests on real shared file systems and in a real browser need, where it can be had: a Debian
+# What the tests on real shared file systems and on real Slurm and in a real browser need, where it can be had: a Debian
 # machine, and root. Elsewhere they are skipped, and say so.
 set -eu
 packages='nfs-ganesha nfs-ganesha-vfs user-mode-linux kmod iproute2 gcc libc6-dev
-          moosefs-master moosefs-chunkserver moosefs-client fuse3 chromium'
+          moosefs-master moosefs-chunkserver moosefs-client fuse3 chromium slurm-wlm munge'
 missing=''
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
-[ "$(id -u)" = 0 ] || { echo "not root: tests on NFS and MooseFS and in a browser will be skipped"; exit 0; }
+[ "$(id -u)" = 0 ] || { echo "not root: tests on NFS, MooseFS and Slurm and in a browser will be skipped"; exit 0; }
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq

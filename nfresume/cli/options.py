@@ -80,14 +80,13 @@ def service(
 
     `launching`: a supervisor loads its modules while we load ours and check the launch.
     """
-    from nfresume import settings
-    from nfresume.launchers import LocalLauncher
+    from nfresume import launchers, settings
 
     def absolute(path: Path | None) -> str | None:
         return str(path.expanduser().absolute()) if path is not None else None
 
     conf = settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow))
-    launcher = LocalLauncher(conf)
+    launcher = launchers.chosen(conf)
     if launching:
         launcher.prepare()
     from nfresume.service import Service

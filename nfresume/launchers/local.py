@@ -19,6 +19,8 @@ class LocalLauncher:
     is still being checked; without an order it ends by itself.
     """
 
+    name = "local"
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ready: subprocess.Popen[bytes] | None = None
@@ -31,7 +33,7 @@ class LocalLauncher:
             start_new_session=True,
         )
 
-    def start(self, execution_id: str, log: Path) -> None:
+    def start(self, execution_id: str, run_name: str, log: Path) -> None:
         """Order a supervisor to own an execution; what it says goes to `log`."""
         if self._ready is None:
             self.prepare()

@@ -256,7 +256,8 @@ def _attempt(row: Any) -> Attempt:
         resume=row.resume,
         nextflow=row.nextflow, nextflow_version=row.nextflow_version,
         tasks=TaskCounts(row.submitted, row.cached, row.succeeded, row.failed, row.ignored, row.retried),
-        exit_code=row.exit_code, error=row.error, clean_end=row.clean_end, host=row.host,
+        exit_code=row.exit_code, error=row.error, clean_end=row.clean_end,
+        launcher=row.launcher, host=row.host,
         boot_id=row.boot_id, token=row.token, lease_until=row.lease_until, created_at=row.created_at,
         started_at=row.started_at, ended_at=row.ended_at,
     )

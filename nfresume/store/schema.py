@@ -111,6 +111,7 @@ attempts = sa.Table(
     _column("exit_code", sa.Integer, null=True),
     _column("error", sa.Text, null=True),
     _column("clean_end", sa.Boolean),
+    _column("launcher", sa.String(16)),
     _column("host", sa.Text, null=True),
     _column("boot_id", sa.Text, null=True),
     _column("token", sa.Integer),

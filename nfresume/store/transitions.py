@@ -60,6 +60,7 @@ class NewAttempt:
     resume: bool
     nextflow: str | None
     nextflow_version: str | None
+    launcher: str = "local"
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def _insert_attempt(tx: Tx, execution_id: str, number: int, new: NewAttempt) -> 
             execution_id=execution_id, number=number, run_name=ex.run_name(execution_id, number),
             state=ExecutionState.QUEUED, pipeline=new.pipeline, options=list(new.options), resume=new.resume,
             nextflow=new.nextflow, nextflow_version=new.nextflow_version, clean_end=True, token=0,
+            launcher=new.launcher,
             created_at=tx.now, **asdict(TaskCounts()),
         )
     )

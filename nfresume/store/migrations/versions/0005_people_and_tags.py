@@ -11,6 +11,10 @@ down_revision = "0004"
 
 def upgrade() -> None:
     op.add_column("executions", sa.Column("tags", sa.JSON(), nullable=True))
+    with op.batch_alter_table("attempts") as batch:
+        batch.add_column(sa.Column("launcher", sa.String(length=16), nullable=False, server_default="local"))
+    with op.batch_alter_table("attempts") as batch:
+        batch.alter_column("launcher", server_default=None)
     op.create_table(
         "users",
         sa.Column("id", sa.String(length=36), nullable=False),

@@ -1,0 +1,136 @@
+"""A supervisor, and its Nextflow with it, as a batch job of Slurm.
+
+The job's name is the attempt's run name, so that it can be found again whatever was lost. It is never
+requeued by Slurm: a relaunch is for the user to decide, and finds the finished tasks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import sh
+
+from nfresume import durable
+from nfresume.errors import Conflict
+from nfresume.nextflow.command import MARK
+from nfresume.settings import Settings
+
+#: How long Slurm may take to answer; its own commands give up on a controller that is down after 18 s.
+SECONDS = 40.0
+#: How long cancelled jobs may take to end: KillWait is 30 s by default.
+END_SECONDS = 60.0
+ORDER = "order.json"
+_WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+_RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"})
+
+
+class Job(StrEnum):
+    """What Slurm says of a job. UNKNOWN: it could not be asked, which is never taken for an end."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+class SlurmLauncher:
+    """Submits a batch job that becomes the supervisor by `exec`, so that Slurm's signals reach it."""
+
+    name = "slurm"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def prepare(self) -> None:
+        """Nothing can be made ready: the job starts when Slurm finds room."""
+
+    def start(self, execution_id: str, run_name: str, log: Path) -> None:
+        """Submit. Raises Conflict with Slurm's own words when it refuses."""
+        order = log.with_name(ORDER)
+        durable.write(order, json.dumps({"execution": execution_id, "log": str(log),
+                                         "settings": dict(self._settings.given)}).encode())
+        os.chmod(order, 0o600)  # settings may hold secrets
+        supervisor = shlex.join([sys.executable, "-P", "-m", "nfresume.supervisor"])
+        script = f"#!/bin/bash\nexec {supervisor} < {shlex.quote(str(order))}\n"
+        environment = {name: value for name, value in os.environ.items() if name != MARK}
+        try:
+            _run("sbatch", "--parsable", "--no-requeue", f"--job-name={run_name}",
+                 f"--comment=nfresume:{execution_id}", "--chdir=/", f"--output={log}", "--open-mode=append",
+                 *self._settings.slurm_options, _in=script, _env=environment)
+        except _Failed as e:
+            raise Conflict(f"Slurm did not take the job: {e}",
+                           "see slurm_options in `nfresume config`") from None
+
+
+def job(run_name: str) -> Job:
+    """The state of the job with this name."""
+    try:
+        states = _run("squeue", "--noheader", "--states=all", f"--name={run_name}", "--format=%T").split()
+    except _Failed:
+        return Job.UNKNOWN
+    if _RUNNING.intersection(states):
+        return Job.RUNNING
+    return Job.WAITING if _WAITING.intersection(states) else Job.GONE
+
+
+def cancel(run_name: str) -> None:
+    """Take a job out of the queue, if it is still there; should it start anyway, it claims nothing."""
+    try:
+        _run("scancel", f"--name={run_name}")
+    except _Failed:
+        return
+
+
+def available() -> bool:
+    """True where Slurm's commands are."""
+    return shutil.which("squeue") is not None and shutil.which("scancel") is not None
+
+
+def end_jobs(job_ids: Iterable[str]) -> None:
+    """Cancel jobs of tasks and wait until none is left. Raises Conflict when that cannot be made sure."""
+    wanted = [job_id for job_id in job_ids if job_id.isdecimal()]
+    try:
+        if not (left := _active(wanted)):
+            return
+        _run("scancel", *left)
+        end = time.monotonic() + END_SECONDS
+        while left := _active(left):
+            if time.monotonic() > end:
+                raise Conflict(f"Slurm jobs {', '.join(left[:20])} of a dead attempt do not end",
+                               "cancel them, then relaunch")
+            time.sleep(0.5)
+    except _Failed as e:
+        raise Conflict(f"Slurm cannot be asked for jobs of a dead attempt: {e}",
+                       "relaunch when it answers") from None
+
+
+def _active(job_ids: Iterable[str]) -> list[str]:
+    """Those that are waiting or running. squeue refuses unknown ids, so it is asked for all of them."""
+    wanted = set(job_ids)
+    lines = _run("squeue", "--noheader", "--states=all", "--format=%A %T").splitlines() if wanted else []
+    found = (line.split() for line in lines if line.strip())
+    return [job_id for job_id, state in found if job_id in wanted and state in _WAITING | _RUNNING]
+
+
+class _Failed(Exception):
+    """A command of Slurm that is not there, failed, or did not answer."""
+
+
+def _run(name: str, *words: str, **more: Any) -> str:
+    try:
+        return str(sh.Command(name)(*words, _timeout=SECONDS, _tty_out=False, **more))
+    except sh.CommandNotFound:
+        raise _Failed(f"there is no {name} here") from None
+    except sh.TimeoutException:
+        raise _Failed(f"{name} did not answer within {SECONDS:g} s") from None
+    except sh.ErrorReturnCode as e:
+        raise _Failed(" ".join(e.stderr.decode(errors="replace").split())[:300]) from None

@@ -1,0 +1,149 @@
+"""Executions as jobs of a real Slurm: the head in a batch job, its tasks in others."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from nfresume.launchers import slurm
+from tests.conftest import Site, snapshot, until
+from tests.slurm.conftest import Slurm
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+_CONFIG = """
+process.executor = 'slurm'
+executor { pollInterval = '500 ms'; queueStatInterval = '2 sec'; submitRateLimit = '20 sec' }
+"""
+
+
+@pytest.fixture
+def batch(site: Site, cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site whose supervisors are Slurm jobs, and whose pipelines submit their tasks to Slurm."""
+    site.env.update(cluster.env, NFRESUME_LAUNCHER="slurm", NFRESUME_LEASE_SECONDS="4")
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+    (site.here / "slurm.config").write_text(_CONFIG.replace("submitRateLimit = '20 sec' ", ""))
+    return site
+
+
+def launch(site: Site, name: str, *words: str) -> str:
+    """A detached launch on Slurm; its id."""
+    done = site.ok("launch", "--detach", "--storage-expiration-hours", "5", name, "-c", "slurm.config",
+                   *words)
+    return done.out.split()[-1]
+
+
+def ended(site: Site, execution_id: str, code: int | None = None) -> dict[str, Any]:
+    done = site.run("wait", execution_id, timeout=200)
+    assert code is None or done.code == code, done.err
+    return site.show(execution_id)
+
+
+def supervisors(site: Site) -> list[psutil.Process]:
+    return [p for p in site.marked() if "nfresume.supervisor" in p.cmdline()]
+
+
+def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path: Path):
+    """Head and tasks are jobs; the same results, byte for byte, as without Slurm."""
+    batch.pipeline("modules")
+    execution = launch(batch, "modules", "--outdir", "on-slurm")
+    shown = ended(batch, execution, 0)
+    assert shown["state"] == "SUCCEEDED"
+    jobs = cluster.jobs()
+    assert jobs[f"{execution}-1"] in ("COMPLETED", "COMPLETING")
+    assert len([name for name in jobs if name.startswith("nf-")]) >= 1
+    batch.ok("launch", "modules", "--outdir", "plain", NFRESUME_LAUNCHER="local")
+    assert snapshot(batch.here / "on-slurm") == snapshot(batch.here / "plain") != {}
+
+
+def test_cancel(batch: Site, cluster: Slurm):
+    """Running: the tasks' jobs end with it. Waiting in the queue: the job is taken out of it."""
+    batch.pipeline("slow")
+    execution = launch(batch, "slow")
+    until(lambda: _running(cluster, "nf-SLOW"), 60)
+    batch.ok("cancel", execution)
+    assert ended(batch, execution)["state"] == "CANCELLED"
+    until(lambda: all(s != "RUNNING" for s in cluster.jobs().values()), 30, "no job to run")
+    waiting = _held(batch)
+    assert cluster.jobs()[f"{waiting}-1"] == "PENDING"
+    assert batch.show(waiting)["state"] == "QUEUED"
+    swept = batch.ok("sweep", NFRESUME_LEASE_SECONDS="0.1").out
+    assert "its Slurm job is waiting" in swept
+    batch.ok("cancel", waiting)
+    assert batch.show(waiting)["state"] == "CANCELLED"
+    until(lambda: cluster.jobs()[f"{waiting}-1"] == "CANCELLED", 20)
+
+
+def _held(site: Site) -> str:
+    site.env["NFRESUME_SLURM_OPTIONS"] = "--hold"
+    execution = launch(site, "slow")
+    del site.env["NFRESUME_SLURM_OPTIONS"]
+    return execution
+
+
+@pytest.mark.parametrize("crash", ["head", "node"])
+def test_a_crash(batch: Site, cluster: Slurm, crash: str):
+    """Supervisor and Nextflow killed, alone or with their node: a sweep settles it, orphaned jobs are
+    cancelled, and a relaunch ends with the results of a clean run."""
+    batch.pipeline("slow")
+    execution = launch(batch, "slow", "--seconds", "30")
+    until(lambda: _running(cluster, "nf-SLOW"), 60, "the task's job")
+    [orphan] = _running(cluster, "nf-SLOW")
+    if crash == "node":
+        [node] = set(cluster.ask("squeue", "--noheader", f"--name={execution}-1", "--format=%N").split())
+        cluster.stop(node, signal.SIGKILL)
+    for process in batch.marked():
+        if process.environ().get("SLURM_JOB_NAME") == f"{execution}-1":
+            process.kill()
+    gone = ("FAILED", "NODE_FAIL")
+    until(lambda: cluster.jobs()[f"{execution}-1"] in gone, 90, "Slurm notices")
+    until(lambda: batch.run("sweep") and batch.show(execution)["state"] == "FAILED", 60, "a sweep settles it")
+    if crash == "node":
+        cluster.start_node(node)
+        until(cluster.ready, 60, "the node")
+    assert batch.ok("relaunch", "--detach", execution, "--seconds", "1").out.split()[-1] == execution
+    shown = ended(batch, execution, 0)
+    assert (shown["state"], shown["attempts"][-1]["tasks"]["cached"]) == ("SUCCEEDED", 1)
+    assert (batch.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert orphan not in _running(cluster, "nf-SLOW")
+
+
+def _running(cluster: Slurm, name: str) -> list[str]:
+    return [n for n, state in cluster.jobs().items() if n.startswith(name) and state == "RUNNING"]
+
+
+def test_a_controller_that_is_down_is_no_end(batch: Site, cluster: Slurm):
+    """What cannot be asked is unknown: nothing is settled, nothing relaunched, until it answers."""
+    assert slurm.job("never-was") is slurm.Job.GONE
+    batch.pipeline("slow")
+    (batch.here / "slurm.config").write_text("")  # tasks run in the head's job: Nextflow need not ask Slurm
+    execution = launch(batch, "slow", "--seconds", "40")
+    until(lambda: batch.show(execution)["state"] == "RUNNING", 60)
+    before = supervisors(batch)
+    assert before
+    for process in before:
+        process.suspend()  # its lease runs out, as if its host were cut off
+    cluster.stop("controller")
+    try:
+        until(lambda: "its Slurm job is unknown" in batch.run("sweep", timeout=90).out, 120)
+        assert batch.show(execution)["state"] == "RUNNING"
+    finally:
+        cluster.start("controller", "slurmctld", "-D")
+        until(cluster.ready, 60, "the nodes")
+    assert "its Slurm job is running" in batch.ok("sweep").out
+    for process in before:
+        process.resume()
+    batch.ok("cancel", execution)
+    assert ended(batch, execution)["state"] == "CANCELLED"
+
+
+def test_slurm_refuses(batch: Site):
+    """Options that Slurm does not take are said in its own words, and the execution does not hang."""
+    batch.pipeline("scratch")
+    refused = batch.run("launch", "--detach", "scratch", NFRESUME_SLURM_OPTIONS="--partition=nowhere")
+    assert refused.code == 80
+    assert "Slurm did not take the job" in refused.err
+    assert "nowhere" in refused.err or "partition" in refused.err
