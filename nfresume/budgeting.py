@@ -73,7 +73,9 @@ def _seconds_per_gb(store: Store, execution: Execution) -> float | None:
 
 def warn(store: Store, conf: Settings, actor: str) -> list[str]:
     """Note each budget that is nearly or wholly used, once for each new retention; returns the lines."""
-    said = []
+    said: list[str] = []
+    if not conf.budgets:
+        return said
     with store.begin(write=False) as tx:
         near = [s for s in standings(tx, conf, queries.to_sweep(tx)) if s.share >= s.budget.warn_at]
     for standing in near:

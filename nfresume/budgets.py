@@ -134,7 +134,7 @@ def standings(
 ) -> Iterator[Standing]:
     """How each budget stands, given what is retained; `roots` are paths by id."""
     retained = sorted((e for e in executions if e.work_dir.state is WorkDirState.RETAINED),
-                      key=lambda e: (e.work_dir.expiry_set_at or e.updated_at, e.id), reverse=True)
+                      key=lambda e: (e.updated_at, e.id), reverse=True)
     uses = {e.id: _use(e, price(e)) for e in retained}
     for budget in budgets:
         groups: dict[str | None, list[Execution]] = {}

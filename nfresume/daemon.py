@@ -76,6 +76,8 @@ class _Web:
             proxy_headers=False, timeout_graceful_shutdown=5, timeout_keep_alive=30,
         ))
         self._application = self._server.config.app
+        # Requests hop between the event loop and threads; at Python's 5 ms a hop waits for whoever computes.
+        sys.setswitchinterval(0.0005)
         listener = _listen(where)
         address = f"http://{where.host}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web")
@@ -117,7 +119,7 @@ def tick(
 ) -> None:
     """One sweep and one round of measuring; what fails is said, and tried again next time."""
     try:
-        for line in sweeper.sweep(store, conf, stop=stop, notify=notify):
+        for line in sweeper.sweep(store, conf, stop=stop, notify=notify, whole=False):
             if line.action != "keep" or line.error:
                 print(f"nfresume: {line.execution.id}: {line.action} ({line.reason}): "
                       f"{line.error or line.done}", file=sys.stderr, flush=True)

@@ -137,7 +137,7 @@ def still_true(event: Event, execution: Execution) -> bool:
     """False for news that is none any more: an expiry that was put off, a removal that went on."""
     kind, state = KINDS[event.name], execution.work_dir.state
     if kind is Kind.EXPIRING:
-        return state is WorkDirState.RETAINED and execution.work_dir.expiry_noticed_at is not None
+        return state is WorkDirState.RETAINED and execution.work_dir.notice_at is None
     if kind is Kind.STUCK:
         return state is WorkDirState.DELETING
     return True

@@ -79,14 +79,11 @@ def is_due(execution: Execution, now: datetime) -> bool:
     )
 
 
-def is_near(execution: Execution, now: datetime, share: float) -> bool:
-    """True in the last part of a retention: `share` of its hours, at least one hour; not once it is due."""
-    work_dir = execution.work_dir
-    if (work_dir.state is not WorkDirState.RETAINED or work_dir.pinned or work_dir.expires_at is None
-            or work_dir.expiry_noticed_at is not None):
-        return False
-    kept = work_dir.expires_at - (work_dir.expiry_set_at or work_dir.expires_at)
-    return timedelta() < work_dir.expires_at - now <= max(timedelta(hours=1), kept * share)
+def notice_at(now: datetime, expires_at: datetime | None, share: float) -> datetime | None:
+    """When to tell that a retention which begins now will end: `share` of it before, at least an hour."""
+    if expires_at is None:
+        return None
+    return expires_at - max(timedelta(hours=1), (expires_at - now) * share)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ from nfresume.executions import (
     Event,
     Execution,
     ExecutionState,
+    TaskCounts,
     id_stem,
     run_name,
 )
@@ -57,7 +58,7 @@ from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Size
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, Tx, queries, transitions
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 
 #: How long waiting is impatient: most ends are followed by a settled work dir within milliseconds.
@@ -283,10 +284,10 @@ class Service:
         with self.store.begin(write=False) as tx:
             return queries.search(tx, self.account, states, text, sort, limit, offset)
 
-    def last_attempts(self, executions: Iterable[Execution]) -> dict[str, Attempt]:
-        """The last attempt of each, by execution."""
+    def task_counts(self, executions: Iterable[Execution]) -> dict[str, TaskCounts]:
+        """Tasks of the last attempt of each, by execution."""
         with self.store.begin(write=False) as tx:
-            return queries.last_attempts(tx, [e.id for e in executions])
+            return queries.task_counts(tx, [e.id for e in executions])
 
     def declared_params(self, pipeline: str) -> list[parameters.Parameter]:
         """What a pipeline declares, when it is local and absolute, or was pulled before."""
@@ -420,7 +421,7 @@ class Service:
             )
             outcome = transitions.Outcome(
                 ExecutionState.CANCELLED, None, "cancelled before it started", True, decision.keep,
-                decision.reason, decision.expires_at,
+                decision.reason, decision.expires_at, self._notice_at(tx, decision.expires_at),
             )
             transitions.cancel_queued(tx, execution.id, outcome, self._actor)
             attempt = queries.attempt(tx, execution.id, execution.attempt)
@@ -438,8 +439,12 @@ class Service:
         if checked == 0:
             raise UsageError("0 hours would delete the work dir", f"`nfresume delete {execution.id}`")
         with self.store.begin() as tx:
-            transitions.extend(tx, execution.id, tx.now + timedelta(hours=checked), self._actor)
+            until = tx.now + timedelta(hours=checked)
+            transitions.extend(tx, execution.id, until, self._actor, self._notice_at(tx, until))
         return self.get(execution.id)
+
+    def _notice_at(self, tx: Tx, expires_at: datetime | None) -> datetime | None:
+        return retention.notice_at(tx.now, expires_at, self.conf.notify_before_expiry)
 
     def pin(self, execution: Execution) -> Execution:
         """Keep the work dir until it is unpinned, whatever happens."""
@@ -453,7 +458,7 @@ class Service:
             hours = max(1.0, execution.storage_expiration_hours)
             current = queries.get(tx, execution.id).work_dir
             expires = tx.now + timedelta(hours=hours) if current.state is WorkDirState.RETAINED else None
-            transitions.unpin(tx, execution.id, expires, self._actor)
+            transitions.unpin(tx, execution.id, expires, self._actor, self._notice_at(tx, expires))
         return self.get(execution.id)
 
     def delete(

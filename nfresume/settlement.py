@@ -153,6 +153,7 @@ def conclude(
             error="cancelled" if _cancelled(execution, verdict) else verdict.error,
             clean_end=verdict.clean_end, keep=decision.keep, reason=decision.reason,
             expires_at=decision.expires_at,
+            notice_at=retention.notice_at(tx.now, decision.expires_at, conf.notify_before_expiry),
         )
         state = transitions.settle(tx, lease, outcome, evidence.log.counts, actor)
         for name, numbers in notes.items():

@@ -36,19 +36,19 @@ class SweepLine:
 def sweep(
     store: Store, conf: Settings, *, dry_run: bool = False,
     progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
-    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None,
+    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None, whole: bool = True,
 ) -> list[SweepLine]:
     """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line.
 
     When `stop` is set the removal under way pauses and what is left waits for the next sweep. `notify` is
-    told what concerns no single execution.
+    told what concerns no single execution. Unless `whole`, what is kept is not looked at, and not listed.
     """
     stop = stop or threading.Event()
     if not dry_run and (trouble := pricing.record(store, conf)):
         notify(f"the price of {conf.root} is not up to date: {trouble}")
     lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf)]
     sweeping = _Sweep(store, conf, progress, stop)
-    for line in _plan(store, conf):
+    for line in _plan(store, conf, whole=whole):
         if dry_run or line.action == "keep":
             lines.append(SweepLine(line.execution, line.action, line.reason))
         elif not stop.is_set():
@@ -57,22 +57,25 @@ def sweep(
         _drain_trash(store, conf, stop)
         for trouble in budgeting.warn(store, conf, actor()):
             notify(trouble)
-        _notice_expiry(store, conf)
+        _notice_expiry(store)
     return lines
 
 
-def _plan(store: Store, conf: Settings) -> list[retention.PlanLine]:
+def _plan(store: Store, conf: Settings, *, whole: bool) -> list[retention.PlanLine]:
     """What is due, and of what stays after that, what a budget has no room for."""
     with store.begin(write=False) as tx:
-        planned = retention.plan(queries.to_sweep(tx), tx.now)
+        found = queries.to_sweep(tx) if whole or conf.budgets else queries.due(tx)
+        planned = retention.plan(found, tx.now)
+    if not conf.budgets:
+        return planned
     staying = [line.execution for line in planned if line.action == "keep"]
     evicted = {line.execution.id: line for line in budgeting.plan(store, conf, staying)}
     return [evicted.get(line.execution.id, line) for line in planned]
 
 
-def _notice_expiry(store: Store, conf: Settings) -> None:
+def _notice_expiry(store: Store) -> None:
     with store.begin(write=False) as tx:
-        near = [e for e in queries.to_sweep(tx) if retention.is_near(e, tx.now, conf.notify_before_expiry)]
+        near = queries.expiring(tx)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:

@@ -87,7 +87,7 @@ class WorkDir:
     `files` and `directories` are the last measurement (None = not measured); `partial` = it saw less
     than everything. `expires_at` is None while in use, pinned, or held. `removal` is set once a removal
     has begun.
-    `expiry_set_at` is when `expires_at` was set, `expiry_noticed_at` when somebody was told that it is near.
+    `notice_at` is when somebody is to be told that it expires soon (None = told, or not to be told).
     `reason` says why the work dir is in its state when the state alone does not.
     """
 
@@ -105,5 +105,4 @@ class WorkDir:
     measured_at: datetime | None = None
     deleted_at: datetime | None = None
     removal: RemovalProgress | None = None
-    expiry_set_at: datetime | None = None
-    expiry_noticed_at: datetime | None = None
+    notice_at: datetime | None = None

@@ -87,7 +87,8 @@ def _sqlite(url: sa.URL) -> sa.Engine:
                 f"SQLite cannot be trusted on a network file system, and {file} is on {fstype}",
                 "put it on a local disk, or use PostgreSQL: NFRESUME_DATABASE_URL=postgresql://...",
             )
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    # One for each thread of a server: those beyond the pool's size would be opened and closed every time.
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=50)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:

@@ -108,11 +108,13 @@ def search(
     return [_execution(row) for row in tx.conn.execute(query)]
 
 
-def last_attempts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Attempt]:
-    """The last attempt of each execution, by its id."""
-    query = attempts.select().join(executions, executions.c.id == attempts.c.execution_id).where(
+def task_counts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, TaskCounts]:
+    """Tasks of the last attempt of each execution, by its id."""
+    columns = [attempts.c[name] for name in TaskCounts.__dataclass_fields__]
+    query = sa.select(attempts.c.execution_id, *columns).join(
+        executions, executions.c.id == attempts.c.execution_id).where(
         executions.c.id.in_(list(execution_ids)), attempts.c.number == executions.c.attempt)
-    return {row.execution_id: _attempt(row) for row in tx.conn.execute(query)}
+    return {execution_id: TaskCounts(*counts) for execution_id, *counts in tx.conn.execute(query)}
 
 
 def state_counts(tx: Tx, account: str) -> dict[ExecutionState, int]:
@@ -186,19 +188,45 @@ def to_sweep(tx: Tx) -> list[Execution]:
     return [_execution(row) for row in tx.conn.execute(query)]
 
 
-def to_measure(tx: Tx, seconds: float) -> list[Execution]:
+def due(tx: Tx) -> list[Execution]:
+    """Of those only what a sweep has to do something about."""
+    retained = work_dirs.c.state == WorkDirState.RETAINED
+    expired = retained & (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
+    succeeded = (retained & work_dirs.c.expires_at.is_(None)
+                 & (executions.c.state == ExecutionState.SUCCEEDED) & ~work_dirs.c.pinned)
+    deleting = work_dirs.c.state == WorkDirState.DELETING
+    found: dict[str, Execution] = {}
+    for which in (deleting, expired, succeeded):  # three look-ups in an index; an OR would read the table
+        query = _JOINED.where(which).order_by(work_dirs.c.expires_at, executions.c.id)
+        found.update((e.id, e) for e in map(_execution, tx.conn.execute(query)))
+    return list(found.values())
+
+
+def expiring(tx: Tx) -> list[Execution]:
+    """Retained work dirs whose end is to be announced now."""
+    # The few that the index of notices finds; with more conditions SQLite would choose another index.
+    query = _JOINED.where(work_dirs.c.notice_at <= tx.now).order_by(work_dirs.c.notice_at)
+    found = [_execution(row) for row in tx.conn.execute(query)]
+    return [e for e in found if e.work_dir.state is WorkDirState.RETAINED and not e.work_dir.pinned
+            and e.work_dir.expires_at is not None and e.work_dir.expires_at > tx.now]
+
+
+def to_measure(tx: Tx, seconds: float, limit: int = 100) -> list[Execution]:
     """Work dirs in use or retained that were last measured so long ago; never measured ones first.
 
     One that is in use and was never measured is listed once it is that old.
     """
     before = tx.now - timedelta(seconds=seconds)
     never = work_dirs.c.measured_at.is_(None)
-    retained = work_dirs.c.state == WorkDirState.RETAINED
-    query = _JOINED.where(
-        work_dirs.c.state.in_([WorkDirState.RETAINED, WorkDirState.ACTIVE]),
-        (work_dirs.c.measured_at < before) | (never & (retained | (executions.c.updated_at < before))),
-    ).order_by(work_dirs.c.measured_at.is_not(None), work_dirs.c.measured_at, executions.c.id)
-    return [_execution(row) for row in tx.conn.execute(query)]
+    found: list[Execution] = []
+    for which in (never, work_dirs.c.measured_at < before):
+        for state in (WorkDirState.RETAINED, WorkDirState.ACTIVE):
+            query = _JOINED.where(work_dirs.c.state == state, which).limit(limit)
+            if state is WorkDirState.ACTIVE and which is never:
+                query = query.where(executions.c.updated_at < before)
+            query = query.order_by(work_dirs.c.measured_at, executions.c.id)
+            found += [_execution(row) for row in tx.conn.execute(query)]
+    return found
 
 
 def lost(tx: Tx, queued_seconds: float) -> list[Execution]:

@@ -68,6 +68,7 @@ executions = sa.Table(
     _column("updated_at", UtcDateTime),
     sa.Index("executions_newest", "account", "created_at"),
     sa.Index("executions_state", "state"),
+    sa.Index("executions_counts", "account", "state"),
 )
 
 work_dirs = sa.Table(
@@ -90,10 +91,11 @@ work_dirs = sa.Table(
     _column("remover", sa.Text, null=True),
     _column("remover_until", UtcDateTime, null=True),
     _column("removal", sa.JSON, null=True),
-    _column("expiry_set_at", UtcDateTime, null=True),
-    _column("expiry_noticed_at", UtcDateTime, null=True),
+    _column("notice_at", UtcDateTime, null=True),
     # Not a partial index: naming a dialect here would import that dialect in every process.
     sa.Index("work_dirs_due", "state", "expires_at"),
+    sa.Index("work_dirs_notice", "notice_at"),
+    sa.Index("work_dirs_measured", "state", "measured_at"),
 )
 
 attempts = sa.Table(

@@ -74,6 +74,7 @@ class Outcome:
     keep: bool
     reason: str
     expires_at: datetime | None
+    notice_at: datetime | None = None
 
 
 def register_root(tx: Tx, root_id: str, path: str, inode: int) -> None:
@@ -111,7 +112,7 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
 def relaunch(tx: Tx, execution_id: str, number: int, attempt: NewAttempt, actor: str) -> None:
     """FAILED, CANCELLED or retained SUCCEEDED -> QUEUED; RETAINED -> ACTIVE; attempt `number`."""
     _move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
-    move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None)
+    move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None, notice_at=None)
     _insert_attempt(tx, execution_id, number, attempt)
     record(tx, execution_id, "relaunch", actor, number, {"pipeline": attempt.pipeline})
 
@@ -212,12 +213,9 @@ def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str
 def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome) -> None:
     move_work_dir(
         tx, execution_id, wd.RETAIN if outcome.keep else wd.DISCARD,
-        expires_at=outcome.expires_at, reason=outcome.reason, **_new_expiry(tx),
+        expires_at=outcome.expires_at, reason=outcome.reason,
+        notice_at=outcome.notice_at,
     )
-
-
-def _new_expiry(tx: Tx) -> dict[str, Any]:
-    return {"expiry_set_at": tx.now, "expiry_noticed_at": None}
 
 
 def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> None:
@@ -242,9 +240,11 @@ def cancel(tx: Tx, execution_id: str, actor: str) -> None:
     record(tx, execution_id, "cancel", actor, number)
 
 
-def extend(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> None:
+def extend(
+    tx: Tx, execution_id: str, expires_at: datetime, actor: str, notice_at: datetime | None = None
+) -> None:
     """RETAINED -> RETAINED with a new expiry."""
-    move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at, **_new_expiry(tx))
+    move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at, notice_at=notice_at)
     record(tx, execution_id, "extend", actor, None, {"expires_at": expires_at.isoformat()})
 
 
@@ -254,9 +254,11 @@ def pin(tx: Tx, execution_id: str, actor: str) -> None:
     record(tx, execution_id, "pin", actor)
 
 
-def unpin(tx: Tx, execution_id: str, expires_at: datetime | None, actor: str) -> None:
+def unpin(
+    tx: Tx, execution_id: str, expires_at: datetime | None, actor: str, notice_at: datetime | None = None
+) -> None:
     """Let the clock count again; `expires_at` is the new expiry of a retained work dir."""
-    _change_pin(tx, execution_id, pinned=False, expires_at=expires_at, **_new_expiry(tx))
+    _change_pin(tx, execution_id, pinned=False, expires_at=expires_at, notice_at=notice_at)
     detail = {"expires_at": expires_at.isoformat() if expires_at else None}
     record(tx, execution_id, "unpin", actor, None, detail)
 
@@ -297,9 +299,9 @@ def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> 
         .where(
             work_dirs.c.execution_id == execution_id, work_dirs.c.state == WorkDirState.RETAINED,
             ~work_dirs.c.pinned, work_dirs.c.expires_at == expires_at,
-            work_dirs.c.expiry_noticed_at.is_(None),
+            work_dirs.c.notice_at <= tx.now,
         )
-        .values(expiry_noticed_at=tx.now)
+        .values(notice_at=None)
     )
     if result.rowcount:
         record(tx, execution_id, "expiry_near", actor, None, {"expires_at": expires_at.isoformat()})

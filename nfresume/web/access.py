@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from nfresume.errors import NfresumeError, NotFound
+from nfresume.executions import ExecutionState
 from nfresume.identity import Identity
 from nfresume.people import Role, User, csrf
 from nfresume.service import Service
@@ -20,6 +22,7 @@ from nfresume.settings import Settings
 from nfresume.store import Store
 
 COOKIE = "nfresume"
+_COUNTED_SECONDS = 2.0
 #: Failed log-ins and bad tokens that one address may have in a minute.
 TRIES = RateLimitItemPerMinute(20)
 
@@ -53,6 +56,15 @@ class Site:
     store: Store
     identity: Identity
     limiter: MovingWindowRateLimiter
+    counted: dict[str, tuple[float, dict[ExecutionState, int]]] = field(default_factory=dict)
+
+    def counts(self, service: Service) -> dict[ExecutionState, int]:
+        """How many of an account's executions are in each state, at most two seconds ago."""
+        at, counts = self.counted.get(service.account, (0.0, {}))
+        if time.monotonic() - at > _COUNTED_SECONDS:
+            counts = service.state_counts()
+            self.counted[service.account] = (time.monotonic(), counts)
+        return counts
 
     @classmethod
     def open(cls, conf: Settings, store: Store) -> Site:
@@ -65,8 +77,12 @@ class Site:
         return (self.conf.web_url or "").startswith("https://")
 
 
-def site(request: Request) -> Site:
-    """The site of the application."""
+async def site(request: Request) -> Site:
+    """The site of the application; async, because FastAPI would run anything else in a thread."""
+    return _site(request)
+
+
+def _site(request: Request) -> Site:
     found: Site = request.app.state.site
     return found
 
@@ -81,14 +97,14 @@ def client(request: Request) -> str:
 
 def failed(request: Request) -> None:
     """Count a secret that did not hold. Raises TooManyTries."""
-    limiter = site(request).limiter
+    limiter = _site(request).limiter
     if not limiter.hit(TRIES, client(request)):
         raise TooManyTries("too many failed tries from this address", "wait a minute")
 
 
 def check_tries(request: Request) -> None:
     """Refuse an address with too many failed tries. Raises TooManyTries."""
-    if not site(request).limiter.test(TRIES, client(request)):
+    if not _site(request).limiter.test(TRIES, client(request)):
         raise TooManyTries("too many failed tries from this address", "wait a minute")
 
 
@@ -111,7 +127,7 @@ class Visitor:
 def visitor(request: Request) -> Visitor:
     """Who is logged in. Raises Unauthorized."""
     session = request.cookies.get(COOKIE, "")
-    user = site(request).identity.session(session) if session else None
+    user = _site(request).identity.session(session) if session else None
     if user is None:
         raise Unauthorized("you are not logged in", "log in first")
     return Visitor(user, session)
@@ -181,7 +197,7 @@ def caller(
     """Who holds the bearer token. Raises Unauthorized, NotFound, TooManyTries."""
     check_tries(request)
     scheme, _, secret = authorization.partition(" ")
-    known = site(request).identity.bearer(secret.strip()) if scheme.lower() == "bearer" else None
+    known = _site(request).identity.bearer(secret.strip()) if scheme.lower() == "bearer" else None
     if known is None:
         if secret:
             failed(request)

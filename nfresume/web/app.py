@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nfresume import __version__
 from nfresume.settings import Settings
@@ -46,7 +47,7 @@ def create(conf: Settings, store: Store) -> FastAPI:
     app.state.site = Site.open(conf, store)
     app.state.changes = Changes(store)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(conf), www_redirect=False)
-    app.middleware("http")(_add_headers)
+    app.add_middleware(_Headers)
     problems.install(app)
     oidc.install(app, conf)
     for part in (wes, extensions, login, oidc, people_pages, run_pages, site_pages):
@@ -60,10 +61,20 @@ def _hosts(conf: Settings) -> list[str]:
     return ["127.0.0.1", "localhost", "[::1]", *([public] if public else [])]
 
 
-async def _add_headers(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await proceed(request)
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    if not request.url.path.startswith("/static"):
-        response.headers.setdefault("Cache-Control", "no-store")
-    return response
+class _Headers:
+    """Adds what every answer has; plain ASGI, because Starlette's own base class costs a task per request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                if not scope["path"].startswith("/static"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, add if scope["type"] == "http" else send)

@@ -60,7 +60,7 @@ def visible(value: Any) -> Any:
 
     Every text that a template shows goes through here; what templates made themselves is left alone.
     """
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in value)
 

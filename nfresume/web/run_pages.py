@@ -16,13 +16,13 @@ from nfresume.executions import Attempt, Execution, ExecutionState
 from nfresume.people import Role
 from nfresume.service import Service
 from nfresume.submissions import Changed, Submission
-from nfresume.web.access import Editing, Viewing, VisitorOf
+from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 from nfresume.workdirs import OnSuccess, Retain
 
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
 
-_PAGE = 50
+_PAGE = 25
 _TASKS = 500
 _TAIL = 32 * 1024
 Text = Annotated[str, Form(max_length=5_000_000)]
@@ -30,7 +30,7 @@ Text = Annotated[str, Form(max_length=5_000_000)]
 
 @router.get("/executions")
 def list_page(
-    account: str, request: Request, who: VisitorOf, service: Viewing,
+    account: str, request: Request, here: SiteOf, who: VisitorOf, service: Viewing,
     state: Annotated[str, Query(max_length=20)] = "", search: Annotated[str, Query(max_length=200)] = "",
     sort: Annotated[str, Query(max_length=20)] = "newest", after: Annotated[str, Query(max_length=300)] = "",
 ) -> HTMLResponse:
@@ -43,7 +43,7 @@ def list_page(
         request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found[:_PAGE],
         more=offset + _PAGE if len(found) > _PAGE else None, less=max(0, offset - _PAGE) if offset else None,
         state=state, search=search, sort=sort, states=list(ExecutionState), price=price,
-        counts=service.state_counts(), attempts=service.last_attempts(found[:_PAGE]),
+        counts=here.counts(service), tasks=service.task_counts(found[:_PAGE]),
         may_edit=_may_edit(who, account),
     )
 

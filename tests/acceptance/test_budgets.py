@@ -143,7 +143,8 @@ def move_expiry(site: Site, execution_id: str, hours: float) -> None:
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     with store.begin() as tx:
         tx.conn.execute(sa.update(schema.work_dirs).where(schema.work_dirs.c.execution_id == execution_id)
-                        .values(expires_at=datetime.now(UTC) + timedelta(hours=hours)))
+                        .values(expires_at=datetime.now(UTC) + timedelta(hours=hours),
+                                notice_at=datetime.now(UTC) + timedelta(hours=hours - 1)))
     store.close()
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from nfresume.executions import Event
 from nfresume.notices import KINDS, Channel, Kind, notice, parse, still_true
-from nfresume.retention import is_near
-from nfresume.workdirs import WorkDirState
+from nfresume.retention import notice_at
 from tests.unit.test_budgets import NOW, retained
 
 
@@ -68,18 +66,14 @@ def test_every_kind_has_an_event():
 def test_old_news_is_not_told():
     """An expiry that was put off, a removal that went on."""
     near = Event(NOW, "expiry_near", "me")
-    assert not still_true(near, retained("a"))
-    assert still_true(near, retained("a", expiry_noticed_at=NOW))
+    assert still_true(near, retained("a"))
+    assert not still_true(near, retained("a", notice_at=NOW))  # it was put off meanwhile
     assert not still_true(Event(NOW, "removal_blocked", "me"), retained("a"))
 
 
-@pytest.mark.parametrize(("hours", "left", "near"), [
-    (100, 20, True), (100, 20.1, False), (100, 0, False), (2, 1, True), (2, 1.1, False), (0.5, 0.5, True),
-])
-def test_when_an_expiry_is_near(hours: float, left: float, near: bool):
-    """In the last 20 % of the hours, at least the last hour; not when it is due, pinned or told already."""
-    execution = retained("a", expires_at=NOW + timedelta(hours=left),
-                         expiry_set_at=NOW + timedelta(hours=left - hours))
-    assert is_near(execution, NOW, 0.2) is near
-    for change in ({"pinned": True}, {"expiry_noticed_at": NOW}, {"state": WorkDirState.ACTIVE}):
-        assert not is_near(replace(execution, work_dir=replace(execution.work_dir, **change)), NOW, 0.2)
+@pytest.mark.parametrize(("hours", "before"), [(100, 20), (10, 2), (5, 1), (2, 1), (0.5, 1)])
+def test_when_an_expiry_is_near(hours: float, before: float):
+    """When 20 % of the hours are left, at least one hour."""
+    until = NOW + timedelta(hours=hours)
+    assert notice_at(NOW, until, 0.2) == until - timedelta(hours=before)
+    assert notice_at(NOW, None, 0.2) is None

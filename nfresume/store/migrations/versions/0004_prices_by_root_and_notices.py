@@ -16,8 +16,9 @@ def upgrade() -> None:
         batch.create_foreign_key("prices_root", "roots", ["root_id"], ["id"])
     with op.batch_alter_table("prices") as batch:
         batch.alter_column("currency", server_default=None)
-    op.add_column("work_dirs", sa.Column("expiry_set_at", UtcDateTime(), nullable=True))
-    op.add_column("work_dirs", sa.Column("expiry_noticed_at", UtcDateTime(), nullable=True))
+    op.add_column("work_dirs", sa.Column("notice_at", UtcDateTime(), nullable=True))
+    op.create_index("work_dirs_notice", "work_dirs", ["notice_at"], unique=False)
+    op.create_index("work_dirs_measured", "work_dirs", ["state", "measured_at"], unique=False)
     op.create_index("events_named", "events", ["name", "at"], unique=False)
     op.create_table(
         "deliveries",

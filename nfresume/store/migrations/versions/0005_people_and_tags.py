@@ -50,5 +50,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("digest"),
     )
+    op.create_index("executions_counts", "executions", ["account", "state"], unique=False)
     op.create_index("events_recent", "events", ["at"], unique=False)
     op.create_index("tokens_of", "tokens", ["user_id"], unique=False)

