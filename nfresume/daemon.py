@@ -76,8 +76,6 @@ class _Web:
             proxy_headers=False, timeout_graceful_shutdown=5, timeout_keep_alive=30,
         ))
         self._application = self._server.config.app
-        # Requests hop between the event loop and threads; at Python's 5 ms a hop waits for whoever computes.
-        sys.setswitchinterval(0.0005)
         listener = _listen(where)
         address = f"http://{where.host}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Form, Header, Request
@@ -14,15 +16,19 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from nfresume.errors import NfresumeError, NotFound
-from nfresume.executions import ExecutionState
 from nfresume.identity import Identity
 from nfresume.people import Role, User, csrf
 from nfresume.service import Service
 from nfresume.settings import Settings
 from nfresume.store import Store
 
+Result = TypeVar("Result")
+
 COOKIE = "nfresume"
-_COUNTED_SECONDS = 2.0
+_RECENT_SECONDS = 2.0
+#: Pages made at once. They are computed rather than waited for: more of them only fight for the interpreter,
+#: and then a burst is never worked off. What changes something is not limited: it waits for disks.
+_COMPUTING = 4
 #: Failed log-ins and bad tokens that one address may have in a minute.
 TRIES = RateLimitItemPerMinute(20)
 
@@ -56,15 +62,16 @@ class Site:
     store: Store
     identity: Identity
     limiter: MovingWindowRateLimiter
-    counted: dict[str, tuple[float, dict[ExecutionState, int]]] = field(default_factory=dict)
+    computing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COMPUTING))
+    known: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
 
-    def counts(self, service: Service) -> dict[ExecutionState, int]:
-        """How many of an account's executions are in each state, at most two seconds ago."""
-        at, counts = self.counted.get(service.account, (0.0, {}))
-        if time.monotonic() - at > _COUNTED_SECONDS:
-            counts = service.state_counts()
-            self.counted[service.account] = (time.monotonic(), counts)
-        return counts
+    def recent(self, what: str, whose: str, look: Callable[[], Result]) -> Result:
+        """What `look` finds, or found two seconds ago at most: for what every page shows."""
+        at, found = self.known.get((what, whose), (0.0, None))
+        if found is None or time.monotonic() - at > _RECENT_SECONDS:
+            found = look()
+            self.known[what, whose] = (time.monotonic(), found)
+        return cast("Result", found)
 
     @classmethod
     def open(cls, conf: Settings, store: Store) -> Site:
@@ -165,8 +172,15 @@ def service_of(here: Site, user: User, account: str, need: Role) -> Service:
     return Service(here.conf.for_account(account), store=here.store, actor=f"{user.name}@web")
 
 
-def viewing(account: str, here: SiteOf, who: VisitorOf) -> Service:
-    """The verbs for the account in a page's path, to look."""
+async def viewing(account: str, here: SiteOf, who: VisitorOf) -> AsyncIterator[Service]:
+    """The verbs for the account in a page's path, to look; a few pages at once, the others wait."""
+    service = service_of(here, who.user, account, Role.VIEWER)
+    async with here.computing:
+        yield service
+
+
+async def watching(account: str, here: SiteOf, who: VisitorOf) -> Service:
+    """The same for what stays open, and computes nothing."""
     return service_of(here, who.user, account, Role.VIEWER)
 
 
@@ -176,6 +190,7 @@ def editing(account: str, here: SiteOf, who: PostedBy) -> Service:
 
 
 Viewing = Annotated[Service, Depends(viewing)]
+Watching = Annotated[Service, Depends(watching)]
 Editing = Annotated[Service, Depends(editing)]
 
 
@@ -213,8 +228,15 @@ def caller(
 CallerOf = Annotated[Caller, Depends(caller)]
 
 
-def reading(here: SiteOf, who: CallerOf) -> Service:
-    """The verbs, to look."""
+async def reading(here: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
+    """The verbs, to look; a few requests at once."""
+    service = service_of(here, who.user, who.account, Role.VIEWER)
+    async with here.computing:
+        yield service
+
+
+async def listening(here: SiteOf, who: CallerOf) -> Service:
+    """The same for what stays open, and computes nothing."""
     return service_of(here, who.user, who.account, Role.VIEWER)
 
 
@@ -224,4 +246,5 @@ def writing(here: SiteOf, who: CallerOf) -> Service:
 
 
 Reading = Annotated[Service, Depends(reading)]
+Listening = Annotated[Service, Depends(listening)]
 Writing = Annotated[Service, Depends(writing)]

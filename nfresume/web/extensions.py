@@ -12,7 +12,7 @@ from nfresume.periods import period
 from nfresume.reporting import By
 from nfresume.submissions import Changed
 from nfresume.web import models
-from nfresume.web.access import Reading, Writing
+from nfresume.web.access import Listening, Reading, Writing
 from nfresume.web.problems import API
 from nfresume.web.wes import PROBLEM
 
@@ -79,7 +79,7 @@ def costs(
 @router.get("/events", response_class=StreamingResponse,
             responses={200: {"content": {"text/event-stream": {}}}})
 async def events(
-    request: Request, service: Reading,
+    request: Request, service: Listening,
     run_id: Annotated[str | None, Query(description="Of one run only.", max_length=64)] = None,
 ) -> StreamingResponse:
     """Server-sent events: `event` for each line of the history, `progress` when tasks of a run went on."""

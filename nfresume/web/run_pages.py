@@ -38,12 +38,13 @@ def list_page(
     states = [s for s in ExecutionState if s == state.upper()]
     offset = int(after) if after.isdecimal() else 0
     found = service.search(states, search, sort, limit=_PAGE + 1, offset=offset)
-    price = service.price(found[0]) if found else None
+    price = here.recent("price", found[0].root_id, lambda: service.price(found[0])) if found else None
     return page(
         request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found[:_PAGE],
         more=offset + _PAGE if len(found) > _PAGE else None, less=max(0, offset - _PAGE) if offset else None,
         state=state, search=search, sort=sort, states=list(ExecutionState), price=price,
-        counts=here.counts(service), tasks=service.task_counts(found[:_PAGE]),
+        counts=here.recent("counts", account, service.state_counts),
+        tasks=service.task_counts(found[:_PAGE]),
         may_edit=_may_edit(who, account),
     )
 

