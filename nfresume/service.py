@@ -6,31 +6,24 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from nfresume import (
-    billed,
     crashpoints,
     disposal,
     launchers,
     measuring,
-    page,
-    parameters,
     preflight,
-    pricing,
     processes,
     relaunching,
-    reporting,
     retention,
     sweeper,
 )
-from nfresume.costs import Price
 from nfresume.errors import (
     Conflict,
-    EngineUnavailable,
     Expired,
     NotFound,
     RemovalBlocked,
@@ -42,18 +35,14 @@ from nfresume.executions import (
     ID_RANDOM_LENGTH,
     SESSION_ID,
     Attempt,
-    Event,
     Execution,
     ExecutionState,
-    TaskCounts,
     id_stem,
     run_name,
 )
+from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import engine, history, options
-from nfresume.nextflow.command import assets
-from nfresume.periods import Period
-from nfresume.records import Records
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder
@@ -80,15 +69,6 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True)
-class Details:
-    """An execution with its attempts and its history."""
-
-    execution: Execution
-    attempts: list[Attempt]
-    events: list[Event]
-
-
-@dataclass(frozen=True)
 class Measured:
     """A work dir's size, in all and by process; `scanned` task dirs were not known from before."""
 
@@ -98,22 +78,16 @@ class Measured:
     partial: bool
 
 
-class Service:
+class Service(Inspection):
     """The verbs, for one account over one database; `actor` signs what is done (default: the OS user)."""
 
     def __init__(
         self, conf: Settings, launcher: Launcher | None = None, store: Store | None = None,
         actor: str | None = None,
     ) -> None:
-        self.conf = conf
+        super().__init__(conf, store or Store.open(conf.database_url))
         self._launcher = launcher or launchers.chosen(conf)
-        self.store = store or Store.open(conf.database_url)
-        self.account = conf.account
         self._actor = actor or f"{user_name()}@{processes.host()}"
-
-    def close(self) -> None:
-        """Close the database."""
-        self.store.close()
 
     # -- launch and relaunch --------------------------------------------------------------------
 
@@ -254,73 +228,7 @@ class Service:
         preflight.check_params_file(merged, launch_dir)
         return merged
 
-    # -- look -----------------------------------------------------------------------------------
-
-    def get(self, execution_id: str) -> Execution:
-        """The execution with this exact id, if it is the account's."""
-        with self.store.begin(write=False) as tx:
-            execution = queries.get(tx, execution_id)
-        if execution.account != self.account:
-            raise NotFound(f"account {self.account} has no execution {execution_id!r}")
-        return execution
-
-    def find(self, prefix: str) -> Execution:
-        """The account's execution with this unique prefix."""
-        with self.store.begin(write=False) as tx:
-            return queries.find(tx, prefix, self.account)
-
-    def newest(
-        self, states: Iterable[ExecutionState] = (), limit: int = 50,
-        before: tuple[datetime, str] | None = None,
-    ) -> list[Execution]:
-        """The account's executions, newest first; `before` is where an earlier page ended."""
-        with self.store.begin(write=False) as tx:
-            return queries.newest(tx, self.account, states=states, limit=limit, before=before)
-
-    def search(
-        self, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
-    ) -> list[Execution]:
-        """The account's executions with `text` in id or pipeline; `sort` is one of queries.SORTS."""
-        with self.store.begin(write=False) as tx:
-            return queries.search(tx, self.account, states, text, sort, limit, offset)
-
-    def task_counts(self, executions: Iterable[Execution]) -> dict[str, TaskCounts]:
-        """Tasks of the last attempt of each, by execution."""
-        with self.store.begin(write=False) as tx:
-            return queries.task_counts(tx, [e.id for e in executions])
-
-    def declared_params(self, pipeline: str) -> list[parameters.Parameter]:
-        """What a pipeline declares, when it is local and absolute, or was pulled before."""
-        place = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
-        return parameters.declared(place) if place.exists() else []
-
-    def state_counts(self) -> dict[ExecutionState, int]:
-        """How many of the account's executions are in each state."""
-        with self.store.begin(write=False) as tx:
-            return queries.state_counts(tx, self.account)
-
-    def details(self, execution: Execution) -> Details:
-        """An execution with attempts and events."""
-        with self.store.begin(write=False) as tx:
-            return Details(
-                queries.get(tx, execution.id), queries.attempts_of(tx, execution.id),
-                queries.events_of(tx, execution.id),
-            )
-
-    def folder(self, execution: Execution) -> ExecutionFolder:
-        """Where an execution keeps its files."""
-        return disposal.folder_of(self.store, execution)
-
-    def engine_version(self) -> str:
-        """The version of the Nextflow that a launch would use; empty when there is none."""
-        try:
-            return engine.find(self.conf, install=False).version
-        except EngineUnavailable:
-            return ""
-
-    def records(self, execution: Execution, number: int | None = None) -> Records:
-        """What an attempt left on disk (default: the last one)."""
-        return Records(self.folder(execution), number or execution.attempt)
+    # -- wait and measure -----------------------------------------------------------------------
 
     def wait(
         self, execution: Execution, timeout: float | None = None, tick: Callable[[], None] = lambda: None
@@ -343,20 +251,6 @@ class Service:
             tick()
             time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 0.5)
 
-    def wait_measured(self, execution: Execution, timeout: float) -> Execution:
-        """Until a retained work dir's size is known, or time runs out."""
-        end = time.monotonic() + timeout
-        while execution.work_dir.bytes is None and time.monotonic() < end:
-            time.sleep(0.03)
-            execution = self.get(execution.id)
-        return execution
-
-    def with_work_dir(self) -> list[Execution]:
-        """The account's executions whose work dir is in use or retained, newest first."""
-        with self.store.begin(write=False) as tx:
-            found = queries.newest(tx, self.account, limit=100_000)
-        return [e for e in found if e.work_dir.state in (WorkDirState.ACTIVE, WorkDirState.RETAINED)]
-
     def measure(
         self, execution: Execution, stop: threading.Event | None = None,
         progress: Callable[[Size], None] = lambda _: None,
@@ -367,35 +261,6 @@ class Service:
                           f"`nfresume show {execution.id}` tells when and why")
         found, rows = disposal.record_size(self.store, self.conf, execution, stop, progress)
         return Measured(found.total, rows, found.scanned, found.partial)
-
-    def price(self, execution: Execution) -> Price:
-        """The price that holds now for the storage of an execution's root."""
-        with self.store.begin(write=False) as tx:
-            return pricing.of_root(tx, self.conf, execution.root_id)
-
-    def costs(
-        self, by: reporting.By, chosen: Callable[[datetime], Period], *, all_accounts: bool = False,
-        notify: Callable[[str], None] = lambda _: None,
-    ) -> reporting.Report:
-        """What retained storage costs the account, or all of them; `chosen` makes the period from now.
-
-        `notify` is told why AWS could not be asked for its price.
-        """
-        if trouble := pricing.record(self.store, self.conf):
-            notify(trouble)
-        return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
-
-    def costs_figures(self, chosen: Callable[[datetime], Period]) -> page.CostsPage:
-        """The cost report with its plots, for the console."""
-        return page.gather(self.store, self.conf, self.account, chosen)
-
-    def costs_page(self, chosen: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
-        """The cost report as an HTML page with plots that opens offline."""
-        return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
-
-    def bill(self, chosen: Callable[[datetime], Period]) -> billed.Compared:
-        """What AWS billed for the root's storage in a period, beside the ledger."""
-        return billed.compare(self.store, self.conf, chosen)
 
     # -- change ---------------------------------------------------------------------------------
 

@@ -74,10 +74,14 @@ def assets(pipeline: str) -> Path:
     return base.joinpath(*pipeline.removesuffix(".git").replace(":", "/").rstrip("/").split("/")[-2:])
 
 
+#: Settings that may hold secrets: no task inherits them.
+SECRETS = ("NFRESUME_DATABASE_URL", "NFRESUME_NOTIFY", "NFRESUME_OIDC_CLIENT_SECRET")
+
+
 def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
     """The user's environment plus what makes this run private and findable."""
     env = dict(base)
-    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", "NFRESUME_DATABASE_URL", "NFRESUME_NOTIFY"):
+    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", *SECRETS):
         env.pop(name, None)
     env.update(
         NXF_CACHE_DIR=str(run.cache_dir),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,10 @@ def test_cancel(batch: Site, cluster: Slurm):
     batch.pipeline("slow")
     execution = launch(batch, "slow")
     until(lambda: _running(cluster, "nf-SLOW"), 60)
+    [number] = cluster.ask("squeue", "--noheader", f"--name={execution}-1", "--format=%A").split()
+    requeued = subprocess.run(["scontrol", "requeue", number], env={**os.environ, **cluster.env},
+                              capture_output=True, text=True)
+    assert requeued.returncode != 0  # a head that Slurm starts again would be nobody's
     batch.ok("cancel", execution)
     assert ended(batch, execution)["state"] == "CANCELLED"
     until(lambda: all(s != "RUNNING" for s in cluster.jobs().values()), 30, "no job to run")

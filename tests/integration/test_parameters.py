@@ -1,0 +1,77 @@
+"""What a pipeline declares, for the launch form: nf-core's schema, or Latch's metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nfresume.errors import InvalidMetadata
+from nfresume.parameters import Parameter, declared, typed
+
+SCHEMA = {
+    "$defs": {"io": {"title": "Input and output", "required": ["input"], "properties": {
+        "input": {"type": "string", "description": "a table"},
+        "secret": {"type": "string", "hidden": True},
+        "aligner": {"type": "string", "enum": ["star", "salmon"], "default": "star"},
+    }}},
+    "properties": {"depth": {"type": ["integer", "null"], "default": 3}},
+}
+METADATA = """
+from dataclasses import dataclass
+from enum import Enum
+from latch.types.metadata import LatchAuthor, NextflowMetadata, NextflowParameter
+
+class Aligner(Enum):
+    star = "star"
+    salmon = "salmon"
+
+@dataclass
+class Args:
+    input: str
+    depth: int
+
+NextflowMetadata(display_name="x", author=LatchAuthor(name="y"), parameters={
+    "aligner": NextflowParameter(type=Aligner, default=Aligner.star, description="which"),
+    "trim": NextflowParameter(type=bool, default=True, section_title="Trimming"),
+    "hidden": NextflowParameter(type=str, hidden=True),
+    "args": NextflowParameter(type=Args),
+})
+"""
+
+
+def test_nf_core_schema(tmp_path: Path):
+    """Groups in their order, hidden ones left out, with types, defaults and choices."""
+    (tmp_path / "main.nf").touch()
+    (tmp_path / "nextflow_schema.json").write_text(json.dumps(SCHEMA))
+    expected = [
+        Parameter("input", "string", None, "a table", (), True, "Input and output"),
+        Parameter("aligner", "string", "star", "", ("star", "salmon"), False, "Input and output"),
+        Parameter("depth", "integer", 3),
+    ]
+    assert declared(tmp_path) == declared(tmp_path / "main.nf") == expected
+    (tmp_path / "nextflow_schema.json").write_text("[")
+    with pytest.raises(InvalidMetadata, match=r"nextflow_schema\.json"):
+        declared(tmp_path)
+
+
+def test_latch_metadata(tmp_path: Path):
+    """Enums are choices, dataclasses are --name.field, hidden ones are left out."""
+    (tmp_path / "latch_metadata").mkdir()
+    (tmp_path / "latch_metadata/__init__.py").write_text(METADATA)
+    assert declared(tmp_path) == [
+        Parameter("aligner", "string", "star", "which", ("star", "salmon")),
+        Parameter("trim", "boolean", True, "", section="Trimming"),
+        Parameter("args.input"), Parameter("args.depth", "integer"),
+    ]
+    assert declared(tmp_path / "latch_metadata") == []
+
+
+@pytest.mark.parametrize(("text", "kind", "value"), [
+    ("3", "integer", 3), ("0.5", "number", 0.5), ("true", "boolean", True), ("no", "boolean", False),
+    ("[1]", "array", [1]), ("x", "integer", "x"), ("007", "string", "007"),
+])
+def test_form_texts_become_values(text: str, kind: str, value: object):
+    """By the declared type; what does not fit stays a text, and Nextflow says what it thinks of it."""
+    assert typed(text, kind) == value
