@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from nfresume import charts, ledgers, reporting
+from nfresume import charts, ledgers, reporting, wording
 from nfresume.ledgers import Ledger
 from nfresume.periods import Period
 from nfresume.reporting import By, Line, Report
@@ -55,20 +54,9 @@ def build(
 
     found = gather(store, conf, account, chosen)
     environment = Environment(loader=PackageLoader("nfresume"), autoescape=True, undefined=StrictUndefined)
-    environment.filters.update(_filters(found.report.currency))
+    environment.filters.update(size=wording.size, money=wording.money, moment=wording.moment,
+                               duration=wording.duration)
     return environment.get_template("costs.html").render(
         account=account, report=found.report, now=found.known.now, figures=found.figures,
         plotly=get_plotlyjs(), lines=_LINES, tables=found.tables, executions=found.known.executions,
     )
-
-
-def _filters(currency: str) -> dict[str, Callable[[Any], str]]:
-    import humanize
-
-    return {
-        "size": lambda value: humanize.naturalsize(value, binary=True),
-        "money": lambda value: f"{value:,.2f} {currency}" if value == 0 or value >= 0.01
-        else f"{value:.2g} {currency}",
-        "moment": lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
-        "duration": lambda value: humanize.precisedelta(value, minimum_unit="minutes", format="%0.0f"),
-    }

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from statistics import median
 
 from nfresume import costs, disposal
 from nfresume.costs import Price, Sample
@@ -87,6 +86,8 @@ def _weigh(conf: Settings, saves: timedelta, metered: int, price: Price) -> Wort
 
 
 def _middle(each: list[Worth]) -> Worth:
+    from statistics import median  # 10 ms that a launch need not pay
+
     hours = [w.break_even_hours for w in each if w.break_even_hours is not None]
     money = [w.saved_cost for w in each if w.saved_cost is not None]
     saves = timedelta(seconds=median(w.saves.total_seconds() for w in each))

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import end_progress, print_json, printable, progress_line, say
+from nfresume.cli.output import end_progress, print_json, progress_line, say
+from nfresume.wording import printable
 
 engine_app = typer.Typer(help="The Nextflow that runs pipelines: info, install.", no_args_is_help=True)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, duration, money, print_json, printable, say, size
+from nfresume.cli.output import count, print_json, say
+from nfresume.wording import duration, money, printable, size
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -11,17 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from nfresume.cli import options as common
-from nfresume.cli.output import (
-    count,
-    duration,
-    end_progress,
-    hours,
-    print_json,
-    progress_line,
-    say,
-    size,
-    work_dir_line,
-)
+from nfresume.cli.output import count, end_progress, hours, print_json, progress_line, say, work_dir_line
+from nfresume.wording import duration, size
 
 if TYPE_CHECKING:
     from nfresume.executions import Execution

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import duration, print_json, printable, size, when, work_dir_line
+from nfresume.cli.output import print_json, when, work_dir_line
+from nfresume.wording import duration, printable, size
 
 if TYPE_CHECKING:
     from nfresume.executions import Attempt, Execution

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, end_progress, money, print_json, printable, progress_line, say, size
+from nfresume.cli.output import count, end_progress, print_json, progress_line, say
+from nfresume.wording import money, printable, size
 
 if TYPE_CHECKING:
     from nfresume.executions import Execution

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from nfresume.wording import duration, money, printable, size
 
 if TYPE_CHECKING:
     from nfresume.costs import Price
@@ -21,39 +22,6 @@ def say(line: str) -> None:
 def print_json(document: Any) -> None:
     """A JSON document on stdout."""
     print(json.dumps(document, indent=2))
-
-
-def printable(text: str) -> str:
-    """Control characters made visible: a log or a file name must not drive the terminal."""
-    return "".join(c if c == "\t" or c.isprintable() else _visible(c) for c in text)
-
-
-def _visible(char: str) -> str:
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def size(count: int | None) -> str:
-    """Bytes for people."""
-    import humanize
-
-    return "-" if count is None else humanize.naturalsize(count, binary=True)
-
-
-def duration(delta: timedelta) -> str:
-    """A time span for people: two neighbouring units at most.
-
-    >>> duration(timedelta(hours=26, seconds=5))
-    '1 d 2 h'
-    """
-    seconds = max(0, int(delta.total_seconds()))
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    for at, (unit, length) in enumerate(units):
-        count, rest = divmod(seconds, length)
-        if count:
-            smaller, size_ = units[min(at + 1, 3)]
-            more = rest // size_ if at < 3 else 0
-            return f"{count} {unit} {more} {smaller}" if more else f"{count} {unit}"
-    return "0 s"
 
 
 def hours(value: float) -> str:
@@ -72,14 +40,6 @@ def when(moment: datetime | None) -> str:
     left = moment - datetime.now(UTC)
     tail = f"in {duration(left + timedelta(seconds=30))}" if left > timedelta() else f"{duration(-left)} ago"
     return f"{moment:%Y-%m-%d %H:%M} UTC ({tail})"
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """An amount of money: cents, or enough digits to see something."""
-    if amount == 0 or abs(amount) >= Decimal("0.01"):
-        return f"{amount:,.2f} {currency}"
-    least = Decimal("0.000001")
-    return f"{amount:.2g} {currency}" if abs(amount) >= least else f"less than {least} {currency}"
 
 
 def count(number: int, noun: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import print_json, printable, say
+from nfresume.cli.output import print_json, say
+from nfresume.wording import printable
 
 if TYPE_CHECKING:
     from nfresume.identity import Identity

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import (
-    count,
-    duration,
-    end_progress,
-    print_json,
-    printable,
-    progress_line,
-    say,
-    size,
-    work_dir_line,
-)
+from nfresume.cli.output import count, end_progress, print_json, progress_line, say, work_dir_line
+from nfresume.wording import duration, printable, size
 
 if TYPE_CHECKING:
     from nfresume.executions import Execution

@@ -1,0 +1,60 @@
+"""Sizes, times, money and untrusted texts as people read them, in a terminal or on a page. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+_LEAST = Decimal("0.000001")
+
+
+def printable(text: str, keep: str = "\t") -> str:
+    """Control characters made visible, but for those in `keep`: a log or a file name must not drive a
+    terminal, and must not hide or fake anything."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or c.isprintable() else _visible(c) for c in text)
+
+
+def _visible(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def size(count: int | None) -> str:
+    """Bytes."""
+    import humanize
+
+    return "-" if count is None else humanize.naturalsize(count, binary=True)
+
+
+def duration(delta: timedelta | None) -> str:
+    """A time span: two neighbouring units at most.
+
+    >>> duration(timedelta(hours=26, seconds=5))
+    '1 d 2 h'
+    """
+    if delta is None:
+        return "-"
+    seconds = max(0, int(delta.total_seconds()))
+    for at, (unit, length) in enumerate(_UNITS):
+        count, rest = divmod(seconds, length)
+        if count:
+            smaller, size_ = _UNITS[min(at + 1, 3)]
+            more = rest // size_ if at < 3 else 0
+            return f"{count} {unit} {more} {smaller}" if more else f"{count} {unit}"
+    return "0 s"
+
+
+def money(amount: Decimal | None, currency: str) -> str:
+    """An amount of money: cents, or enough digits to see something."""
+    if amount is None:
+        return "-"
+    if amount == 0 or abs(amount) >= Decimal("0.01"):
+        return f"{amount:,.2f} {currency}"
+    return f"{amount:.2g} {currency}" if abs(amount) >= _LEAST else f"less than {_LEAST} {currency}"
+
+
+def moment(value: datetime | None) -> str:
+    """A UTC time, to the second."""
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value else "-"
