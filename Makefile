@@ -40,6 +40,7 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/launch.py --pairs 9
 	@$(BIN)/python benchmarks/storage.py
 	@$(BIN)/python benchmarks/storage.py --plot docs/removal.svg
+	@$(BIN)/python benchmarks/server.py
 
 clean:
 	rm -rf $(VENV) .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

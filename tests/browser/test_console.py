@@ -120,25 +120,24 @@ def test_two_users_do_not_see_each_other(site: Site, console: Console, browser: 
         page.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_can_be_read(site: Site, console: Console, page: Page, scheme: str):
-    """WCAG AA contrast of every text, and no sideways scrolling at 390 px, in both colour schemes."""
+def test_every_page_can_be_read(site: Site, console: Console, page: Page):
+    """WCAG AA contrast of every text in both colour schemes, and no sideways scrolling at 390 px."""
     site.pipeline("fail-late")
     site.run("launch", "--storage-expiration-hours", "5", "fail-late")
     name = site.show()["id"]
-    page.emulate_media(color_scheme=scheme)
-    page.goto(f"{console.url}/login")
     log_in(page, console.link)
+    page.set_viewport_size({"width": 390, "height": 800})
     for path in ("executions", f"executions/{name}", f"launch?pipeline={site.here}/fail-late", "billing",
                  "settings", "executions/gone"):
-        page.set_viewport_size({"width": 390, "height": 800})
         page.goto(f"{console.url}/a/team/{path}")
         for details in page.locator("details > summary").all():
             details.click()
-        least, where = page.evaluate(CONTRAST)
-        assert least >= 4.5, (path, least, where)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
-        keep(page, f"phone-{scheme}-{path.partition('?')[0].replace(name, 'one').replace('/', '-')}")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            least, where = page.evaluate(CONTRAST)
+            assert least >= 4.5, (path, scheme, least, where)
+            keep(page, f"phone-{scheme}-{path.partition('?')[0].replace(name, 'one').replace('/', '-')}")
 
 
 def test_without_javascript_and_without_a_mouse(site: Site, console: Console, browser: Browser):
