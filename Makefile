@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean setup
+.PHONY: demo test proof check bench clean setup
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -26,7 +26,12 @@ test: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not long"
+
+proof: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@tests/install.sh
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

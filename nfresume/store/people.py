@@ -72,9 +72,9 @@ def members_of(tx: Tx, account: str) -> list[tuple[User, Role]]:
 def set_role(tx: Tx, account: str, user_id: str, role: Role | None) -> None:
     """Give, change or (None) take a role. Raises Conflict when an account would lose its last owner."""
     mine = (members.c.account == account) & (members.c.user_id == user_id)
-    others = sa.select(sa.func.count()).select_from(members).where(
-        members.c.account == account, members.c.user_id != user_id, members.c.role == Role.OWNER)
-    if role is not Role.OWNER and not tx.conn.execute(others).scalar_one():
+    owners = tx.conn.execute(sa.select(members.c.user_id).where(
+        members.c.account == account, members.c.role == Role.OWNER)).scalars().all()
+    if role is not Role.OWNER and list(owners) == [user_id]:
         raise Conflict(f"account {account} would have no owner", "make somebody else an owner first")
     tx.conn.execute(members.delete().where(mine))
     if role is not None:

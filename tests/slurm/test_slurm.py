@@ -90,7 +90,7 @@ def _held(site: Site) -> str:
     return execution
 
 
-@pytest.mark.parametrize("crash", ["head", "node"])
+@pytest.mark.parametrize("crash", ["head", pytest.param("node", marks=pytest.mark.long)])
 def test_a_crash(batch: Site, cluster: Slurm, crash: str):
     """Supervisor and Nextflow killed, alone or with their node: a sweep settles it, orphaned jobs are
     cancelled, and a relaunch ends with the results of a clean run."""
@@ -121,6 +121,7 @@ def _running(cluster: Slurm, name: str) -> list[str]:
     return [n for n, state in cluster.jobs().items() if n.startswith(name) and state == "RUNNING"]
 
 
+@pytest.mark.long
 def test_a_controller_that_is_down_is_no_end(batch: Site, cluster: Slurm):
     """What cannot be asked is unknown: nothing is settled, nothing relaunched, until it answers."""
     assert slurm.job("never-was") is slurm.Job.GONE
