@@ -7,19 +7,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nfresume import billed, disposal, page, parameters, pricing, reporting
+from nfresume import disposal, pricing
 from nfresume.costs import Price
 from nfresume.errors import EngineUnavailable, NotFound
 from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
 from nfresume.nextflow import engine
 from nfresume.nextflow.command import assets
 from nfresume.periods import Period
-from nfresume.records import Records
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, queries
 from nfresume.workdirs import WorkDirState
+
+if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
+    from nfresume import billed, page, parameters, reporting
+    from nfresume.records import Records
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Inspection:
 
     def declared_params(self, pipeline: str) -> list[parameters.Parameter]:
         """What a pipeline declares, when it is local and absolute, or was pulled before."""
+        from nfresume import parameters
+
         place = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
         return parameters.declared(place) if place.exists() else []
 
@@ -107,6 +113,8 @@ class Inspection:
 
     def records(self, execution: Execution, number: int | None = None) -> Records:
         """What an attempt left on disk (default: the last one)."""
+        from nfresume.records import Records
+
         return Records(self.folder(execution), number or execution.attempt)
 
     def wait_measured(self, execution: Execution, timeout: float) -> Execution:
@@ -136,18 +144,26 @@ class Inspection:
 
         `notify` is told why AWS could not be asked for its price.
         """
+        from nfresume import reporting
+
         if trouble := pricing.record(self.store, self.conf):
             notify(trouble)
         return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
 
     def costs_figures(self, chosen: Callable[[datetime], Period]) -> page.CostsPage:
         """The cost report with its plots, for the console."""
+        from nfresume import page
+
         return page.gather(self.store, self.conf, self.account, chosen)
 
     def costs_page(self, chosen: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
         """The cost report as an HTML page with plots that opens offline."""
+        from nfresume import page
+
         return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
 
     def bill(self, chosen: Callable[[datetime], Period]) -> billed.Compared:
         """What AWS billed for the root's storage in a period, beside the ledger."""
+        from nfresume import billed
+
         return billed.compare(self.store, self.conf, chosen)

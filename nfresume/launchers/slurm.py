@@ -17,8 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import sh
-
 from nfresume import durable
 from nfresume.errors import Conflict
 from nfresume.nextflow.command import MARK
@@ -126,6 +124,8 @@ class _Failed(Exception):
 
 
 def _run(name: str, *words: str, **more: Any) -> str:
+    import sh  # it brings asyncio, which no launch on this host needs
+
     try:
         return str(sh.Command(name)(*words, _timeout=SECONDS, _tty_out=False, **more))
     except sh.CommandNotFound:
