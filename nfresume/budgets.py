@@ -22,7 +22,7 @@ class WhenFull(StrEnum):
     """What happens at the limit."""
 
     WARN = "warn"
-    REFUSE = "refuse"  # a failure that would go over it is not retained
+    REFUSE = "refuse"  # a first failure that would go over it is not retained
     EVICT = "evict"  # what is cheapest to compute again per GB is deleted until it fits
 
 

@@ -73,14 +73,17 @@ class _Web:
 
         self._server = uvicorn.Server(uvicorn.Config(
             app.create(conf, store), log_level="warning", access_log=False, server_header=False,
-            proxy_headers=False, timeout_graceful_shutdown=5, timeout_keep_alive=30,
+            # behind a reverse proxy of this host: who asks, and by which scheme, is what it says
+            proxy_headers=conf.web_url is not None, forwarded_allow_ips="127.0.0.1",
+            timeout_graceful_shutdown=5, timeout_keep_alive=30,
         ))
         self._application = self._server.config.app
         listener = _listen(where)
         address = f"http://{where.host}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web")
         self._thread.start()
-        print(f"nfresume: serving at {conf.web_url or address}", file=sys.stderr, flush=True)
+        where_else = f", listening at {address}" if conf.web_url else ""
+        print(f"nfresume: serving at {conf.web_url or address}{where_else}", file=sys.stderr, flush=True)
         if conf.web_url is None:
             secret = Identity(store).login_link(user_name(), conf.account)
             print(f"nfresume: log in, once, at {address}/login?token={secret}", file=sys.stderr, flush=True)
@@ -127,9 +130,7 @@ def tick(
 
 
 def _deliver(store: Store, conf: Settings) -> None:
-    notices = notifying.Sender(store, conf)
-    notices.start()
-    for trouble in notices.join(notifying.SEND_SECONDS):
+    for trouble in notifying.deliver(store, conf):
         print(f"nfresume: {trouble}", file=sys.stderr, flush=True)
 
 

@@ -143,12 +143,11 @@ class Identity:
 
 
 def _free_name(tx: Tx, wanted: str) -> str:
-    """A user name like the one that a provider tells, which may be anything, and taken."""
+    """A user name like the one that a provider tells, which may be anything: never one whose account is
+    somebody's already, since a new user owns the account of that name."""
     stem = id_stem(wanted.partition("@")[0])
     for number in range(1, 1000):
         name = stem if number == 1 else f"{stem}-{number}"
-        try:
-            people.by_name(tx, name)
-        except NotFound:
+        if people.is_free(tx, name):
             return name
     raise Conflict(f"no user name is free for {stem!r}", "`nfresume user list`")

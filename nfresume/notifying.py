@@ -77,6 +77,13 @@ class Sender:
         return trouble
 
 
+def deliver(store: Store, conf: Settings) -> list[str]:
+    """Deliver what is due, in bounded time; returns what went wrong, a line each."""
+    sender = Sender(store, conf)
+    sender.start()
+    return sender.join(SEND_SECONDS)
+
+
 def _notice(tx: Tx, conf: Settings, event: Event, execution: Execution) -> Notice:
     error = queries.attempt(tx, execution.id, event.attempt).error if event.attempt else None
     metered = execution.work_dir.metered_bytes

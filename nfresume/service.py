@@ -78,6 +78,12 @@ class Measured:
     partial: bool
 
 
+def new_id(name: str) -> str:
+    """A readable name with a random end, such as `rnaseq-4k9x2m`."""
+    random = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_RANDOM_LENGTH))
+    return f"{id_stem(name)}-{random}"
+
+
 class Service(Inspection):
     """The verbs, for one account over one database; `actor` signs what is done (default: the OS user)."""
 
@@ -108,7 +114,7 @@ class Service(Inspection):
         root = preflight.open_root(self.store, self.conf, request.launch_dir)
         preflight.check_output(parsed, root.path, request.launch_dir)
         chosen = engine.find(self.conf, notify)
-        execution_id = self._new_id(parsed.name or parsed.pipeline)
+        execution_id = new_id(parsed.name or parsed.pipeline)
         folder = root.execution(self.account, execution_id)
         new = transitions.NewExecution(
             id=execution_id, account=self.account, root_id=root.id, work_dir=str(folder.work),
@@ -123,10 +129,6 @@ class Service(Inspection):
             transitions.launch(tx, new, attempt, self._actor)
         self._start(folder, 1)
         return self.get(execution_id)
-
-    def _new_id(self, name: str) -> str:
-        random = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_RANDOM_LENGTH))
-        return f"{id_stem(name)}-{random}"
 
     def _start(self, folder: ExecutionFolder, number: int) -> None:
         crashpoints.reach("launched")

@@ -138,7 +138,8 @@ def conclude(
         notes["slimmed"] = {"left_alone": hindrance} if hindrance else _slim(
             folder, lease.number, pace, alive)
     refused = None
-    if decision.expires_at is not None and budgeting.refuses(conf):
+    never_retained = lease.number == 1  # a relaunch that fails again gives back what was kept before it
+    if never_retained and decision.expires_at is not None and budgeting.refuses(conf):
         disposal.record_size(store, conf, execution, progress=lambda _: alive())
         refused = budgeting.refusal(store, conf, execution)
     if not decision.keep or refused:

@@ -6,7 +6,6 @@ import fnmatch
 import ipaddress
 import json
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,9 +14,9 @@ from urllib.parse import urlsplit
 
 from nfresume import durable
 from nfresume.errors import UsageError
-from nfresume.executions import ID_ALPHABET, Execution, id_stem
+from nfresume.executions import Execution
 from nfresume.relaunching import RelaunchRequest
-from nfresume.service import LaunchRequest, Service
+from nfresume.service import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
 from nfresume.workdirs import OnSuccess, Retain
 
@@ -52,7 +51,7 @@ class Submission:
 def submit(service: Service, wanted: Submission) -> Execution:
     """Check, make a launch folder, launch. Raises UsageError and what a launch raises, and leaves nothing."""
     check(service.conf, wanted)
-    folder = _launch_folder(service, wanted.pipeline)
+    folder = service.conf.web_launches / service.account / new_id(wanted.pipeline)
     folder.mkdir(parents=True, mode=0o700)
     try:
         _write(folder, wanted.attachments)
@@ -208,11 +207,6 @@ def _relative(name: str) -> PurePosixPath:
     if bad or path.parts[0].startswith("-") or len(name) > 500:
         raise UsageError(f"{name!r} is no name for an attachment", "a relative path such as bin/run.py")
     return path
-
-
-def _launch_folder(service: Service, pipeline: str) -> Path:
-    random = "".join(secrets.choice(ID_ALPHABET) for _ in range(8))
-    return service.conf.web_launches / service.account / f"{id_stem(pipeline)}-{random}"
 
 
 def _write(folder: Path, attachments: Mapping[str, bytes]) -> None:

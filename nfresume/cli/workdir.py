@@ -112,9 +112,7 @@ def sweep(
             lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=_progress, stop=pause.event,
                                   notify=say)
         if not dry_run:
-            notices = notifying.Sender(store, conf)
-            notices.start()
-            for trouble in notices.join(notifying.SEND_SECONDS):
+            for trouble in notifying.deliver(store, conf):
                 say(trouble)
     finally:
         store.close()

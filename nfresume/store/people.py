@@ -12,7 +12,7 @@ from nfresume.errors import Conflict, NotFound
 from nfresume.executions import check_account
 from nfresume.people import Role, Token, TokenKind, User, digest, new_secret
 from nfresume.store.database import Tx
-from nfresume.store.schema import members, tokens, users
+from nfresume.store.schema import executions, members, tokens, users
 
 
 def add_user(tx: Tx, name: str, issuer: str | None = None, subject: str | None = None) -> User:
@@ -27,6 +27,15 @@ def add_user(tx: Tx, name: str, issuer: str | None = None, subject: str | None =
                                           created_at=tx.now))
     set_role(tx, name, user_id, Role.OWNER)
     return get(tx, user_id)
+
+
+def is_free(tx: Tx, name: str) -> bool:
+    """True for a name that is no user's, and whose account nobody is a member of or ever ran anything in."""
+    return not any(tx.conn.execute(query.limit(1)).first() for query in (
+        sa.select(users.c.id).where(users.c.name == name),
+        sa.select(members.c.account).where(members.c.account == name),
+        sa.select(executions.c.id).where(executions.c.account == name),
+    ))
 
 
 def get(tx: Tx, user_id: str) -> User:

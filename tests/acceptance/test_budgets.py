@@ -44,7 +44,9 @@ def test_a_full_budget_refuses_what_is_new(site: Site):
     assert gone["work_dir"]["state"] == "DELETED"
     assert len(list((site.here / "out/per-sample").iterdir())) == 3
     assert not any(p.is_symlink() for p in (site.here / "out/per-sample").iterdir())
-    assert site.show(before["id"])["work_dir"]["state"] == "RETAINED"
+    site.run("relaunch", before["id"], NFRESUME_BUDGETS=NARROW)
+    assert len(site.show(before["id"])["attempts"]) == 2
+    assert site.show(before["id"])["work_dir"]["state"] == "RETAINED"  # it was kept before, so it is not new
     pinned = failing(site, "--pin", NFRESUME_BUDGETS=NARROW)
     assert pinned["work_dir"]["state"] == "RETAINED"
     assert site.run("launch", "fail-late", NFRESUME_BUDGETS="[{}]").code == 78

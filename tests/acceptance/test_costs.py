@@ -8,6 +8,7 @@ import json
 import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import sqlalchemy as sa
 
@@ -60,7 +61,7 @@ def test_the_price_of_aws_and_its_bill(site: Site):
         today = datetime.now(UTC).date()
         assert (bill["from"], bill["to"]) == (str(today - timedelta(days=3)), str(today))
         assert (bill["billed"], bill["region"], bill["estimated"]) == ("2.500000000", aws.REGION, True)
-        assert float(bill["difference"]) == 2.5 - float(bill["ledger"]) != 2.5
+        assert Decimal(bill["difference"]) == Decimal("2.5") - Decimal(bill["ledger"]) != Decimal("2.5")
         shown = site.ok("costs", "--since", "7d", "--bill").out
         assert "2.50 USD for 28 GB-months of EFS in us-west-2" in shown
     # AWS is away: the price of today is known, and the ledger has it too

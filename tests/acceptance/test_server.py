@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
 import subprocess
 import threading
 import time
@@ -18,19 +16,17 @@ import httpx
 import pytest
 
 from tests.conftest import Site, until
+from tests.serving import Running, serve
 
 pytestmark = pytest.mark.slow
 API = "/ga4gh/wes/v1"
 
 
 @dataclass
-class Server:
+class Server(Running):
     """A running server, and a token for account team."""
 
-    url: str
     token: str
-    process: subprocess.Popen[str]
-    said: list[str]
 
     def ask(self, method: str, path: str, **words: Any) -> httpx.Response:
         return httpx.request(method, f"{self.url}{API}{path}", timeout=60,
@@ -47,23 +43,9 @@ class Server:
 
 @contextmanager
 def serving(site: Site, *words: str, **env: str) -> Iterator[Server]:
-    site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
-    process = site.start("serve", "--port", "0", "--every", "1", *words, **env)
-    said: list[str] = []
-    reader = threading.Thread(target=lambda: [said.append(line) for line in process.stderr or ()])
-    reader.start()
-    try:
-        until(lambda: any("serving at" in line for line in said), what="the server to serve")
-        found = re.search(r"serving at (\S+)", "".join(said))
-        assert found is not None
+    with serve(site, *words, **env) as running:
         token = site.ok("token", "create", "--account", "team").out.strip()
-        yield Server(found[1], token, process, said)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(20)
-        reader.join()
-    assert code == 0, "".join(said)
-    assert not [line for line in said if "Traceback" in line], "".join(said)
+        yield Server(**vars(running), token=token)
 
 
 @pytest.fixture
@@ -167,6 +149,19 @@ def test_the_document_and_the_answers_agree(site: Site):
              "--exclude-path", f"{API}/events", "--exclude-checks", "positive_data_acceptance"],
             env=site.env, cwd=site.here, capture_output=True, text=True, timeout=250)
         assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_behind_a_reverse_proxy(site: Site):
+    """Guessing is throttled by the address that the proxy names: one guesser locks out nobody else."""
+    with serving(site, "--no-scheduler", NFRESUME_WEB_URL="https://console.example.org") as server:
+        def guess(address: str) -> int:
+            return httpx.get(f"{server.local}{API}/runs", headers={
+                "Host": "console.example.org", "X-Forwarded-For": address, "X-Forwarded-Proto": "https",
+                "Authorization": "Bearer nfr_wrong"}).status_code
+
+        assert server.url == "https://console.example.org"
+        assert [guess("192.0.2.1") for _ in range(25)][-1] == 429
+        assert guess("192.0.2.2") == 401
 
 
 def test_two_servers_on_one_database(site: Site):

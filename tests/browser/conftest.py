@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.conftest import PROJECT, Site, until
+from tests.conftest import PROJECT, Site
+from tests.serving import Running, serve
 
 
 @pytest.fixture(scope="session")
@@ -43,42 +39,10 @@ def page(browser: Browser) -> Iterator[Page]:
     assert [error for error in errors if "status of 404" not in error] == []  # a test may ask for nothing
 
 
-@dataclass
-class Console:
-    """A running `nfresume serve`: its address, its login link, and what it said."""
-
-    url: str
-    link: str
-    said: list[str]
-
-
-@contextmanager
-def serving(site: Site, port: int = 0) -> Iterator[Console]:
-    """The real server on loopback, sweeping every second."""
-    site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
-    server = site.start("serve", "--port", str(port), "--every", "1")
-    said: list[str] = []
-    reader = threading.Thread(target=lambda: [said.append(line) for line in server.stderr or ()])
-    reader.start()
-    try:
-        until(lambda: any("serving at" in line for line in said), what="the server to serve")
-        url = re.search(r"serving at (\S+)", "".join(said))
-        assert url is not None
-        pattern = r"http://\S+/login\?token=\S+"
-        link = until(lambda: re.search(pattern, "".join(said)) or port, what="its link")
-        yield Console(url[1], "" if port else link[0], said)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(20)
-        reader.join()
-    assert code == 0, "".join(said)
-    assert not [line for line in said if "Traceback" in line], "".join(said)
-
-
 @pytest.fixture
-def console(site: Site) -> Iterator[Console]:
+def console(site: Site) -> Iterator[Running]:
     """A server of this machine only, with its login link."""
-    with serving(site) as running:
+    with serve(site) as running:
         yield running
 
 

@@ -7,13 +7,14 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Console, keep, log_in
+from tests.browser.conftest import keep, log_in
 from tests.conftest import Site
+from tests.serving import Running
 
 pytestmark = pytest.mark.slow
 
 
-def test_launch_fail_relaunch_succeed(site: Site, console: Console, page: Page):
+def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     """The main job, by mouse: launch, watch it fail, relaunch from the failed task, success, billing."""
     pipeline = site.pipeline("fail-late")
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -75,7 +76,7 @@ CONTRAST = """() => {
 }"""
 
 
-def test_hostile_parameters_and_logs(site: Site, console: Console, page: Page):
+def test_hostile_parameters_and_logs(site: Site, console: Running, page: Page):
     """A pipeline that prints scripts and escapes, with hostile parameters: shown as text, nothing runs."""
     folder = site.here / "hostile"
     folder.mkdir()
@@ -98,7 +99,7 @@ def test_hostile_parameters_and_logs(site: Site, console: Console, page: Page):
     assert dialogs == []
 
 
-def test_two_users_do_not_see_each_other(site: Site, console: Console, browser: Browser):
+def test_two_users_do_not_see_each_other(site: Site, console: Running, browser: Browser):
     """Each in a browser of their own: other accounts are not in any list, and their addresses are 404."""
     for name in ("ada", "bob"):
         site.ok("user", "add", name)
@@ -120,7 +121,7 @@ def test_two_users_do_not_see_each_other(site: Site, console: Console, browser: 
         page.context.close()
 
 
-def test_every_page_can_be_read(site: Site, console: Console, page: Page):
+def test_every_page_can_be_read(site: Site, console: Running, page: Page):
     """WCAG AA contrast of every text in both colour schemes, and no sideways scrolling at 390 px."""
     site.pipeline("fail-late")
     site.run("launch", "--storage-expiration-hours", "5", "fail-late")
@@ -140,7 +141,7 @@ def test_every_page_can_be_read(site: Site, console: Console, page: Page):
             keep(page, f"phone-{scheme}-{path.partition('?')[0].replace(name, 'one').replace('/', '-')}")
 
 
-def test_without_javascript_and_without_a_mouse(site: Site, console: Console, browser: Browser):
+def test_without_javascript_and_without_a_mouse(site: Site, console: Running, browser: Browser):
     """Forms work without scripts, and everything is reached with the keyboard."""
     pipeline = site.pipeline("fail-late")
     context = browser.new_context(java_script_enabled=False)

@@ -10,8 +10,8 @@ import oidc_provider_mock
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import serving
 from tests.conftest import Site
+from tests.serving import serve
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def test_log_in_with_a_provider(site: Site, page: Page):
         httpx.put(f"{issuer}/users/s1", json={"email": "ada@example.org", "preferred_username": "Ada"})
         site.env.update(NFRESUME_WEB_URL=f"http://localhost:{port}", NFRESUME_OIDC_ISSUER=issuer,
                         NFRESUME_OIDC_CLIENT_ID="console", NFRESUME_OIDC_CLIENT_SECRET="hush")
-        with serving(site, port) as console:
+        with serve(site, port=port) as console:
             assert "token=" not in "".join(console.said)
             for _ in range(2):
                 page.goto(f"{console.url}/")

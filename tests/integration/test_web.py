@@ -366,6 +366,15 @@ def test_search_sort_and_bulk(web: Web):
     assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
 
 
+def test_a_new_name_takes_over_no_account(web: Web):
+    """Whatever a log-in provider calls somebody: accounts that exist, of users or of runs alone, stay theirs."""
+    web.failed("run-1", account="pipelines")
+    for wanted in ("ada", "team", "pipelines@example.org"):
+        user = web.identity.session(web.identity.log_in_as("https://issuer", wanted, wanted))
+        assert user is not None
+        assert dict(user.roles) == {f"{wanted.partition('@')[0]}-2": Role.OWNER}
+
+
 def test_members(web: Web):
     """An owner gives and takes roles; the last owner stays."""
     browser, csrf = web.browser("ada")
