@@ -14,6 +14,7 @@ from tests.conftest import Site
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_concurrent_first_installs_share_one_download(site: Site):
     """Two first uses at once, in a fresh home: one download, both end well, nothing left over."""
     cache = {"XDG_CACHE_HOME": str(site.base / "cache")}

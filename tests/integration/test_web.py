@@ -367,7 +367,7 @@ def test_search_sort_and_bulk(web: Web):
 
 
 def test_a_new_name_takes_over_no_account(web: Web):
-    """Whatever a log-in provider calls somebody: accounts that exist, of users or of runs alone, stay theirs."""
+    """Whatever a provider calls somebody: accounts that exist, of users or of runs alone, stay theirs."""
     web.failed("run-1", account="pipelines")
     for wanted in ("ada", "team", "pipelines@example.org"):
         user = web.identity.session(web.identity.log_in_as("https://issuer", wanted, wanted))

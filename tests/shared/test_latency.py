@@ -42,6 +42,7 @@ def mount(latfs: Path, tmp_path: Path) -> Iterator[Path]:
     server.wait(10)
 
 
+@pytest.mark.long
 def test_the_contract(mount: Path):
     """Removal, scan and publishing behave as on a local disk."""
     env = {**os.environ, **contract.ENVIRONMENT}

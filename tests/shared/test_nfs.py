@@ -51,6 +51,7 @@ def test_two_clients(nfs: Nfs):
     assert "6 passed" in out, out
 
 
+@pytest.mark.long
 def test_a_life_on_three_hosts(nfs: Nfs, nfs_database: str, here: Path):
     """Launched on one host, relaunched on another, removed on a third; an unmounted root loses nothing."""
     env = environment(ROOT, nfs_database)
@@ -124,6 +125,7 @@ def test_a_server_that_is_killed(nfs: Nfs, nfs_database: str, here: Path):
     assert not any((nfs.export / "killed/.trash").iterdir())
 
 
+@pytest.mark.long
 def test_a_host_that_dies_with_the_lease(nfs: Nfs, nfs_database: str, here: Path):
     """Its run is lost, and nobody else touches the work dir, for its tasks might still run; back again,
     it settles the run, and a relaunch goes on from there."""
