@@ -103,6 +103,12 @@ class Attempt:
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
+    @property
+    def engine(self) -> str:
+        """What ran it: `Nextflow 24.10.5`, or `Python 3.11.7`."""
+        kind = "Nextflow" if python_workflow(self.pipeline) is None else "Python"
+        return f"{kind} {self.nextflow_version}" if self.nextflow_version else kind
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -146,6 +152,19 @@ class Lease:
     token: int
 
 
+_PYTHON = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+
+
+def python_workflow(pipeline: str) -> tuple[str, str] | None:
+    """File and function of a Python workflow; None for a Nextflow pipeline.
+
+    >>> python_workflow("wf/assembly.py:assemble")
+    ('wf/assembly.py', 'assemble')
+    """
+    found = _PYTHON.fullmatch(pipeline)
+    return (found["file"], found["name"]) if found else None
+
+
 def id_stem(text: str) -> str:
     """The readable part of an id, made from a pipeline's or the user's name.
 
@@ -153,7 +172,7 @@ def id_stem(text: str) -> str:
     'rnaseq'
     """
     base = text.rstrip("/").rsplit("/", 1)[-1].lower()
-    base = re.sub(r"\.(nf|git|py)$", "", base)
+    base = re.sub(r"\.(nf|git|py)(?=$|:)", "", base)
     stem = re.sub(r"[^a-z0-9]+", "-", base).strip("-")
     stem = re.sub(r"^[^a-z]+", "", stem)[:40].rstrip("-")
     return stem or "run"

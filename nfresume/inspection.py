@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nfresume import disposal, pricing
 from nfresume.costs import Price
 from nfresume.errors import EngineUnavailable, NotFound
-from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
+from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
 from nfresume.nextflow import engine
 from nfresume.nextflow.command import assets
 from nfresume.periods import Period
@@ -84,6 +84,8 @@ class Inspection:
         """What a pipeline declares, when it is local and absolute, or was pulled before."""
         from nfresume import parameters
 
+        if (python := python_workflow(pipeline)) and python[0].startswith("/"):
+            return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []
         place = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
         return parameters.declared(place) if place.exists() else []
 

@@ -1,4 +1,4 @@
-"""Ours in place of Latch's modules while a `latch_metadata` file is loaded.
+"""Ours in place of Latch's modules while a `latch_metadata` file or a Python workflow is loaded.
 
 Modules that we provide always stand in, whether `latch` is installed or not, so that a file means the
 same on every machine. A name that we do not provide comes from the installed package, which sees only
@@ -18,10 +18,20 @@ from typing import Any
 
 import nfresume_metadata as ours
 
+from nfresume import tasks
+
 _FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
+_TASKS = tuple(tasks.__all__)
 #: Names by module. Packages are there so that `import latch.types.file` finds its way.
 PROVIDED: dict[str, tuple[str, ...]] = {
-    "latch": (),
+    "latch": _TASKS,
+    "latch.resources": (),
+    "latch.resources.tasks": _TASKS,
+    "latch.resources.workflow": ("workflow",),
+    "latch.resources.map_tasks": ("map_task",),
+    "latch.resources.launch_plan": ("LaunchPlan",),
+    "latch.functions": (),
+    "latch.functions.messages": ("message",),
     "latch.types": (*_FILES, "LatchAuthor", "LatchMetadata", "LatchParameter", "LatchRule"),
     "latch.types.metadata": tuple(n for n in ours.__all__ if n not in (*_FILES, "LPath", "FlyteAnnotation")),
     "latch.types.file": ("LatchFile", "LatchOutputFile"),
@@ -29,7 +39,7 @@ PROVIDED: dict[str, tuple[str, ...]] = {
     "latch.types.samplesheet_item": ("SamplesheetItem",),
     "latch.ldata": (),
     "latch.ldata.path": ("LPath",),
-    "flytekit": (),
+    "flytekit": ("task", "workflow", "map_task", "LaunchPlan"),
     "flytekit.core": (),
     "flytekit.core.annotation": ("FlyteAnnotation",),
 }
@@ -75,7 +85,7 @@ class _Finder(MetaPathFinder, Loader):
                     ) from None
         module = _Standin(spec.name)
         for name in PROVIDED[spec.name]:
-            setattr(module, name, getattr(ours, name))
+            setattr(module, name, getattr(ours if hasattr(ours, name) else tasks, name))
         return module
 
     def exec_module(self, module: ModuleType) -> None:
@@ -106,6 +116,12 @@ def _real_packages() -> Iterator[None]:
         for name in _real:
             sys.modules.pop(name, None)
         sys.modules.update(aside)
+
+
+def install() -> None:
+    """Stand in for `latch` and `flytekit` for good, in a process that runs a workflow."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
 
 
 @contextmanager

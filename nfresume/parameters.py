@@ -10,6 +10,7 @@ from typing import Any
 
 from nfresume import pipeline_metadata
 from nfresume.errors import InvalidMetadata
+from nfresume.tasks import checking
 
 SCHEMA = "nextflow_schema.json"
 
@@ -40,8 +41,16 @@ def declared(pipeline: Path) -> list[Parameter]:
         except (ValueError, AttributeError, TypeError) as e:
             raise InvalidMetadata(f"{schema}: {e}", "mend the file") from None
     file = pipeline_metadata.find(pipeline, None)
-    return [Parameter(**{**row, "choices": tuple(row["choices"])})
-            for row in pipeline_metadata.load(file).parameters] if file else []
+    return _rows(pipeline_metadata.load(file).parameters) if file else []
+
+
+def of_workflow(pipeline: str) -> list[Parameter]:
+    """The inputs of a Python workflow, `/path/file.py:workflow`. Raises InvalidMetadata."""
+    return _rows(checking.check(pipeline, Path("/")).parameters)
+
+
+def _rows(found: list[dict[str, Any]]) -> list[Parameter]:
+    return [Parameter(**{**row, "choices": tuple(row["choices"])}) for row in found]
 
 
 def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:

@@ -1,26 +1,20 @@
 """Load what a pipeline declares in `latch_metadata`, in a bounded process of its own.
 
-The file is the pipeline's code: it may print, hang, crash or exit. None of that reaches us: the child
-answers with one JSON document on a pipe of its own, or with nothing.
+The file is the pipeline's code: see `asking`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
 import os
-import select
-import signal
-import subprocess
 import sys
-import time
 import traceback
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, EnumMeta
 from pathlib import Path
 from typing import Any
 
+from nfresume import asking
 from nfresume.errors import InvalidMetadata, NotFound
 
 TIMEOUT_SECONDS = 60.0
@@ -56,63 +50,19 @@ def find(pipeline: Path, explicit: Path | None) -> Path | None:
 
 def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
     """Load `file`. Raises InvalidMetadata in one line that names file and field."""
-    read_end, write_end = os.pipe()
-    words = [sys.executable, "-P", "-m", __name__, str(file.resolve()), str(write_end)]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment,
-                             stderr=subprocess.DEVNULL, pass_fds=(write_end,), start_new_session=True)
-    os.close(write_end)
     try:
-        answer = _read_answer(read_end, child, timeout)
+        found = asking.ask(__name__, [str(file.resolve())], timeout)
     except TimeoutError:
         raise InvalidMetadata(f"{file}: loading took longer than {timeout:.0f} s",
                               "something in it waits or computes; take it out of the import") from None
-    finally:
-        os.close(read_end)
-        _end(child)
+    answer = found.said
     if answer is None:
         raise InvalidMetadata(f"{file}: the process that loaded it ended without an answer "
-                              f"(exit status {child.returncode})", "try `python -c 'import latch_metadata'`")
+                              f"(exit status {found.exit_status})", "try `python -c 'import latch_metadata'`")
     if "error" in answer:
         raise InvalidMetadata(f"{file}: {answer['error']}", "mend the file, or choose another: --metadata")
     return PipelineMetadata(file, answer["display_name"], answer["name"], answer["storage_expiration_hours"],
                             answer["parameters"])
-
-
-def _read_answer(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, Any] | None:
-    data, end = b"", time.monotonic() + timeout
-    while True:
-        ready, _, _ = select.select([fd], [], [], max(0.0, end - time.monotonic()))
-        if not ready:
-            raise TimeoutError
-        chunk = os.read(fd, 65536)
-        if not chunk:
-            break
-        data += chunk
-        if data.endswith(b"\n"):
-            break
-    if not data.endswith(b"\n"):
-        child.wait(timeout)
-        return None
-    answer: dict[str, Any] = json.loads(data)
-    return answer
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _main() -> None:
-    """The child: load the file named in argv, answer on the descriptor named there."""
-    file, fd = Path(sys.argv[1]), int(sys.argv[2])
-    try:
-        answer = _load_here(file)
-    except BaseException as e:  # whatever the file raises, SystemExit included, is our answer
-        answer = {"error": _explain(e, file)}
-    os.write(fd, json.dumps(answer).encode() + b"\n")
-    os._exit(0)
 
 
 def _load_here(file: Path) -> dict[str, Any]:
@@ -164,7 +114,14 @@ def _described(name: str, kind: Any, default: Any, text: str, section: str) -> d
             "required": False, "default": plain if isinstance(plain, bool | int | float | str) else None}
 
 
-def _explain(error: BaseException, file: Path) -> str:
+def _main() -> None:
+    """The child: load the file named in argv."""
+    file = Path(sys.argv[2])
+    asking.answer(lambda words: _load_here(Path(words[0])), lambda error: explain(error, file))
+
+
+def explain(error: BaseException, file: Path) -> str:
+    """What a file of somebody's raised while it was loaded, and where, in one line."""
     from pydantic import ValidationError
 
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(file.parent))]

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from nfresume import pipeline_metadata
 from nfresume.errors import InvalidMetadata, NotFound, RootUnusable, UsageError
+from nfresume.executions import python_workflow
 from nfresume.nextflow.command import assets
 from nfresume.nextflow.options import RunOptions, is_remote
 from nfresume.retention import check_hours
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.store import Store, queries, transitions
+from nfresume.tasks import calls, checking
 from nfresume.workdirs import OnSuccess
 
 
@@ -31,6 +33,8 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     """The local path of a pipeline, None for a remote one. Raises NotFound or UsageError."""
     if pipeline is None:
         raise UsageError("no pipeline given", "`nfresume launch main.nf`, or a folder, or owner/repo")
+    if python := python_workflow(pipeline):
+        pipeline, main_script = python[0], None
     path = launch_dir / pipeline
     try:
         path.stat()
@@ -40,6 +44,9 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
         raise NotFound(f"there is no script {pipeline[:200]!r}: {e.strerror}",
                        "a path, a folder with main.nf, or owner/repo") from None
     if path.is_file():
+        if path.suffix == ".py" and not python:
+            raise UsageError(f"{pipeline} is a Python file, and not said which of its workflows to run",
+                             f"`nfresume launch {pipeline}:WORKFLOW`")
         return path
     if path.is_dir():
         scripts = [main_script] if main_script else ["main.nf", "nextflow.config"]
@@ -51,8 +58,23 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     raise NotFound(f"there is no script {pipeline!r}", "a path, a folder with main.nf, or owner/repo")
 
 
+def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declared | None:
+    """Load a Python workflow and check its inputs; None for a Nextflow pipeline.
+
+    Raises UsageError for inputs, InvalidMetadata for a file that cannot be loaded.
+    """
+    assert options.pipeline is not None
+    if python_workflow(options.pipeline) is None:
+        if options.value("-jobs") is not None:
+            raise UsageError("--jobs is for Python workflows", "Nextflow's own option is -queue-size")
+        return None
+    call = calls.of_options(options, launch_dir)
+    return checking.check(options.pipeline, launch_dir, call.inputs)
+
+
 def retention_of(
-    local: Path | None, pipeline: str, explicit: object, metadata: Path | None, conf: Settings
+    local: Path | None, pipeline: str, explicit: object, metadata: Path | None, conf: Settings,
+    workflow: checking.Declared | None = None,
 ) -> Retention:
     """Where `storage_expiration_hours` comes from; the first match wins. Raises InvalidMetadata."""
     if explicit is not None:
@@ -69,6 +91,11 @@ def retention_of(
                 return Retention(check_hours(hours), str(file))
             except ValueError as e:
                 raise InvalidMetadata(f"{file}: {e}") from None
+    if workflow is not None and workflow.storage_expiration_hours is not None:
+        try:
+            return Retention(check_hours(workflow.storage_expiration_hours), pipeline)
+        except ValueError as e:
+            raise InvalidMetadata(f"{pipeline}: {e}", "mend the file") from None
     if conf.storage_expiration_hours is not None:
         return Retention(conf.storage_expiration_hours, conf.sources["storage_expiration_hours"])
     return Retention(0.0, "default")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nfresume import processes
 from nfresume.errors import Conflict, Expired, NotFound
-from nfresume.executions import Attempt, Execution
+from nfresume.executions import Attempt, Execution, python_workflow
 from nfresume.launchers import slurm
 from nfresume.nextflow import command, options
 from nfresume.nextflow import log as nextflow_log
@@ -55,6 +55,8 @@ def check_version(
 ) -> None:
     """Another Nextflow may not understand the cache: refused until accepted. Raises Conflict."""
     before = last.nextflow_version
+    if python_workflow(last.pipeline) is not None:
+        return  # its results are read by any supported Python
     if before and before != version and not (request.accept_version_change or request.from_scratch):
         raise Conflict(
             f"{execution.id} ran on Nextflow {before}, and {version} would run now: its cache may "

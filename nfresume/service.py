@@ -14,6 +14,7 @@ from pathlib import Path
 from nfresume import (
     crashpoints,
     disposal,
+    heads,
     launchers,
     measuring,
     preflight,
@@ -42,7 +43,7 @@ from nfresume.executions import (
 )
 from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
-from nfresume.nextflow import engine, history, options
+from nfresume.nextflow import history, options
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder
@@ -106,14 +107,15 @@ class Service(Inspection):
         assert parsed.pipeline is not None
         preflight.check_params_file(parsed, request.launch_dir)
         keep = preflight.retention_of(
-            local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf
+            local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf,
+            preflight.check_workflow(parsed, request.launch_dir),
         )
         on_success = request.on_success or self.conf.on_success
         preflight.check_keep(on_success, keep.hours, pinned=request.pinned,
                              asked=request.on_success is not None)
         root = preflight.open_root(self.store, self.conf, request.launch_dir)
         preflight.check_output(parsed, root.path, request.launch_dir)
-        chosen = engine.find(self.conf, notify)
+        chosen = heads.find(self.conf, parsed.pipeline, notify)
         execution_id = new_id(parsed.name or parsed.pipeline)
         folder = root.execution(self.account, execution_id)
         new = transitions.NewExecution(
@@ -177,13 +179,13 @@ class Service(Inspection):
         folder = disposal.folder_of(self.store, execution)
         folder.root.check_room()
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
-        chosen = engine.find(self.conf, notify)
+        assert parsed.pipeline is not None
+        chosen = heads.find(self.conf, parsed.pipeline, notify)
         relaunching.check_version(execution, last, chosen.version, request)
         if not request.from_scratch and (gone := history.resumable(folder.cache, execution.session_id)):
             raise Conflict(f"{execution.id} cannot be resumed: {gone}",
                            "a full rerun of every task: add --from-scratch")
         relaunching.check_remains(execution, last, folder, request)
-        assert parsed.pipeline is not None
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
             parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version,
@@ -228,6 +230,7 @@ class Service(Inspection):
         launch_dir = Path(execution.launch_dir)
         preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
         preflight.check_params_file(merged, launch_dir)
+        preflight.check_workflow(merged, launch_dir)
         return merged
 
     # -- wait and measure -----------------------------------------------------------------------

@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 import sh
 
-from nfresume import crashpoints, disposal, notifying, pausing, processes, settings, settlement
+from nfresume import crashpoints, disposal, heads, notifying, pausing, processes, settings, settlement
 from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.launchers import slurm
-from nfresume.nextflow import command, engine, head, options, trace
+from nfresume.nextflow import command, head, options, trace
 from nfresume.nextflow import log as nextflow_log
 from nfresume.sampling import Sampler
 from nfresume.storage.aside import set_aside
@@ -130,7 +130,7 @@ class _Supervisor:
 
     def _start(self) -> None:
         self._folder.provision(self._attempt.number)
-        chosen = engine.find(self._conf)
+        chosen = heads.find(self._conf, self._attempt.pipeline)
         with self._store.begin() as tx:
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._clear_predecessor()
@@ -141,7 +141,7 @@ class _Supervisor:
             cache_dir=self._folder.cache, attempt_dir=self._place,
         )
         launch_dir = Path(self._execution.launch_dir)
-        words = command.argv(chosen.launcher, run, parsed)
+        words = heads.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         environment = command.environment({**os.environ, **chosen.environment}, run)
         stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
         with stdout.open("ab") as out, stderr.open("ab") as err:

@@ -101,6 +101,10 @@ def launch(
     retain: common.Retain = None,
     on_success: common.OnSuccess = None,
     detach: Detach = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="CPUS", min=1,
+                                 help="Of a Python workflow: CPUs for its tasks. Default: all.")
+    ] = None,
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="The latch_metadata to use (folder or file).")
     ] = None,
@@ -123,10 +127,12 @@ def launch(
       nfresume launch --storage-expiration-hours 48 nf-core/rnaseq -r 3.14.0 -params-file params.json
 
       nfresume launch --detach main.nf && nfresume logs -f ID
+
+      nfresume launch --jobs 8 assembly.py:assemble --reads reads.fastq
     """
     from nfresume.nextflow import options
 
-    given = tuple(words or ())
+    given = (*(words or ()), *_jobs(jobs))
     policy = _policy(retain, on_success)
     parsed = options.parse(given)
     here = Path.cwd()
@@ -165,6 +171,10 @@ def relaunch(
     jobs_are_gone: Annotated[
         bool, typer.Option("--jobs-are-gone", help="You made sure that no grid job of it runs any more.")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="CPUS", min=1,
+                                 help="Of a Python workflow: CPUs for its tasks.")
+    ] = None,
     storage_expiration_hours: Annotated[
         str | None,
         typer.Option("--storage-expiration-hours", metavar="HOURS",
@@ -197,8 +207,10 @@ def relaunch(
         from nfresume.relaunching import RelaunchRequest
 
         found = service.find(words[0])
-        given = options.absolute(tuple(words[1:]), Path.cwd(), Path(found.launch_dir))
-        if pipeline is not None and Path(pipeline).exists():
+        given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))
+        if pipeline is not None and Path(pipeline.partition(".py:")[0] + ".py").exists():
+            pipeline = str(Path(pipeline).absolute())  # of a Python workflow, the function stays behind it
+        elif pipeline is not None and Path(pipeline).exists():
             pipeline = str(Path(pipeline).absolute())
         request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
                                   storage_expiration_hours, pin, **policy)
@@ -248,6 +260,10 @@ def _policy(retain: str | None, on_success: str | None) -> dict[str, Any]:
             "on_success": common.chosen(OnSuccess, on_success, "--on-success")}
 
 
+def _jobs(cpus: int | None) -> tuple[str, ...]:
+    return () if cpus is None else ("-jobs", str(cpus))
+
+
 def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path is not None else None
 
@@ -255,7 +271,7 @@ def _absolute(path: Path | None) -> Path | None:
 def _announce(service: Service, e: Execution) -> None:
     end_progress()
     attempt = service.details(e).attempts[-1]
-    say(f"execution {e.id}, account {e.account}, Nextflow {attempt.nextflow_version} ({attempt.nextflow})")
+    say(f"execution {e.id}, account {e.account}, {attempt.engine} ({attempt.nextflow})")
     source = e.storage_expiration_source
     if e.work_dir.pinned:
         say("the work dir is kept whatever happens (--pin)")

@@ -109,7 +109,7 @@ def _print_attempt(a: Attempt) -> None:
     took = f", {duration(a.ended_at - a.started_at)}" if a.ended_at and a.started_at else ""
     code = f", exit status {a.exit_code}" if a.exit_code is not None else ""
     t = a.tasks
-    print(f"attempt {a.number}  {a.state}{code}{took}  ({a.run_name}, Nextflow {a.nextflow_version})")
+    print(f"attempt {a.number}  {a.state}{code}{took}  ({a.run_name}, {a.engine})")
     print(f"  tasks      {t.cached} cached, {t.succeeded} succeeded, {t.failed} failed, {t.ignored} ignored, "
           f"{t.retried} retried")
     if a.error:

@@ -1,0 +1,79 @@
+"""Ask a process of its own, which runs somebody's code, for one JSON document, in bounded time.
+
+Such code may print, hang, crash or exit. None of that reaches us: the child answers on a pipe of its own, or
+with nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the child said; None when it ended without an answer."""
+
+    said: dict[str, Any] | None
+    exit_status: int
+
+
+def ask(module: str, words: Sequence[str], timeout: float) -> Answer:
+    """Run `python -m module FD WORDS...`. Raises TimeoutError."""
+    read_end, write_end = os.pipe()
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", module, str(write_end), *words], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,), start_new_session=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    os.close(write_end)
+    try:
+        said = _read(read_end, child, timeout)
+    finally:
+        os.close(read_end)
+        _end(child)
+    return Answer(said, child.returncode)
+
+
+def _read(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, Any] | None:
+    data, end = b"", time.monotonic() + timeout
+    while not data.endswith(b"\n"):
+        ready, _, _ = select.select([fd], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        chunk = os.read(fd, 65536)
+        if not chunk:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout)
+            return None
+        data += chunk
+    answer: dict[str, Any] = json.loads(data)
+    return answer
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def answer(work: Callable[[list[str]], dict[str, Any]], explain: Callable[[BaseException], str]) -> None:
+    """The child: do the work, answer; whatever it raises, SystemExit included, is our answer."""
+    fd = int(sys.argv[1])
+    try:
+        said = work(sys.argv[2:])
+    except BaseException as e:
+        said = {"error": explain(e)}
+    data = json.dumps(said).encode() + b"\n"
+    while data:
+        data = data[os.write(fd, data):]
+    os._exit(0)

@@ -1,0 +1,48 @@
+"""Python workflows: tasks that are cached, and retried from the failed one.
+
+>>> from nfresume.tasks import small_task, workflow
+>>> @small_task(cache=True)
+... def double(n: int) -> int:
+...     return 2 * n
+>>> @workflow
+... def pipeline(n: int) -> int:
+...     return double(n=double(n=n))
+>>> pipeline(n=3)  # outside of an execution a task is its function
+12
+
+`nfresume launch file.py:pipeline --n 3` runs it as an execution.
+"""
+
+from typing import Any
+
+from nfresume.tasks.declaring import (
+    CACHED,
+    SIZED,
+    LaunchPlan,
+    MapTask,
+    Task,
+    Workflow,
+    custom_memory_optimized_task,
+    custom_task,
+    large_gpu_task,
+    large_task,
+    map_task,
+    medium_task,
+    message,
+    small_gpu_task,
+    small_task,
+    task,
+    workflow,
+)
+
+globals().update({**SIZED, **CACHED})
+
+__all__ = [
+    "LaunchPlan", "MapTask", "Task", "Workflow", "custom_memory_optimized_task", "custom_task",
+    "large_gpu_task", "large_task", "map_task", "medium_task", "message", "small_gpu_task", "small_task",
+    "task", "workflow", *SIZED, *CACHED,
+]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"nfresume.tasks has no {name!r}; it has {', '.join(sorted(set(__all__)))}")

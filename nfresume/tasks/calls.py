@@ -1,0 +1,97 @@
+"""What the head of a Python workflow is told: its order, and in the words of the launch, its call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfresume.errors import UsageError
+from nfresume.nextflow.options import RunOptions
+
+_FILES = ("-params-file",)
+_OUTPUT = ("-output-dir", "-o")
+_JOBS = "-jobs"
+#: Results go here, below the launch folder, unless -output-dir says otherwise.
+OUTPUT = "results"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a supervisor tells the head. Paths are those of the execution's folder."""
+
+    pipeline: str
+    words: list[str]
+    run_name: str
+    session_id: str
+    resume: bool
+    account: str
+    execution: str
+    account_folder: str
+    work: str
+    cache: str
+    attempt: str
+    executor: str = "local"
+    executor_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """Inputs as they were given, the folder for results, how many CPUs tasks may have (None: all)."""
+
+    inputs: dict[str, Any]
+    output: Path
+    jobs: int | None
+
+
+def of_options(options: RunOptions, launch_dir: Path) -> Call:
+    """Raises UsageError for an option that means nothing to a Python workflow, or a file that is none."""
+    inputs: dict[str, Any] = {}
+    output, jobs = OUTPUT, None
+    for option in (*options.before, *options.after):
+        name, value = option.name, option.value
+        if name in _FILES or (name == "--params-file" and value is not None):
+            inputs.update(_params(launch_dir / (value or ""), value or ""))
+        elif name in _OUTPUT:
+            output = value or OUTPUT
+        elif name == _JOBS:
+            jobs = _number(value)
+        elif not name.startswith("--"):
+            raise UsageError(f"{name} is an option of Nextflow, not of a Python workflow",
+                             "inputs are --NAME VALUE; -params-file, -output-dir and --jobs are understood")
+    if options.extra:
+        raise UsageError(f"{options.extra[0]!r} is no input", "inputs are --NAME VALUE")
+    given = {o.name[2:]: "true" if o.value is None else o.value for o in options.after
+             if o.name.startswith("--") and o.name != "--params-file"}
+    return Call({**inputs, **given}, launch_dir / output, jobs)
+
+
+def _number(value: str | None) -> int:
+    if value is None or not value.isdecimal() or int(value) < 1:
+        raise UsageError(f"--jobs {value!r} is not a number of CPUs", "for example --jobs 4")
+    return int(value)
+
+
+def _params(path: Path, name: str) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except OSError as e:
+        raise UsageError(f"the params file {name!r} cannot be read: {e.strerror}",
+                         "--params-file takes a JSON or YAML file") from None
+    try:
+        found = json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except ValueError as e:
+        raise UsageError(f"{name} cannot be read: {' '.join(str(e).split())}", "mend the file") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{name} holds no inputs by name", "a mapping, such as {\"reads\": \"a.fq\"}")
+    return {str(key): value for key, value in found.items()}
+
+
+def _yaml(text: str) -> Any:
+    import yaml  # 20 ms that few launches need
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise ValueError(str(e)) from None

@@ -1,0 +1,216 @@
+"""Tasks started when there is room for them, watched, and tried again when they may be."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import selectors
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from nfresume.tasks import promises, running, values, worker
+from nfresume.tasks.calls import Call, Order
+from nfresume.tasks.graph import Node, encoded
+from nfresume.tasks.recording import Log
+from nfresume.tasks.reusing import shown_hash, task_dir
+from nfresume.tasks.running import Process
+from nfresume.tasks.sizes import Resources
+
+#: Jobs that wait in Slurm's queue or run, at most: each has a process here that waits for it.
+JOBS = 200
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call ended. `again`: it is to be run; `missed`: because its cached result was not usable."""
+
+    problem: str | None
+    again: bool = False
+    missed: bool = False
+    cached: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class _Run:
+    node: Node
+    restore: bool
+    needs: Resources
+    process: Process | None = None
+    began: float = 0.0
+    timed_out: bool = False
+
+
+class Executor:
+    """CPUs and memory of this machine, or Slurm's."""
+
+    def __init__(self, order: Order, call: Call, log: Log, selector: selectors.BaseSelector) -> None:
+        self._order = order
+        self._output = call.output
+        self._log = log
+        self._selector = selector
+        self._file = str(Path(order.pipeline.rpartition(":")[0]).resolve())
+        self._slurm = order.executor == "slurm"
+        self._cpus = float(call.jobs or len(os.sched_getaffinity(0)))
+        self._memory = psutil.virtual_memory().total / _GIB
+        self._waiting: deque[_Run] = deque()
+        self._runs: dict[int, _Run] = {}
+        log.executor(order.executor)
+
+    def add(self, node: Node, *, restore: bool) -> None:
+        """Run a call when there is room."""
+        assert node.task is not None
+        needs = Resources(1, 0) if restore else node.task.needs(self._inputs(node))
+        cpu, memory = (needs.cpu, needs.memory) if self._slurm else (
+            min(needs.cpu, self._cpus), min(needs.memory, self._memory))
+        self._waiting.append(_Run(node, restore, Resources(cpu, memory, needs.storage, needs.gpu)))
+
+    def _inputs(self, node: Node) -> dict[str, Any]:
+        assert node.task is not None
+        if isinstance(node.task.resources, Resources):
+            return {}
+        names = inspect.signature(node.task.function).parameters
+        return {name: promises.resolve(node.inputs[name], lambda n: n.value()) for name in names}
+
+    def start(self) -> None:
+        """Start what fits, in order: none overtakes, so that a large task gets its turn."""
+        while self._waiting and self._fits(self._waiting[0].needs):
+            self._start(self._waiting.popleft())
+
+    def _fits(self, needs: Resources) -> bool:
+        if self._slurm:
+            return len(self._runs) < JOBS
+        used = [run.needs for run in self._runs.values()]
+        return (sum(r.cpu for r in used) + needs.cpu <= self._cpus + 1e-9
+                and sum(r.memory for r in used) + needs.memory <= self._memory + 1e-9)
+
+    def _start(self, run: _Run) -> None:
+        node, task = run.node, run.node.task
+        assert task is not None
+        assert node.key is not None
+        node.tries += 1
+        identity = f"{self._order.run_name}:{node.number}:{node.tries}"
+        node.place = place = Path(self._order.work) / task_dir(identity)
+        place.mkdir(parents=True)
+        self._script(place, task.function)
+        writer = values.Writer(place / worker.VALUES)
+        inputs = {name: encoded(value, writer) for name, value in node.inputs.items()}
+        order = worker.Order(self._file, task.number, node.key, inputs,
+                             self._order.account_folder, self._order.execution, str(self._output),
+                             run.restore)
+        order.write(place)
+        self._log.submitted(shown_hash(place), node.name)
+        if self._slurm:
+            run.process = running.start_slurm(place, run.needs, f"{self._order.run_name}-{node.number}",
+                                              tuple(self._order.executor_options))
+        else:
+            run.process = running.start_local(place, order, task)
+        run.began = time.monotonic()
+        run.process.deadline = running.deadline(0 if run.restore else task.timeout)
+        self._runs[run.process.pidfd] = run
+        self._selector.register(run.process.pidfd, selectors.EVENT_READ)
+
+    def _script(self, place: Path, function: Any) -> None:
+        """What the task ran, for people."""
+        try:
+            text = inspect.getsource(function)
+        except (OSError, TypeError):
+            text = f"# {function.__qualname__}\n"
+        (place / running.SCRIPT).write_text(text)
+
+    # -- watch ----------------------------------------------------------------------------------
+
+    def patience(self) -> float | None:
+        """How long nothing needs to be done; None: until something happens."""
+        ends = [run.process.deadline for run in self._runs.values() if run.process and run.process.deadline]
+        untold = any(run.process and run.process.job_output and not run.process.told
+                     for run in self._runs.values())
+        times = [end - time.monotonic() for end in ends] + ([0.5] if untold else [])
+        return max(0.0, min(times)) if times else None
+
+    def ended(self) -> Iterator[tuple[Node, Ended]]:
+        """Calls whose process has ended; those over their time are ended."""
+        for key, _ in self._selector.select(0):
+            run = self._runs.get(key.fd) if isinstance(key.fd, int) else None
+            if run is not None:
+                yield run.node, self._finish(run)
+        for run in self._runs.values():
+            self._watch(run)
+
+    def _watch(self, run: _Run) -> None:
+        process = run.process
+        assert process is not None
+        if process.job_output and not process.told and (job := running.job_id(process)):
+            process.told = True
+            assert run.node.place is not None
+            self._log.job(run.node.name, job, run.node.place)
+        if process.deadline is not None and time.monotonic() > process.deadline:
+            run.timed_out = True
+            process.end(hard=process.killed)
+            process.killed = True
+            process.deadline = time.monotonic() + running.GRACE_SECONDS
+
+    def _finish(self, run: _Run) -> Ended:
+        process, node = run.process, run.node
+        assert process is not None
+        assert node.place is not None
+        assert node.task is not None
+        self._selector.unregister(process.pidfd)
+        del self._runs[process.pidfd]
+        code = process.ended()
+        seconds = time.monotonic() - run.began
+        if run.restore and code != 0:
+            miss = _text(node.place / ".miss") or "its cached result could not be copied"
+            self._log.cached(shown_hash(node.place), node.name)
+            return Ended(miss, again=True, missed=True)
+        (node.place / running.EXIT).write_text(str(code))
+        answered = (node.place / worker.RESULT).exists()
+        problem = None if code == 0 and answered else self._problem(run, code)
+        shown = code if problem is None or code != 0 else 1
+        self._log.completed(node.number + 1, node.name, shown, node.place)
+        if problem is None:
+            return Ended(None, cached=run.restore, seconds=seconds)
+        again = node.tries <= node.task.retries
+        if again:
+            self._log.retried(shown_hash(node.place), node.name, problem)
+        return Ended(problem, again=again, seconds=seconds)
+
+    def _problem(self, run: _Run, code: int) -> str:
+        assert run.node.place is not None
+        assert run.node.task is not None
+        if run.timed_out:
+            return f"took longer than its timeout of {run.node.task.timeout:g} s"
+        lines = _text(run.node.place / running.ERR).strip().splitlines()
+        said = lines[-1].strip() if lines else _text(run.node.place / ".sbatch.err").strip()
+        how = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
+        return f"{how}: {said}" if said else how
+
+    def stop(self) -> None:
+        """End everything that runs, and wait for it."""
+        self._waiting.clear()
+        for hard in (False, True):
+            for run in self._runs.values():
+                assert run.process is not None
+                run.process.end(hard=hard)
+            end = time.monotonic() + running.GRACE_SECONDS
+            while self._runs and time.monotonic() < end:
+                for key, _ in self._selector.select(0.2):
+                    if isinstance(key.fd, int) and key.fd in self._runs:
+                        run = self._runs.pop(key.fd)
+                        self._selector.unregister(key.fd)
+                        assert run.process is not None
+                        run.process.ended()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")[-4096:]
+    except OSError:
+        return ""

@@ -1,0 +1,229 @@
+"""Inputs of a workflow: words and JSON made into the types that its parameters are annotated with."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import types
+import typing
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from nfresume_metadata import LatchDir, LatchFile, LPath
+
+from nfresume.tasks.source import hints_of, type_text
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+#: Marks an annotation of a place that is written to: it need not exist, and counts by its path.
+OUTPUT = {"output": True}
+
+
+class BadInput(ValueError):
+    """A value that is not of its parameter's type; the message names parameter, type and value."""
+
+
+def is_output(kind: Any) -> bool:
+    """True for LatchOutputFile and LatchOutputDir."""
+    return any(getattr(extra, "data", None) == OUTPUT for extra in getattr(kind, "__metadata__", ()))
+
+
+def of_workflow(
+    function: Any, given: Mapping[str, Any], base: Path, hints: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Every input by name, defaults included; relative paths begin at `base`.
+
+    Raises BadInput for what is unknown, missing or of the wrong type.
+    """
+    parameters = inspect.signature(function).parameters
+    if unknown := [name for name in given if name not in parameters]:
+        known = ", ".join(f"--{name}" for name in parameters) or "no inputs"
+        raise BadInput(f"there is no input {unknown[0]!r}; the workflow has {known}")
+    missing = [name for name, p in parameters.items() if p.default is p.empty and name not in given]
+    if missing:
+        kinds = ", ".join(f"--{name} ({type_text(hints.get(name, Any))})" for name in missing)
+        raise BadInput(f"inputs are missing: {kinds}")
+    return {name: convert(given[name], hints.get(name, Any), f"--{name}", base) if name in given
+            else p.default for name, p in parameters.items()}
+
+
+def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
+    """`value`, a text or what JSON gives, as `kind`. Raises BadInput."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _path(value, parts[0], where, base, exists=False) if is_output(kind) else convert(
+            value, parts[0], where, base)
+    if origin in (typing.Union, types.UnionType):
+        return _union(value, parts, where, base)
+    if origin is typing.Literal:
+        return _choice(value, {str(part): part for part in parts}, where)
+    if origin in (list, set, tuple, dict) or kind in (list, set, tuple, dict):
+        return _container(value, kind, origin or kind, parts, where, base)
+    if kind in _SCALARS:
+        return _SCALARS[kind](value, where)
+    if isinstance(kind, type):
+        if issubclass(kind, Enum):
+            return _enum(value, kind, where)
+        if dataclasses.is_dataclass(kind):
+            return _dataclass(value, kind, where, base)
+        if issubclass(kind, LatchFile | LatchDir | LPath | Path):
+            return _path(value, kind, where, base)
+    return value
+
+
+def _wrong(value: Any, what: str, where: str) -> BadInput:
+    return BadInput(f"{where}: {str(value)[:80]!r} is not {what}")
+
+
+def _bool(value: Any, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in (*_TRUE, *_FALSE):
+        return value.lower() in _TRUE
+    raise _wrong(value, "true or false", where)
+
+
+def _int(value: Any, where: str) -> int:
+    try:
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _wrong(value, "a whole number", where) from None
+
+
+def _float(value: Any, where: str) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError):
+        raise _wrong(value, "a number", where) from None
+
+
+def _str(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)  # YAML and JSON write what looks like a number as one
+    raise _wrong(value, "a text", where)
+
+
+def _none(value: Any, where: str) -> None:
+    if value is None or (isinstance(value, str) and value.lower() in ("", "null", "none")):
+        return
+    raise _wrong(value, "nothing", where)
+
+
+def _datetime(value: Any, where: str) -> datetime:
+    try:
+        return value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _wrong(value, "a date and time such as 2026-01-31T12:00:00", where) from None
+
+
+def _date(value: Any, where: str) -> date:
+    try:
+        return value if isinstance(value, date) else date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _wrong(value, "a date such as 2026-01-31", where) from None
+
+
+def _timedelta(value: Any, where: str) -> timedelta:
+    return value if isinstance(value, timedelta) else timedelta(seconds=_float(value, where))
+
+
+_SCALARS: dict[Any, Any] = {
+    bool: _bool, int: _int, float: _float, str: _str, type(None): _none, None: _none,
+    datetime: _datetime, date: _date, timedelta: _timedelta,
+}
+
+
+def _union(value: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
+    """The first member that fits: nothing first, texts last, since any word is a text."""
+    for part in sorted(parts, key=lambda p: (p is not type(None), p is str)):
+        try:
+            return convert(value, part, where, base)
+        except BadInput:
+            continue
+    raise _wrong(value, " or ".join(type_text(part) for part in parts), where)
+
+
+def _choice(value: Any, choices: Mapping[str, Any], where: str) -> Any:
+    for text, chosen in choices.items():
+        if value in (text, chosen) or str(value) == text:
+            return chosen
+    raise _wrong(value, f"one of {', '.join(choices)}", where)
+
+
+def _enum(value: Any, kind: type[Enum], where: str) -> Enum:
+    if isinstance(value, kind):
+        return value
+    choices = {member.name: member for member in kind} | {str(member.value): member for member in kind}
+    found: Enum = _choice(value, choices, where)
+    return found
+
+
+def _json(value: Any, what: type, where: str) -> Any:
+    """A text that stands for a list or a mapping is JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise _wrong(value, f"a {what.__name__} in JSON", where) from None
+    return value
+
+
+def _container(value: Any, kind: Any, origin: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
+    value = _json(value, dict if origin is dict else list, where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(value, type_text(kind), where)
+        of_key, of_value = parts or (Any, Any)
+        return {convert(k, of_key, where, base): convert(v, of_value, f"{where}.{k}", base)
+                for k, v in value.items()}
+    if not isinstance(value, list | tuple | set):
+        raise _wrong(value, type_text(kind), where)
+    kinds: list[Any] = [parts[0] if parts else Any] * len(value)
+    if origin is tuple and parts and Ellipsis not in parts:
+        if len(parts) != len(value):
+            raise _wrong(value, f"a tuple of {len(parts)}", where)
+        kinds = list(parts)
+    return origin(convert(item, each, f"{where}[{at}]", base)
+                  for at, (item, each) in enumerate(zip(value, kinds, strict=True)))
+
+
+def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
+    if isinstance(value, kind):
+        return value
+    value = _json(value, dict, where)
+    if not isinstance(value, Mapping):
+        raise _wrong(value, kind.__name__, where)
+    hints = hints_of(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    if unknown := [name for name in value if name not in fields]:
+        raise BadInput(f"{where}: {kind.__name__} has no field {unknown[0]!r}")
+    missing = [name for name, f in fields.items() if name not in value
+               and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    if missing:
+        raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
+    return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()})
+
+
+def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True) -> Any:
+    """A path, absolute from here on; one that is read must be there. URLs stay as they are."""
+    if not isinstance(value, str | Path | LatchFile | LatchDir | LPath) or not str(value):
+        raise _wrong(value, "a path", where)
+    text = value.path if isinstance(value, LatchFile | LatchDir | LPath) else str(value)
+    if "://" in text and not text.startswith("file://"):
+        return kind(text)
+    path = base / Path(text.removeprefix("file://")).expanduser()
+    if exists and issubclass(kind, LatchFile | LatchDir):
+        wanted, there = ("a folder", path.is_dir()) if issubclass(kind, LatchDir) else ("a file",
+                                                                                       path.is_file())
+        if not there:
+            raise _wrong(text, f"{wanted} that exists", where)
+    return kind(str(path))

@@ -1,0 +1,82 @@
+"""What decides whether a result can be used again, and in words: why not.
+
+A key is account, name, signature, version and inputs. Whatever is not in it does not matter: the workflow
+around the task, where its file lies, the order of keywords, defaults that were written out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nfresume.tasks.digests import of_text
+
+#: Longest text of an input that an explanation shows.
+_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Key:
+    """`inputs` are digests by name; `shown` is what a person sees of them, and decides nothing."""
+
+    account: str
+    task: str
+    signature: str
+    version: str
+    inputs: Mapping[str, str]
+    code: bool = True  # the version is a digest of the code
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Names the entry."""
+        parts = [self.account, self.task, self.signature, self.version, dict(self.inputs)]
+        return of_text(json.dumps(parts, sort_keys=True))
+
+    def json(self) -> dict[str, Any]:
+        """To be stored beside a result."""
+        return asdict(self)
+
+
+def of_json(data: Mapping[str, Any]) -> Key:
+    """Raises KeyError or TypeError for what is no key."""
+    return Key(str(data["account"]), str(data["task"]), str(data["signature"]), str(data["version"]),
+               dict(data["inputs"]), bool(data["code"]), dict(data["shown"]))
+
+
+def show(value: Any) -> str:
+    """A value in a few characters."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN - 3] + "..."
+
+
+def differences(before: Key, now: Key) -> list[str]:
+    """What changed, part by part, in words; empty for equal keys."""
+    found = []
+    if before.account != now.account:
+        found.append(f"it belongs to account {before.account}, not {now.account}")
+    if before.task != now.task:
+        found.append(f"the task is {now.task}, not {before.task}")
+    if before.signature != now.signature:
+        found.append(f"its signature changed from {before.signature} to {now.signature}")
+    if before.version != now.version:
+        found.append("its code changed" if before.code and now.code else
+                     f"its version changed from {_version(before)} to {_version(now)}")
+    for name in [*before.inputs, *(n for n in now.inputs if n not in before.inputs)]:
+        old, new = before.inputs.get(name), now.inputs.get(name)
+        if old != new and old is not None and new is not None:
+            found.append(f"its input {name} changed: {_change(before, now, name)}")
+    return found
+
+
+def _version(key: Key) -> str:
+    return "its code" if key.code else repr(key.version)
+
+
+def _change(before: Key, now: Key, name: str) -> str:
+    old, new = before.shown.get(name, "?"), now.shown.get(name, "?")
+    if old == new:
+        return f"{new} has another content ({before.inputs[name][:8]}, now {now.inputs[name][:8]})"
+    return f"from {old} to {new}"

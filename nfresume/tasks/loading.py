@@ -1,0 +1,45 @@
+"""Load the Python file that declares a workflow, under the name by which it can be imported."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from nfresume import latch_standins
+from nfresume.tasks import declaring
+from nfresume.tasks.declaring import Task, Workflow
+
+
+def load(file: Path) -> ModuleType:
+    """Import a file with its package; Latch's modules are ours from here on in this process.
+
+    Raises whatever the file raises.
+    """
+    latch_standins.install()
+    top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
+    while (top / "__init__.py").is_file():
+        names.insert(0, top.name)
+        top = top.parent
+    sys.path.insert(0, str(top))
+    declaring.declared.clear()
+    return importlib.import_module(".".join(names))
+
+
+def workflow(module: ModuleType, name: str) -> Workflow:
+    """Raises LookupError that names the workflows which are there."""
+    found = getattr(module, name, None)
+    if isinstance(found, Workflow):
+        return found
+    there = [key for key, value in vars(module).items() if isinstance(value, Workflow)]
+    raise LookupError(f"{module.__file__} has no workflow {name!r}; it has {', '.join(there) or 'none'}")
+
+
+def task(module: ModuleType, name: str) -> Task:
+    """Raises LookupError that names the tasks which are there."""
+    found = getattr(module, name, None)
+    if isinstance(found, Task):
+        return found
+    there = [key for key, value in vars(module).items() if isinstance(value, Task)]
+    raise LookupError(f"{module.__file__} has no task {name!r}; it has {', '.join(there) or 'none'}")

@@ -1,0 +1,107 @@
+"""What a task's function is, as far as its cache is concerned: its code and its signature.
+
+Standard library only. The digest is the same on every supported Python: fields that a newer syntax tree
+adds are empty in older code, and what is empty is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+#: No text of the code: where it stands, how it was quoted, what only a type checker reads.
+_SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """Changes with anything in parameters and body but comments, white space and docstrings.
+
+    Decorators and the function's name are left out: options that do not change results do not count, and
+    the name is a part of the key by itself. Raises ValueError where there is no source to read.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError) as e:
+        raise ValueError(f"the source of {function.__qualname__} cannot be read ({e}): "
+                         "give it a cache_version") from None
+    found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
+    if found is None:
+        raise ValueError(f"{function.__qualname__} is no `def`: give it a cache_version")
+    text = _text([type(found).__name__, found.args, found.returns, _without_docstring(found.body)])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0] if body else None
+    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(
+        first.value.value, str)
+    return body[1:] if is_text else body
+
+
+def _text(node: object) -> str:
+    """A syntax tree as text: types and fields in the order of their names, nothing that is empty."""
+    if isinstance(node, ast.AST):
+        found = []
+        for name in sorted(node._fields):
+            value = getattr(node, name, None)
+            if name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                value = _without_docstring(value or [])
+            constant = isinstance(node, ast.Constant) and name == "value"
+            if not constant and (name in _SKIPPED or value is None or value == []):
+                continue
+            found.append(f"{name}={_text(value)}")
+        return f"{type(node).__name__}({','.join(found)})"
+    if isinstance(node, list):
+        return f"[{','.join(_text(item) for item in node)}]"
+    return f"{type(node).__name__}:{node!r}"
+
+
+def signature_text(function: Callable[..., Any]) -> str:
+    """`(reads: LatchFile, n: int) -> LatchDir`: names and types, no defaults (they count by value)."""
+    hints = hints_of(function)
+    parameters = inspect.signature(function).parameters
+    inputs = ", ".join(f"{name}: {type_text(hints.get(name, Any))}" for name in parameters)
+    return f"({inputs}) -> {type_text(hints.get('return', Any))}"
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types by parameter, and of `return`; those that cannot be resolved stay texts."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:  # a name that only a type checker sees
+        return dict(getattr(function, "__annotations__", {}))
+
+
+def type_text(kind: Any) -> str:
+    """A type in words that do not depend on Python's version, nor on the module that it came from.
+
+    `Optional[int]`, `Union[int, None]` and `int | None` are the same; so are `List[int]` and `list[int]`.
+    """
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return type_text(parts[0])
+    if kind is None or kind is type(None):
+        return "None"
+    if _is_union(origin):
+        return " | ".join(sorted(type_text(part) for part in parts))
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(repr, parts))}]"
+    if origin is not None:
+        inner = ", ".join("..." if part is Ellipsis else type_text(part) for part in parts)
+        return f"{origin.__name__}[{inner}]"
+    if isinstance(kind, list):
+        return f"[{', '.join(map(type_text, kind))}]"
+    bare = {typing.List: "list", typing.Dict: "dict", typing.Tuple: "tuple", typing.Set: "set"}  # noqa: UP006
+    if kind in bare:
+        return bare[kind]
+    return getattr(kind, "__qualname__", None) or getattr(kind, "_name", None) or str(kind)
+
+
+def _is_union(origin: Any) -> bool:
+    return origin is typing.Union or origin is types.UnionType

@@ -1,0 +1,225 @@
+"""Values between processes: JSON, with what JSON cannot hold in files beside it.
+
+Reading never runs code of an entry's choosing: classes are those of modules that the workflow has loaded,
+and of a pickle only arrays, frames and such classes are taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from nfresume_metadata import LatchDir, LatchFile, LPath
+
+from nfresume import durable
+
+_PATHS = {"LatchFile": LatchFile, "LatchDir": LatchDir, "LPath": LPath}
+_TAG = "$"
+_FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
+    "float": float, "datetime": datetime.fromisoformat, "date": date.fromisoformat}
+#: What a pickle may name besides the workflow's own classes.
+_SAFE_BUILTINS = frozenset({"set", "frozenset", "complex", "slice", "range", "bytearray", "list", "dict",
+                            "tuple", "int", "float", "str", "bytes", "bool", "object"})
+_SAFE_FUNCTIONS = frozenset({
+    ("numpy", "dtype"), ("numpy", "ndarray"), ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"), ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.core.numeric", "_frombuffer"), ("pandas.core.internals.blocks", "new_block"),
+    ("pandas._libs.internals", "_unpickle_block"), ("pandas.core.indexes.base", "_new_Index"),
+    ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"), ("copyreg", "_reconstructor"),
+    ("collections", "OrderedDict"), ("collections", "deque"), ("collections", "Counter"),
+    ("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"), ("datetime", "timezone"),
+    ("datetime", "datetime"), ("datetime", "date"), ("datetime", "time"), ("datetime", "timedelta"),
+})
+
+
+class Unreadable(Exception):
+    """A stored value that is damaged, or holds what is refused; the message says which."""
+
+
+class Writer:
+    """Encodes values; what is no JSON goes into files of `folder`, which is made when needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+        self.files: list[Path] = []
+
+    def encode(self, value: Any) -> Any:
+        """JSON for a value. Raises TypeError for what cannot be kept."""
+        if value is None or type(value) in (bool, int, str):
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else {_TAG: "float", "v": repr(value)}
+        if type(value) is list:
+            return [self.encode(item) for item in value]
+        kind = type(value)
+        if isinstance(value, LatchFile | LatchDir | LPath):
+            return {_TAG: kind.__name__, "path": value.path, "remote": value.remote_path}
+        if isinstance(value, Path):
+            return {_TAG: "Path", "path": str(value)}
+        if isinstance(value, Enum):
+            return {_TAG: "enum", "class": _name(kind), "v": value.name}
+        if kind is dict:
+            return {_TAG: "dict", "v": [[self.encode(k), self.encode(v)] for k, v in value.items()]}
+        if kind is tuple:
+            return {_TAG: "tuple", "v": [self.encode(item) for item in value]}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return {_TAG: "namedtuple", "class": _name(kind), "v": [self.encode(item) for item in value]}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: self.encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return {_TAG: "dataclass", "class": _name(kind), "v": fields}
+        if isinstance(value, datetime | date):
+            return {_TAG: kind.__name__, "v": value.isoformat()}
+        if isinstance(value, timedelta):
+            return {_TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds]}
+        return self._pickled(value)
+
+    def _pickled(self, value: Any) -> Any:
+        try:
+            data = pickle.dumps(value, protocol=5)
+        except Exception as e:  # whatever its own code raises
+            raise TypeError(f"a {type(value).__name__} cannot be kept: {e}") from None
+        self._folder.mkdir(exist_ok=True)
+        self._count += 1
+        path = self._folder / f"{self._count}.pickle"
+        durable.write(path, data)
+        self.files.append(path)
+        return {_TAG: "pickle", "file": str(path)}
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def decode(value: Any) -> Any:
+    """The value of what `encode` gave. Raises Unreadable."""
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return _tagged(value)
+    except Unreadable:
+        raise
+    except Exception as e:  # a damaged record may hold anything
+        raise Unreadable(f"{type(e).__name__}: {e}") from None
+
+
+def _tagged(value: Mapping[str, Any]) -> Any:
+    tag = value[_TAG]
+    if tag in _PATHS:
+        return _PATHS[tag](value["path"], value["remote"])
+    if tag == "Path":
+        return Path(value["path"])
+    if tag in _FROM_TEXT:
+        return _FROM_TEXT[tag](value["v"])
+    if tag == "timedelta":
+        return timedelta(*value["v"])
+    if tag == "dict":
+        return {decode(k): decode(v) for k, v in value["v"]}
+    if tag == "tuple":
+        return tuple(decode(item) for item in value["v"])
+    if tag == "pickle":
+        return unpickle(Path(value["file"]).read_bytes())
+    kind = _class(value["class"])
+    if tag == "enum" and issubclass(kind, Enum):
+        return kind[value["v"]]
+    if tag == "namedtuple" and issubclass(kind, tuple):
+        return kind(*(decode(item) for item in value["v"]))
+    if tag == "dataclass" and isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        made: Any = object.__new__(kind)  # as it was, without its __init__ running again
+        for name, item in value["v"].items():
+            object.__setattr__(made, name, decode(item))
+        return made
+    raise Unreadable(f"a {tag} of {value['class']} is not known")
+
+
+def _class(name: str) -> Any:
+    """A class of a module that is loaded already: a record loads none."""
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type):
+        raise Unreadable(f"there is no class {name}")
+    return found
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        safe = (module, name) in _SAFE_FUNCTIONS or (module == "builtins" and name in _SAFE_BUILTINS)
+        family = module.partition(".")[0]
+        if safe or (family in ("numpy", "pandas") and not name.startswith("_") and name[:1].isupper()):
+            return super().find_class(module, name)
+        if family not in sys.stdlib_module_names and isinstance(
+                found := _loaded(module, name), type) and not issubclass(found, BaseException):
+            return found
+        raise Unreadable(f"a pickle that names {module}.{name} is refused")
+
+
+def _loaded(module: str, name: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if getattr(found, "__module__", None) == module else None
+
+
+def unpickle(data: bytes) -> Any:
+    """The value of a pickle that names only what is harmless. Raises Unreadable."""
+    try:
+        return _Unpickler(io.BytesIO(data)).load()
+    except Unreadable:
+        raise
+    except Exception as e:  # a damaged pickle may raise anything
+        raise Unreadable(f"{type(e).__name__}: {e}") from None
+
+
+def paths_in(value: Any) -> list[str]:
+    """The paths that encoded JSON names: of files and folders, and of pickles beside it."""
+    if isinstance(value, list):
+        return [path for item in value for path in paths_in(item)]
+    if not isinstance(value, Mapping):
+        return []
+    tag = value.get(_TAG)
+    if tag in _PATHS or tag == "Path":
+        return [] if "://" in value["path"] else [str(value["path"])]
+    if tag == "pickle":
+        return [str(value["file"])]
+    return [path for item in value.values() for path in paths_in(item)]
+
+
+def remotes_in(value: Any) -> list[tuple[str, str]]:
+    """Path and remote path of each local file or folder in encoded JSON that has a remote one."""
+    if isinstance(value, list):
+        return [pair for item in value for pair in remotes_in(item)]
+    if not isinstance(value, Mapping):
+        return []
+    if value.get(_TAG) in _PATHS:
+        remote, path = value["remote"], value["path"]
+        return [(path, remote)] if remote and "://" not in path else []
+    return [pair for item in value.values() for pair in remotes_in(item)]
+
+
+def moved(value: Any, places: Mapping[str, str]) -> Any:
+    """Encoded JSON with paths replaced, each that is in `places`."""
+    if isinstance(value, list):
+        return [moved(item, places) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {key: places.get(item, item) if key in ("path", "file") and isinstance(item, str)
+            else moved(item, places) for key, item in value.items()}
+
+
+def dumps(value: Any) -> bytes:
+    """Encoded JSON as bytes."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogateescape")
