@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nfresume import disposal, pricing
 from nfresume.costs import Price
@@ -17,13 +17,14 @@ from nfresume.nextflow import engine
 from nfresume.nextflow.command import assets
 from nfresume.periods import Period
 from nfresume.settings import Settings
-from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, queries
 from nfresume.workdirs import WorkDirState
 
 if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
     from nfresume import billed, page, parameters, reporting
     from nfresume.records import Records
+    from nfresume.tasks.cache import Cache, Entry
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,23 @@ class Inspection:
             return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []
         place = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
         return parameters.declared(place) if place.exists() else []
+
+    def task_cache(self) -> Cache:
+        """The account's task cache in the root of the settings. Raises RootUnusable."""
+        from nfresume.tasks.cache import Cache
+
+        return Cache(Root.open(self.conf.root).path / self.account, self.account)
+
+    def cached(self, task: str | None = None) -> list[Entry]:
+        """What is in it, newest first; of one task, by its full name."""
+        found = [e for e in self.task_cache().entries() if task in (None, e.key.task)]
+        return sorted(found, key=lambda e: -e.created_at)
+
+    def explain(self, task: str, words: tuple[str, ...], here: Path) -> dict[str, Any]:
+        """Why a call of `file.py:task` would be reused or run; see `explaining.explain`."""
+        from nfresume.tasks import explaining
+
+        return explaining.explain(task, words, here, self.task_cache().path.parent)
 
     def state_counts(self) -> dict[ExecutionState, int]:
         """How many of the account's executions are in each state."""

@@ -14,6 +14,33 @@ from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 from nfresume.workdirs import WorkDirState
 
+#: The pipeline, and the process, of what a task cache holds.
+TASK_CACHE = "(task cache)"
+
+
+@dataclass(frozen=True)
+class CacheHeld:
+    """The task cache of an account in a root, as a holder of bytes beside the executions."""
+
+    root_id: str
+    account: str
+    samples: list[Sample]
+    pipeline: str = TASK_CACHE
+
+    @property
+    def id(self) -> str:
+        """How a report names it."""
+        return f"{TASK_CACHE} {self.account}"
+
+    @property
+    def metered(self) -> int:
+        """Metered bytes that it holds now, as last measured."""
+        return self.samples[-1].metered
+
+
+#: Whatever holds bytes over time.
+Holder = Execution | CacheHeld
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -26,15 +53,22 @@ class Ledger:
     history: Mapping[str, list[Price]]  # by root
     root_id: str | None  # of the root of the settings
     price: Price  # of the same, now
+    caches: Sequence[CacheHeld] = ()
 
-    def prices(self, execution: Execution) -> Sequence[Price]:
+    def prices(self, execution: Holder) -> Sequence[Price]:
         """The prices of an execution's root; today's where none was recorded yet."""
         return self.history.get(execution.root_id) or [self.price]
 
     @property
     def begun(self) -> datetime:
         """When the first of the samples was taken; now, when there is none."""
-        return min((steps[0].at for steps in self.samples.values()), default=self.now)
+        every = (*self.samples.values(), *(cache.samples for cache in self.caches))
+        return min((steps[0].at for steps in every), default=self.now)
+
+    @property
+    def holders(self) -> list[Holder]:
+        """Executions and caches."""
+        return [*self.executions.values(), *self.caches]
 
     def held(self) -> list[Execution]:
         """Executions whose work dir takes space now."""
@@ -50,7 +84,8 @@ def read(store: Store, conf: Settings, account: str | None, until: datetime | No
         return Ledger(
             account, tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
             ledger.samples(tx, account, until or tx.now), ledger.price_history(tx), root.id if root else None,
-            price,
+            price, [CacheHeld(root_id, whose, steps) for (root_id, whose), steps
+                    in ledger.samples_of_caches(tx, account, until or tx.now).items()],
         )
 
 
@@ -65,12 +100,12 @@ class Groups:
         self._meters[None] = Meter([known.price], asked.start, asked.end, cuts)
         self._amounts: dict[str, dict[str | None, list[int]]] = {}
 
-    def meter(self, execution: Execution) -> tuple[str | None, Meter]:
+    def meter(self, execution: Holder) -> tuple[str | None, Meter]:
         """The meter for an execution's root, and that root's id."""
         root = execution.root_id if execution.root_id in self._meters else None
         return root, self._meters[root]
 
-    def amounts(self, key: str, execution: Execution) -> tuple[Meter, list[int]]:
+    def amounts(self, key: str, execution: Holder) -> tuple[Meter, list[int]]:
         """Where the bytes of an execution are added up for a group."""
         root, meter = self.meter(execution)
         mine = self._amounts.setdefault(key, {})
@@ -78,10 +113,12 @@ class Groups:
             mine[root] = meter.nothing()
         return meter, mine[root]
 
-    def add(self, key: str, execution: Execution) -> None:
-        """Add all that an execution held in the period to a group."""
+    def add(self, key: str, execution: Holder) -> None:
+        """Add all that an execution or a cache held in the period to a group."""
         meter, amounts = self.amounts(key, execution)
-        meter.add(self._known.samples.get(execution.id, ()), amounts)
+        mine = execution.samples if isinstance(execution, CacheHeld) else self._known.samples.get(
+            execution.id, ())
+        meter.add(mine, amounts)
 
     def usage(self) -> dict[str, Usage]:
         """By group."""
@@ -102,7 +139,9 @@ class Groups:
         return found
 
 
-def held_now(execution: Execution) -> int:
-    """Metered bytes of a work dir that is still there."""
+def held_now(execution: Holder) -> int:
+    """Metered bytes of a work dir, or a cache, that is still there."""
+    if isinstance(execution, CacheHeld):
+        return execution.metered
     gone = execution.work_dir.state is WorkDirState.DELETED
     return 0 if gone else execution.work_dir.metered_bytes or 0

@@ -45,7 +45,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """`per_month` is the cost of what is held now at this rate; `until_expiry` of keeping each retained
+    """`metered` bytes are held now, `caches` of them in task caches.
+
+    `per_month` is the cost of what is held now at this rate; `until_expiry` of keeping each retained
     work dir until it expires, those without an expiry (`endless` many) left out. Both are in `currency`,
     that of `price`, which holds for the root of the settings now."""
 
@@ -55,6 +57,7 @@ class Report:
     total: Usage
     metered: int
     work_dirs: int
+    caches: int
     per_month: Decimal
     until_expiry: Decimal
     endless: int
@@ -87,17 +90,20 @@ def report(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -
         lines = _lines(by, known, asked)
     if by is By.EXECUTION:
         lines = [replace(line, worth=worth.of_execution(store, conf, known.executions[line.key], known.price))
-                 for line in lines]
+                 if line.key in known.executions else line for line in lines]
     elif by is By.PIPELINE:
         suggested = worth.of_pipelines(store, conf, known.executions.values(), known.samples, known.price)
         lines = [replace(line, worth=suggested.get(line.key)) for line in lines]
     rates = {e.id: known.prices(e)[-1] for e in held}
     paid = [e for e in held if rates[e.id].currency == known.price.currency]
+    cached = [(c.metered, known.prices(c)[-1]) for c in known.caches]
+    holding = [(held_now(e), rates[e.id]) for e in held] + cached
     return Report(
         period=asked, by=by, lines=lines, total=sum((line.usage for line in lines), Usage()),
-        metered=sum(e.work_dir.metered_bytes or 0 for e in held), work_dirs=len(held),
-        per_month=sum((costs.cost_per_month(e.work_dir.metered_bytes or 0, rates[e.id].per_gb_month)
-                       for e in paid), Decimal(0)),
+        metered=sum(metered for metered, _ in holding), work_dirs=len(held),
+        caches=sum(metered for metered, _ in cached),
+        per_month=sum((costs.cost_per_month(metered, rate.per_gb_month) for metered, rate in holding
+                       if rate.currency == known.price.currency), Decimal(0)),
         until_expiry=sum((_to_come(e, rates[e.id], known.now) for e in paid), Decimal(0)),
         endless=sum(e.work_dir.expires_at is None for e in held), price=known.price,
         budgets=_budgets(store, conf, known),
@@ -125,7 +131,7 @@ def _to_come(execution: Execution, price: Price, now: datetime) -> Decimal:
 def _lines(by: By, known: Ledger, asked: Period) -> list[Line]:
     groups = Groups(known, asked)
     held: dict[str, int] = {}
-    for execution in known.executions.values():
+    for execution in known.holders:
         key = {By.EXECUTION: execution.id, By.ACCOUNT: execution.account, By.PIPELINE: execution.pipeline}[by]
         groups.add(key, execution)
         held[key] = held.get(key, 0) + held_now(execution)
@@ -152,6 +158,9 @@ def _by_process(store: Store, known: Ledger, asked: Period) -> list[Line]:
                         amounts[number] += metered * length
             for process, metered in steps[-1][1].items():
                 held[process] = held.get(process, 0) + (metered if held_now(execution) else 0)
+    for cache in known.caches:
+        groups.add(cache.pipeline, cache)
+        held[cache.pipeline] = held.get(cache.pipeline, 0) + cache.metered
     return _sorted(groups, defaultdict(int, held), known.price.currency)
 
 
@@ -160,7 +169,7 @@ def _daily(known: Ledger, asked: Period) -> list[Line]:
     span = Period(max(known.begun, asked.start), asked.end)
     days = list(periods.days(span))
     groups = Groups(known, span, [day.start for day in days])
-    for execution in known.executions.values():
+    for execution in known.holders:
         groups.add("", execution)
     used: dict[datetime, Usage] = {}
     for start, usage in groups.by_interval().items():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nfresume import (
     crashpoints,
@@ -46,10 +47,14 @@ from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import history, options
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
-from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, transitions
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
+
+if TYPE_CHECKING:
+    from nfresume.caching import Pruned
+    from nfresume.tasks.cache import Entry
 
 #: How long waiting is impatient: most ends are followed by a settled work dir within milliseconds.
 _EAGER_SECONDS = 3.0
@@ -346,6 +351,28 @@ class Service(Inspection):
             raise RemovalBlocked(f"{execution.id}: {disposal.blocked_by(removed)}",
                                  "the rest is gone; the next sweep tries again")
         return self.get(execution.id)
+
+    def prune_cache(self, *, dry_run: bool = False) -> list[Pruned]:
+        """Remove from the account's task cache what the settings say; returns what went, or would."""
+        from nfresume import caching
+
+        found = caching.to_prune(self.task_cache(), self.conf, time.time())
+        if not dry_run:
+            self._uncache([pruned.entry for pruned in found])
+        return found
+
+    def clear_cache(self, task: str | None = None) -> int:
+        """Remove what is in it, or the results of one task; returns how many went."""
+        return self._uncache(self.cached(task))
+
+    def _uncache(self, entries: list[Entry]) -> int:
+        from nfresume import caching
+
+        cache, root = self.task_cache(), Root.open(self.conf.root)
+        removed = caching.remove(root, cache, entries, self.conf)
+        if removed:
+            caching.note(self.store, root, cache)
+        return removed
 
     def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
         """RETAINED -> DELETING; the bytes go with the next sweep. Raises ResultsAtRisk."""

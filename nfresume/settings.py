@@ -124,6 +124,12 @@ def _efs(value: Any) -> str:
     return str(value)
 
 
+def _size(value: Any) -> int:
+    from pydantic import ByteSize, TypeAdapter  # 30 ms that few need
+
+    return int(TypeAdapter(ByteSize).validate_python(value))
+
+
 def _share(value: Any) -> float:
     share = float(value)
     if not 0 < share <= 1:
@@ -228,6 +234,10 @@ SETTINGS = (
     Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
     Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
     Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
+    Setting("task_cache_hours", "an entry of the task cache that was not used for so long goes", check_hours,
+            lambda: 720.0),
+    Setting("task_cache_limit", "size that an account's task cache may have, such as 500 GB; what was not "
+            "used for longest goes first (default: no limit)", _size, _nothing),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
@@ -267,6 +277,8 @@ class Settings:
     oidc_issuer: str | None
     oidc_client_id: str | None
     oidc_client_secret: Secret | None
+    task_cache_hours: float
+    task_cache_limit: int | None
     lease_seconds: float
     sample_seconds: float
     sweep_seconds: float

@@ -6,15 +6,16 @@ import fnmatch
 import ipaddress
 import json
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from nfresume import durable
+from nfresume import bounded, durable
 from nfresume.errors import UsageError
-from nfresume.executions import Execution
+from nfresume.executions import Execution, python_workflow
 from nfresume.relaunching import RelaunchRequest
 from nfresume.service import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
@@ -28,6 +29,8 @@ PARAMS_FILE = "params.json"
 _PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _SCHEMES = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
+#: How long the resolver may take to say where a name leads.
+RESOLVE_SECONDS = 3.0
 #: Names under which clouds serve credentials to their own machines.
 _METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
@@ -104,7 +107,8 @@ def resubmit(service: Service, execution: Execution, wanted: Changed) -> Executi
 
 def check(conf: Settings, wanted: Submission) -> None:
     """Refuse what must not come from the web. Raises UsageError."""
-    check_pipeline(conf, wanted.pipeline, attached=wanted.pipeline in wanted.attachments)
+    file, _ = python_workflow(wanted.pipeline) or (wanted.pipeline, "")
+    check_pipeline(conf, wanted.pipeline, attached=file in wanted.attachments)
     check_params(wanted.params)
     options(wanted.profiles, wanted.revision)
     check_profiles(conf, wanted.profiles)
@@ -186,9 +190,19 @@ def _check_host(url: str) -> None:
         host = (urlsplit(url).hostname or "").rstrip(".").lower()
     except ValueError:
         host = ""
-    if not host or host in _METADATA_HOSTS or host.endswith(".localhost") or _is_inside(host):
+    if not host or host in _METADATA_HOSTS or host.endswith(".localhost") or _is_inside(host) or any(
+            map(_is_inside, _addresses(host))):
         raise UsageError(f"a URL of host {host!r} is not allowed from the web",
                          "only hosts that are public may be named")
+
+
+def _addresses(host: str) -> set[str]:
+    """What a name resolves to from here; none when that takes too long, or there is no such name."""
+    try:
+        found = bounded.call(RESOLVE_SECONDS, lambda: socket.getaddrinfo(host, None))
+    except (OSError, TimeoutError, UnicodeError):
+        return set()
+    return {str(entry[4][0]) for entry in found}
 
 
 def _is_inside(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -9,7 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import budgeting, crashpoints, disposal, pricing, processes, retention, settlement, supervisor
+from nfresume import (
+    budgeting,
+    crashpoints,
+    disposal,
+    pricing,
+    processes,
+    retention,
+    settlement,
+    supervisor,
+)
 from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.executions import Execution, ExecutionState, run_name
 from nfresume.launchers import LocalLauncher, slurm
@@ -54,7 +64,14 @@ def sweep(
         elif not stop.is_set():
             lines.append(sweeping.carry_out(line))
     if not dry_run and not stop.is_set():
-        _drain_trash(store, conf, stop)
+        from nfresume import caching  # a launch, which may settle what was lost, needs none of it
+
+        with store.begin(write=False) as tx:
+            roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
+        for root in roots:
+            with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
+                _drain_trash(store, conf, root, stop)
+                caching.tidy(store, conf, root, stop)
         for trouble in budgeting.warn(store, conf, actor()):
             notify(trouble)
         _notice_expiry(store)
@@ -223,18 +240,11 @@ class _Sweep:
         return done(f"deleted {removed.files} files, {removed.bytes} bytes on disk")
 
 
-def _drain_trash(store: Store, conf: Settings, stop: threading.Event) -> None:
+def _drain_trash(store: Store, conf: Settings, root: Root, stop: threading.Event) -> None:
     """What a crash left in the trash of a root after its execution was marked deleted."""
-    with store.begin(write=False) as tx:
-        records = queries.all_roots(tx)
-    for record in records:
-        try:
-            root = Root(Path(record.path), record.id, record.inode)
-            for execution_id in trash.entries(root):
-                if _is_deleted(store, execution_id):
-                    removal.empty_trash(root, execution_id, pace=disposal.pace_of(conf, stop))
-        except (NfresumeError, OSError):
-            continue  # this root is away: nothing is deleted and nothing is marked deleted
+    for execution_id in trash.entries(root):
+        if execution_id == trash.TASKS or _is_deleted(store, execution_id):
+            removal.empty_trash(root, execution_id, pace=disposal.pace_of(conf, stop))
 
 
 def _is_deleted(store: Store, execution_id: str) -> bool:

@@ -3,7 +3,8 @@
 # machine, and root. Elsewhere they are skipped, and say so.
 set -eu
 packages='nfs-ganesha nfs-ganesha-vfs user-mode-linux kmod iproute2 gcc libc6-dev
-          moosefs-master moosefs-chunkserver moosefs-client fuse3 chromium slurm-wlm munge'
+          moosefs-master moosefs-chunkserver moosefs-client fuse3 chromium slurm-wlm munge
+          nginx-light systemd'
 missing=''
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

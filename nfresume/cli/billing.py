@@ -103,7 +103,8 @@ def _print(report: Report, compared: Compared | None) -> None:
     from nfresume import costviews
 
     paid = report.currency
-    print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}: "
+    cached = f" and the task cache ({size(report.caches)})" if report.caches else ""
+    print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}{cached}: "
           f"{money(report.per_month, paid)} a month")
     endless = f", and {count(report.endless, 'work dir')} without an expiry" if report.endless else ""
     print(f"to come     {money(report.until_expiry, paid)} until each has expired{endless}")

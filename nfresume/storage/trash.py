@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from nfresume.storage import descriptors
 from nfresume.storage.root import TRASH, Root
 
+#: Owner of entries of task caches in the trash: no execution has this id.
+TASKS = "tasks"
+
 
 def to_trash(root: Root, account: str, execution_id: str) -> None:
     """Rename `work` and `cache` of an execution into the trash; safe to repeat.

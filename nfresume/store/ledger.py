@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from nfresume.costs import Price, Sample
 from nfresume.store.database import Tx
-from nfresume.store.schema import executions, prices, roots, size_samples
+from nfresume.store.schema import cache_samples, executions, prices, roots, size_samples
 
 #: Bytes of task dirs that no trace and no log names.
 UNKNOWN = "(unknown)"
@@ -35,6 +35,29 @@ def sample_rest(tx: Tx, execution_id: str, metered: int) -> None:
     if newest is not None and newest[0]:
         processes = {name: size * metered // newest[0] for name, size in newest[1].items()}
         sample(tx, execution_id, metered, processes)
+
+
+def sample_cache(tx: Tx, root_id: str, account: str, metered: int) -> None:
+    """From now on the task cache of an account in a root has so many metered bytes."""
+    c = cache_samples.c
+    newest = tx.conn.execute(
+        sa.select(c.metered_bytes).where(c.root_id == root_id, c.account == account)
+        .order_by(c.at.desc(), c.id.desc()).limit(1)).scalar()
+    if (newest or 0) != metered:
+        tx.conn.execute(cache_samples.insert().values(
+            root_id=root_id, account=account, at=tx.now, metered_bytes=metered))
+
+
+def samples_of_caches(tx: Tx, account: str | None, until: datetime) -> dict[tuple[str, str], list[Sample]]:
+    """Samples of task caches taken before `until`, by root and account, oldest first."""
+    c = cache_samples.c
+    query = sa.select(c.root_id, c.account, c.at, c.metered_bytes).where(c.at < until).order_by(c.at, c.id)
+    if account is not None:
+        query = query.where(c.account == account)
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for root_id, whose, at, metered in tx.conn.execute(query):
+        found.setdefault((root_id, whose), []).append(Sample(at, metered))
+    return found
 
 
 def _newest(tx: Tx, execution_id: str) -> tuple[int, dict[str, int]] | None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0005"
+HEAD = "0006"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -153,6 +153,17 @@ size_samples = sa.Table(
     _column("metered_bytes", sa.BigInteger),
     _column("processes", sa.JSON, null=True),
     sa.Index("size_samples_of", "execution_id", "at"),
+)
+
+cache_samples = sa.Table(
+    "cache_samples",
+    metadata,
+    _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("root_id", sa.String(36), sa.ForeignKey("roots.id")),
+    _column("account", sa.String(63)),
+    _column("at", UtcDateTime),
+    _column("metered_bytes", sa.BigInteger),
+    sa.Index("cache_samples_of", "root_id", "account", "at"),
 )
 
 prices = sa.Table(

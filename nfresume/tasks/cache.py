@@ -33,7 +33,7 @@ from nfresume.tasks.keys import Key
 FOLDER = ".tasks"
 MANIFEST = "manifest.json"
 LAYOUT = 1
-_NEW = ".new"
+NEW = ".new"
 _LOCKS = ".locks"
 _INSIDE = re.compile(r"files/\d+/[^/\0]+")
 
@@ -151,7 +151,7 @@ class Cache:
 
     def put(self, key: Key, outputs: Any, result: Mapping[str, Any], seconds: float, execution: str) -> Path:
         """Store the outputs of a task; whoever comes later with the same key replaces it. Raises OSError."""
-        new = self.path / _NEW / uuid.uuid4().hex
+        new = self.path / NEW / uuid.uuid4().hex
         new.mkdir(parents=True)
         try:
             where: dict[str, str] = {}

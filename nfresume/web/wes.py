@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 
 from nfresume import __version__, records, submissions, views
 from nfresume.errors import NotFound, UsageError
-from nfresume.executions import Attempt, Execution, ExecutionState
+from nfresume.executions import Attempt, Execution, ExecutionState, python_workflow
 from nfresume.nextflow import options
 from nfresume.nextflow.log import Task
 from nfresume.submissions import Submission
@@ -48,7 +49,9 @@ def service_info(here: SiteOf, service: Reading) -> models.ServiceInfo:
         id="nfresume", name="nfresume", version=__version__,
         description="Runs Nextflow pipelines; a failed run can be relaunched from the failed task.",
         organization=models.Organization(name="nfresume", url=url),
-        workflow_type_versions={"NFL": models.WorkflowTypeVersion(workflow_type_version=["DSL2"])},
+        workflow_type_versions={
+            "NFL": models.WorkflowTypeVersion(workflow_type_version=["DSL2"]),
+            "PY": models.WorkflowTypeVersion(workflow_type_version=[platform.python_version()])},
         supported_filesystem_protocols=["file", "http", "https", "s3"],
         workflow_engine_versions={"nextflow": models.WorkflowEngineVersion(
             workflow_engine_version=[service.engine_version()])},
@@ -113,10 +116,10 @@ def run_workflow(
     workflow_attachment: Annotated[list[UploadFile] | None, Form()] = None,
 ) -> models.RunId:
     """Launch a workflow; the first number of `storage_expiration_hours` that is given counts, as always."""
-    if workflow_type.upper() not in ("NFL", "NEXTFLOW"):
-        raise UsageError(f"workflow_type {workflow_type!r} cannot be run here", "NFL can")
-    if workflow_engine.lower() != "nextflow":
-        raise UsageError(f"workflow_engine {workflow_engine!r} is not here", "nextflow is")
+    if workflow_type.upper() not in ("NFL", "NEXTFLOW", "PY"):
+        raise UsageError(f"workflow_type {workflow_type!r} cannot be run here", "NFL can, and PY")
+    if workflow_engine.lower() not in ("nextflow", "python"):
+        raise UsageError(f"workflow_engine {workflow_engine!r} is not here", "nextflow is, and python")
     chosen = engine_parameters(_object(workflow_engine_parameters, "workflow_engine_parameters"))
     attached = {file.filename or "": file.file.read(submissions.MAX_ATTACHED + 1)
                 for file in workflow_attachment or ()}
@@ -182,8 +185,11 @@ def _request(e: Execution, last: Attempt) -> models.RunRequest:
     chosen = {"profile": parsed.value("-profile"), "revision": parsed.value("-r", "-revision"),
               "storage_expiration_hours": f"{e.storage_expiration_hours:g}",
               "pin": str(e.work_dir.pinned).lower()}
+    python = python_workflow(last.pipeline) is not None
     return models.RunRequest(
-        workflow_url=last.pipeline, workflow_engine_version=last.nextflow_version, tags=dict(e.tags or {}),
+        workflow_type="PY" if python else "NFL", workflow_engine="python" if python else "nextflow",
+        workflow_type_version="" if python else "DSL2", workflow_url=last.pipeline,
+        workflow_engine_version=last.nextflow_version, tags=dict(e.tags or {}),
         workflow_params=_params(e, parsed.value("-params-file")),
         workflow_engine_parameters={name: value for name, value in chosen.items() if value},
     )

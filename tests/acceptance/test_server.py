@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -15,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Site, until
+from tests.conftest import BIN, PROJECT, Site, until
 from tests.serving import Running, serve
 
 pytestmark = pytest.mark.slow
@@ -151,17 +155,136 @@ def test_the_document_and_the_answers_agree(site: Site):
         assert done.returncode == 0, done.stdout[-5000:]
 
 
+NGINX = """
+daemon off; pid {base}/nginx.pid; error_log {base}/nginx.log; events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {base}/t1; proxy_temp_path {base}/t2; fastcgi_temp_path {base}/t3;
+  uwsgi_temp_path {base}/t4; scgi_temp_path {base}/t5;
+  server {{ listen 127.0.0.1:{port}; {location} }}
+}}
+"""
+
+
+def needs(program: str) -> str:
+    """Where a program of Debian's packages is; skips on a laptop without it, fails in CI."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {program}: tests/install.sh")
+    return found
+
+
+@contextmanager
+def proxied(site: Site, server: Server) -> Iterator[str]:
+    """A real nginx with the `location` of deploy/README.md before a server; its address."""
+    nginx = needs("nginx")
+    told = (PROJECT / "deploy/README.md").read_text()
+    location = re.search(r"```nginx\n(.*?)```", told, re.DOTALL)
+    assert location is not None
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    conf = site.base / "nginx.conf"
+    conf.write_text(NGINX.format(
+        base=site.base, port=port, location=location[1].replace("http://127.0.0.1:8765", server.local)))
+    proxy = subprocess.Popen([nginx, "-c", str(conf), "-p", str(site.base)])
+    try:
+        until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, what="nginx")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        proxy.terminate()
+        assert proxy.wait(20) == 0
+
+
 def test_behind_a_reverse_proxy(site: Site):
-    """Guessing is throttled by the address that the proxy names: one guesser locks out nobody else."""
+    """With the how-to's nginx: its Host counts, no event is held back, guesses are throttled by address."""
+    site.pipeline("scratch")
     with serving(site, "--no-scheduler", NFRESUME_WEB_URL="https://console.example.org") as server:
+        assert server.url == "https://console.example.org"
+        headers = {"Host": "console.example.org", "Authorization": f"Bearer {server.token}"}
+        with proxied(site, server) as url:
+            assert httpx.get(f"{url}{API}/runs", headers=headers).status_code == 200
+            assert httpx.get(url, headers={"Host": "evil.example.org"}).status_code == 400
+            with httpx.stream("GET", f"{url}{API}/events", headers=headers, timeout=60) as stream:
+                assert stream.status_code == 200
+                site.ok("launch", "scratch")
+                assert any("launch" in line for line in stream.iter_lines() if line.startswith("data: "))
+
         def guess(address: str) -> int:
             return httpx.get(f"{server.local}{API}/runs", headers={
                 "Host": "console.example.org", "X-Forwarded-For": address, "X-Forwarded-Proto": "https",
                 "Authorization": "Bearer nfr_wrong"}).status_code
 
-        assert server.url == "https://console.example.org"
         assert [guess("192.0.2.1") for _ in range(25)][-1] == 429
         assert guess("192.0.2.2") == 401
+
+
+def test_the_systemd_unit(site: Site, tmp_path: Path):
+    """systemd takes the unit of deploy/ as it is, and what it starts is a server that ends on SIGTERM."""
+    analyze = needs("systemd-analyze")
+    text = (PROJECT / "deploy/nfresume.service").read_text()
+    unit = tmp_path / "nfresume.service"
+    unit.write_text(text.replace("/opt/nfresume/bin", str(BIN)))
+    done = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    command = re.search(r"^ExecStart=\S+ serve (.*)$", text, re.MULTILINE)
+    assert command is not None
+    with serving(site, *command[1].replace("--port 8765", "").split()) as server:
+        assert server.ask("GET", "/service-info").status_code == 200
+
+
+CURIOUS = r"""
+process LOOK {
+  output: stdout
+  script: '''
+  env
+  cat /proc/[0-9]*/cmdline | tr '\\0' ' '
+  '''
+}
+workflow { LOOK() | view }
+"""
+
+
+def test_no_secret_leaves_the_server(site: Site):
+    """No task sees a secret of the settings, in environment or arguments; no log has one."""
+    (site.here / "curious").mkdir()
+    (site.here / "curious/main.nf").write_text(CURIOUS)
+    hidden = {"NFRESUME_OIDC_ISSUER": "https://login.example.org", "NFRESUME_OIDC_CLIENT_ID": "console",
+              "NFRESUME_OIDC_CLIENT_SECRET": "hush-oidc", "NFRESUME_WEB_URL": "https://console.example.org",
+              "NFRESUME_NOTIFY": "json://user:hush-notify@127.0.0.1:9/"}
+    with serving(site, **hidden) as server:
+        headers = {"Host": "console.example.org", "Authorization": f"Bearer {server.token}"}
+        sent = httpx.post(f"{server.local}{API}/runs", timeout=60, headers=headers, files={
+            name: (None, value) for name, value in {
+                "workflow_url": str(site.here / "curious"), "workflow_type": "NFL",
+                "workflow_type_version": "DSL2"}.items()})
+        run = sent.json()["run_id"]
+        until(lambda: site.show(run)["state"] not in ("QUEUED", "RUNNING"), 60)
+        said = "".join(server.said)
+    assert site.show(run)["state"] == "SUCCEEDED"
+    place = site.root / "team" / run
+    everything = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file()) + said.encode()
+    assert b"NFRESUME_RUN=" in everything  # it did look
+    assert b"nfresume.supervisor" in everything
+    for secret in ("hush-oidc", "hush-notify", server.token):
+        assert secret.encode() not in everything
+
+
+@pytest.mark.parametrize(("url", "params"), [
+    ("-h", "{}"), ("--outdir=/", "{}"), ("a\nb", "{}"), ("a\0b", "{}"),
+    ("main.nf", json.dumps({"x": "y" * 5_000_000})), ("main.nf", "[1]"), ("main.nf", '{"a"'),
+], ids=["option", "parameter", "line break", "NUL", "5 MB", "list", "no JSON"])
+def test_input_that_is_refused(server: Server, site: Site, url: str, params: str):
+    """One clear problem, and nothing was launched or left behind."""
+    sent = server.ask("POST", "/runs", files={name: (None, value) for name, value in {
+        "workflow_url": url, "workflow_type": "NFL", "workflow_type_version": "DSL2",
+        "workflow_params": params}.items()})
+    assert 400 <= sent.status_code < 500, sent.text
+    assert sent.headers["content-type"] == "application/problem+json"
+    assert {"title", "status", "detail"} <= set(sent.json())
+    assert server.ask("GET", "/runs").json()["runs"] == []
+    launches = Path(site.env["NFRESUME_WEB_LAUNCHES"])
+    assert not launches.exists() or not any(launches.rglob("*"))
 
 
 def test_two_servers_on_one_database(site: Site):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import keep, log_in
-from tests.conftest import Site
+from tests.conftest import PROJECT, Site
 from tests.serving import Running
 
 pytestmark = pytest.mark.slow
@@ -165,3 +166,34 @@ def test_without_javascript_and_without_a_mouse(site: Site, console: Running, br
     expect(page.locator("#facts")).to_contain_text("2 of 2")
     site.run("wait", page.url.rpartition("/")[2])
     context.close()
+
+
+def test_a_python_workflow(site: Site, console: Running, page: Page):
+    """Its inputs are the launch form's; it fails, is mended and relaunched; finished tasks are reused."""
+    script = site.here / "assembly.py"
+    script.write_text((PROJECT / "tests/workflows/assembly.py").read_text())
+    (site.here / "a.fastq").write_text("@1\nGGCCAATTGG\n")
+    log_in(page, console.link)
+    page.get_by_role("link", name="Launch a pipeline").click()
+    page.get_by_label("Pipeline").first.fill(f"{script}:assemble")
+    page.get_by_role("button", name="Show its parameters").click()
+    expect(page.get_by_text("FASTQ files")).to_be_visible()
+    expect(page.get_by_role("heading", name="How")).to_be_visible()
+    page.get_by_label("reads (required)").fill(json.dumps([str(site.here / "a.fastq")]))
+    page.get_by_label("mode").select_option("careful")
+    page.get_by_label("Keep the work dir after a failure").fill("48")
+    keep(page, "console-launch-declared")
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.wait_for_url(re.compile("/executions/assembly-assemble-"))
+    expect(page.locator("#state")).to_have_text("FAILED", timeout=30_000)
+    expect(page.locator("#failed")).to_contain_text("report (1)")
+    expect(page.locator("#failed pre").last).to_contain_text("ValueError: gc_contnet is misspelt")
+    expect(page.locator("#facts")).to_contain_text("Python 3.")
+    script.write_text(script.read_text().replace("sample,gc_contnet", "sample,gc_content"))
+    page.get_by_text("Relaunch from Failed Task").click()
+    expect(page.locator("#relaunch")).to_contain_text("2 finished tasks are reused")
+    page.get_by_role("button", name="Relaunch").click()
+    expect(page.locator("#state")).to_have_text("SUCCEEDED", timeout=30_000)
+    expect(page.locator("#tasks")).to_contain_text("CACHED")
+    found = next((site.base / "launches/team").iterdir()) / "results/reports/report.csv"
+    assert found.read_text() == "# careful\nsample,gc_content\na,0.750\n"

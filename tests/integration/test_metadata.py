@@ -186,7 +186,7 @@ def test_what_we_do_not_provide_comes_from_the_installed_package(tmp_path: Path,
     """Ours stand in even where `latch` is installed; its other names are reached, and see only itself."""
     fake = tmp_path / "site" / "latch"
     (fake / "types").mkdir(parents=True)
-    (fake / "__init__.py").write_text("small_task = 'real task'\n")
+    (fake / "__init__.py").write_text("pod_task = 'real task'\nsmall_task = 1\n")
     (fake / "types/__init__.py").write_text("from latch.types.metadata import NextflowMetadata\n")
     (fake / "types/metadata.py").write_text(
         "class NextflowMetadata:\n    def __init__(self, *a, **k): raise SystemExit('the real one')\n"
@@ -194,11 +194,11 @@ def test_what_we_do_not_provide_comes_from_the_installed_package(tmp_path: Path,
     (fake / "extra.py").write_text("from latch.types.metadata import OnlyThere\nvalue = OnlyThere\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     file = write(tmp_path, HEAD + """
-from latch import small_task
+from latch import pod_task, small_task
 from latch.types.metadata import OnlyThere
 from latch.extra import value
 import latch.extra
-assert small_task == 'real task' and value is OnlyThere and latch.extra.value is value
+assert pod_task == 'real task' and small_task != 1 and value is OnlyThere and latch.extra.value is value
 assert not issubclass(OnlyThere, NextflowMetadata)
 """ + TAIL.format(hours=3))
     assert load(file).storage_expiration_hours == 3

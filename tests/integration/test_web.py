@@ -292,6 +292,14 @@ def test_tokens_are_stored_hashed_and_can_be_revoked(web: Web):
     assert works() == 401
 
 
+def test_a_name_of_a_host_inside(web: Web):
+    """A URL whose host is a name that leads to an address which is not public."""
+    lines = [line.split() for line in Path("/etc/hosts").read_text().splitlines() if line.startswith("127.")]
+    inside = next(name for words in lines for name in words[1:] if name != "localhost")
+    sent = web.api("ada")("POST", "/runs", data={"workflow_url": f"http://{inside}/x.git"})
+    assert (sent.status_code, inside in sent.json()["detail"]) == (400, True)
+
+
 @pytest.mark.parametrize("bad", [
     {"workflow_url": "-help"}, {"workflow_url": "http://169.254.169.254/x.git"},
     {"workflow_url": "main.nf", "workflow_params": '{"a": {"b": ["http://169.254.170.2/creds"]}}'},

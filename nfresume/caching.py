@@ -1,0 +1,90 @@
+"""The task caches of a root: what is in them, what goes, what they hold over time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from nfresume import disposal
+from nfresume.settings import Settings
+from nfresume.storage import Root, removal, trash
+from nfresume.store import Store, ledger
+from nfresume.tasks.cache import FOLDER, NEW, Cache, Entry
+
+#: What was begun so long ago and is not whole will not be; seconds.
+_ABANDONED = 86_400.0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """An entry that goes, and why."""
+
+    entry: Entry
+    reason: str
+
+
+def accounts(root: Root) -> Iterator[Cache]:
+    """The cache of each account that has one in a root."""
+    for place in sorted(root.path.glob(f"*/{FOLDER}")):
+        if place.is_dir() and not place.is_symlink():
+            yield Cache(place.parent, place.parent.name)
+
+
+def to_prune(cache: Cache, conf: Settings, now: float) -> list[Pruned]:
+    """Entries that were not used for task_cache_hours; then, over the limit, those not used for longest."""
+    entries = sorted(cache.entries(), key=lambda e: e.used_at)
+    oldest = now - conf.task_cache_hours * 3600
+    found = [Pruned(e, f"not used for {conf.task_cache_hours:g} h") for e in entries if e.used_at < oldest]
+    kept = entries[len(found):]
+    held = sum(e.metered for e in kept)
+    for entry in kept if conf.task_cache_limit is not None else ():
+        if held <= (conf.task_cache_limit or 0):
+            break
+        held -= entry.metered
+        found.append(Pruned(entry, "the cache is over its limit, and this was not used for longest"))
+    return found
+
+
+def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -> int:
+    """Take entries away, each by one rename, so that nobody finds a part of one. Returns how many went."""
+    count = 0
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            with trash.folder(root, cache.account, FOLDER, entry.path.parent.name) as (root_fd, folder_fd):
+                trash.put(root_fd, trash.TASKS, folder_fd, [entry.path.name])
+                count += 1
+        with contextlib.suppress(OSError):
+            entry.path.parent.rmdir()
+    if count:
+        removal.empty_trash(root, trash.TASKS, pace=disposal.pace_of(conf))
+    return count
+
+
+def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event) -> None:
+    """What a sweep does in a root: prune each cache, note what each holds. Raises OSError, RootUnusable."""
+    for cache in accounts(root):
+        if stop.is_set():
+            return
+        remove(root, cache, [p.entry for p in to_prune(cache, conf, time.time())], conf)
+        _drop_abandoned(cache)
+        note(store, root, cache)
+
+
+def note(store: Store, root: Root, cache: Cache) -> None:
+    """From now on the cache holds so many metered bytes."""
+    metered = sum(entry.metered for entry in cache.entries())
+    with store.begin() as tx:
+        ledger.sample_cache(tx, root.id, cache.account, metered)
+
+
+def _drop_abandoned(cache: Cache) -> None:
+    """Entries that a crash left half written; they were never in their place."""
+    for place in (cache.path / NEW).glob("*"):
+        with contextlib.suppress(OSError):
+            if time.time() - os.lstat(place).st_mtime > _ABANDONED and not place.is_symlink():
+                shutil.rmtree(place)

@@ -1,0 +1,85 @@
+"""Why a call of a task would be reused or run: key and cache looked at, in a bounded process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nfresume import asking
+from nfresume.errors import InvalidMetadata, UsageError
+from nfresume.executions import python_workflow
+from nfresume.nextflow import options
+from nfresume.tasks import calls
+
+#: Inputs may be large files that are read for the first time.
+TIMEOUT_SECONDS = 3600.0
+
+
+def explain(task: str, words: tuple[str, ...], here: Path, account_folder: Path) -> dict[str, Any]:
+    """Parts of the key by name, `hit`, and if not, `reason` and `differences` from the nearest entry.
+
+    Raises UsageError for a task or inputs that are none, InvalidMetadata for a file that cannot be loaded.
+    """
+    if python_workflow(task) is None:
+        raise UsageError(f"{task!r} names no task", "the file and its task: assembly.py:trim")
+    call = calls.of_options(options.parse([task, *words]), here)
+    order = json.dumps({"task": task, "inputs": call.inputs, "here": str(here),
+                        "folder": str(account_folder)})
+    found = asking.ask(__name__, [order], TIMEOUT_SECONDS)
+    if found.said is None:
+        raise InvalidMetadata(f"{task}: the process that loaded it ended without an answer "
+                              f"(exit status {found.exit_status})", "try to import the file in Python")
+    if "input" in found.said:
+        raise UsageError(f"{task}: {found.said['input']}", "inputs are --NAME VALUE")
+    if "error" in found.said:
+        raise InvalidMetadata(f"{task}: {found.said['error']}", "mend the file")
+    return found.said
+
+
+def _look(words: list[str]) -> dict[str, Any]:
+    from nfresume.tasks import digests, inputs, keys, loading
+    from nfresume.tasks.cache import Cache, Miss
+    from nfresume.tasks.keys import Key
+
+    order = json.loads(words[0])
+    here, folder = Path(order["here"]), Path(order["folder"])
+    split = python_workflow(order["task"])
+    assert split is not None
+    task = loading.task(loading.load((here / split[0]).resolve()), split[1])
+    try:
+        given = inputs.of_workflow(task.function, order["inputs"], here, task.hints)
+    except inputs.BadInput as e:
+        return {"input": str(e)}
+    memory = digests.Memory()
+    found = {name: digests.of_value(value, task.hints.get(name, Any),
+                                    lambda path: digests.of_place(path, memory))
+             for name, value in given.items()}
+    key = Key(folder.name, task.name, task.signature_text, task.version or task.code, found,
+              not task.version, {name: keys.show(value) for name, value in given.items()})
+    cache = Cache(folder, folder.name)
+    answer = {**key.json(), "key": key.digest, "hit": False, "execution": None, "reason": "",
+              "differences": []}
+    try:
+        return {**answer, "hit": True, "execution": cache.find(key).execution}
+    except Miss as e:
+        nearest = cache.nearest(key)
+        reason = str(e) if task.cache else f"the task has no cache=True, and {e}"
+        return {**answer, "reason": reason,
+                "differences": keys.differences(nearest.key, key) if nearest else []}
+
+
+def _explain(error: BaseException) -> str:
+    from nfresume.pipeline_metadata import explain as explained
+
+    if type(error) is LookupError:
+        return str(error)
+    order = json.loads(sys.argv[2])
+    split = python_workflow(order["task"])
+    assert split is not None
+    return explained(error, (Path(order["here"]) / split[0]).resolve())
+
+
+if __name__ == "__main__":
+    asking.answer(_look, _explain)
