@@ -18,6 +18,7 @@ def load(file: Path) -> ModuleType:
     Raises whatever the file raises.
     """
     latch_standins.install()
+    sys.dont_write_bytecode = True  # nothing of ours is left in the launch folder
     top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
     while (top / "__init__.py").is_file():
         names.insert(0, top.name)

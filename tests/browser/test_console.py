@@ -196,4 +196,4 @@ def test_a_python_workflow(site: Site, console: Running, page: Page):
     expect(page.locator("#state")).to_have_text("SUCCEEDED", timeout=30_000)
     expect(page.locator("#tasks")).to_contain_text("CACHED")
     found = next((site.base / "launches/team").iterdir()) / "results/reports/report.csv"
-    assert found.read_text() == "# careful\nsample,gc_content\na,0.750\n"
+    assert found.read_text() == "# careful\nsample,gc_content\na,0.500\n"

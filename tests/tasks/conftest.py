@@ -1,0 +1,30 @@
+"""Python workflows as a user runs them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.conftest import PROJECT, Site
+
+WORKFLOWS = PROJECT / "tests/workflows"
+
+
+def put(site: Site, name: str) -> Path:
+    """A private copy of a workflow in the launch folder, so that it can be mended."""
+    return Path(shutil.copy(WORKFLOWS / name, site.here / name))
+
+
+def ran(site: Site) -> list[str]:
+    """Which tasks really ran since last asked, one line each."""
+    file = site.here / "ran.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    file.unlink(missing_ok=True)
+    return lines
+
+
+def mend(script: Path, old: str, new: str) -> None:
+    """Change a workflow's code."""
+    text = script.read_text()
+    assert old in text
+    script.write_text(text.replace(old, new))

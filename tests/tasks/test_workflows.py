@@ -1,0 +1,270 @@
+"""Python workflows: launched, failed, retried from the failed task, as executions like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from nfresume.nextflow import head
+from tests.conftest import Site, until
+from tests.tasks.conftest import mend, put, ran
+
+
+def failing(site: Site, *words: str) -> str:
+    done = site.run("launch", "--storage-expiration-hours", "48", *words)
+    assert done.code == 1, done.err
+    return site.show()["id"]
+
+
+def test_fail_mend_retry(site: Site):
+    """A Latch file: the failed task and nothing else runs again; results stay, the work dir goes."""
+    script = put(site, "assembly.py")
+    for name, read in (("a", "GGCCAATTGG"), ("b", "AAAATTTTGG")):
+        (site.here / f"{name}.fastq").write_text(f"@1\n{read}\n")
+    reads = json.dumps(["a.fastq", "b.fastq"])
+    execution = failing(site, "assembly.py:assemble", "--reads", reads, "--title", "Two samples")
+    e = site.show(execution)
+    assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+    assert e["attempts"][0]["tasks"]["succeeded"] == 4
+    assert e["attempts"][0]["error"] == "Process `report (1)` failed with exit status 1: ValueError: " \
+                                        "gc_contnet is misspelt"
+    log = site.ok("logs", execution, "--task", "trim").out
+    assert "trimmed b.fastq" in log
+    mend(script, "sample,gc_contnet", "sample,gc_content")
+    done = site.ok("relaunch", execution)
+    assert "report (1) runs: it had not finished before" in done.err
+    assert "4 tasks reused, 1 rerun, 0 new" in done.err
+    report = site.here / "results/reports/report.csv"
+    assert report.read_text() == "# Two samples\nsample,gc_content\na,0.500\nb,0.000\n"
+    assert json.loads(done.out) == [str(report), [0.5, 0.0]]
+    e = site.show(execution)
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
+    assert e["attempts"][1]["tasks"] == {
+        "submitted": 1, "cached": 4, "succeeded": 1, "failed": 0, "ignored": 0, "retried": 0}
+
+
+def test_the_graph(site: Site):
+    """Nested workflows, loops over lists and over results, maps, tuples and NamedTuples, defaults."""
+    put(site, "arithmetic.py")
+    done = site.ok("launch", "arithmetic.py:everything")
+    assert json.loads(done.out) == {"nested": 9, "low": 0, "high": 6, "loop": 6, "each": 33, "later": 303}
+    assert sorted(ran(site)) == sorted([
+        "ends 6", "add 0+1", "add 1+1", "add 2+1", "numbers 3", "add 0+10", "add 1+10", "add 2+10",
+        "add 0+100", "add 1+100", "add 2+100", "split 6", "times 3*3", "total 6", "total 33", "total 303"])
+
+
+def test_a_failure_stops_its_dependants_only(site: Site):
+    """What does not need the failed task runs to its end, and is there for the retry."""
+    script = put(site, "arithmetic.py")
+    execution = failing(site, "arithmetic.py:one_fails")
+    assert sorted(ran(site)) == ["add 1+5", "fails 1"]
+    assert "ValueError: no luck with 1" in site.ok("logs", execution, "--task", "fails").out
+    mend(script, "    raise ValueError", "    return 7\n    raise ValueError")
+    assert site.ok("relaunch", execution).out == "42\n"
+    assert sorted(ran(site)) == ["fails 1", "times 7*6"]
+
+
+def test_retries_and_timeouts(site: Site):
+    """A task is tried again as often as it says; one over its time is ended with what it started."""
+    put(site, "arithmetic.py")
+    assert site.ok("launch", "arithmetic.py:retried").out == "1\n"
+    assert ran(site) == ["third_time 1"] * 3
+    assert site.show()["attempts"][0]["tasks"]["retried"] == 2
+    done = site.run("launch", "arithmetic.py:times_out")
+    assert "took longer than its timeout of 1 s" in done.err
+    until(lambda: not site.marked(), what="its processes to be gone")
+
+
+def test_side_by_side(site: Site):
+    """Tasks run at once while the CPUs that they ask for are there, and wait for each other when not."""
+    put(site, "arithmetic.py")
+
+    def overlap(size: int) -> bool:
+        site.ok("launch", "--jobs", "2", "arithmetic.py:side_by_side", "--size", str(size))
+        (_, start1, end1), (_, start2, end2) = sorted(line.split() for line in ran(site))
+        return max(start1, start2) < min(end1, end2)
+
+    assert overlap(1)
+    assert not overlap(2)
+
+
+INPUTS = {
+    "count": 3, "ratio": 2, "name": "x", "flag": True, "colour": "blue", "items": [1, 2], "table": {"a": 1},
+    "sample": {"name": "s"}, "place": "here.txt", "when": "2026-01-31T12:00:00", "maybe": None, "either": "7",
+}
+SHOWN = ("(3, 2.0, 'x', True, 'BLUE', None, 7, [1, 2], {'a': 1.0}, 's', 1, 'PosixPath', "
+         "'2026-01-31T12:00:00')")
+
+
+@pytest.mark.parametrize("form", ["words", "json", "yaml", "params-file behind"])
+def test_inputs_of_every_type(site: Site, form: str):
+    """As words, and from JSON and YAML files; words win over a file."""
+    put(site, "arithmetic.py")
+    words: list[str] = []
+    if form == "words":
+        for name, value in INPUTS.items():
+            words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    else:
+        file = "params.yml" if form == "yaml" else "params.json"
+        text = "\n".join(f"{k}: {json.dumps(v)}" for k, v in {**INPUTS, "count": 99}.items())
+        (site.here / file).write_text(text if form == "yaml" else json.dumps({**INPUTS, "count": 99}))
+        words = ["--params-file" if "behind" in form else "-params-file", file, "--count", "3"]
+    assert json.loads(site.ok("launch", "arithmetic.py:typed", *words).out) == SHOWN
+
+
+@pytest.mark.parametrize(("words", "code", "line"), [
+    (("arithmetic.py:typed", "--count", "x"), 64, "inputs are missing: --ratio (float), --name (str)"),
+    (("arithmetic.py:everything", "--n", "1.5"), 64, "--n: '1.5' is not a whole number"),
+    (("arithmetic.py:everything", "--m", "1"), 64, "there is no input 'm'; the workflow has --n"),
+    (("arithmetic.py:nothing",), 65, "has no workflow 'nothing'; it has inner, everything"),
+    (("arithmetic.py",), 64, "not said which of its workflows to run"),
+    (("absent.py:x",), 66, "there is no script 'absent.py'"),
+    (("broken.py:x",), 65, "line 1 of broken.py: ZeroDivisionError: division by zero"),
+    (("arithmetic.py:everything", "-profile", "x"), 64, "-profile is an option of Nextflow"),
+    (("arithmetic.py:everything", "-params-file", "absent.json"), 66, "there is no params file"),
+    (("arithmetic.py:everything", "-params-file", "list.yml"), 64, "holds no inputs by name"),
+    (("arithmetic.py:everything", "stray"), 64, "'stray' is no input"),
+    (("--jobs", "2", "main.nf"), 64, "--jobs is for Python workflows"),
+])
+def test_refusals(site: Site, words: tuple[str, ...], code: int, line: str):
+    """Each is one clear line and an exit code of its own; nothing is launched."""
+    put(site, "arithmetic.py")
+    (site.here / "broken.py").write_text("1 / 0\n")
+    (site.here / "list.yml").write_text("- 1\n")
+    (site.here / "main.nf").write_text("workflow {}\n")
+    done = site.run("launch", *words)
+    assert (done.code, line in done.err) == (code, True), done.err
+    assert "Traceback" not in done.err
+    assert site.ok("list", "--json").json() == []
+
+
+def test_a_process_and_a_folder_each(site: Site):
+    """Equal calls are two calls, in processes and folders of their own, with their output kept."""
+    put(site, "arithmetic.py")
+    done = site.ok("launch", "--pin", "arithmetic.py:places")
+    first, second = json.loads(done.out)
+    assert first["pid"] != second["pid"]
+    assert first["cwd"] != second["cwd"]
+    for place in (Path(first["cwd"]), Path(second["cwd"])):
+        assert (place / "left-here.txt").read_text() == "x"
+        assert (place / ".command.out").read_text() == "to standard output\n"
+        assert (place / ".command.err").read_text() == "to standard error\n"
+        assert "def where()" in (place / ".command.sh").read_text()
+        assert (place / ".exitcode").read_text() == "0"
+
+
+def test_where_the_hours_come_from(site: Site):
+    """The option, then what the workflow declares, then the setting."""
+    script = put(site, "arithmetic.py")
+    mend(script, "@workflow\ndef one_fails", "@workflow(storage_expiration_hours=7)\ndef one_fails")
+
+    def hours(*words: str, **env: str) -> tuple[float, str]:
+        site.run("launch", *words, "arithmetic.py:one_fails", **env)
+        return site.show()["storage_expiration_hours"], site.show()["storage_expiration_source"]
+
+    assert hours() == (7, "arithmetic.py:one_fails")
+    assert hours("--storage-expiration-hours", "3") == (3, "--storage-expiration-hours")
+    mend(script, "(storage_expiration_hours=7)", "")
+    assert hours(NFRESUME_STORAGE_EXPIRATION_HOURS="5")[0] == 5
+
+
+def test_cancel(site: Site):
+    """Ends the tasks that run; what had finished is reused by a relaunch."""
+    script = put(site, "arithmetic.py")
+    execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48",
+                        "arithmetic.py:waits").out.strip()
+    until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
+    assert site.ok("cancel", execution, "--json").json()["state"] == "CANCELLED"
+    until(lambda: not site.marked(), what="its processes to be gone")
+    ran(site)
+    mend(script, "    time.sleep(600)\n", "")
+    assert site.ok("relaunch", execution).out == "2\n"
+    assert ran(site) == ["slow 2"]
+
+
+@pytest.mark.parametrize("who", ["head", "task", "all"])
+def test_killed(site: Site, who: str):
+    """kill -9 of the head, a task, or all with the supervisor: nothing runs on, finished tasks are reused."""
+    script = put(site, "arithmetic.py")
+    execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48", "arithmetic.py:waits",
+                        NFRESUME_LEASE_SECONDS="2").out.strip()
+    until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
+    found = head.read(site.root / "team" / execution / "attempts/1")
+    assert found is not None
+    for process in [p for p in site.marked()
+                    if who == "all" or (p.pid == found.pid if who == "head" else p.ppid() == found.pid)]:
+        process.kill()
+    assert site.run("wait", execution, "--timeout", "30").code != 0
+    assert site.show(execution)["state"] == "FAILED"
+    until(lambda: not site.marked(), what="its processes to be gone")
+    ran(site)
+    mend(script, "    time.sleep(600)\n", "")
+    assert site.ok("relaunch", execution).out == "2\n"
+    assert ran(site) == ["slow 2"]
+
+
+def test_results_that_were_tampered_with(site: Site):
+    """A finished task whose output was changed or is gone runs again, and why is said."""
+    script = put(site, "assembly.py")
+    (site.here / "a.fastq").write_text("@1\nGGCCAATTGG\n")
+    execution = failing(site, "assembly.py:assemble", "--reads", '["a.fastq"]')
+    for trimmed in (site.root / "team" / execution / "work").glob("*/*/trimmed-a.fastq"):
+        trimmed.write_text("@1\nGGGGGGGG\n")
+    mend(script, "@small_task(cache=True)", "@small_task")
+    done = site.run("relaunch", execution)
+    assert "trim (1) runs: its output trimmed-a.fastq was changed after it had run" in done.err
+    assert "1 tasks reused" not in done.err
+
+
+def test_a_changed_input_runs_what_depends_on_it(site: Site):
+    """In words: which input, from what to what."""
+    put(site, "arithmetic.py")
+    execution = failing(site, "arithmetic.py:one_fails", "--n", "1")
+    ran(site)
+    done = site.run("relaunch", execution, "--n", "2")
+    assert "add (1) runs: its input a changed: from 1 to 2" in done.err
+    assert sorted(ran(site)) == ["add 2+5", "fails 2"]
+
+
+def test_an_import_with_threads(site: Site):
+    """A file whose import starts threads: every task is a fresh interpreter, and all is the same."""
+    script = put(site, "arithmetic.py")
+    with script.open("a") as file:
+        file.write("\nimport threading\n"
+                   "threading.Thread(target=threading.Event().wait, daemon=True).start()\n")
+    assert json.loads(site.ok("launch", "arithmetic.py:everything").out)["each"] == 33
+
+
+def test_a_workflow_that_raises(site: Site):
+    """The workflow's own fault is told with its line; what had finished is kept."""
+    script = put(site, "arithmetic.py")
+    mend(script, "    return times(a=fails", "    if independent:\n        n = 2\n    return times(a=fails")
+    done = site.run("launch", "arithmetic.py:one_fails")
+    assert done.code == 1
+    assert "TypeError: <the promise of add (1)> has no value yet: decide inside of a task" in done.err
+
+
+def test_ctrl_c(site: Site):
+    """SIGINT at the terminal cancels; the exit code says so."""
+    put(site, "arithmetic.py")
+    child = site.start("launch", "arithmetic.py:waits")
+    until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    assert child.returncode == 143
+    assert site.show()["state"] == "CANCELLED"
+    until(lambda: not site.marked(), what="its processes to be gone")
+
+
+def test_an_output_folder_of_choice(site: Site):
+    """-output-dir, and nothing else is written to the launch folder."""
+    put(site, "assembly.py")
+    (site.here / "a.fastq").write_text("@1\nGGCCAATTGG\n")
+    mend(site.here / "assembly.py", "sample,gc_contnet", "sample,gc_content")
+    site.ok("launch", "assembly.py:assemble", "--reads", '["a.fastq"]', "-output-dir", "out")
+    assert (site.here / "out/reports/report.csv").exists()
+    assert sorted(os.listdir(site.here)) == ["a.fastq", "assembly.py", "out"]
