@@ -20,10 +20,10 @@ _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """Changes with anything in parameters and body but comments, white space and docstrings.
+    """Changes with anything in the body but comments, white space and docstrings.
 
-    Decorators and the function's name are left out: options that do not change results do not count, and
-    the name is a part of the key by itself. Raises ValueError where there is no source to read.
+    The rest of a function counts elsewhere in the key: its name, names and types in the signature, defaults
+    among the inputs; options of decorators change no result. Raises ValueError where there is no source.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -33,7 +33,7 @@ def code_digest(function: Callable[..., Any]) -> str:
     found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     if found is None:
         raise ValueError(f"{function.__qualname__} is no `def`: give it a cache_version")
-    text = _text([type(found).__name__, found.args, found.returns, _without_docstring(found.body)])
+    text = _text([type(found).__name__, _without_docstring(found.body)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -52,6 +52,8 @@ def _text(node: object) -> str:
             value = getattr(node, name, None)
             if name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 value = _without_docstring(value or [])
+            if isinstance(node, ast.JoinedStr):
+                value = _joined(node.values)
             constant = isinstance(node, ast.Constant) and name == "value"
             if not constant and (name in _SKIPPED or value is None or value == []):
                 continue
@@ -60,6 +62,20 @@ def _text(node: object) -> str:
     if isinstance(node, list):
         return f"[{','.join(_text(item) for item in node)}]"
     return f"{type(node).__name__}:{node!r}"
+
+
+def _joined(parts: list[ast.expr]) -> list[object]:
+    """The parts of an f-string; Python 3.12 cuts its plain text at other places than 3.11."""
+    found: list[object] = []
+    for part in parts:
+        text = part.value if isinstance(part, ast.Constant) else None
+        if not isinstance(text, str):
+            found.append(part)
+        elif found and isinstance(found[-1], str):
+            found[-1] += text
+        elif text:
+            found.append(text)
+    return found
 
 
 def signature_text(function: Callable[..., Any]) -> str:

@@ -1,0 +1,336 @@
+"""The task cache: each rule of docs/task-cache.md, on real executions."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfresume.tasks import digests
+from tests.conftest import PROJECT, Site
+from tests.tasks.conftest import mend, put, ran
+
+
+@pytest.fixture
+def script(site: Site) -> Path:
+    return put(site, "cached.py")
+
+
+def launch(site: Site, workflow: str = "main", *words: str, file: str = "cached.py", **env: str) -> list[str]:
+    """Launch, and which tasks really ran."""
+    site.ok("launch", f"{file}:{workflow}", *words, **env)
+    return ran(site)
+
+
+def entry(site: Site, account: str = "team") -> Path:
+    """The only entry of an account's cache."""
+    found = list((site.root / account / ".tasks").glob("[!.]*/*/manifest.json"))
+    assert len(found) == 1
+    return found[0].parent
+
+
+def test_reused_by_a_later_launch(site: Site, script: Path):
+    assert launch(site) == ["square 3"]
+    assert launch(site) == []
+    assert launch(site, "main", "--n", "4") == ["square 4"]
+
+
+def test_reused_by_another_workflow(site: Site, script: Path):
+    """In the same file, and in another one that imports the task."""
+    assert launch(site) == ["square 3"]
+    assert launch(site, "other") == ["versioned 9"]
+    (site.here / "second.py").write_text(
+        "from cached import square\nfrom nfresume.tasks import workflow\n"
+        "@workflow\ndef again(n: int = 3) -> int:\n    return square(n=n)\n")
+    assert launch(site, "again", file="second.py") == []
+
+
+def test_survives_a_move_of_the_workflow(site: Site, script: Path):
+    """To another folder, with other tasks and workflows around it."""
+    assert launch(site) == ["square 3"]
+    moved = site.here / "elsewhere"
+    moved.mkdir()
+    shutil.move(script, moved / "cached.py")
+    mend(moved / "cached.py", "    return n + 1\n", "    return n + 2\n")
+    assert launch(site, file="elsewhere/cached.py") == []
+
+
+def test_not_invalidated_by(site: Site, script: Path):
+    """Comments, docstrings, white space and parentheses, options of the decorator."""
+    assert launch(site) == ["square 3"]
+    for old, new in (
+        ("  # a comment", "  # quite another comment"), ('"""Its docstring."""', '"""Other words."""'),
+        ("    return n * n + offset", "\n\n    return (n*n) + offset"),
+        ("@small_task(cache=True)\ndef square", "@task(retries=3, cache=True)\ndef square"),
+    ):
+        mend(script, old, new)
+        assert launch(site) == [], new
+
+
+def test_invalidated_by(site: Site, script: Path):
+    """Code, types of parameters and of the result, version; and why is said."""
+    assert launch(site) == ["square 3"]
+    signature, header = "(n: int, offset: int = 0) -> int:\n    \"\"\"", "@small_task(cache=True)\ndef square"
+    was = "its signature changed from (n: int, offset: int) -> int to "
+    for old, new, why in (
+        ("return n * n + offset", "return n ** 2 + offset", "its code changed"),
+        (signature, signature.replace("= 0", "= 5"), "its input offset changed: from 0 to 5"),
+        (signature, signature.replace("n: int,", "n: float,"), f"{was}(n: float, offset: int) -> int"),
+        (signature, signature.replace("-> int", "-> float"), f"{was}(n: int, offset: int) -> float"),
+        (header, header.replace("True", "True, cache_version='2'"), "its version changed from its code to"),
+    ):
+        mend(script, old, new)
+        done = site.ok("launch", "cached.py:main")
+        assert ran(site) == ["square 3"]
+        assert f"square (1) runs: not from the cache: {why}" in done.err
+        mend(script, new, old)
+        site.ok("cache", "clear", "--yes")
+        assert launch(site) == ["square 3"]
+
+
+def test_invalidated_by_its_name(site: Site, script: Path):
+    assert launch(site) == ["square 3"]
+    text = script.read_text().replace("def square(", "def squared(").replace("= square(", "= squared(")
+    script.write_text(text.replace("return square(n=n)", "return squared(n=n)").replace(
+        "(n=square(", "(n=squared(").replace("map_task(square)", "map_task(squared)"))
+    assert launch(site) == ["square 3"]
+
+
+def test_with_a_version_the_code_may_change(site: Site, script: Path):
+    """The body does not matter then; the version does, and so does the signature."""
+    launch(site, "other")
+    mend(script, '    ran("versioned", n)\n    return n + 1\n', '    ran("versioned", n)\n    return n + 7\n')
+    assert launch(site, "other") == []
+    mend(script, 'cached_small_task("1.0")', 'cached_small_task("1.1")')
+    assert launch(site, "other") == ["versioned 9"]
+    mend(script, "def versioned(n: int)", "def versioned(n: float)")
+    assert launch(site, "other") == ["versioned 9"]
+
+
+def test_accounts_share_nothing(site: Site, script: Path):
+    """Neither two users, nor two workspaces of one."""
+    assert launch(site, NFRESUME_ACCOUNT="ada") == ["square 3"]
+    assert launch(site, NFRESUME_ACCOUNT="bob") == ["square 3"]
+    assert launch(site, NFRESUME_ACCOUNT="ada-lab") == ["square 3"]
+    assert launch(site, NFRESUME_ACCOUNT="ada") == []
+
+
+def test_never_without_being_asked(site: Site, script: Path):
+    """Tasks may have side effects: without cache=True each launch runs them."""
+    assert launch(site, "never") == ["uncached 3"]
+    assert launch(site, "never") == ["uncached 3"]
+
+
+def test_order_and_defaults_do_not_matter(site: Site, script: Path):
+    """square(n=3) and square(offset=0, n=3) are the same call."""
+    launch(site)
+    assert "square 3" not in launch(site, "other")
+
+
+def test_files_and_folders_count_by_content(site: Site, script: Path):
+    """Not by path or time; one byte in a folder's file, or a file's name, is another input."""
+    (site.here / "a.txt").write_text("abc")
+    (site.here / "d/e").mkdir(parents=True)
+    (site.here / "d/e/f.txt").write_text("def")
+
+    def words(base: str = "") -> list[str]:
+        return ["--file", f"{base}a.txt", "--folder", f"{base}d"]
+
+    assert launch(site, "sizes", *words()) == ["size "]
+    (site.here / "copy").mkdir()
+    shutil.copy(site.here / "a.txt", site.here / "copy/a.txt")
+    shutil.copytree(site.here / "d", site.here / "copy/d")
+    os.utime(site.here / "copy/a.txt", (1, 1))
+    assert launch(site, "sizes", *words("copy/")) == []
+    (site.here / "copy/d/e/f.txt").write_text("dex")
+    done = site.ok("launch", "cached.py:sizes", *words("copy/"))
+    assert "its input folder changed" in done.err
+    assert ran(site) == ["size "]
+    (site.here / "d/e/f.txt").rename(site.here / "d/e/g.txt")
+    assert launch(site, "sizes", *words()) == ["size "]
+
+
+def test_frames_arrays_and_long_lists(site: Site):
+    """Equal in every process: none of them runs again, and the results are read back whole."""
+    script = put(site, "science.py")
+    first = site.ok("launch", "science.py:science")
+    assert sorted(ran(site)) == ["array ", "mean ", "table "]
+    second = site.ok("launch", "science.py:science")
+    assert ran(site) == []
+    assert first.out == second.out == "999.0\n"
+    mend(script, "numpy.arange(n, dtype=float)", "numpy.arange(n, dtype=float) + 1")
+    assert site.ok("launch", "science.py:science").out == "1000.0\n"
+    assert sorted(ran(site)) == ["array ", "mean "]
+
+
+def test_a_map_is_cached_by_element(site: Site, script: Path):
+    assert sorted(launch(site, "mapped", "--items", "[1, 2, 3]")) == ["square 1", "square 2", "square 3"]
+    assert launch(site, "mapped", "--items", "[3, 4, 1]") == ["square 4"]
+
+
+def test_a_reader_cannot_spoil_an_entry(site: Site, script: Path):
+    """Who gets a cached folder gets a copy: writing into it changes nothing for others."""
+    for _ in range(3):
+        assert site.ok("launch", "cached.py:spoilt").out == '"whole"\n'
+    assert ran(site) == ["write whole"]
+
+
+def test_equal_calls_at_once_run_once(site: Site, script: Path):
+    """cache_serialize: of executions at the same time one runs, the others wait for its result."""
+    started = [site.start("launch", "cached.py:once") for _ in range(3)]
+    answers = [child.communicate(timeout=60) for child in started]
+    assert [out for out, _ in answers] == ["1\n"] * 3, answers
+    assert ran(site) == ["slow 1"]
+
+
+def corrupt(place: Path, how: str) -> None:
+    """Damage an entry that holds a folder with a file."""
+    manifest = place / "manifest.json"
+    data = json.loads(manifest.read_bytes())
+    file = next(place.glob("files/*/out/deep/a.txt"))
+    if how == "truncated":
+        file.write_text("who")
+    elif how == "changed":
+        file.write_text("WHOLE")
+    elif how == "partly deleted":
+        file.unlink()
+    elif how == "more than was stored":
+        (file.parent / "b.txt").write_text("x")
+    elif how == "torn manifest":
+        manifest.write_bytes(manifest.read_bytes()[:50])
+    elif how == "no manifest":
+        manifest.unlink()
+    else:
+        apply = {"another account": {"account": "eve"}, "another task": {"task": "cached.other"}}
+        data["key"].update(apply.get(how, {}))
+        if how == "a path outside":
+            data["files"] = {"../../../../../etc/passwd": "file:0"}
+            data["outputs"]["path"] = "../../../../../etc/passwd"
+        manifest.write_text(json.dumps(data))
+
+
+def test_a_damaged_or_forged_entry_is_a_miss(site: Site, script: Path):
+    """Never a wrong result: the task runs, why is said, and a whole entry takes its place."""
+    launch(site, "spoilt")
+    damaged = "is not what was stored"
+    for how, why in (
+        ("truncated", damaged), ("changed", damaged), ("partly deleted", damaged),
+        ("more than was stored", damaged), ("torn manifest", "its entry is damaged"), ("no manifest", ""),
+        ("another account", "its entry belongs to account eve, or to another key: refused"),
+        ("another task", "refused"), ("a path outside", "names a path outside of it"),
+    ):
+        corrupt(entry(site), how)
+        done = site.ok("launch", "cached.py:spoilt")
+        assert (done.out, ran(site)) == ('"whole"\n', ["write whole"]), how
+        assert why in done.err
+    assert launch(site, "spoilt") == []
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch /tmp/nfresume-was-here",)
+
+
+def test_an_unsafe_pickle_is_refused(site: Site):
+    """Nothing in an entry is run: a pickle that names a function is a miss."""
+    put(site, "science.py")
+    launch(site, "science", file="science.py")
+    pickles = list((site.root / "team/.tasks").rglob("*.pickle"))
+    assert pickles
+    for file in pickles:
+        data = pickle.dumps(Evil())
+        file.write_bytes(data)
+        manifest = file.parents[2] / "manifest.json"
+        whole = json.loads(manifest.read_bytes())
+        whole["files"] = {str(file.relative_to(manifest.parent)): digests.of_place(file)}
+        manifest.write_text(json.dumps(whole))
+    done = site.ok("launch", "science.py:science")
+    assert done.out == "999.0\n"
+    assert "a pickle that names posix.system is refused" in done.err
+    assert not Path("/tmp/nfresume-was-here").exists()
+
+
+def test_kill_while_storing(site: Site, script: Path):
+    """kill -9 at every step of storing a result: no entry or a whole one; a retry gives the result."""
+    points = ("task-ran", "cache-copied", "cache-written", "cache-stored", "task-answered", "cache-aside")
+    for point in points:
+        if point == "cache-aside":  # reached when a result takes another one's place
+            corrupt(entry(site), "changed")
+        else:
+            site.run("cache", "clear", "--yes")
+        done = site.run("launch", "--storage-expiration-hours", "1", "cached.py:spoilt",
+                        NFRESUME_CRASH_AT=point)
+        assert (done.code, "was killed by signal 9" in done.err) == (1, True), point
+        assert site.ok("relaunch", site.show()["id"]).out == '"whole"\n'
+        assert (entry(site) / "manifest.json").exists()
+        ran(site)
+    assert launch(site, "spoilt") == []
+
+
+def test_list_explain_prune_clear(site: Site, script: Path):
+    """What is cached, why a call is or is not, what goes by age and by limit; all as words and as JSON."""
+    launch(site, "mapped", "--items", "[1, 2, 3]")
+    listed = site.ok("cache", "list", "--json").json()
+    assert sorted(e["inputs"]["n"] for e in listed) == ["1", "2", "3"]
+    assert "n=2, offset=0" in site.ok("cache", "list").out
+    assert site.ok("cache", "list", "cached.other", "--json").json() == []
+    hit = site.ok("cache", "explain", "cached.py:square", "--n", "2", "--json").json()
+    assert (hit["hit"], hit["execution"]) == (True, listed[0]["execution"])
+    said = site.ok("cache", "explain", "cached.py:square", "--n", "2", "--offset", "1").out
+    assert "would run: nothing with this key is in the cache\n  its input offset changed: from 0 to 1" in said
+    assert "has no cache=True" in site.ok("cache", "explain", "cached.py:uncached", "--n", "1").out
+    assert site.run("cache", "explain", "cached.py:absent").code == 65
+    assert site.run("cache", "explain", "cached.py:square", "--n", "x").code == 64
+    assert site.ok("cache", "prune", "--json").json() == []
+    manifests = (site.root / "team/.tasks").glob("*/*/manifest.json")
+    for manifest, age in zip(manifests, (7200, 90, 0), strict=True):
+        os.utime(manifest, (time.time() - age,) * 2)
+    old = site.ok("cache", "prune", "-n", "--json", NFRESUME_TASK_CACHE_HOURS="1").json()
+    assert [e["reason"] for e in old] == ["not used for 1 h"]
+    assert len(site.ok("cache", "list", "--json").json()) == 3
+    site.ok("sweep", NFRESUME_TASK_CACHE_HOURS="1")
+    assert len(site.ok("cache", "list", "--json").json()) == 2
+    gone = site.ok("cache", "prune", "--json", NFRESUME_TASK_CACHE_LIMIT="10 kB").json()
+    assert ["over its limit" in e["reason"] for e in gone] == [True]
+    assert site.run("cache", "clear").code == 64
+    assert "1 entry removed" in site.ok("cache", "clear", "--yes").err
+    assert site.ok("cache", "list").out.startswith("nothing is cached")
+    assert list((site.root / ".trash").iterdir()) == []
+
+
+def test_what_the_cache_costs(site: Site, script: Path):
+    """Its bytes are in the report, by account, pipeline and process; and stay in it when they are gone."""
+    launch(site, "spoilt")
+    site.ok("sweep")
+    report = site.ok("costs", "--by", "account", "--json").json()
+    held = report["now"]["task_cache_metered_bytes"]
+    assert held == site.ok("cache", "list", "--json").json()[0]["metered_bytes"] > 4096
+    assert report["now"]["metered_bytes"] == held
+    for by, key in (("pipeline", "(task cache)"), ("process", "(task cache)"),
+                    ("execution", "(task cache) team")):
+        lines = site.ok("costs", "--by", by, "--json").json()["lines"]
+        assert held in [line["metered_bytes_now"] for line in lines if line["key"] == key]
+    site.ok("cache", "clear", "--yes")
+    report = site.ok("costs", "--by", "pipeline", "--json").json()
+    assert report["now"]["task_cache_metered_bytes"] == 0
+    assert float(next(li for li in report["lines"] if li["key"] == "(task cache)")["gb_hours"]) > 0
+
+
+def test_the_document_names_its_tests():
+    """Each rule of docs/task-cache.md has a test, and the tests named there exist."""
+    text = (PROJECT / "docs/task-cache.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    here = set(re.findall(r"^def (test_\w+)", Path(__file__).read_text(), re.MULTILINE))
+    assert named - here == set()
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| rule")]
+    assert len(rows) > 15
+    assert not [line for line in rows if "`test_" not in line]

@@ -1,0 +1,427 @@
+"""Pure parts of Python workflows: decorators, digests, values, inputs, keys, promises."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Literal, NamedTuple, Optional, Tuple, Union
+
+import numpy
+import pandas
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nfresume_metadata import LatchDir, LatchFile, LatchMetadata, LatchOutputDir
+
+from nfresume import tasks
+from nfresume.tasks import digests, inputs, keys, places, source, values
+from nfresume.tasks.declaring import MapTask, Task, rows
+from nfresume.tasks.inputs import BadInput, convert
+from nfresume.tasks.keys import Key
+from nfresume.tasks.sizes import SIZES, Resources
+from tests.conftest import PROJECT
+
+
+def plain(a: int, b: str = "x") -> str:
+    """A docstring."""
+    return a * b
+
+
+# -- decorators -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*tasks.SIZED, "task"])
+def test_every_form_of_every_decorator(name: str):
+    """Bare, called, called with options, given a function: all declare the same task, and it still is one."""
+    decorator = getattr(tasks, name)
+    forms = [decorator(plain), decorator()(plain), decorator(cache=True, cache_version="1", retries=2)(plain),
+             decorator(plain, cache=True), functools.partial(decorator, task_config=object())(plain)]
+    for form in forms:
+        assert isinstance(form, Task)
+        assert form(2, b="y") == "yy"
+        assert form.__name__ == "plain"
+        assert form.__doc__ == "A docstring."
+    assert (forms[2].cache, forms[2].version, forms[2].retries) == (True, "1", 2)
+    if name != "task":
+        assert forms[0].resources == SIZES[name.removesuffix("_task")]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_older_cached_decorators(size: str):
+    """cached_small_task("version"), one for every size; None is refused in Latch's own words."""
+    decorator = getattr(tasks, f"cached_{size}_task")
+    made = decorator("v1")(plain)
+    assert (made.cache, made.version, made.resources) == (True, "v1", SIZES[size])
+    with pytest.raises(ValueError, match="Must provide a cache version to a cached task"):
+        decorator(None)
+
+
+def test_custom_tasks():
+    """Numbers or functions of the inputs, options with both; more than any machine has is refused."""
+    fixed = tasks.custom_task(4, 16, cache=True)(plain)
+    assert (fixed.resources, fixed.cache) == (Resources(4, 16, 500), True)
+    computed = tasks.custom_task(lambda a: a, memory=8, cache=True)(plain)
+    assert computed.cache
+    assert computed.needs({"a": 3, "b": "x"}) == Resources(3, 8, 500)
+    assert tasks.custom_memory_optimized_task(8, 400)(plain).resources == Resources(8, 400, 500)
+    for cpu, memory in ((127, 1), (1, 976), (0, 1), (100, 300 * 10)):
+        with pytest.raises(ValueError, match="custom_task"):
+            tasks.custom_task(cpu, memory)
+
+
+def test_options_that_cannot_be():
+    """Each is refused where it is written."""
+    for options, error in (({"cachee": True}, TypeError), ({"timeout": "1h"}, ValueError),
+                           ({"retries": -1}, ValueError), ({"cache_serialize": True}, ValueError)):
+        with pytest.raises(error):
+            tasks.task(plain, **options)
+
+    def many(*args: int) -> int:
+        return len(args)
+
+    with pytest.raises(ValueError, match=r"cannot take \*args"):
+        tasks.task(many)
+    assert tasks.task(plain, timeout=timedelta(minutes=2)).timeout == 120
+    assert tasks.task(plain, cache_version=None).version == ""
+
+
+def test_workflows_and_maps_outside_of_an_execution():
+    """Called as plain Python they are plain functions; a map checks its lists."""
+    double = tasks.task(lambda_like)
+    assert tasks.map_task(double)(n=[1, 2]) == [2, 4]
+    assert tasks.map_task(functools.partial(double, n=5))() == []
+    assert isinstance(tasks.map_task(double), MapTask)
+    with pytest.raises(TypeError, match="needs a task"):
+        tasks.map_task(plain)
+    with pytest.raises(TypeError, match="must be a list"):
+        rows("t", {"n": 3})
+    with pytest.raises(ValueError, match="differ in length: a 1, b 2"):
+        rows("t", {"a": [1], "b": [1, 2]})
+
+    @tasks.workflow(LatchMetadata("x", None, _non_standard={"storage_expiration_hours": 9}))  # type: ignore
+    def flow(n: int) -> int:
+        return double(n=n)
+
+    assert (flow(3), flow.storage_expiration_hours) == (6, 9)
+
+
+def lambda_like(n: int) -> int:
+    return 2 * n
+
+
+# -- source ---------------------------------------------------------------------------------------
+
+PROBE = '''
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+def load(name, path):
+    spec = spec_from_file_location(name, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+m, p = load("source", sys.argv[1]), load("probe", sys.argv[2])
+print(m.code_digest(p.f), m.code_digest(p.g), m.signature_text(p.f))
+'''
+CODE = '''
+from typing import Dict, List, Optional, Union
+def f(a: Optional[int], b: List[Union[int, str]], c: "Dict[str, float]" = {}) -> None:
+    """A docstring."""
+    class Inner:
+        """Another."""
+        x: int = 1
+    def inner(y, *, z=None):
+        """One more."""
+        return [i for i in y if (j := i) and not z] + [*y]
+    with open(f"{a!r:>{len(str(b))}} {{}}") as handle, handle:
+        try:
+            return inner(handle)[1:2, ...]
+        except (OSError, ValueError) as e:
+            raise KeyError(b"x", 1.5, 2j, None, True) from e
+        finally:
+            del a
+async def g(a):
+    async with a as b:
+        return [x async for x in await b]
+'''
+#: On Python 3.11.7, 3.12.1 and 3.13.0; a change here makes every cache of every user miss.
+DIGESTS = "0a82a45ee854cc336342a13c81fb193c 1eef37216a78d19b4b0d972ee3a628da"
+
+
+def test_the_same_digest_on_every_python(tmp_path: Path):
+    """The digests of this file's code are what every supported Python that is here says, and said before."""
+    (tmp_path / "probe.py").write_text(CODE)
+    (tmp_path / "run.py").write_text(PROBE)
+    home = Path(sys.base_prefix).parent
+    here = {sys.executable, *(str(p) for p in home.glob("3.1[1-9]*/bin/python3")),
+            *(p for v in (11, 12, 13, 14) if (p := shutil.which(f"python3.{v}")))}
+    said = {}
+    for python in here:
+        done = subprocess.run(
+            [python, str(tmp_path / "run.py"), str(PROJECT / "nfresume/tasks/source.py"),
+             str(tmp_path / "probe.py")], capture_output=True, text=True)
+        if done.returncode == 0 or "pyenv" not in done.stderr:  # a shim without a Python behind it
+            assert done.returncode == 0, done.stderr
+            said[python] = done.stdout
+    assert set(said.values()) == {said[sys.executable]}
+    assert said[sys.executable] == (
+        f"{DIGESTS} (a: None | int, b: list[int | str], c: dict[str, float]) -> None\n")
+
+
+def variant(text: str, tmp_path: Path, count: list[int] = []) -> str:  # noqa: B006
+    count.append(0)
+    path = tmp_path / f"variant{len(count)}.py"
+    path.write_text(text)
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return source.code_digest(module.f)
+
+
+def test_what_changes_the_digest_of_code(tmp_path: Path):
+    """Every other constant, name, operator or order is another code; only words about it are not."""
+    base = "def f(a):\n    x = [1, 'a', a]\n    return x if a > 1 else None\n"
+    same = variant(base, tmp_path)
+    for old, new in (("    x", "    # why\n    x"), ("[1, 'a', a]", "[1, \"a\",\n        a]"),
+                     ("def f(a):", "def f(a):\n    '''Why.'''"), ("a > 1", "(a > 1)"),
+                     ("def f(a)", "def f(a: int)")):
+        assert variant(base.replace(old, new), tmp_path) == same, new
+    for old, new in (("1,", "2,"), ("1,", "1.0,"), ("1,", "True,"), ("'a'", "b'a'"), ("x", "y"), (">", ">="),
+                     ("None", "0"), ("return x if a > 1 else None", "return None if a > 1 else x"),
+                     ("[1, 'a', a]", "(1, 'a', a)")):
+        assert variant(base.replace(old, new), tmp_path) != same, new
+
+
+def test_types_in_words():
+    """Equal types have equal words, however they are written."""
+    assert source.type_text(Optional[int]) == source.type_text(int | None) == "None | int"
+    assert source.type_text(List[Dict[str, int]]) == source.type_text(list[dict[str, int]])
+    assert source.type_text(LatchOutputDir) == "LatchDir"
+    assert source.type_text(Literal["a", 1]) == "Literal['a', 1]"
+    assert source.type_text(Tuple[int, ...]) == "tuple[int, ...]"
+    assert source.type_text(Union[str, int]) == source.type_text(Union[int, str])
+
+
+# -- values and digests ---------------------------------------------------------------------------
+
+
+class Colour(Enum):
+    RED = 1
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
+@dataclass
+class Inner:
+    x: float
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    many: tuple[int, ...] = ()
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.dates()
+    | st.datetimes() | st.timedeltas() | st.sampled_from(Colour) | st.builds(Pair, st.integers(), st.text())
+    | st.builds(Outer, st.builds(Inner, st.floats(allow_nan=False)), st.tuples(st.integers())),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner)
+    | st.dictionaries(st.integers(), inner), max_leaves=12)
+
+
+@given(PLAIN)
+def test_values_come_back_as_they_went(value: Any):
+    """Encoded to JSON and decoded, every value equals itself, and so does its digest."""
+    writer = values.Writer(Path("/nonexistent"))
+    back = values.decode(json.loads(values.dumps(writer.encode(value))))
+    assert back == value
+    assert type(back) is type(value)
+    assert digests.of_value(back) == digests.of_value(value)
+    assert writer.files == []
+
+
+@given(st.dictionaries(st.text(), PLAIN, min_size=2))
+def test_the_order_of_a_mapping_does_not_matter(table: dict[str, Any]):
+    assert digests.of_value(table) == digests.of_value(dict(reversed(list(table.items()))))
+
+
+@given(PLAIN, PLAIN)
+def test_different_values_have_different_digests(a: Any, b: Any):
+    """Equal digests only for values that are equal and of equal types."""
+    if digests.of_value(a) == digests.of_value(b):
+        assert repr(a) == repr(b) or a == b
+
+
+def test_what_equality_would_take_for_the_same():
+    """1, 1.0, True and '1' are four inputs; so are a list and a tuple, 0.0 and -0.0."""
+    alike = [1, 1.0, True, "1", [1], (1,), {1}, {"1": 1}, {1: 1}, None, 0.0, -0.0, b"1", Colour.RED,
+             date(1, 1, 1), datetime(1, 1, 1, tzinfo=UTC), timedelta(1), math.nan, math.inf, list(range(100)),
+             [float(n) for n in range(100)], numpy.arange(3), numpy.arange(3.0),
+             numpy.arange(3).reshape(3, 1),
+             pandas.DataFrame({"a": [1]}), pandas.DataFrame({"b": [1]}), pandas.DataFrame({"a": [1.0]}),
+             pandas.Series([1])]
+    assert len({digests.of_value(value) for value in alike}) == len(alike)
+
+
+def test_files_and_folders(tmp_path: Path):
+    """By name and content; a folder by all in it; what is written to by its place."""
+    one, two = tmp_path / "1/a.txt", tmp_path / "2/a.txt"
+    for path in (one, two):
+        path.parent.mkdir()
+        path.write_text("x")
+    same = digests.of_value(LatchFile(one))
+    assert digests.of_value(LatchFile(two)) == same
+    assert digests.of_value(one) != same  # a Path is another type
+    two.write_text("y")
+    assert digests.of_value(LatchFile(two)) != same
+    assert digests.of_value(LatchDir(one.parent)) != digests.of_value(LatchDir(two.parent))
+    before = digests.of_value(LatchDir(one.parent), LatchOutputDir)
+    (one.parent / "new").write_text("")
+    assert digests.of_value(LatchDir(one.parent), LatchOutputDir) == before
+    (one.parent / "pipe").unlink(missing_ok=True)
+    import os
+    os.mkfifo(one.parent / "pipe")
+    with pytest.raises(OSError, match="neither file, folder nor link"):
+        digests.of_value(LatchDir(one.parent))
+
+
+def test_the_memory_of_files(tmp_path: Path):
+    """A file is read once while it looks the same; a change, even to the same size, is seen."""
+    import os
+
+    memory = digests.Memory(tmp_path / "memory.sqlite")
+    file = tmp_path / "big.bin"
+    file.write_bytes(b"a" * (2 << 20))
+    os.utime(file, (1, 1))
+    first = digests.of_file(file, memory)
+    assert first == digests.of_file(file)
+    assert digests.of_file(file, memory) == first
+    file.write_bytes(b"b" * (2 << 20))
+    assert digests.of_file(file, memory) != first
+    (tmp_path / "no").mkdir()
+    assert digests.of_file(file, digests.Memory(Path("/proc/nope/x.sqlite"))) == digests.of_file(file)
+
+
+def test_objects_and_what_a_pickle_may_name(tmp_path: Path):
+    """Arrays and frames come back; a pickle that names a function, or is cut off, is refused."""
+    import os
+    import pickle
+
+    writer = values.Writer(tmp_path / "values")
+    for value in (numpy.arange(5), numpy.float64(2.5), {1, 2}, complex(1, 2), b"bytes"):
+        back = values.decode(writer.encode(value))
+        assert type(back) is type(value)
+        assert digests.of_value(back) == digests.of_value(value)
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None], "c": pandas.to_datetime(["2026-01-01", None])})
+    assert values.decode(writer.encode(frame)).equals(frame)
+    assert len(writer.files) == 6
+    for evil in (os.system, exec, subprocess.Popen, numpy.load, Path("/x")):
+        with pytest.raises(values.Unreadable, match=r"refused"):
+            values.unpickle(pickle.dumps(evil))
+    with pytest.raises(values.Unreadable):
+        values.unpickle(pickle.dumps([1, 2, 3])[:-2])
+    with pytest.raises(TypeError, match="cannot be kept"):
+        writer.encode(lambda: 1)
+
+
+@pytest.mark.parametrize("damaged", [
+    {"$": "enum", "class": "os:environ", "v": "x"}, {"$": "dataclass", "class": "subprocess:Popen", "v": {}},
+    {"$": "nonsense"}, {}, {"$": "dict", "v": 3}, {"$": "enum", "class": "absent:X", "v": "x"},
+    {"$": "pickle", "file": "/nonexistent"}, {"$": "datetime", "v": "soon"},
+])
+def test_damaged_values(damaged: Any):
+    """Never anything but Unreadable."""
+    with pytest.raises(values.Unreadable):
+        values.decode(damaged)
+
+
+# -- inputs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("text", "kind", "value"), [
+    ("3", int, 3), ("1e3", float, 1000.0), ("yes", bool, True), ("x", Any, "x"),
+    ("RED", Colour, Colour.RED), ("1", Colour, Colour.RED), ("b", Literal["a", "b"], "b"),
+    ("", Optional[int], None), ("7", Union[int, str], 7), ("x", Union[int, str], "x"),
+    ("[1]", list[float], [1.0]), ('{"a": [1]}', dict[str, list[int]], {"a": [1]}),
+    ("[1, \"x\"]", tuple[int, str], (1, "x")), ('{"inner": {"x": 1}}', Outer, Outer(Inner(1.0))),
+    ("90", timedelta, timedelta(0, 90)), ("2026-01-31", date, date(2026, 1, 31)),
+    ("a/b", Path, Path("/base/a/b")), ("latch:///x", LatchFile, LatchFile("latch:///x")),
+    ("5", Annotated[int, "words"], 5), ("out", LatchOutputDir, LatchDir("/base/out")),
+])
+def test_inputs_as_words(text: str, kind: Any, value: Any):
+    """Each type from what a person types."""
+    found = convert(text, kind, "--x", Path("/base"))
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(("given", "kind", "said"), [
+    ("x", int, "not a whole number"), (1.5, int, "not a whole number"), (True, int, "not a whole number"),
+    ("nan x", float, "not a number"), ("maybe", bool, "not true or false"),
+    ("GREEN", Colour, "not one of RED, 1"), ("1", list[int], r"not list\[int\]"),
+    ("[1", list[int], "a list in JSON"), ("[\"x\"]", list[int], r"--x\[0\]"),
+    ('{"y": 1}', Inner, "has no field 'y'"), ("{}", Inner, "needs x"),
+    ("[1]", tuple[int, int], "a tuple of 2"), ("/nonexistent", LatchFile, "a file that exists"),
+    ("/etc/passwd", LatchDir, "a folder that exists"), ("c", Literal["a"], "one of a"),
+    ("soon", datetime, "a date and time"), (None, str, "not a text"), ("", Path, "a path"),
+])
+def test_inputs_that_are_wrong(given: Any, kind: Any, said: str):
+    """One line that names the input."""
+    with pytest.raises(BadInput, match=said) as caught:
+        convert(given, kind, "--x", Path("/base"))
+    assert "--x" in str(caught.value)
+
+
+def test_inputs_of_a_workflow():
+    """Defaults are filled in; what is unknown or missing is named."""
+    hints = source.hints_of(plain)
+    assert inputs.of_workflow(plain, {"a": "2"}, Path("/"), hints) == {"a": 2, "b": "x"}
+    with pytest.raises(BadInput, match=r"inputs are missing: --a \(int\)"):
+        inputs.of_workflow(plain, {}, Path("/"), hints)
+    with pytest.raises(BadInput, match="there is no input 'c'; the workflow has --a, --b"):
+        inputs.of_workflow(plain, {"a": 1, "c": 2}, Path("/"), hints)
+
+
+# -- keys and places ------------------------------------------------------------------------------
+
+
+def test_differences_in_words():
+    """Each part that changed, from what to what."""
+    key = Key("team", "m.f", "(a: int) -> int", "v", {"a": "0123456789"}, True, {"a": "1"})
+
+    def changed(**parts: Any) -> list[str]:
+        return keys.differences(key, Key(**{**vars(key), **parts}))
+
+    assert changed() == []
+    assert changed(version="w") == ["its code changed"]
+    assert changed(version="2", code=False) == ["its version changed from its code to '2'"]
+    assert changed(account="eve") == ["it belongs to account team, not eve"]
+    assert changed(inputs={"a": "x"}, shown={"a": "2"}) == ["its input a changed: from 1 to 2"]
+    assert changed(inputs={"a": "abcdefghij"}) == [
+        "its input a changed: 1 has another content (01234567, now abcdefgh)"]
+    assert changed(signature="s") == ["its signature changed from (a: int) -> int to s"]
+    assert keys.of_json(json.loads(json.dumps(key.json()))) == key
+
+
+@pytest.mark.parametrize(("remote", "target"), [
+    ("latch:///a/b.txt", "out/a/b.txt"), ("latch://123.account/a/b.txt", "out/a/b.txt"),
+    ("s3://bucket/k.txt", "out/bucket/k.txt"), ("latch:///../../etc/passwd", "out/etc/passwd"),
+    ("latch:///", "out/x.txt"),
+])
+def test_where_remote_paths_lead(remote: str, target: str):
+    """Below the output folder, whatever they say."""
+    assert places.published("/work/x.txt", remote, Path("out")) == Path(target)

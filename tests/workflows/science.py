@@ -1,0 +1,49 @@
+"""Cached tasks over frames, arrays and dataclasses; their import starts threads, as that of numpy does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List
+
+import numpy
+import pandas
+
+from nfresume.tasks import task, workflow
+
+HERE = Path(__file__).parent
+
+
+def ran(name: str, value: object = "") -> None:
+    with (HERE / "ran.txt").open("a") as file:
+        file.write(f"{name} {value}\n")
+
+
+@dataclass
+class Sample:
+    name: str
+    depth: int = 1
+
+
+@task(cache=True)
+def table(rows: List[int], sample: Sample, weights: Dict[str, float]) -> pandas.DataFrame:
+    ran("table")
+    return pandas.DataFrame({"row": rows, "weight": [weights["a"]] * len(rows), "name": sample.name})
+
+
+@task(cache=True)
+def mean(frame: pandas.DataFrame, array: numpy.ndarray) -> float:
+    ran("mean")
+    return float(frame["row"].mean() + array.mean())
+
+
+@task(cache=True)
+def array(n: int) -> numpy.ndarray:
+    ran("array")
+    return numpy.arange(n, dtype=float)
+
+
+@workflow
+def science(count: int = 1000) -> float:
+    made = table(rows=list(range(count)), sample=Sample("s"), weights={"a": 1.5, "b": 2.0})
+    return mean(frame=made, array=array(n=count))
