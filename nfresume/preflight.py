@@ -147,8 +147,10 @@ def register(store: Store, root: Root, record: queries.RootRecord | None) -> Non
     """Remember a root that was not known, refuse one that is not what was remembered."""
     if record is None:
         with store.begin() as tx:
-            transitions.register_root(tx, root.id, str(root.path), root.inode)
-    elif (record.id, record.inode) != (root.id, root.inode):
+            if transitions.register_root(tx, root.id, str(root.path), root.inode):
+                return
+            record = queries.root_at(tx, str(root.path))
+    if record is None or (record.id, record.inode) != (root.id, root.inode):
         raise RootUnusable(f"{root.path} is not the root that was recorded there",
                            "nothing was touched; mount the right one, or `nfresume doctor --mark-root`")
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from nfresume import executions as ex
 from nfresume import workdirs as wd
@@ -77,9 +78,14 @@ class Outcome:
     notice_at: datetime | None = None
 
 
-def register_root(tx: Tx, root_id: str, path: str, inode: int) -> None:
-    """Remember a marked root, so that its absence is noticed later."""
-    tx.conn.execute(roots.insert().values(id=root_id, path=path, inode=inode, created_at=tx.now))
+def register_root(tx: Tx, root_id: str, path: str, inode: int) -> bool:
+    """Remember a marked root, so that its absence is noticed later; False when another launch has just."""
+    try:
+        with tx.conn.begin_nested():
+            tx.conn.execute(roots.insert().values(id=root_id, path=path, inode=inode, created_at=tx.now))
+    except IntegrityError:
+        return False
+    return True
 
 
 def move_root(tx: Tx, root_id: str, inode: int) -> None:

@@ -29,7 +29,7 @@ FAILED, SUCCEEDED, QUEUED = ExecutionState.FAILED, ExecutionState.SUCCEEDED, Exe
 def store(url: str) -> Iterator[Store]:
     opened = Store.open(url)
     with opened.begin() as tx:
-        transitions.register_root(tx, "root", "/root", 1)
+        assert transitions.register_root(tx, "root", "/root", 1)
     yield opened
     invariants(opened)
     opened.close()
@@ -326,6 +326,17 @@ def test_a_newer_database_is_refused(url: str):
     opened.close()
     with pytest.raises(StoreUnavailable, match="newer"):
         Store.open(url)
+
+
+def test_a_root_is_registered_once(store: Store):
+    """Two first launches at the same time: one registers the root, the other finds it, and both go on."""
+    with store.begin() as tx:
+        assert not transitions.register_root(tx, "root", "/root", 1)
+        assert not transitions.register_root(tx, "another", "/root", 2)
+        assert transitions.register_root(tx, "another", "/another", 2)
+        found = queries.root_at(tx, "/root")
+    assert found is not None
+    assert (found.id, found.inode) == ("root", 1)
 
 
 @pytest.mark.parametrize(
