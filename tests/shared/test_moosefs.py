@@ -146,3 +146,27 @@ def test_a_host_that_dies_with_the_lease(hosts: list[Host], place: Path, here: P
         nfresume show {execution} --json > relaunched""")
     assert "settled as FAILED" in (here / "settled").read_text()
     assert shown(here, "relaunched")["state"] == "SUCCEEDED"
+
+
+def test_the_task_cache_of_two_hosts(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
+    """A result cached on one host is used on another; equal calls at once on both run once; a retry moves."""
+    shutil.copy(PROJECT / "tests/workflows/cached.py", here)
+    shutil.copy(PROJECT / "tests/workflows/arithmetic.py", here)
+    alpha, beta, _ = hosts
+    env = environment(f"{place}/root-{here.parent.name}", postgresql_url, NFRESUME_ACCOUNT="mfs-tasks")
+    ran = here / "ran.txt"
+    alpha.ok(f"{env} cd {here}; nfresume launch cached.py:spoilt > first")
+    beta.ok(f"{env} cd {here}; nfresume launch cached.py:spoilt > second")
+    assert (here / "first").read_text() == (here / "second").read_text() == '"whole"\n'
+    assert ran.read_text() == "write whole\n"
+    both = [host.start(f"{env} cd {here}; nfresume launch cached.py:once") for host in (alpha, beta)]
+    assert ["1\n" in child.communicate(timeout=PATIENCE)[0] for child in both] == [True, True]
+    assert ran.read_text().count("slow 1") == 1
+    alpha.ok(f"""{env} cd {here}
+        nfresume launch --storage-expiration-hours 5 arithmetic.py:one_fails && exit 1
+        nfresume list --json > listed""")
+    beta.ok(f"""{env} cd {here}
+        sed -i 's/    raise ValueError/    return 7\\n    raise ValueError/' arithmetic.py
+        nfresume relaunch {shown(here, "listed")[0]["id"]} > answer""")
+    assert (here / "answer").read_text() == "42\n"
+    assert ran.read_text().count("add 1+5") == 1

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from nfresume.launchers import slurm
-from tests.conftest import Site, snapshot, until
+from tests.conftest import PROJECT, Site, snapshot, until
 from tests.slurm.conftest import Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -154,3 +154,31 @@ def test_slurm_refuses(batch: Site):
     assert refused.code == 80
     assert "Slurm did not take the job" in refused.err
     assert "nowhere" in refused.err or "partition" in refused.err
+
+
+def test_tasks_of_a_python_workflow(batch: Site, cluster: Slurm):
+    """Each is a job with what its decorator asks for; failed, mended, relaunched; a cancel ends the jobs."""
+    script = batch.here / "arithmetic.py"
+    script.write_bytes((PROJECT / "tests/workflows/arithmetic.py").read_bytes())
+    script.write_text(script.read_text().replace("@task\ndef add(", "@custom_task(2, 0.1)\ndef add("))
+
+    def start(name: str) -> str:
+        return batch.ok("launch", "--detach", "--storage-expiration-hours", "5", name).out.split()[-1]
+
+    execution = start("arithmetic.py:one_fails")
+    assert ended(batch, execution, 1)["attempts"][0]["error"].startswith("Process `fails (1)` failed")
+    jobs = [name for name in cluster.jobs() if name.startswith(f"{execution}-1-")]
+    assert sorted(jobs) == [f"{execution}-1-0", f"{execution}-1-1"]
+    add = f"--name={execution}-1-0"
+    asked = cluster.ask("squeue", "--noheader", "--states=all", add, "--format=%C %m")
+    assert asked.split() == ["2", "102M"]
+    text = script.read_text()
+    script.write_text(text.replace("    raise ValueError", "    return 7\n    raise ValueError"))
+    batch.ok("relaunch", "--detach", execution)
+    assert ended(batch, execution, 0)["attempts"][1]["tasks"]["cached"] == 1
+    assert batch.ok("logs", execution).out.startswith("42\n")
+    waiting = start("arithmetic.py:waits")
+    until(lambda: _running(cluster, f"{waiting}-1-1"), 60)
+    batch.ok("cancel", waiting)
+    assert ended(batch, waiting)["state"] == "CANCELLED"
+    until(lambda: all(s != "RUNNING" for s in cluster.jobs().values()), 30, "no job to run")

@@ -1,0 +1,203 @@
+"""Python tasks: cache hits, hashing and a large graph, against what a user would use instead, in one run.
+
+    python benchmarks/tasks.py                       # 10,000 tasks, a 2 GiB file
+    python benchmarks/tasks.py --tasks 1000 --gib 0.5
+
+`flytekit` is its local cache (what a Latch workflow has on a laptop), `joblib` is joblib.Memory; both call
+the function in their own process, nfresume runs each task in a process of its own and keeps its output. They
+are installed into .peers once. Every number is measured here; hashing reads a file that is in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE.parent / ".peers"
+FLOW = """
+from nfresume.tasks import task, workflow
+
+@task(cache={cached})
+def add(n: int, to: int) -> int:
+    return n + to
+
+@workflow
+def flow(tasks: int) -> int:
+    last = 0
+    for n in range(tasks):
+        last = add(n=n, to=1)
+    return last
+"""
+FLYTE = """
+import sys, time, json
+from flytekit import task, workflow
+@task(cache=True, cache_version="1")
+def add(n: int, to: int) -> int:
+    return n + to
+def run(tasks):
+    start = time.perf_counter()
+    for n in range(tasks):
+        add(n=n, to=1)
+    return time.perf_counter() - start
+tasks = int(sys.argv[1])
+print(json.dumps([run(tasks), run(tasks)]))
+"""
+JOBLIB = """
+import sys, time, json, joblib
+memory = joblib.Memory(sys.argv[2], verbose=0)
+@memory.cache
+def add(n, to):
+    return n + to
+def run(tasks):
+    start = time.perf_counter()
+    for n in range(tasks):
+        add(n=n, to=1)
+    return time.perf_counter() - start
+tasks = int(sys.argv[1])
+print(json.dumps([run(tasks), run(tasks)]))
+"""
+
+
+def peers() -> str:
+    """The Python that has flytekit and joblib."""
+    python = PEERS / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "flytekit", "joblib", "diskcache"],
+                       check=True)
+    return str(python)
+
+
+def peer(script: str, tasks: int, folder: Path) -> tuple[float, float]:
+    """Seconds for all tasks, the first time and again."""
+    (folder / "peer.py").write_text(script)
+    env = {**os.environ, "HOME": str(folder), "FLYTE_SDK_LOGGING_LEVEL": "50"}
+    done = subprocess.run([peers(), "peer.py", str(tasks), str(folder / "store")], cwd=folder, env=env,
+                          check=True, capture_output=True, text=True)
+    first, again = json.loads(done.stdout.splitlines()[-1])
+    return first, again
+
+
+def hits(count: int, folder: Path) -> float:
+    """Seconds for one look-up of a small value that is there: key, entry, value."""
+    from nfresume.tasks import digests, values
+    from nfresume.tasks.cache import Cache
+    from nfresume.tasks.keys import Key
+
+    cache = Cache(folder, "me")
+
+    def key(n: int) -> Key:
+        inputs = {"n": digests.of_value(n), "to": digests.of_value(1)}
+        return Key("me", "flow.add", "(n: int, to: int) -> int", "v", inputs)
+
+    for n in range(count):
+        cache.put(key(n), n + 1, {"digest": "", "parts": {}}, 0.0, "bench")
+    took = []
+    for n in range(count):
+        start = time.perf_counter()
+        assert values.decode(cache.find(key(n)).outputs) == n + 1
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
+
+
+def rate(size: int, function: Callable[[], object]) -> float:
+    """GiB per second, the best of three."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return size / min(times) / 2**30
+
+
+def sha256(file: Path) -> None:
+    with file.open("rb") as stream:
+        hashlib.file_digest(stream, "sha256")
+
+
+def read(file: Path) -> None:
+    buffer = bytearray(4 << 20)
+    with file.open("rb", buffering=0) as stream:
+        while stream.readinto(buffer):
+            pass
+
+
+def graph(tasks: int, folder: Path) -> dict[str, float]:
+    """Seconds of a head for all tasks: the first time, as a relaunch reuses them, from the cache."""
+    found = {}
+    for name, cached, attempts in (("run", False, 2), ("cache", True, 1), ("cache again", True, 1)):
+        (folder / "flow.py").write_text(FLOW.format(cached=cached))
+        base = folder / name.replace(" ", "-")
+        for number in range(1, attempts + 1):
+            place = base / "attempts" / str(number)
+            for made in (base / "work", base / "cache", place):
+                made.mkdir(parents=True, exist_ok=True)
+            order = {"pipeline": "flow.py:flow", "words": ["--tasks", str(tasks)], "run_name": f"b-{number}",
+                     "session_id": "s", "resume": number > 1, "account": "me", "execution": "b",
+                     "account_folder": str(folder / "me"), "work": str(base / "work"),
+                     "cache": str(base / "cache"), "attempt": str(place)}
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-P", "-m", "nfresume.tasks.head", json.dumps(order)], cwd=folder,
+                           check=True, capture_output=True)
+            found["retry" if number > 1 else name] = time.perf_counter() - start
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--gib", type=float, default=2.0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        print_graph(asked.tasks, Path(name))
+        print_hashing(int(asked.gib * 2**30), Path(name) / "large.bin")
+
+
+def print_graph(tasks: int, folder: Path) -> None:
+    """Milliseconds for each task, the first time and again."""
+    flyte, memory = peer(FLYTE, tasks, folder), peer(JOBLIB, tasks, folder)
+    ours = graph(tasks, folder)
+    print(f"| {tasks:,} tasks, ms each | first time | again | to flytekit, again | to joblib, again |")
+    print("|---|---|---|---|---|")
+    for what, first, again in (
+        ("nfresume, retry from the failed task", ours["run"], ours["retry"]),
+        ("nfresume, cached tasks, another launch", ours["cache"], ours["cache again"]),
+        ("flytekit, local cache", *flyte), ("joblib.Memory", *memory),
+    ):
+        each = [f"{seconds / tasks * 1000:.2f}" for seconds in (first, again)]
+        ratios = [f"{again / other[1]:.2f} x" for other in (flyte, memory)]
+        print(f"| {what} | {' | '.join(each + ratios)} |")
+    print(f"\none look-up of a small value that is cached: {hits(2000, folder) * 1000:.2f} ms\n")
+
+
+def print_hashing(size: int, file: Path) -> None:
+    """GiB per second, and to reading alone."""
+    from nfresume.tasks import digests
+
+    with file.open("wb") as stream:
+        block = os.urandom(64 << 20)
+        for _ in range(0, size, len(block)):
+            stream.write(block)
+    size = file.stat().st_size
+    reading = rate(size, lambda: read(file))
+    print("| a file in memory | GiB/s | to reading it |")
+    print("|---|---|---|")
+    for what, found in (("nfresume (BLAKE3)", rate(size, lambda: digests.of_file(file))),
+                        ("reading it", reading), ("SHA-256", rate(size, lambda: sha256(file)))):
+        print(f"| {what} | {found:.2f} | {found / reading:.2f} x |")
+
+
+if __name__ == "__main__":
+    main()
