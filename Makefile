@@ -46,6 +46,7 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/storage.py
 	@$(BIN)/python benchmarks/storage.py --plot docs/removal.svg
 	@$(BIN)/python benchmarks/server.py
+	@$(BIN)/python benchmarks/tasks.py
 
 clean:
-	rm -rf $(VENV) .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .peers .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -21,6 +21,9 @@ def test_every_command_runs(site: Site):
     """In the order in which a reader types them, in one folder, with the exit status that is named."""
     for name in ("fail-late", "scratch", "slow"):
         shutil.copytree(FIXTURES / name, site.here / name)
+    shutil.copy(PROJECT / "tests/workflows/assembly.py", site.here)
+    for name, read in (("a", "GGCCAATTGG"), ("b", "AAAATTTTGG")):
+        (site.here / f"{name}.fastq").write_text(f"@1\n{read}\n")
     assert len(COMMANDS) > 20
     for line in COMMANDS:
         command, _, note = line.partition("  # exit status ")
@@ -33,7 +36,7 @@ def test_every_command_runs(site: Site):
 def test_every_command_and_setting_is_named(site: Site):
     """Nothing that exists is left out, and nothing that is listed is missing."""
     listed = re.findall(r"^│ (\w[\w-]*) ", site.ok("--help", COLUMNS="200").out, re.M)
-    assert len(listed) == 23
+    assert len(listed) == 24
     for command in listed:
         assert f"nfresume {command}" in README or f"`{command}`" in README, command
     for setting in SETTINGS:
@@ -49,7 +52,7 @@ def test_every_command_has_help_with_an_example(site: Site):
     for command in listed:
         text = site.ok(command, "--help", COLUMNS="200").out
         assert f"nfresume {command}" in text, command
-        if command not in ("engine", "token", "user"):
+        if command not in ("cache", "engine", "token", "user"):
             assert "Example" in text, command
 
 

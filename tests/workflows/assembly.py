@@ -46,8 +46,9 @@ def gc_content(trimmed: LatchFile) -> float:
 def report(names: list[str], contents: list[float], mode: Mode, title: str | None) -> LatchFile:
     rows = "\n".join(f"{name},{value:.3f}" for name, value in zip(names, contents, strict=True))
     Path("report.csv").write_text(f"# {title or mode.value}\nsample,gc_contnet\n{rows}\n")
-    if not Path("/nonexistent").exists() and "gc_contnet" in Path("report.csv").read_text():
-        raise ValueError("gc_contnet is misspelt")
+    column = Path("report.csv").read_text().splitlines()[1].partition(",")[2]
+    if column != "gc_" + "content":
+        raise ValueError(f"{column} is misspelt")
     return LatchFile("report.csv", "latch:///reports/report.csv")
 
 
