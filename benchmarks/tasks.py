@@ -142,13 +142,13 @@ def graph(tasks: int, folder: Path) -> dict[str, float]:
             place = base / "attempts" / str(number)
             for made in (base / "work", base / "cache", place):
                 made.mkdir(parents=True, exist_ok=True)
-            order = {"pipeline": "flow.py:flow", "words": ["--tasks", str(tasks)], "run_name": f"b-{number}",
+            order = {"pipeline": "flow.py:flow", "run_name": f"b-{number}",
                      "session_id": "s", "resume": number > 1, "account": "me", "execution": "b",
                      "account_folder": str(folder / "me"), "work": str(base / "work"),
                      "cache": str(base / "cache"), "attempt": str(place)}
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-P", "-m", "nfresume.tasks.head", json.dumps(order)], cwd=folder,
-                           check=True, capture_output=True)
+            subprocess.run([sys.executable, "-P", "-m", "nfresume.tasks.head", json.dumps(order),
+                            "--tasks", str(tasks)], cwd=folder, check=True, capture_output=True)
             found["retry" if number > 1 else name] = time.perf_counter() - start
     return found
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +27,19 @@ class Answer:
     exit_status: int
 
 
-def ask(module: str, words: Sequence[str], timeout: float) -> Answer:
-    """Run `python -m module FD WORDS...`. Raises TimeoutError."""
+def ask(module: str, question: Mapping[str, Any], timeout: float) -> Answer:
+    """Run `python -m module FD`, which gets the question on standard input. Raises TimeoutError."""
     read_end, write_end = os.pipe()
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(write_end), *words], stdin=subprocess.DEVNULL,
+        [sys.executable, "-P", "-m", module, str(write_end)], stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,), start_new_session=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     os.close(write_end)
     try:
+        assert child.stdin is not None
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(json.dumps(question).encode())
         said = _read(read_end, child, timeout)
     finally:
         os.close(read_end)
@@ -66,13 +69,17 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def answer(work: Callable[[list[str]], dict[str, Any]], explain: Callable[[BaseException], str]) -> None:
+def answer(
+    work: Callable[[dict[str, Any]], dict[str, Any]], explain: Callable[[BaseException, dict[str, Any]], str]
+) -> None:
     """The child: do the work, answer; whatever it raises, SystemExit included, is our answer."""
     fd = int(sys.argv[1])
+    question = json.loads(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
-        said = work(sys.argv[2:])
+        said = work(question)
     except BaseException as e:
-        said = {"error": explain(e)}
+        said = {"error": explain(e, question)}
     data = json.dumps(said).encode() + b"\n"
     while data:
         data = data[os.write(fd, data):]

@@ -34,11 +34,11 @@ def argv(
         return command.argv(chosen.launcher, run, options)
     slurm = conf.launcher == "slurm"
     order = {
-        "pipeline": attempt.pipeline, "words": list(attempt.options), "run_name": run.run_name,
+        "pipeline": attempt.pipeline, "run_name": run.run_name,
         "session_id": run.session_id, "resume": run.resume, "account": execution.account,
         "execution": execution.id, "account_folder": str(run.work_dir.parent.parent),
         "work": str(run.work_dir), "cache": str(run.cache_dir), "attempt": str(run.attempt_dir),
         "executor": "slurm" if slurm else "local",
         "executor_options": list(conf.slurm_options) if slurm else [],
     }
-    return [*chosen.launcher, json.dumps(order)]
+    return [*chosen.launcher, json.dumps(order), *attempt.options]

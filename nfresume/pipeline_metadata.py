@@ -51,7 +51,7 @@ def find(pipeline: Path, explicit: Path | None) -> Path | None:
 def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
     """Load `file`. Raises InvalidMetadata in one line that names file and field."""
     try:
-        found = asking.ask(__name__, [str(file.resolve())], timeout)
+        found = asking.ask(__name__, {"file": str(file.resolve())}, timeout)
     except TimeoutError:
         raise InvalidMetadata(f"{file}: loading took longer than {timeout:.0f} s",
                               "something in it waits or computes; take it out of the import") from None
@@ -115,9 +115,9 @@ def _described(name: str, kind: Any, default: Any, text: str, section: str) -> d
 
 
 def _main() -> None:
-    """The child: load the file named in argv."""
-    file = Path(sys.argv[2])
-    asking.answer(lambda words: _load_here(Path(words[0])), lambda error: explain(error, file))
+    """The child."""
+    asking.answer(lambda asked: _load_here(Path(asked["file"])),
+                  lambda error, asked: explain(error, Path(asked["file"])))
 
 
 def explain(error: BaseException, file: Path) -> str:

@@ -6,9 +6,7 @@ The file is the user's code, and may bring heavy imports: nothing of it is loade
 from __future__ import annotations
 
 import inspect
-import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum, EnumMeta
@@ -33,8 +31,8 @@ class Declared:
 
 def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = None) -> Declared:
     """Load `file.py:workflow`; with `inputs`, check them too. Raises InvalidMetadata or UsageError."""
-    order = json.dumps({"pipeline": pipeline, "launch_dir": str(launch_dir), "inputs": inputs})
-    found = asking.ask(__name__, [order], TIMEOUT_SECONDS)
+    question = {"pipeline": pipeline, "launch_dir": str(launch_dir), "inputs": inputs}
+    found = asking.ask(__name__, question, TIMEOUT_SECONDS)
     if found.said is None:
         raise InvalidMetadata(f"{pipeline}: the process that loaded it ended without an answer "
                               f"(exit status {found.exit_status})", "try to import the file in Python")
@@ -45,10 +43,9 @@ def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = No
     return Declared(found.said["hours"], found.said["parameters"])
 
 
-def _look(words: list[str]) -> dict[str, Any]:
+def _look(order: dict[str, Any]) -> dict[str, Any]:
     from nfresume.tasks import inputs, loading
 
-    order = json.loads(words[0])
     os.chdir(order["launch_dir"])
     split = python_workflow(order["pipeline"])
     assert split is not None
@@ -83,12 +80,12 @@ def _parameter(name: str, parameter: inspect.Parameter, kind: Any, told: Any) ->
             "default": path or (default if isinstance(default, bool | int | float | str) else None)}
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, order: dict[str, Any]) -> str:
     from nfresume.pipeline_metadata import explain
 
     if isinstance(error, LookupError) and type(error) is LookupError:
         return str(error)
-    split = python_workflow(json.loads(sys.argv[2])["pipeline"])
+    split = python_workflow(order["pipeline"])
     assert split is not None
     return explain(error, Path(split[0]).resolve())
 

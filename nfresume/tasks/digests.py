@@ -25,6 +25,7 @@ from blake3 import blake3
 from nfresume_metadata import LatchDir, LatchFile, LPath
 
 from nfresume.tasks.inputs import is_output
+from nfresume.tasks.promises import attribute, part_name
 
 #: From so many bytes on a file is mapped and read by several threads.
 _LARGE = 1 << 20
@@ -134,15 +135,16 @@ def of_value(value: Any, kind: Any = Any, place: Place | None = None) -> str:
 
 
 def parts_of(value: Any, place: Place | None = None) -> dict[str, str]:
-    """Digests of the members of a tuple, list, NamedTuple, dict or dataclass, by index or name."""
+    """Digests of the members of a tuple, list, NamedTuple, dict or dataclass, by `promises.part_name`."""
+    found: dict[Any, Any] = {}
     if isinstance(value, tuple | list):
-        found = {str(at): of_value(item, Any, place) for at, item in enumerate(value)}
-        return found | {name: found[str(at)] for at, name in enumerate(getattr(value, "_fields", ()))}
-    if isinstance(value, dict):
-        return {str(key): of_value(item, Any, place) for key, item in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: of_value(getattr(value, f.name), Any, place) for f in dataclasses.fields(value)}
-    return {}
+        found = dict(enumerate(value))
+        found |= {attribute(name): value[at] for at, name in enumerate(getattr(value, "_fields", ()))}
+    elif isinstance(value, dict):
+        found = {key: item for key, item in value.items() if type(key) in (str, int)}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        found = {attribute(f.name): getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {part_name(step): of_value(item, Any, place) for step, item in found.items()}
 
 
 def _canonical(value: Any, place: Place) -> Any:

@@ -106,7 +106,8 @@ class Executor:
                              self._order.account_folder, self._order.execution, str(self._output),
                              run.restore)
         order.write(place)
-        self._log.submitted(shown_hash(place), node.name)
+        if not run.restore:
+            self._log.submitted(shown_hash(place), node.name)
         if self._slurm:
             run.process = running.start_slurm(place, run.needs, f"{self._order.run_name}-{node.number}",
                                               tuple(self._order.executor_options))
@@ -168,15 +169,16 @@ class Executor:
         seconds = time.monotonic() - run.began
         if run.restore and code != 0:
             miss = _text(node.place / ".miss") or "its cached result could not be copied"
-            self._log.cached(shown_hash(node.place), node.name)
             return Ended(miss, again=True, missed=True)
+        if run.restore:
+            return Ended(None, cached=True, seconds=seconds)
         (node.place / running.EXIT).write_text(str(code))
         answered = (node.place / worker.RESULT).exists()
         problem = None if code == 0 and answered else self._problem(run, code)
         shown = code if problem is None or code != 0 else 1
         self._log.completed(node.number + 1, node.name, shown, node.place)
         if problem is None:
-            return Ended(None, cached=run.restore, seconds=seconds)
+            return Ended(None, seconds=seconds)
         again = node.tries <= node.task.retries
         if again:
             self._log.retried(shown_hash(node.place), node.name, problem)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,8 @@ def explain(task: str, words: tuple[str, ...], here: Path, account_folder: Path)
     if python_workflow(task) is None:
         raise UsageError(f"{task!r} names no task", "the file and its task: assembly.py:trim")
     call = calls.of_options(options.parse([task, *words]), here)
-    order = json.dumps({"task": task, "inputs": call.inputs, "here": str(here),
-                        "folder": str(account_folder)})
-    found = asking.ask(__name__, [order], TIMEOUT_SECONDS)
+    question = {"task": task, "inputs": call.inputs, "here": str(here), "folder": str(account_folder)}
+    found = asking.ask(__name__, question, TIMEOUT_SECONDS)
     if found.said is None:
         raise InvalidMetadata(f"{task}: the process that loaded it ended without an answer "
                               f"(exit status {found.exit_status})", "try to import the file in Python")
@@ -38,12 +35,11 @@ def explain(task: str, words: tuple[str, ...], here: Path, account_folder: Path)
     return found.said
 
 
-def _look(words: list[str]) -> dict[str, Any]:
+def _look(order: dict[str, Any]) -> dict[str, Any]:
     from nfresume.tasks import digests, inputs, keys, loading
     from nfresume.tasks.cache import Cache, Miss
     from nfresume.tasks.keys import Key
 
-    order = json.loads(words[0])
     here, folder = Path(order["here"]), Path(order["folder"])
     split = python_workflow(order["task"])
     assert split is not None
@@ -70,12 +66,11 @@ def _look(words: list[str]) -> dict[str, Any]:
                 "differences": keys.differences(nearest.key, key) if nearest else []}
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, order: dict[str, Any]) -> str:
     from nfresume.pipeline_metadata import explain as explained
 
     if type(error) is LookupError:
         return str(error)
-    order = json.loads(sys.argv[2])
     split = python_workflow(order["task"])
     assert split is not None
     return explained(error, (Path(order["here"]) / split[0]).resolve())

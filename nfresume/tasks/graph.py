@@ -75,7 +75,7 @@ class Node:
         """The digest of the value or of a part of it, where its worker has computed it."""
         if self.result is None or len(path) > 1:
             return None
-        found = self.result["parts"].get(str(path[0])) if path else self.result["digest"]
+        found = self.result["parts"].get(promises.part_name(path[0])) if path else self.result["digest"]
         return str(found) if found else None
 
     def reference(self, path: tuple[Any, ...] = ()) -> Any:

@@ -1,8 +1,8 @@
 """The head of a Python workflow: what Nextflow's own process is to a pipeline.
 
-`python -P -m nfresume.tasks.head ORDER`, started by the same shim, in the same places, with the same records.
-It calls the workflow's function, which gives a graph, runs what no earlier result answers, and exits with 0
-when all of it is done.
+`python -P -m nfresume.tasks.head ORDER WORDS...`, started by the same shim, in the same places, with the same
+records. It calls the workflow's function, which gives a graph, runs what no earlier result answers, and
+exits with 0 when all of it is done.
 """
 
 from __future__ import annotations
@@ -158,29 +158,26 @@ class Head:
         """Decide what can be decided, start what fits, wait for something to happen."""
         if self._stop:
             raise Stopped
-        waiting = len(self._ready)
-        for _ in range(waiting):
+        for _ in range(len(self._ready)):
             node = self._ready.popleft()
             try:
                 decided = self.reuse.decide(node)
             except (OSError, TypeError, ValueError, LookupError, values.Unreadable) as e:
                 self._fail(node, f"Process `{node}` cannot run: its inputs: {e}")
                 continue
-            if decided == "wait":
-                self._ready.append(node)
-            elif decided == "reused":
+            if decided == "reused":
                 self._over(node, State.DONE)
-            else:
+            elif decided != "wait":
                 node.state = State.RUNNING
                 self.executor.add(node, restore=decided == "restore")
         self.executor.start()
-        if not self._left or (self._ready and not self.reuse.asking):
+        if not self._left or self._ready:
             return
         for key, _ in self._selector.select(self.executor.patience()):
             if key.fd == self._wake:
                 os.read(self._wake, 4096)
             elif key.data == "digests":
-                self.reuse.answered()
+                self._ready.extend(self.reuse.answered())
         for node, ended in self.executor.ended():
             self._ended(node, ended)
 
@@ -309,7 +306,7 @@ def _shown(value: Any) -> Any:
 
 def main() -> None:
     """Run the order in argv."""
-    order = Order(**json.loads(sys.argv[1]))
+    order = Order(**json.loads(sys.argv[1]), words=sys.argv[2:])
     code = run(order)
     sys.stdout.flush()
     sys.exit(code)

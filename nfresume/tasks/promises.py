@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, get_args, get_origin
 
@@ -104,6 +105,16 @@ def _members(kind: Any) -> list[Any] | None:
 def path_json(path: tuple[Any, ...]) -> list[Any]:
     """A path to be stored."""
     return [{"attribute": str(step)} if isinstance(step, _Attribute) else step for step in path]
+
+
+def part_name(step: Any) -> str:
+    """One step of a path as a text: an index, a key and an attribute of the same name differ."""
+    return json.dumps(path_json((step,))[0])
+
+
+def attribute(name: str) -> str:
+    """The step that is an attribute."""
+    return _Attribute(name)
 
 
 def path_of(stored: list[Any]) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ task has digested what it wrote, and entries of the cache with files are restore
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -42,16 +43,18 @@ class Reuse:
         self._resume = resume
         self._turns: Counter[str] = Counter()
         self._known: dict[str, str] = {}  # digests by path
-        self._asked: set[str] = set()
         self._problems: dict[str, str] = {}
         self._helper: subprocess.Popen[bytes] | None = None
-        self._rest = b""
+        self._rest = self._questions = b""
         self._misses: dict[Node, str] = {}
+        self._parked: dict[Node, int] = {}  # how many answers of the helper each waits for
+        self._wanted: dict[str, list[Node]] = {}
 
     # -- keys -----------------------------------------------------------------------------------
 
     def decide(self, node: Node) -> Decision:
-        """Once all that a call depends on is done. Raises what its inputs raise."""
+        """Once all that a call depends on is done; "wait" until `answered` returns it. Raises OSError,
+        TypeError, LookupError, ValueError or values.Unreadable for inputs that cannot be read."""
         if node.key is None and not self._make_key(node):
             return "wait"
         assert node.key is not None
@@ -81,7 +84,7 @@ class Reuse:
         found = {name: self._digest(value, task.hints.get(name, Any), place)
                  for name, value in node.inputs.items()}
         if unknown:
-            self._ask(unknown)
+            self._park(node, set(unknown))
             return False
         shown = {name: "" if isinstance(value, promises.Promise) else keys.show(value)
                  for name, value in node.inputs.items()}
@@ -100,38 +103,55 @@ class Reuse:
 
     # -- the helper -----------------------------------------------------------------------------
 
-    @property
-    def asking(self) -> bool:
-        """True while the helper owes answers."""
-        return bool(self._asked)
+    def _park(self, node: Node, paths: set[str]) -> None:
+        """Until the helper has said what is at each of these paths."""
+        self._parked[node] = len(paths)
+        new = [path for path in paths if path not in self._wanted]
+        for path in paths:
+            self._wanted.setdefault(path, []).append(node)
+        self._ask(new)
 
     def _ask(self, paths: list[str]) -> None:
         if self._helper is None:
             self._helper = subprocess.Popen([sys.executable, "-P", "-m", "nfresume.tasks.digests"],
                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert self._helper.stdout is not None
+            assert self._helper.stdin is not None
+            os.set_blocking(self._helper.stdin.fileno(), False)
             self._selector.register(self._helper.stdout, selectors.EVENT_READ, "digests")
-        assert self._helper.stdin is not None
-        for path in paths:
-            if path not in self._asked:
-                self._asked.add(path)
-                self._helper.stdin.write(json.dumps(path).encode() + b"\n")
-        self._helper.stdin.flush()
+        self._questions += b"".join(json.dumps(path).encode() + b"\n" for path in paths)
+        self._send()
 
-    def answered(self) -> None:
-        """Take in what the helper says."""
+    def _send(self) -> None:
+        """As much as the pipe takes: the helper must not wait for us to read while we wait for it."""
+        assert self._helper is not None
+        assert self._helper.stdin is not None
+        with contextlib.suppress(BlockingIOError):
+            while self._questions:
+                self._questions = self._questions[os.write(self._helper.stdin.fileno(), self._questions):]
+
+    def answered(self) -> list[Node]:
+        """Take in what the helper says; the calls that need not wait any more."""
         assert self._helper is not None
         assert self._helper.stdout is not None
         data = os.read(self._helper.stdout.fileno(), 65536)
         if not data:
             raise OSError("the process that reads the inputs has died")
         *lines, self._rest = (self._rest + data).split(b"\n")
+        free: list[Node] = []
         for answer in map(json.loads, lines):
-            self._asked.discard(answer["path"])
+            path = answer["path"]
             if "error" in answer:
-                self._problems[answer["path"]] = f"{answer['path']}: {answer['error']}"
+                self._problems[path] = f"{path}: {answer['error']}"
             else:
-                self._known[answer["path"]] = answer["digest"]
+                self._known[path] = answer["digest"]
+            for node in self._wanted.pop(path, ()):
+                self._parked[node] -= 1
+                if not self._parked[node]:
+                    del self._parked[node]
+                    free.append(node)
+        self._send()
+        return free
 
     # -- results --------------------------------------------------------------------------------
 

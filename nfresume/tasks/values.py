@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -55,7 +56,7 @@ class Writer:
         self.files: list[Path] = []
 
     def encode(self, value: Any) -> Any:
-        """JSON for a value. Raises TypeError for what cannot be kept."""
+        """JSON for a value; relative paths of files and folders begin here. Raises TypeError."""
         if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:
@@ -64,9 +65,10 @@ class Writer:
             return [self.encode(item) for item in value]
         kind = type(value)
         if isinstance(value, LatchFile | LatchDir | LPath):
-            return {_TAG: kind.__name__, "path": value.path, "remote": value.remote_path}
+            path = value.path if "://" in value.path else os.path.abspath(value.path)
+            return {_TAG: kind.__name__, "path": path, "remote": value.remote_path}
         if isinstance(value, Path):
-            return {_TAG: "Path", "path": str(value)}
+            return {_TAG: "Path", "path": os.path.abspath(value) if value.exists() else str(value)}
         if isinstance(value, Enum):
             return {_TAG: "enum", "class": _name(kind), "v": value.name}
         if kind is dict:

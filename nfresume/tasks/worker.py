@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume_metadata import LatchDir, LatchFile
-
 from nfresume import crashpoints, durable
 from nfresume.tasks import digests, keys, places, promises, values
 from nfresume.tasks.cache import Cache, Entry, Miss
@@ -86,7 +84,8 @@ def _tell(error: BaseException) -> None:
 
 
 def _run(place: Path, order: Order, task: Task) -> int:
-    inputs = {name: _input(value) for name, value in order.inputs.items()}
+    given: set[str] = set()
+    inputs = {name: _input(value, given) for name, value in order.inputs.items()}
     began = time.monotonic()
     value: Any = task.function(**inputs)
     if inspect.iscoroutine(value):
@@ -94,7 +93,7 @@ def _run(place: Path, order: Order, task: Task) -> int:
     seconds = time.monotonic() - began
     sys.stdout.flush()
     writer = values.Writer(place / VALUES)
-    outputs = _kept(writer.encode(_absolute(value)), place)
+    outputs = _kept(writer.encode(value), place, given)
     crashpoints.reach("task-ran")
     result, where = _describe(values.decode(outputs))
     _publish(outputs, Path(order.output))
@@ -122,37 +121,25 @@ def _restore(place: Path, order: Order) -> int:
     return 0
 
 
-def _input(value: Any) -> Any:
-    """A decoded input; one that is the result of another task is read from there."""
+def _input(value: Any, given: set[str]) -> Any:
+    """A decoded input; one that is the result of another task is read from there. `given` takes its paths."""
     if isinstance(value, list):
-        return [_input(item) for item in value]
+        return [_input(item, given) for item in value]
     if isinstance(value, dict) and value.get("$") == "result":
-        found = values.decode(json.loads(Path(value["of"]).read_bytes())["outputs"])
-        return promises.take(found, promises.path_of(value["path"]))
+        found = json.loads(Path(value["of"]).read_bytes())["outputs"]
+        given.update(values.paths_in(found))
+        return promises.take(values.decode(found), promises.path_of(value["path"]))
+    given.update(values.paths_in(value))
     return values.decode(value)
 
 
-def _absolute(value: Any) -> Any:
-    """Paths that a task gave relative to its folder, made absolute."""
-    if isinstance(value, LatchFile | LatchDir) and "://" not in value.path:
-        value.path = os.path.abspath(value.path)
-    elif isinstance(value, Path):
-        return Path(os.path.abspath(value)) if value.exists() else value
-    elif type(value) in (list, tuple):
-        return type(value)(_absolute(item) for item in value)
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_absolute(item) for item in value))
-    elif isinstance(value, dict):
-        return {key: _absolute(item) for key, item in value.items()}
-    return value
-
-
-def _kept(outputs: Any, place: Path) -> Any:
-    """Outputs that lie outside of the task dir are copied into it: there they last as long as it does."""
+def _kept(outputs: Any, place: Path, given: set[str]) -> Any:
+    """Outputs that a task left elsewhere are copied into its dir: there nothing overwrites them. What it was
+    given, and passes on, stays where it is."""
     where = {}
     for at, path in enumerate(dict.fromkeys(values.paths_in(outputs))):
         source = Path(path)
-        if source.exists() and place not in (source, *source.parents):
+        if path not in given and source.exists() and place not in source.parents:
             target = place / OUTPUTS / str(at) / source.name
             places.copy(source, target)
             where[path] = str(target)

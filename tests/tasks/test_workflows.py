@@ -172,6 +172,19 @@ def test_where_the_hours_come_from(site: Site):
     assert hours(NFRESUME_STORAGE_EXPIRATION_HOURS="5")[0] == 5
 
 
+def test_many_files(site: Site):
+    """More input files than a pipe or an argument holds; one that is passed on is not copied."""
+    put(site, "arithmetic.py")
+    (site.here / "in").mkdir()
+    for number in range(3000):
+        (site.here / f"in/{number:0200}.txt").write_text("x" * (number % 3))
+    files = [f"in/{number:0200}.txt" for number in range(3000)]
+    (site.here / "params.json").write_text(json.dumps({"files": files}))
+    done = site.ok("launch", "--pin", "arithmetic.py:many", "-params-file", "params.json")
+    assert json.loads(done.out) == [3000, str(site.here / files[0])]
+    assert list((site.root / "team").rglob(f"work/*/*/{Path(files[0]).name}")) == []
+
+
 def test_cancel(site: Site):
     """Ends the tasks that run; what had finished is reused by a relaunch."""
     script = put(site, "arithmetic.py")

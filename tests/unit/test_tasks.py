@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from nfresume_metadata import LatchDir, LatchFile, LatchMetadata, LatchOutputDir
 
 from nfresume import tasks
-from nfresume.tasks import digests, inputs, keys, places, source, values
+from nfresume.tasks import digests, inputs, keys, places, promises, source, values
 from nfresume.tasks.declaring import MapTask, Task, rows
 from nfresume.tasks.inputs import BadInput, convert
 from nfresume.tasks.keys import Key
@@ -276,6 +276,20 @@ def test_what_equality_would_take_for_the_same():
              pandas.DataFrame({"a": [1]}), pandas.DataFrame({"b": [1]}), pandas.DataFrame({"a": [1.0]}),
              pandas.Series([1])]
     assert len({digests.of_value(value) for value in alike}) == len(alike)
+
+
+def test_parts_of_a_value():
+    """An index, a key and an attribute of the same name are different parts."""
+    found = digests.parts_of({1: "int", "1": "text"})
+    assert found == {"1": digests.of_value("int"), '"1"': digests.of_value("text")}
+    pair = digests.parts_of(Pair(1, "x"))
+    assert pair["0"] == pair[promises.part_name(promises.attribute("a"))] == digests.of_value(1)
+    assert set(digests.parts_of(Inner(2.0)).values()) == {digests.of_value(2.0)}
+    assert digests.parts_of(3) == {}
+    path = (promises.attribute("a"), 0, "k")
+    stored = json.loads(json.dumps(promises.path_json(path)))
+    assert promises.take({"k": 1}, ()) == {"k": 1}
+    assert promises.path_json(promises.path_of(stored)) == stored
 
 
 def test_files_and_folders(tmp_path: Path):

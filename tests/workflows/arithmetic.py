@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
+from nfresume_metadata import LatchFile
+
 from nfresume.tasks import custom_task, map_task, small_task, task, workflow
 
 HERE = Path(__file__).parent
@@ -175,6 +177,21 @@ def where() -> Dict[str, str]:
 @workflow
 def places() -> List[Dict[str, str]]:
     return [where(), where()]
+
+
+@task
+def same(file: LatchFile) -> LatchFile:
+    return file
+
+
+@task
+def count(files: List[LatchFile]) -> int:
+    return sum(len(Path(file).read_text()) for file in files)
+
+
+@workflow
+def many(files: List[LatchFile]) -> Tuple[int, LatchFile]:
+    return count(files=[same(file=file) for file in files[:3]] + files[3:]), same(file=files[0])
 
 
 @task
