@@ -240,6 +240,8 @@ SETTINGS = (
             "used for longest goes first (default: no limit)", _size, _nothing),
     Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
             lambda: 30.0),
+    Setting("hang_seconds", "a Nextflow that has failed, runs no task and says nothing for so long is ended",
+            _seconds, lambda: 1800.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
             "(it spends at most 1 % of its time on that)", _seconds, lambda: 3600.0),
     Setting("sweep_seconds", "how often `nfresume serve` sweeps", _seconds, lambda: 60.0),
@@ -280,6 +282,7 @@ class Settings:
     task_cache_hours: float
     task_cache_limit: int | None
     lease_seconds: float
+    hang_seconds: float
     sample_seconds: float
     sweep_seconds: float
     sources: Mapping[str, str]

@@ -33,6 +33,7 @@ class Evidence:
     stderr: str = ""
     no_room: str | None = None
     lost_because: str = "Nextflow was lost"
+    hung: bool = False  # it failed and did not end, so it was ended
     here: bool = False  # it ran on this host, so `survivors` is all there is
 
 
@@ -53,6 +54,9 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.survivors:
         reason = f"{evidence.survivors} of its processes could not be stopped"
         return Verdict(ExecutionState.FAILED, reason, False, reason)
+    if evidence.hung:
+        reason = f"Nextflow hung after {_failure(evidence)}"
+        return Verdict(ExecutionState.FAILED, reason, clean and code != 0)
     if code is None:
         return Verdict(ExecutionState.FAILED, evidence.no_room or evidence.lost_because, False)
     if code != 0:
@@ -68,12 +72,11 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _failure(evidence: Evidence) -> str:
     code, log = evidence.exit_code, evidence.log
-    assert code is not None
     if evidence.no_room:
         return evidence.no_room
     if log.lock_conflict:
         return "BUSY: another Nextflow holds this session's cache; nothing was run"
-    if code < 0:
+    if code is not None and code < 0 and not evidence.hung:
         return f"Nextflow was killed by {signal.Signals(-code).name}"
     lines = [line.strip() for line in log.error if line.strip()]
     for line in lines:
@@ -87,14 +90,14 @@ def _failure(evidence: Evidence) -> str:
 
 def gather(
     attempt: Attempt, folder: ExecutionFolder, log: RunLog, survivors: int,
-    lost_because: str,
+    lost_because: str, *, hung: bool = False,
 ) -> Evidence:
     """Read an attempt's records."""
     place = folder.attempt(attempt.number)
     return Evidence(
         exit_code=exit_code(place), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, stderr=_tail(place / STDERR), no_room=full(folder.root.path),
-        lost_because=lost_because, here=attempt.host == processes.host(),
+        lost_because=lost_because, hung=hung, here=attempt.host == processes.host(),
     )
 
 

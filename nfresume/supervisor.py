@@ -104,6 +104,7 @@ class _Supervisor:
         self._log = nextflow_log.LogReader(self._place / command.LOG)
         self._shim: int | None = None  # a pidfd: readable once the shim has ended
         self._stopping: float | None = None
+        self._hung = False
         self._renewed = self._asked = 0.0
         self._sampler = Sampler(store, conf)
         self._sampled = time.monotonic()
@@ -180,8 +181,24 @@ class _Supervisor:
             self._log.poll()
             self._tick()
             self._sample()
+            self._watch()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
                 processes.stop(self._processes, grace=0.0, alive=self._tick)
+
+    def _watch(self) -> None:
+        """End a Nextflow that hangs: it told of an error, runs no task, and has said nothing for long.
+
+        Seen when the file system of its cache was full: `Unexpected thread exception`, and no end.
+        """
+        run = self._log.run
+        if self._stopping is not None or not run.error or run.unfinished:
+            return
+        with contextlib.suppress(OSError):
+            silent = time.time() - (self._place / command.LOG).stat().st_mtime
+            if silent > self._conf.hang_seconds:
+                self._hung, self._stopping = True, time.monotonic()
+                if found := head.read(self._place):
+                    found.terminate()
 
     def _sample(self) -> None:
         """Measure now and then what the run holds. The log is followed meanwhile, and the end ends it."""
@@ -244,7 +261,7 @@ class _Supervisor:
     def _settle(self, survivors: int, lost_because: str) -> ExecutionState:
         self._deliver_reports()
         evidence = settlement.gather(
-            self._attempt, self._folder, self._log.run, survivors, lost_because
+            self._attempt, self._folder, self._log.run, survivors, lost_because, hung=self._hung,
         )
         state = self._persist(evidence)
         self._settled()

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nfresume import (
@@ -27,7 +27,7 @@ from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, clock, queries, transitions
 from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
@@ -58,7 +58,12 @@ def sweep(
         notify(f"the price of {conf.root} is not up to date: {trouble}")
     lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf)]
     sweeping = _Sweep(store, conf, progress, stop)
-    for line in _plan(store, conf, whole=whole):
+    planned = _plan(store, conf, whole=whole)
+    if held := _clock_jumped(store, planned, dry_run):
+        notify(held)
+        planned = [replace(line, action="keep", reason=held) if line.action in ("delete", "evict") else line
+                   for line in planned]
+    for line in planned:
         if dry_run or line.action == "keep":
             lines.append(SweepLine(line.execution, line.action, line.reason))
         elif not stop.is_set():
@@ -88,6 +93,20 @@ def _plan(store: Store, conf: Settings, *, whole: bool) -> list[retention.PlanLi
     staying = [line.execution for line in planned if line.action == "keep"]
     evicted = {line.execution.id: line for line in budgeting.plan(store, conf, staying)}
     return [evicted.get(line.execution.id, line) for line in planned]
+
+
+def _clock_jumped(store: Store, planned: list[retention.PlanLine], dry_run: bool) -> str | None:
+    """Why what is due has to wait, if the clock may be wrong. A dry run notes nothing."""
+    due = any(line.action in ("delete", "evict") for line in planned)
+    with store.begin(write=False) as tx:
+        if dry_run or (not due and clock.is_noted(tx)):
+            return None
+    with store.begin() as tx:
+        held, now = clock.look(tx), tx.now
+    if held is None or not due:
+        return None
+    return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MOST.days} days after all that is "
+            f"known: what is due waits until {held:%H:%M} UTC, in case it is wrong")
 
 
 def _notice_expiry(store: Store) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0006"
+HEAD = "0007"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -153,6 +153,14 @@ size_samples = sa.Table(
     _column("metered_bytes", sa.BigInteger),
     _column("processes", sa.JSON, null=True),
     sa.Index("size_samples_of", "execution_id", "at"),
+)
+
+clock = sa.Table(
+    "clock",
+    metadata,
+    _column("id", sa.Integer, primary_key=True),  # one row: 1
+    _column("seen_at", UtcDateTime),
+    _column("held_until", UtcDateTime, null=True),
 )
 
 cache_samples = sa.Table(

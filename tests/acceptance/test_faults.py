@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,7 @@ import pytest
 from nfresume.settlement import exit_code
 from nfresume.storage import Root
 from nfresume.storage.trash import to_trash
+from nfresume.store import Store, schema
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import mend
 from tests.conftest import Site, until
@@ -679,3 +680,43 @@ def test_clicks_at_once(site: Site):
     assert codes == [0, 80, 80, 80, 80]
     assert [a["state"] for a in site.show(e)["attempts"]] == ["CANCELLED", "SUCCEEDED"]
     assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+
+
+HUNG = """
+process ONE { output: path 'x'; script: 'echo 1 > x' }
+workflow { ONE(); ONE.out.subscribe { log.error 'Unexpected thread exception'; sleep(1000000000) } }
+"""
+
+
+def test_a_nextflow_that_hangs(site: Site):
+    """Case 43: an error, no task, silence: ended by the watchdog, kept, and relaunched once it is mended."""
+    (site.here / "hung.nf").write_text(HUNG)
+    done = site.run("launch", "--storage-expiration-hours", "5", "hung.nf", NFRESUME_HANG_SECONDS="3")
+    assert done.code != 0
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+    assert e["attempts"][0]["error"].startswith("Nextflow hung after ")
+    until(lambda: not site.marked(), what="its processes to be gone")
+    (site.here / "hung.nf").write_text(HUNG.replace("sleep(1000000000)", ""))
+    assert "1 task reused" in site.ok("relaunch", e["id"]).err
+
+
+def test_a_clock_that_jumps_ahead(site: Site):
+    """Case 52: all that is known is a year old: what is due waits for an hour, and a sweep says so."""
+    site.pipeline("fail-late")
+    site.run("launch", "--storage-expiration-hours", "5", "fail-late")
+    site.ok("sweep")
+    store = Store.open(site.env["NFRESUME_DATABASE_URL"])
+    year_ago = datetime.now(UTC) - timedelta(days=366)
+    with store.begin() as tx:
+        tx.conn.execute(schema.events.update().values(at=year_ago))
+        tx.conn.execute(schema.clock.update().values(seen_at=year_ago))
+        tx.conn.execute(schema.work_dirs.update().values(expires_at=year_ago + timedelta(hours=5)))
+    swept = site.ok("sweep")
+    assert "in case it is wrong" in swept.out + swept.err
+    assert site.show()["work_dir"]["state"] == "RETAINED"
+    with store.begin() as tx:
+        tx.conn.execute(schema.clock.update().values(held_until=tx.now))
+    store.close()
+    site.ok("sweep")
+    assert site.show()["work_dir"]["state"] == "DELETED"

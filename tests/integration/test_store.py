@@ -6,7 +6,8 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from alembic.migration import MigrationContext
 
 from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
 from nfresume.executions import LIVE, ExecutionState, TaskCounts
-from nfresume.store import Store, queries, removals, schema, transitions
+from nfresume.store import Store, clock, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
@@ -337,6 +338,25 @@ def test_a_root_is_registered_once(store: Store):
         found = queries.root_at(tx, "/root")
     assert found is not None
     assert (found.id, found.inode) == ("root", 1)
+
+
+def test_a_clock_that_jumps(store: Store):
+    """Case 52: a year ahead holds what is due for an hour, back ends that; a month without a sweep, too."""
+    def look(**ahead: float) -> datetime | None:
+        with store.begin() as tx:
+            return clock.look(replace(tx, now=tx.now + timedelta(**ahead)))
+
+    assert look() is None
+    assert look(days=20) is None
+    assert look(days=40) is None
+    held = look(days=400)
+    assert held is not None
+    assert look(days=400, minutes=30) == held
+    assert look() is None  # it was wrong, and is right again
+    assert look(days=-365) is None
+    assert look(days=400) is not None
+    assert look(days=400, hours=2) is None  # an hour later it says the same: nobody was here for so long
+    assert look(days=400, hours=3) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,287 @@
+"""The life cycle as a state machine: whatever is done in whatever order, the invariants hold after each step.
+
+The model knows the tables of the design; the store is the real one, SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nfresume import retention
+from nfresume.errors import Conflict, Expired, NfresumeError, StaleLease
+from nfresume.executions import LIVE, ExecutionState, Lease, TaskCounts
+from nfresume.store import Store, Tx, queries, removals, schema, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.workdirs import RemovalProgress, WorkDirState
+
+LEASE = 30.0
+START = datetime(2026, 1, 1, tzinfo=UTC)
+S, W = ExecutionState, WorkDirState
+
+
+@dataclass
+class Known:
+    """What the model knows of one execution."""
+
+    id: str
+    hours: float
+    state: ExecutionState = S.QUEUED
+    work_dir: WorkDirState = W.ACTIVE
+    pinned: bool = False
+    expires_at: datetime | None = None
+    attempt: int = 1
+    lease: Lease | None = None
+    lease_until: datetime | None = None
+
+
+def machine(url: str) -> type[RuleBasedStateMachine]:
+    """A machine over the database at `url`; every run has an account of its own."""
+
+    class Life(RuleBasedStateMachine):
+        executions = Bundle("executions")
+
+        @initialize()
+        def open(self) -> None:
+            self.store = Store.open(url)
+            self.now = START
+            self.account = f"m{uuid.uuid4().hex[:12]}"
+            self.known: dict[str, Known] = {}
+            self.stale: list[tuple[str, Lease]] = []
+            self.root = f"root-{self.account}"
+            with self.begin() as tx:
+                transitions.register_root(tx, self.root, f"/{self.account}", 1)
+
+        def teardown(self) -> None:
+            if hasattr(self, "store"):
+                self.store.close()
+
+        @contextmanager
+        def begin(self) -> Iterator[Tx]:
+            """A transaction at the model's time."""
+            with self.store.begin() as tx:
+                yield replace(tx, now=self.now)
+
+        def attempted(self, allowed: bool, act: Callable[[Tx], Any], *refusals: type[NfresumeError]) -> Any:
+            """Do it: it must work exactly when the model allows it, and be refused in a known way else."""
+            try:
+                with self.begin() as tx:
+                    result = act(tx)
+            except (Conflict, Expired, StaleLease, *refusals):
+                assert not allowed
+                return None
+            assert allowed
+            return result
+
+        # -- what may happen ----------------------------------------------------------------------
+
+        @rule(target=executions, hours=st.sampled_from([0, 1, 48]), pinned=st.booleans())
+        def launch(self, hours: float, pinned: bool) -> str:
+            made = Known(f"x-{uuid.uuid4().hex[:12]}", hours, pinned=pinned)
+            with self.begin() as tx:
+                transitions.launch(tx, NewExecution(
+                    id=made.id, account=self.account, root_id=self.root, work_dir=f"/w/{made.id}",
+                    pipeline="main.nf", launch_dir="/l", session_id=str(uuid.uuid4()),
+                    storage_expiration_hours=hours, storage_expiration_source="test", pinned=pinned,
+                ), NewAttempt("main.nf", (), False, "/nf", "24.10.5", "local"), "test")
+            self.known[made.id] = made
+            return made.id
+
+        @rule(one=executions)
+        def claim(self, one: str) -> None:
+            k = self.known[one]
+            lease = self.attempted(k.state is S.QUEUED,
+                                   lambda tx: transitions.claim(tx, one, Owner("h", "b"), LEASE))
+            if lease is not None:
+                k.state, k.lease, k.lease_until = S.RUNNING, lease, self.now + timedelta(seconds=LEASE)
+
+        @rule(one=executions)
+        def take_over(self, one: str) -> None:
+            """Another supervisor, once the lease has run out."""
+            k = self.known[one]
+            free = k.state in (S.RUNNING, S.CANCELLING) and (
+                k.lease_until is None or k.lease_until <= self.now)
+            lease = self.attempted(free, lambda tx: transitions.take_over(tx, one, Owner("h2", "b"), LEASE))
+            if lease is not None:
+                assert k.lease is not None
+                self.stale.append((one, k.lease))
+                k.lease, k.lease_until = lease, self.now + timedelta(seconds=LEASE)
+
+        @rule(one=executions)
+        def renew(self, one: str) -> None:
+            k = self.known[one]
+            if k.lease is None:
+                return
+            held = k.state in (S.RUNNING, S.CANCELLING)
+            state = self.attempted(held, lambda tx: transitions.renew(tx, k.lease, LEASE, TaskCounts()))
+            if state is not None:
+                assert state is k.state
+                k.lease_until = self.now + timedelta(seconds=LEASE)
+
+        @rule(one=executions)
+        def a_stale_supervisor_wakes(self, one: str) -> None:
+            """Whatever it tries is refused."""
+            for execution, lease in self.stale:
+                if execution == one:
+                    self.attempted(False, lambda tx, lease=lease: transitions.renew(
+                        tx, lease, LEASE, TaskCounts()))
+                    outcome = Outcome(S.SUCCEEDED, 0, None, True, False, "x", None)
+                    self.attempted(False, lambda tx, lease=lease, outcome=outcome: transitions.settle(
+                        tx, lease, outcome, TaskCounts(), "stale"))
+
+        @rule(one=executions, code=st.sampled_from([0, 1, None]), held=st.booleans())
+        def settle(self, one: str, code: int | None, held: bool) -> None:
+            k = self.known[one]
+            if k.lease is None:
+                return
+            succeeded = code == 0 and not held
+            outcome = S.SUCCEEDED if succeeded else S.CANCELLED if k.state is S.CANCELLING else S.FAILED
+            decision = retention.after_attempt(outcome, k.hours, pinned=k.pinned,
+                                               held="results at risk" if held else None, now=self.now)
+            verdict = S.SUCCEEDED if succeeded else S.FAILED
+            done = self.attempted(k.state in (S.RUNNING, S.CANCELLING), lambda tx: transitions.settle(
+                tx, k.lease, Outcome(verdict, code, None if succeeded else "it failed", code is not None,
+                                     decision.keep, decision.reason, decision.expires_at),
+                TaskCounts(), "supervisor"))
+            if done is not None:
+                assert done is outcome
+                k.state, k.expires_at = outcome, decision.expires_at
+                k.work_dir = W.RETAINED if decision.keep else W.DELETING
+
+        @rule(one=executions)
+        def cancel(self, one: str) -> None:
+            k = self.known[one]
+            if k.state is S.QUEUED:
+                decision = retention.after_attempt(S.CANCELLED, k.hours, pinned=k.pinned, held=None,
+                                                   now=self.now)
+                outcome = Outcome(S.CANCELLED, None, "cancelled", True, decision.keep, decision.reason,
+                                  decision.expires_at)
+                self.attempted(True, lambda tx: transitions.cancel_queued(tx, one, outcome, "user") or True)
+                k.state, k.expires_at = S.CANCELLED, decision.expires_at
+                k.work_dir = W.RETAINED if decision.keep else W.DELETING
+            elif self.attempted(k.state is S.RUNNING,
+                                lambda tx: transitions.cancel(tx, one, "user") or True):
+                k.state = S.CANCELLING
+
+        @rule(one=executions)
+        def relaunch(self, one: str) -> None:
+            k = self.known[one]
+            allowed = k.work_dir is W.RETAINED
+            again = NewAttempt("main.nf", (), True, "/nf", "24.10.5", "local")
+            done = self.attempted(allowed, lambda tx: transitions.relaunch(
+                tx, one, k.attempt + 1, again, "user") or True)
+            if done:
+                k.attempt, k.state, k.work_dir = k.attempt + 1, S.QUEUED, W.ACTIVE
+                k.expires_at = k.lease = k.lease_until = None
+
+        @rule(one=executions, hours=st.sampled_from([1, 100]))
+        def extend(self, one: str, hours: int) -> None:
+            k, until = self.known[one], self.now + timedelta(hours=hours)
+            if self.attempted(k.work_dir is W.RETAINED,
+                              lambda tx: transitions.extend(tx, one, until, "user", None) or True):
+                k.expires_at = until
+
+        @rule(one=executions)
+        def pin(self, one: str) -> None:
+            k = self.known[one]
+            allowed = k.work_dir in (W.ACTIVE, W.RETAINED)
+            if self.attempted(allowed, lambda tx: transitions.pin(tx, one, "user") or True):
+                k.pinned = True
+
+        @rule(one=executions)
+        def expire(self, one: str) -> None:
+            """A sweep that thinks that it is due: the database decides."""
+            k = self.known[one]
+            due = (k.work_dir is W.RETAINED and not k.pinned and k.expires_at is not None
+                   and k.expires_at <= self.now)
+            if self.attempted(due, lambda tx: transitions.expire(tx, one, "sweeper") or True):
+                k.work_dir = W.DELETING
+
+        @rule(one=executions)
+        def delete(self, one: str) -> None:
+            k = self.known[one]
+            allowed = k.work_dir is W.DELETING or (k.work_dir is W.RETAINED and not k.pinned)
+            if k.work_dir is W.DELETING:
+                return
+            if self.attempted(allowed, lambda tx: transitions.delete(tx, one, "the user", "user") or True):
+                k.work_dir = W.DELETING
+
+        @rule(one=executions)
+        def remove(self, one: str) -> None:
+            """Somebody removes the bytes and says so."""
+            k = self.known[one]
+            if k.work_dir is W.DELETING:
+                with self.begin() as tx:
+                    removals.removed(tx, one, "sweeper", RemovalProgress())
+                k.work_dir = W.DELETED
+
+        @rule(hours=st.sampled_from([0.01, 1.0, 47.0, 200.0]))
+        def time_goes_on(self, hours: float) -> None:
+            self.now += timedelta(hours=hours)
+
+        @rule(hours=st.sampled_from([0.5, 24.0]))
+        def the_clock_goes_back(self, hours: float) -> None:
+            self.now = max(START, self.now - timedelta(hours=hours))
+
+        # -- what must hold -------------------------------------------------------------------------
+
+        @invariant()
+        def the_store_agrees(self) -> None:
+            for k in getattr(self, "known", {}).values():
+                with self.begin() as tx:
+                    e = queries.get(tx, k.id)
+                    attempts = queries.attempts_of(tx, k.id)
+                    events = queries.events_of(tx, k.id)
+                assert (e.state, e.work_dir.state, e.work_dir.pinned) == (k.state, k.work_dir, k.pinned)
+                assert e.attempt == k.attempt == len(attempts)
+                assert (e.state in LIVE) == (e.work_dir.state is W.ACTIVE)
+                if e.work_dir.state is W.RETAINED:
+                    assert e.work_dir.expires_at == k.expires_at
+                gone = [event.name for event in events if event.name in ("expire", "delete", "removed")]
+                assert (e.work_dir.state is W.DELETED) == ("removed" in gone)
+                assert events[0].name == "launch"
+
+        @invariant()
+        def a_sweep_takes_nothing_that_is_needed(self) -> None:
+            if not hasattr(self, "known"):
+                return
+            with self.begin() as tx:
+                found = [e for e in queries.to_sweep(tx) if e.id in self.known]
+                planned = retention.plan(found, self.now)
+            for line in planned:
+                k = self.known[line.execution.id]
+                if line.action == "delete":
+                    assert k.work_dir is W.RETAINED
+                    assert not k.pinned
+                    assert k.expires_at is not None
+                    assert k.expires_at <= self.now
+
+    return Life
+
+
+def test_the_life_cycle(url: str):
+    """Launch, fail, succeed, relaunch, cancel, extend, pin, expire, lose, adopt, clock jumps, 50 times."""
+    run_state_machine_as_test(machine(url), settings=settings(
+        max_examples=50 if url.startswith("sqlite") else 20, stateful_step_count=40, deadline=None,
+        suppress_health_check=list(HealthCheck)))
+    store = Store.open(url)
+    with store.begin(write=False) as tx:
+        live = tx.conn.execute(sa.select(sa.func.count()).select_from(schema.executions)).scalar()
+    store.close()
+    assert live
