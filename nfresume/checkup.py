@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import preflight
-from nfresume.errors import NfresumeError
+from nfresume import preflight, processes, repairing
+from nfresume.errors import NfresumeError, NotFound
 from nfresume.nextflow import engine
-from nfresume.settings import Settings
+from nfresume.repairing import Stray
+from nfresume.settings import Settings, user_name
 from nfresume.storage import Root, trash
 from nfresume.store import Store, queries
 
@@ -30,6 +31,7 @@ def run(conf: Settings) -> list[Check]:
         _check("database", lambda: _database(conf)),
         _check("root", lambda: _root(conf)),
         _check("trash", lambda: _trash(conf)),
+        _check("strays", lambda: _strays(conf)),
         _check("engine", lambda: _engine(conf)),
     ]
 
@@ -88,6 +90,43 @@ def _trash(conf: Settings) -> str:
     if unknown:
         return f"{len(unknown)} entries of executions that this database does not know, left alone"
     return "nothing in it that does not belong there"
+
+
+def _strays(conf: Settings) -> str:
+    found = strays(conf)
+    if found:
+        raise NotFound(f"{len(found)} executions on disk that this database does not know, left alone: "
+                       f"{', '.join(stray.id for stray in found[:5])}", "`nfresume doctor --repair`")
+    return "the database knows every execution's folder"
+
+
+def strays(conf: Settings) -> list[Stray]:
+    """Executions in the root of the settings that the database does not know."""
+    if not conf.root.exists():
+        return []
+    store = Store.open(conf.database_url)
+    try:
+        return list(repairing.strays(store, Root.open(conf.root)))
+    finally:
+        store.close()
+
+
+def repair(conf: Settings, stray: Stray, *, keep: bool) -> str:
+    """Adopt a stray (`keep`), or delete its work dir; returns what became of it, in a line."""
+    store = Store.open(conf.database_url)
+    try:
+        root = Root.open(conf.root)
+        with store.begin(write=False) as tx:
+            record = queries.root_at(tx, str(root.path))
+        preflight.register(store, root, record)
+        actor = f"{user_name()}@{processes.host()}"
+        if keep:
+            repairing.adopt(store, root, stray, actor)
+            return f"{stray.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, `delete`)"
+        done = repairing.release(store, conf, root, stray, actor)
+        return f"{stray.id}: its work dir is {done.work_dir.state}"
+    finally:
+        store.close()
 
 
 def _engine(conf: Settings) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from nfresume import (
     crashpoints,
     disposal,
+    durable,
     heads,
     launchers,
     measuring,
@@ -47,7 +49,7 @@ from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import history, options
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
-from nfresume.storage.root import ExecutionFolder, Root
+from nfresume.storage.root import REQUEST, ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, transitions
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
@@ -134,12 +136,16 @@ class Service(Inspection):
                                          self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
-        self._start(folder, 1)
+        self._start(folder, 1, attempt)
         return self.get(execution_id)
 
-    def _start(self, folder: ExecutionFolder, number: int) -> None:
+    def _start(self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt) -> None:
         crashpoints.reach("launched")
         folder.provision(number)
+        e = self.get(folder.execution_id)
+        asked = {"session_id": e.session_id, "launch_dir": e.launch_dir, "hours": e.storage_expiration_hours,
+                 "hours_source": e.storage_expiration_source, **asdict(attempt)}
+        durable.write(folder.attempt(number) / REQUEST, json.dumps(asked).encode())
         log = folder.attempt(number) / "supervisor.log"
         self._launcher.start(folder.execution_id, run_name(folder.execution_id, number), log)
         crashpoints.reach("started")
@@ -204,7 +210,7 @@ class Service(Inspection):
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
         relaunching.keep_reports(parsed, Path(execution.launch_dir), last.run_name)
-        self._start(folder, number)
+        self._start(folder, number, attempt)
         return self.get(execution.id)
 
     def settled_if_lost(self, execution: Execution) -> Execution:

@@ -88,16 +88,35 @@ def doctor(
     mark_root: Annotated[
         bool, typer.Option("--mark-root", help="Mark the root: it exists, is mounted, and is the right one.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Ask for each execution on disk that the database does not know "
+                           "whether to adopt or to release it.")
+    ] = False,
+    adopt: Annotated[
+        list[str] | None, typer.Option("--adopt", metavar="ID", help="Take such a one in, and keep it.")
+    ] = None,
+    release: Annotated[
+        list[str] | None, typer.Option("--release", metavar="ID", help="Delete the work dir of such a one.")
+    ] = None,
     root: common.Root = None,
     as_json: common.Json = False,
 ) -> None:
     """Check root, database and engine; exit code 1 when something is wrong.
 
-    Example: nfresume doctor --mark-root --root /mnt/efs/nfresume
+    After a restore of the database from a backup there may be executions on disk that it does not know.
+    They are never touched by themselves: adopt them one by one, or release them.
+
+    Examples:
+
+      nfresume doctor --mark-root --root /mnt/efs/nfresume
+
+      nfresume doctor --adopt rnaseq-4k9x2m --release old-1a2b3c
     """
     from nfresume import checkup
 
     conf = _settings(root)
+    if repair or adopt or release:
+        _repair(conf, set(adopt or ()), set(release or ()), ask=repair)
     if mark_root:
         say(f"marked {checkup.mark_root(conf)}")
     checks = checkup.run(conf)
@@ -110,6 +129,29 @@ def doctor(
                 print(f"                 {printable(check.hint)}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None:
+    from nfresume import checkup
+    from nfresume.errors import NotFound, UsageError
+
+    found = {stray.id: stray for stray in checkup.strays(conf)}
+    if absent := sorted((adopt | release) - set(found)):
+        raise NotFound(f"the database knows {absent[0]}, or it is not in {conf.root}",
+                       f"unknown are: {', '.join(found) or 'none'}")
+    if ask and not sys.stdin.isatty():
+        raise UsageError("--repair asks, and there is no terminal", "--adopt ID and --release ID do not ask")
+    for stray in found.values():
+        keep = stray.id in adopt
+        if not keep and stray.id not in release:
+            if not ask:
+                continue
+            answer = typer.prompt(f"{stray.id} of {stray.account}, {stray.pipeline}, {stray.attempts} "
+                                  "attempts: (a)dopt, (r)elease or (s)kip?", default="s")
+            if answer[:1] not in ("a", "r"):
+                continue
+            keep = answer.startswith("a")
+        say(checkup.repair(conf, stray, keep=keep))
 
 
 def _settings(root: Any) -> Any:

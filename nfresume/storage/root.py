@@ -24,6 +24,8 @@ from nfresume.errors import RootUnusable
 MARKER = ".nfresume"
 TRASH = ".trash"
 LAYOUT_VERSION = 1
+#: In an attempt's folder: what it was asked to do, for a database that has forgotten it.
+REQUEST = "request.json"
 #: Below this many free bytes a launch is refused: Nextflow cannot even write its cache.
 MINIMUM_FREE = 16 * 2**20
 

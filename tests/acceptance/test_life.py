@@ -445,6 +445,7 @@ def test_the_life_over_postgresql(site: Site, postgresql_url: str):
     assert "NFRESUME_RUN=" in (site.here / "env.txt").read_text()
 
 
+@pytest.mark.long
 def test_five_hundred_tasks(site: Site):
     """All of 500 tasks are counted, and a relaunch reuses every one of them."""
     pipeline = site.pipeline("many-tasks")

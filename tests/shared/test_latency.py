@@ -52,6 +52,7 @@ def test_the_contract(mount: Path):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 def test_a_life(mount: Path, site: Site):
     """Failed, measured, relaunched, deleted: the main job, a millisecond at a time."""
     site.env["NFRESUME_ROOT"] = str(mount / "root")

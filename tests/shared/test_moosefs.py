@@ -66,7 +66,6 @@ def shown(here: Path, name: str) -> Any:
     return json.loads((here / name).read_text())
 
 
-@pytest.mark.long
 def test_the_contract(moosefs: Path):
     """Removal, scan and publishing behave on MooseFS as on a local disk."""
     env = {**os.environ, **contract.ENVIRONMENT}

@@ -35,6 +35,7 @@ def in_project(words: list[str]) -> str:
     return f"cd {shlex.quote(str(PROJECT))}; {shlex.join(words)}"
 
 
+@pytest.mark.long
 def test_the_contract(nfs: Nfs):
     """Removal, scan and publishing behave on NFS as on a local disk."""
     words = contract.command(Path("/mnt/efs/contract"))
@@ -103,6 +104,7 @@ assert not removed.blocked and removed.files == 600, removed
 """
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed(nfs: Nfs, nfs_database: str, here: Path):
     """kill -9 of the server in the middle of a run and of a removal: both wait for it, and go on."""
     env = environment("/mnt/efs/server-root", nfs_database)

@@ -1,0 +1,105 @@
+"""Executions on disk that the database does not know: shown, adopted or released one by one.
+
+They come from a database that was restored from an old backup, or from a root that was mounted elsewhere.
+Each attempt left in its folder what it was asked (`request.json`), so that an adopted one can be relaunched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfresume import processes
+from nfresume.errors import NotFound
+from nfresume.executions import Execution, ExecutionState, TaskCounts
+from nfresume.service import Service
+from nfresume.settings import Settings
+from nfresume.settlement import exit_code
+from nfresume.storage import Root
+from nfresume.storage.root import REQUEST
+from nfresume.store import Store, queries, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+
+_ADOPTED = "adopted from its folder: the database did not know it"
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A folder that the database does not know; `attempts` 0: what it was asked is not readable."""
+
+    account: str
+    id: str
+    path: Path
+    attempts: int
+    pipeline: str
+
+
+def strays(store: Store, root: Root) -> Iterator[Stray]:
+    """Every folder of an execution in a root that no row of the database belongs to."""
+    for place in sorted(root.path.glob("[!.]*/[!.]*/attempts")):
+        folder = place.parent
+        if folder.is_symlink() or not ((folder / "work").is_dir() or (folder / "cache").is_dir()):
+            continue
+        with store.begin(write=False) as tx:
+            try:
+                queries.get(tx, folder.name)
+                continue
+            except NotFound:
+                pass
+        requests = _requests(place)
+        yield Stray(folder.parent.name, folder.name, folder, len(requests),
+                    requests[-1]["pipeline"] if requests else "unknown")
+
+
+def _requests(attempts: Path) -> list[dict[str, Any]]:
+    """What attempts 1, 2, ... were asked, as far as there is no gap."""
+    found: list[dict[str, Any]] = []
+    while True:
+        try:
+            found.append(json.loads((attempts / str(len(found) + 1) / REQUEST).read_bytes()))
+        except (OSError, ValueError):
+            return found
+
+
+def adopt(store: Store, root: Root, stray: Stray, actor: str) -> Execution:
+    """Make it an execution again: FAILED, its work dir kept without an expiry until somebody decides.
+
+    Raises NotFound when its folder does not tell what it was asked.
+    """
+    requests = _requests(stray.path / "attempts")
+    if not requests:
+        raise NotFound(f"{stray.path} does not say what it was asked to run",
+                       "look at it yourself; nothing was touched")
+    first, owner = requests[0], Owner(processes.host(), processes.boot_id())
+    with store.begin() as tx:
+        new = NewExecution(
+            id=stray.id, account=stray.account, root_id=root.id, work_dir=str(stray.path / "work"),
+            pipeline=first["pipeline"], launch_dir=first["launch_dir"], session_id=first["session_id"],
+            storage_expiration_hours=first["hours"], storage_expiration_source=first["hours_source"],
+            pinned=False,
+        )
+        for number, asked in enumerate(requests, 1):
+            attempt = NewAttempt(asked["pipeline"], tuple(asked["options"]), asked["resume"],
+                                 asked["nextflow"], asked["nextflow_version"], asked["launcher"])
+            if number == 1:
+                transitions.launch(tx, new, attempt, actor)
+            else:
+                transitions.relaunch(tx, stray.id, number, attempt, actor)
+            lease = transitions.claim(tx, stray.id, owner, 1.0)
+            code = exit_code(stray.path / "attempts" / str(number))
+            outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, True, _ADOPTED, None)
+            transitions.settle(tx, lease, outcome, TaskCounts(), actor)
+        transitions.note(tx, stray.id, "adopted", actor, {"attempts": len(requests)})
+        return queries.get(tx, stray.id)
+
+
+def release(store: Store, conf: Settings, root: Root, stray: Stray, actor: str) -> Execution:
+    """Delete its work dir, with its published results made real first; a record of it stays.
+
+    Raises ResultsAtRisk, RemovalBlocked, and what adopting raises.
+    """
+    service = Service(conf.for_account(stray.account), store=store, actor=actor)
+    return service.delete(adopt(store, root, stray, actor))
