@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test proof check bench clean setup
+.PHONY: demo test proof torture soak check bench clean setup
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -32,6 +32,17 @@ proof: $(STAMP)
 	@$(BIN)/nfresume engine install
 	@tests/install.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
+
+SEED ?= 1
+SEEDS ?= 20
+torture: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@$(BIN)/python -m tests.proof.torture --seed $(SEED) --seeds $(SEEDS) --at "$(AT)"
+
+MINUTES ?= 10
+soak: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@$(BIN)/python -m tests.proof.soak --minutes $(MINUTES)
 
 check: $(STAMP)
 	@$(BIN)/ruff check .
