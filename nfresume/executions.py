@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -150,6 +150,14 @@ class Lease:
     execution_id: str
     number: int
     token: int
+
+
+def deletion(events: Sequence[Event]) -> Event | None:
+    """The event by which a work dir went: its name is the rule, its actor whoever ordered it."""
+    for event in reversed(events):
+        if event.name in ("expire", "evict", "delete") or event.detail.get("work_dir") == "deleting":
+            return event
+    return None
 
 
 _PYTHON = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")

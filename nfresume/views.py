@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from nfresume.executions import Attempt, Event, Execution
+from nfresume.executions import Attempt, Event, Execution, deletion
 from nfresume.workdirs import WorkDir, WorkDirState
 
 
@@ -64,6 +64,7 @@ def details(e: Execution, attempts: list[Attempt], events: list[Event]) -> dict[
     """One execution with its attempts and its history."""
     return {
         **execution(e),
+        "deletion": _deletion(e, deletion(events)),
         "attempts": [_attempt(a, e.session_id) for a in attempts],
         "events": [
             {"at": time(v.at), "name": v.name, "actor": v.actor, "attempt": v.attempt,
@@ -71,6 +72,14 @@ def details(e: Execution, attempts: list[Attempt], events: list[Event]) -> dict[
             for v in events
         ],
     }
+
+
+def _deletion(e: Execution, event: Event | None) -> dict[str, Any] | None:
+    """Where a work dir went: by which rule, ordered by whom and when, and since when it is gone."""
+    if event is None:
+        return None
+    return {"rule": event.name, "ordered_by": event.actor, "ordered_at": time(event.at),
+            "reason": e.work_dir.reason, "gone_at": time(e.work_dir.deleted_at)}
 
 
 def _attempt(a: Attempt, session_id: str) -> dict[str, Any]:

@@ -77,6 +77,11 @@ def _print_table(found: list[Execution]) -> None:
     console.print(table)
 
 
+#: The rule by which a work dir went, by the event that says so.
+_RULES = {"expire": "its expiry", "evict": "a budget", "delete": "an order", "succeed": "its success",
+          "fail": "its failure", "cancel": "its cancellation"}
+
+
 def show(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
          ) -> None:
     """Show one execution: attempts, tasks, work dir, and its whole history.
@@ -84,6 +89,7 @@ def show(execution_id: common.ExecutionId, account: common.Account = None, as_js
     Example: nfresume show rnaseq-4k9x2m --json
     """
     from nfresume import views
+    from nfresume.executions import deletion
 
     with common.service(account) as service:
         details = service.details(service.find(execution_id))
@@ -97,6 +103,10 @@ def show(execution_id: common.ExecutionId, account: common.Account = None, as_js
         print(f"  expiration {e.storage_expiration_hours:g} h ({e.storage_expiration_source})")
         print(f"  work dir   {printable(e.work_dir.path)}")
         print(f"             {printable(work_dir_line(e, service.price(e)))}")
+        if event := deletion(details.events):
+            gone = f", gone {e.work_dir.deleted_at:%H:%M:%S}" if e.work_dir.deleted_at else ""
+            print(f"             by {_RULES.get(event.name, event.name)}, ordered by "
+                  f"{printable(event.actor)} at {event.at:%Y-%m-%d %H:%M:%S} UTC{gone}")
         for attempt in details.attempts:
             _print_attempt(attempt)
         print("history")

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 
 from nfresume import parameters, records, submissions
 from nfresume.errors import Conflict, NfresumeError, NotFound
-from nfresume.executions import Attempt, Execution, ExecutionState
+from nfresume.executions import Attempt, Execution, ExecutionState, deletion
 from nfresume.people import Role
 from nfresume.service import Service
 from nfresume.submissions import Changed, Submission
@@ -87,7 +87,8 @@ def execution_page(
     name = log if log in records.LOGS else "stdout"
     return page(
         request, "execution.html", user=who.user, account=account, csrf=who.csrf, e=e, details=details,
-        number=number, attempt=details.attempts[number - 1], timeline=timeline(details.attempts),
+        went=deletion(details.events), number=number, attempt=details.attempts[number - 1],
+        timeline=timeline(details.attempts),
         log_name=name, logs=list(records.LOGS), may_edit=_may_edit(who, account),
         price=service.price(e), **_of_attempt(service, e, number, name),
     )

@@ -21,6 +21,7 @@ from nfresume.store import Store, schema
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import mend
 from tests.conftest import Site, until
+from tests.forging import forge
 from tests.integration.test_removal import set_immutable
 
 pytestmark = pytest.mark.slow
@@ -710,7 +711,7 @@ def test_a_clock_that_jumps_ahead(site: Site):
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     year_ago = datetime.now(UTC) - timedelta(days=366)
     with store.begin() as tx:
-        tx.conn.execute(schema.events.update().values(at=year_ago))
+        forge(tx, at=year_ago)
         tx.conn.execute(schema.clock.update().values(seen_at=year_ago))
         tx.conn.execute(schema.work_dirs.update().values(expires_at=year_ago + timedelta(hours=5)))
     swept = site.ok("sweep")

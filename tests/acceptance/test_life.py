@@ -205,6 +205,8 @@ def test_expiry_by_sweep(site: Site):
     site.ok("sweep")
     e = site.show(due["id"])
     assert (e["work_dir"]["state"], e["work_dir"]["reason"]) == ("DELETED", "expired")
+    assert (e["deletion"]["rule"], e["deletion"]["ordered_by"].partition("@")[0]) == ("expire", "sweeper")
+    assert "by its expiry, ordered by sweeper@" in site.ok("show", due["id"]).out
     assert snapshot(results) == before
     assert not (results / "liver.gc.csv").is_symlink()
     assert {x["work_dir"]["state"] for x in site.ok("list", "--json").json()} == {"DELETED", "RETAINED"}

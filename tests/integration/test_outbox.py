@@ -10,6 +10,7 @@ import pytest
 
 from nfresume.store import Store, outbox, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution
+from tests.forging import forge
 
 WAITS = (timedelta(minutes=1), timedelta(minutes=5))
 STALE = timedelta(hours=24)
@@ -89,5 +90,5 @@ def test_one_of_many_tells_it(store: Store):
 def test_history_is_not_told(store: Store):
     """A channel that is new gets nothing older than a day."""
     with store.begin() as tx:
-        tx.conn.execute(schema.events.update().values(at=tx.now - timedelta(hours=25)))
+        forge(tx, at=tx.now - timedelta(hours=25))
     assert due(store) == []

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -340,6 +341,16 @@ def test_a_root_is_registered_once(store: Store):
     assert (found.id, found.inode) == ("root", 1)
 
 
+def test_the_event_log_only_grows(store: Store):
+    """The database itself refuses to change or to delete an event, whoever asks."""
+    launch(store, "x")
+    for forged in (schema.events.update().values(actor="nobody"), schema.events.delete()):
+        with pytest.raises(StoreUnavailable, match="events are never changed"), store.begin() as tx:
+            tx.conn.execute(forged)
+    with store.begin(write=False) as tx:
+        assert [e.actor for e in queries.events_of(tx, "x")] != ["nobody"]
+
+
 def test_a_clock_that_jumps(store: Store):
     """Case 52: a year ahead holds what is due for an hour, back ends that; a month without a sweep, too."""
     def look(**ahead: float) -> datetime | None:
@@ -421,6 +432,57 @@ def test_a_database_of_the_first_schema_is_upgraded(url: str):
     work_dir = execution.work_dir
     unknown = (work_dir.disk_bytes, work_dir.partial, work_dir.removal)
     assert (work_dir.bytes, *unknown) == (10, None, False, None)
+
+
+@pytest.mark.parametrize("revision", [f"{number:04}" for number in range(1, int(schema.HEAD))])
+def test_every_schema_is_upgraded_with_its_data(url: str, revision: str):
+    """From each schema that ever was: rows of every table that it had are there afterwards, and readable."""
+    told = {"id": "x-1", "execution_id": "x-1", "account": "team", "root_id": "root", "state": "FAILED",
+            "number": 1, "attempt": 1, "path": "/root/team/x-1/work", "name": "fail", "token": 3,
+            "currency": "USD", "per_gb_month": "0.3", "run_name": "x-1-1", "retain": "full",
+            "on_success": "delete", "launcher": "local"}
+    by_type = {"BOOLEAN": False, "INTEGER": 1, "BIGINT": 5, "JSON": "{}", "FLOAT": 1.0, "REAL": 1.0,
+               "DOUBLE PRECISION": 1.0}
+
+    def value(table: str, column: Any) -> Any:
+        if table == "roots" and column["name"] == "id":
+            return "root"
+        if table == "attempts" and column["name"] == "options":
+            return "[]"
+        if table == "work_dirs" and column["name"] == "state":
+            return "RETAINED"
+        kind = str(column["type"]).partition("(")[0]
+        if column["name"] in told and not (column["name"] == "id" and kind == "INTEGER"):
+            return told[column["name"]]
+        stamp = "TIME" in kind or column["name"] in ("at", "since") or column["name"].endswith("_at")
+        return "2026-01-01 00:00:00+00:00" if stamp else by_type.get(kind, "test")
+
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg") if "postgres" in url
+                              else url)
+    with engine.begin() as conn:
+        upgrade(conn, revision)
+        tables = ("roots", "executions", "work_dirs", "attempts", "events", "size_samples", "prices")
+        there = [table for table in tables if sa.inspect(conn).has_table(table)]
+        for table in there:
+            row = {c["name"]: value(table, c) for c in sa.inspect(conn).get_columns(table)
+                   if not c["nullable"] and not (c["name"] == "id" and "INT" in str(c["type"]))}
+            if table == "prices" and "root_id" in {c["name"] for c in sa.inspect(conn).get_columns(table)}:
+                row["root_id"] = "root"
+            names = ", ".join(row)
+            conn.execute(sa.text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{n}' for n in row)})"),
+                         row)
+    engine.dispose()
+    store = Store.open(url)
+    with store.begin(write=False) as tx:
+        e = queries.get(tx, "x-1")
+        assert (e.state, e.work_dir.state, e.account) == (FAILED, WorkDirState.RETAINED, "team")
+        assert queries.attempt(tx, "x-1", 1).run_name == "x-1-1"
+        assert [event.name for event in queries.events_of(tx, "x-1")] == ["fail"]
+        for table in there:
+            assert tx.conn.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar() == 1
+    with store.begin() as tx:
+        transitions.extend(tx, "x-1", tx.now + timedelta(hours=1), "me", None)
+    store.close()
 
 
 def test_a_paused_removal_goes_on_at_once(store: Store):

@@ -8,8 +8,8 @@ Each life runs real Nextflow, or a Python workflow, whose last task fails until 
 supervisor, sweeper, server, Nextflow and tasks are killed with SIGKILL, stopped past their lease and
 continued, or all of them lost with a "reboot". After each blow: the database is whole, an execution is live
 exactly while its work dir is ACTIVE, nothing that is kept is missing. In the end it has succeeded, or
-expired; its results are those of a plain `nextflow run`, no task ran twice at once, and everything is deleted.
-Prints seeds, counts and time.
+expired; its results are those of a plain `nextflow run`, no task ran twice at once, and everything is
+deleted. Prints seeds, counts and time.
 """
 
 from __future__ import annotations
@@ -120,12 +120,12 @@ class Life:
     def ledger(self) -> Path:
         return self.site.base / "ledger"
 
-    def prepare(self) -> list[str]:
-        """Write the pipeline; returns what is launched."""
+    def prepare(self, folder: Path | None = None) -> list[str]:
+        """Write the pipeline to a folder (default: the launch folder); returns what is launched."""
         text = (WORKFLOW if self.python else PIPELINE).replace("LEDGER", str(self.ledger)).replace(
             "MENDED", str(self.site.base / "mended")).replace("CACHED", str(self.rng.random() < 0.5))
         name = "flow.py" if self.python else "main.nf"
-        (self.site.here / name).write_text(text)
+        ((folder or self.site.here) / name).write_text(text)
         return ["flow.py:flow"] if self.python else ["main.nf"]
 
     def run(self, *words: str, at: str = "", timeout: float = 120) -> int:
