@@ -39,32 +39,25 @@ def flow(tasks: int) -> int:
     return last
 """
 FLYTE = """
-import sys, time, json
-from flytekit import task, workflow
+from flytekit import task
 @task(cache=True, cache_version="1")
 def add(n: int, to: int) -> int:
     return n + to
-def run(tasks):
-    start = time.perf_counter()
-    for n in range(tasks):
-        add(n=n, to=1)
-    return time.perf_counter() - start
-tasks = int(sys.argv[1])
-print(json.dumps([run(tasks), run(tasks)]))
 """
 JOBLIB = """
-import sys, time, json, joblib
-memory = joblib.Memory(sys.argv[2], verbose=0)
-@memory.cache
+import joblib, sys
+@joblib.Memory(sys.argv[2], verbose=0).cache
 def add(n, to):
     return n + to
+"""
+TWICE = """
+import json, sys, time
 def run(tasks):
     start = time.perf_counter()
     for n in range(tasks):
         add(n=n, to=1)
     return time.perf_counter() - start
-tasks = int(sys.argv[1])
-print(json.dumps([run(tasks), run(tasks)]))
+print(json.dumps([run(int(sys.argv[1])), run(int(sys.argv[1]))]))
 """
 
 
@@ -80,7 +73,7 @@ def peers() -> str:
 
 def peer(script: str, tasks: int, folder: Path) -> tuple[float, float]:
     """Seconds for all tasks, the first time and again."""
-    (folder / "peer.py").write_text(script)
+    (folder / "peer.py").write_text(script + TWICE)
     env = {**os.environ, "HOME": str(folder), "FLYTE_SDK_LOGGING_LEVEL": "50"}
     done = subprocess.run([peers(), "peer.py", str(tasks), str(folder / "store")], cwd=folder, env=env,
                           check=True, capture_output=True, text=True)

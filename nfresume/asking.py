@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nfresume.errors import InvalidMetadata, UsageError
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -45,6 +47,23 @@ def ask(module: str, question: Mapping[str, Any], timeout: float) -> Answer:
         os.close(read_end)
         _end(child)
     return Answer(said, child.returncode)
+
+
+def ask_about(subject: str, module: str, question: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    """Ask about a Python workflow or task. Raises UsageError for inputs, InvalidMetadata for its file."""
+    try:
+        found = ask(module, question, timeout)
+    except TimeoutError:
+        raise InvalidMetadata(f"{subject}: loading took longer than {timeout:.0f} s",
+                              "something in it waits or computes; take it out of the import") from None
+    if found.said is None:
+        raise InvalidMetadata(f"{subject}: the process that loaded it ended without an answer "
+                              f"(exit status {found.exit_status})", "try to import the file in Python")
+    if "input" in found.said:
+        raise UsageError(f"{subject}: {found.said['input']}", "inputs are --NAME VALUE")
+    if "error" in found.said:
+        raise InvalidMetadata(f"{subject}: {found.said['error']}", "mend the file")
+    return found.said
 
 
 def _read(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, Any] | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import asking
-from nfresume.errors import InvalidMetadata, UsageError
 from nfresume.executions import python_workflow
 
 #: Imports of scientific packages take many seconds on a cold shared file system.
@@ -32,15 +31,8 @@ class Declared:
 def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = None) -> Declared:
     """Load `file.py:workflow`; with `inputs`, check them too. Raises InvalidMetadata or UsageError."""
     question = {"pipeline": pipeline, "launch_dir": str(launch_dir), "inputs": inputs}
-    found = asking.ask(__name__, question, TIMEOUT_SECONDS)
-    if found.said is None:
-        raise InvalidMetadata(f"{pipeline}: the process that loaded it ended without an answer "
-                              f"(exit status {found.exit_status})", "try to import the file in Python")
-    if "input" in found.said:
-        raise UsageError(f"{pipeline}: {found.said['input']}", "inputs are --NAME VALUE")
-    if "error" in found.said:
-        raise InvalidMetadata(f"{pipeline}: {found.said['error']}", "mend the file")
-    return Declared(found.said["hours"], found.said["parameters"])
+    said = asking.ask_about(pipeline, __name__, question, TIMEOUT_SECONDS)
+    return Declared(said["hours"], said["parameters"])
 
 
 def _look(order: dict[str, Any]) -> dict[str, Any]:

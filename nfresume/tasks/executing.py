@@ -24,6 +24,8 @@ from nfresume.tasks.sizes import Resources
 
 #: Jobs that wait in Slurm's queue or run, at most: each has a process here that waits for it.
 JOBS = 200
+#: What inputs raise that cannot be read, compared or passed on.
+BAD_INPUT = (OSError, TypeError, ValueError, LookupError, values.Unreadable)
 _GIB = 1 << 30
 
 
@@ -79,10 +81,19 @@ class Executor:
         names = inspect.signature(node.task.function).parameters
         return {name: promises.resolve(node.inputs[name], lambda n: n.value()) for name in names}
 
-    def start(self) -> None:
-        """Start what fits, in order: none overtakes, so that a large task gets its turn."""
+    def start(self) -> list[tuple[Node, Ended]]:
+        """Start what fits, in order: none overtakes, so that a large task gets its turn.
+
+        Returns the calls that cannot be started, for their inputs cannot be passed on.
+        """
+        failed = []
         while self._waiting and self._fits(self._waiting[0].needs):
-            self._start(self._waiting.popleft())
+            run = self._waiting.popleft()
+            try:
+                self._start(run)
+            except BAD_INPUT as e:
+                failed.append((run.node, Ended(f"cannot run: its inputs: {e}")))
+        return failed
 
     def _fits(self, needs: Resources) -> bool:
         if self._slurm:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import asking
-from nfresume.errors import InvalidMetadata, UsageError
+from nfresume.errors import UsageError
 from nfresume.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.tasks import calls
@@ -24,15 +24,7 @@ def explain(task: str, words: tuple[str, ...], here: Path, account_folder: Path)
         raise UsageError(f"{task!r} names no task", "the file and its task: assembly.py:trim")
     call = calls.of_options(options.parse([task, *words]), here)
     question = {"task": task, "inputs": call.inputs, "here": str(here), "folder": str(account_folder)}
-    found = asking.ask(__name__, question, TIMEOUT_SECONDS)
-    if found.said is None:
-        raise InvalidMetadata(f"{task}: the process that loaded it ended without an answer "
-                              f"(exit status {found.exit_status})", "try to import the file in Python")
-    if "input" in found.said:
-        raise UsageError(f"{task}: {found.said['input']}", "inputs are --NAME VALUE")
-    if "error" in found.said:
-        raise InvalidMetadata(f"{task}: {found.said['error']}", "mend the file")
-    return found.said
+    return asking.ask_about(task, __name__, question, TIMEOUT_SECONDS)
 
 
 def _look(order: dict[str, Any]) -> dict[str, Any]:

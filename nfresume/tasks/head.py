@@ -26,7 +26,7 @@ from nfresume.tasks import calls, executing, inputs, loading, places, promises, 
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Task, Workflow, rows
-from nfresume.tasks.executing import Executor
+from nfresume.tasks.executing import BAD_INPUT, Executor
 from nfresume.tasks.graph import Node, State
 from nfresume.tasks.journal import Journal
 from nfresume.tasks.promises import Promise
@@ -162,22 +162,23 @@ class Head:
             node = self._ready.popleft()
             try:
                 decided = self.reuse.decide(node)
-            except (OSError, TypeError, ValueError, LookupError, values.Unreadable) as e:
+                if decided in ("run", "restore"):
+                    self.executor.add(node, restore=decided == "restore")
+                    node.state = State.RUNNING
+            except BAD_INPUT as e:
                 self._fail(node, f"Process `{node}` cannot run: its inputs: {e}")
                 continue
             if decided == "reused":
                 self._over(node, State.DONE)
-            elif decided != "wait":
-                node.state = State.RUNNING
-                self.executor.add(node, restore=decided == "restore")
-        self.executor.start()
+        for node, ended in self.executor.start():
+            self._ended(node, ended)
         if not self._left or self._ready:
             return
         for key, _ in self._selector.select(self.executor.patience()):
             if key.fd == self._wake:
                 os.read(self._wake, 4096)
             elif key.data == "digests":
-                self._ready.extend(self.reuse.answered())
+                self._ready.extend(node for node in self.reuse.answered() if node.state is State.READY)
         for node, ended in self.executor.ended():
             self._ended(node, ended)
 
@@ -248,8 +249,6 @@ def run(order: Order) -> int:
         if not head.failed:
             _deliver(promises.resolve(returned, lambda node: node.value()), Path(order.work), call.output)
             status, code = "OK", 0
-    except Failed:
-        head.finish()
     except Stopped:
         head.log.failed("stopped by a signal")
         code = 143
@@ -266,7 +265,10 @@ def run(order: Order) -> int:
 
 def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:
     promises.schedule(head)
-    return flow.function(**given)
+    try:
+        return flow.function(**given)
+    except Failed:
+        return None  # it waits for what will never be there; what does not depend on that goes on
 
 
 def _deliver(value: Any, work: Path, output: Path) -> None:

@@ -6,10 +6,13 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from nfresume import latch_standins
 from nfresume.tasks import declaring
 from nfresume.tasks.declaring import Task, Workflow
+
+Declared = TypeVar("Declared", Workflow, Task)
 
 
 def load(file: Path) -> ModuleType:
@@ -30,17 +33,17 @@ def load(file: Path) -> ModuleType:
 
 def workflow(module: ModuleType, name: str) -> Workflow:
     """Raises LookupError that names the workflows which are there."""
-    found = getattr(module, name, None)
-    if isinstance(found, Workflow):
-        return found
-    there = [key for key, value in vars(module).items() if isinstance(value, Workflow)]
-    raise LookupError(f"{module.__file__} has no workflow {name!r}; it has {', '.join(there) or 'none'}")
+    return _declared(module, name, Workflow, "workflow")
 
 
 def task(module: ModuleType, name: str) -> Task:
     """Raises LookupError that names the tasks which are there."""
+    return _declared(module, name, Task, "task")
+
+
+def _declared(module: ModuleType, name: str, kind: type[Declared], called: str) -> Declared:
     found = getattr(module, name, None)
-    if isinstance(found, Task):
+    if isinstance(found, kind):
         return found
-    there = [key for key, value in vars(module).items() if isinstance(value, Task)]
-    raise LookupError(f"{module.__file__} has no task {name!r}; it has {', '.join(there) or 'none'}")
+    there = [key for key, value in vars(module).items() if isinstance(value, kind)]
+    raise LookupError(f"{module.__file__} has no {called} {name!r}; it has {', '.join(there) or 'none'}")

@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -325,13 +326,22 @@ def test_stored_paths_are_not_trusted(site: Site):
             to_trash(root, account, name)
 
 
+@contextlib.contextmanager
+def small_disk(site: Site, size: str) -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    small = site.base / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(small)], check=True)
+    try:
+        yield small
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a small file system")
 def test_disk_full(site: Site):
     """Case 30: the cause is named, the state is whole, and the run goes on once there is space."""
-    small = site.base / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(small)], check=True)
-    try:
+    with small_disk(site, "48m") as small:
         site.env["NFRESUME_ROOT"] = str(small / "root")
         (site.here / "main.nf").write_text("""
             params.mb = 200
@@ -355,8 +365,27 @@ def test_disk_full(site: Site):
         site.ok("relaunch", e["id"], "--mb", "1")
         tasks = site.show()["attempts"][1]["tasks"]  # a full disk may also have cost Nextflow's own cache
         assert tasks["cached"] + tasks["succeeded"] == 2
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a small file system")
+def test_a_full_disk_of_the_database(site: Site):
+    """Case 30 for the database: the outcome waits, a launch is refused in a line; with space all goes on."""
+    with small_disk(site, "4m") as small:
+        site.env["NFRESUME_DATABASE_URL"] = f"sqlite:///{small / 'state.db'}"
+        site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "3")
+        e = until(lambda: e if (e := site.show())["attempts"][0]["tasks"]["submitted"] else None)
+        with contextlib.suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 4096)
+        until(lambda: (attempt_dir(e) / "exit_status.json").exists(), 60)
+        refused = site.run("launch", "--detach", "slow")
+        assert (refused.code, "full" in refused.err) == (71, True), refused.err
+        assert "Traceback" not in refused.err
+        assert site.show(e["id"])["state"] == "RUNNING"
+        (small / "filler").unlink()
+        assert sweep_until(site, "SUCCEEDED", "DELETED")["attempts"][0]["exit_code"] == 0
+        with contextlib.closing(sqlite3.connect(small / "state.db")) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a file system")

@@ -127,11 +127,10 @@ def test_every_page_can_be_read(site: Site, console: Running, page: Page):
     site.pipeline("fail-late")
     site.run("launch", "--storage-expiration-hours", "5", "fail-late")
     name = site.show()["id"]
-    log_in(page, console.link)
     page.set_viewport_size({"width": 390, "height": 800})
-    for path in ("executions", f"executions/{name}", f"launch?pipeline={site.here}/fail-late", "billing",
-                 "settings", "executions/gone"):
-        page.goto(f"{console.url}/a/team/{path}")
+
+    def look(path: str, shown: str) -> None:
+        page.goto(f"{console.url}/{path}")
         for details in page.locator("details > summary").all():
             details.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
@@ -139,7 +138,13 @@ def test_every_page_can_be_read(site: Site, console: Running, page: Page):
             page.emulate_media(color_scheme=scheme)
             least, where = page.evaluate(CONTRAST)
             assert least >= 4.5, (path, scheme, least, where)
-            keep(page, f"phone-{scheme}-{path.partition('?')[0].replace(name, 'one').replace('/', '-')}")
+            keep(page, f"phone-{scheme}-{shown}")
+
+    look("login", "login")
+    log_in(page, console.link)
+    for path in ("executions", f"executions/{name}", f"launch?pipeline={site.here}/fail-late", "billing",
+                 "settings", "executions/gone"):
+        look(f"a/team/{path}", path.partition("?")[0].replace(name, "one").replace("/", "-"))
 
 
 def test_without_javascript_and_without_a_mouse(site: Site, console: Running, browser: Browser):
