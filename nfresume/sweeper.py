@@ -58,8 +58,8 @@ def sweep(
         notify(f"the price of {conf.root} is not up to date: {trouble}")
     lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf)]
     sweeping = _Sweep(store, conf, progress, stop)
-    planned = _plan(store, conf, whole=whole)
-    if held := _clock_jumped(store, planned, dry_run):
+    planned, noted = _plan(store, conf, whole=whole)
+    if not dry_run and (held := _clock_jumped(store, planned, noted=noted)):
         notify(held)
         planned = [replace(line, action="keep", reason=held) if line.action in ("delete", "evict") else line
                    for line in planned]
@@ -69,53 +69,52 @@ def sweep(
         elif not stop.is_set():
             lines.append(sweeping.carry_out(line))
     if not dry_run and not stop.is_set():
-        from nfresume import caching  # a launch, which may settle what was lost, needs none of it
-
-        with store.begin(write=False) as tx:
-            roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
-        for root in roots:
-            with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
-                _drain_trash(store, conf, root, stop)
-                caching.tidy(store, conf, root, stop)
+        _tidy(store, conf, stop)
         for trouble in budgeting.warn(store, conf, actor()):
             notify(trouble)
-        _notice_expiry(store)
     return lines
 
 
-def _plan(store: Store, conf: Settings, *, whole: bool) -> list[retention.PlanLine]:
-    """What is due, and of what stays after that, what a budget has no room for."""
+def _tidy(store: Store, conf: Settings, stop: threading.Event) -> None:
+    """What concerns no single line: the trash and the task caches of every root, what expires soon."""
+    from nfresume import caching  # a launch, which may settle what was lost, needs none of it
+
+    with store.begin(write=False) as tx:
+        roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
+        near = queries.expiring(tx)
+    for root in roots:
+        with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
+            _drain_trash(store, conf, root, stop)
+            caching.tidy(store, conf, root, stop)
+    for execution in near:
+        assert execution.work_dir.expires_at is not None
+        with store.begin() as tx:
+            transitions.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
+
+
+def _plan(store: Store, conf: Settings, *, whole: bool) -> tuple[list[retention.PlanLine], bool]:
+    """What is due, and of what stays after that, what a budget has no room for; whether the time is noted."""
     with store.begin(write=False) as tx:
         found = queries.to_sweep(tx) if whole or conf.budgets else queries.due(tx)
-        planned = retention.plan(found, tx.now)
+        planned, noted = retention.plan(found, tx.now), clock.is_noted(tx)
     if not conf.budgets:
-        return planned
+        return planned, noted
     staying = [line.execution for line in planned if line.action == "keep"]
     evicted = {line.execution.id: line for line in budgeting.plan(store, conf, staying)}
-    return [evicted.get(line.execution.id, line) for line in planned]
+    return [evicted.get(line.execution.id, line) for line in planned], noted
 
 
-def _clock_jumped(store: Store, planned: list[retention.PlanLine], dry_run: bool) -> str | None:
-    """Why what is due has to wait, if the clock may be wrong. A dry run notes nothing."""
+def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: bool) -> str | None:
+    """Why what is due has to wait, if the clock may be wrong."""
     due = any(line.action in ("delete", "evict") for line in planned)
-    with store.begin(write=False) as tx:
-        if dry_run or (not due and clock.is_noted(tx)):
-            return None
+    if noted and not due:
+        return None
     with store.begin() as tx:
         held, now = clock.look(tx), tx.now
     if held is None or not due:
         return None
     return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MOST.days} days after all that is "
             f"known: what is due waits until {held:%H:%M} UTC, in case it is wrong")
-
-
-def _notice_expiry(store: Store) -> None:
-    with store.begin(write=False) as tx:
-        near = queries.expiring(tx)
-    for execution in near:
-        assert execution.work_dir.expires_at is not None
-        with store.begin() as tx:
-            transitions.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
 
 
 def actor() -> str:

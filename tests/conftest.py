@@ -18,6 +18,9 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from nfresume import views
+from nfresume.store import Store, queries
+
 PROJECT = Path(__file__).resolve().parent.parent
 FIXTURES = PROJECT / "nextflow-fixtures"
 BIN = Path(sys.executable).parent
@@ -73,10 +76,22 @@ class Site:
         return done
 
     def show(self, execution_id: str = "") -> dict[str, Any]:
-        """`show --json` of an execution (default: the newest)."""
-        if not execution_id:
-            execution_id = self.ok("list", "--json", "--limit", "1").json()[0]["id"]
-        return self.ok("show", execution_id, "--json").json()
+        """What `show --json` says of an execution (default: the newest, once there is one), at once."""
+        store = Store.open(self.env["NFRESUME_DATABASE_URL"])
+        try:
+            account = self.env["NFRESUME_ACCOUNT"]
+
+            def newest() -> str:
+                with store.begin(write=False) as tx:
+                    return next((e.id for e in queries.newest(tx, account, limit=1)), "")
+
+            execution_id = execution_id or until(newest, what="an execution")
+            with store.begin(write=False) as tx:
+                e = queries.find(tx, execution_id, account)
+                shown = views.details(e, queries.attempts_of(tx, e.id), queries.events_of(tx, e.id))
+        finally:
+            store.close()
+        return json.loads(json.dumps(shown))
 
     def pipeline(self, name: str) -> Path:
         """A private copy of a fixture pipeline, so that it can be mended."""

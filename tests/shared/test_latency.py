@@ -70,6 +70,7 @@ def test_a_life(mount: Path, site: Site):
     assert not (mount / "out/report.csv").is_symlink()
 
 
+@pytest.mark.long
 def test_an_unmounted_root(mount: Path, site: Site, tmp_path: Path):
     """Case 32: where the file system is away, nothing is deleted and nothing is marked deleted."""
     site.env["NFRESUME_ROOT"] = str(mount / "root")

@@ -100,6 +100,7 @@ def test_a_life_on_three_hosts(hosts: list[Host], place: Path, here: Path, postg
     assert (here / "trash").read_text().strip() == ""
 
 
+@pytest.mark.long
 def test_a_master_that_is_killed(hosts: list[Host], moosefs: Path, place: Path, here: Path,
                                  postgresql_url: str):
     """The metadata server dies in the middle of a run: everything waits until it is back, nothing is lost."""
@@ -122,6 +123,7 @@ def test_a_master_that_is_killed(hosts: list[Host], moosefs: Path, place: Path, 
     assert (ended["state"], ended["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
 
 
+@pytest.mark.long
 def test_a_host_that_dies_with_the_lease(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
     """Nobody touches the work dir of a run whose host died; back again, that host settles it."""
     alpha, beta, _ = hosts
