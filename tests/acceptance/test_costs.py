@@ -144,5 +144,5 @@ def test_a_run_is_sampled_while_it_runs(site: Site):
     until(lambda: site.show()["work_dir"]["metered_bytes"], what="a measurement while it runs")
     assert site.show()["state"] == "RUNNING"
     site.ok("cancel", site.show()["id"])
-    assert site.run("wait", site.show()["id"]).code != 0  # Nextflow's, or the signal's when it had barely begun
+    assert site.run("wait", site.show()["id"]).code != 0  # Nextflow's, or of the signal before it caught any
     assert site.show()["state"] == "CANCELLED"
