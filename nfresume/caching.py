@@ -18,6 +18,8 @@ from nfresume.tasks.cache import FOLDER, NEW, Cache, Entry
 
 #: What was begun so long ago and is not whole will not be; seconds.
 _ABANDONED = 86_400.0
+#: In the folder of a cache: when all of it was last looked at; and how often a server does so, in seconds.
+_TIDIED, _TIDY_SECONDS = ".tidied", 3600.0
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ def accounts(root: Root) -> Iterator[Cache]:
             yield Cache(place.parent, place.parent.name)
 
 
-def to_prune(cache: Cache, conf: Settings, now: float) -> list[Pruned]:
+def to_prune(cached: Iterable[Entry], conf: Settings, now: float) -> list[Pruned]:
     """Entries that were not used for task_cache_hours; then, over the limit, those not used for longest."""
-    entries = sorted(cache.entries(), key=lambda e: e.used_at)
+    entries = sorted(cached, key=lambda e: e.used_at)
     oldest = now - conf.task_cache_hours * 3600
     found = [Pruned(e, f"not used for {conf.task_cache_hours:g} h") for e in entries if e.used_at < oldest]
     kept = entries[len(found):]
@@ -65,19 +67,28 @@ def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -
     return count
 
 
-def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event) -> None:
-    """What a sweep does in a root: prune each cache, note what each holds. Raises OSError, RootUnusable."""
+def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, whole: bool) -> None:
+    """What a sweep does in a root: prune each cache, note what each holds. Raises OSError, RootUnusable.
+
+    Every entry is read for that: unless `whole`, a cache that was looked at lately is passed over.
+    """
     for cache in accounts(root):
         if stop.is_set():
             return
-        remove(root, cache, [p.entry for p in to_prune(cache, conf, time.time())], conf)
+        tidied = cache.path / _TIDIED
+        if not whole and tidied.exists() and time.time() - tidied.stat().st_mtime < _TIDY_SECONDS:
+            continue
+        entries = list(cache.entries())
+        gone = {p.entry.path: p.entry for p in to_prune(entries, conf, time.time())}
+        remove(root, cache, gone.values(), conf)
         _drop_abandoned(cache)
-        note(store, root, cache)
+        note(store, root, cache, (entry for entry in entries if entry.path not in gone))
+        tidied.touch()
 
 
-def note(store: Store, root: Root, cache: Cache) -> None:
-    """From now on the cache holds so many metered bytes."""
-    metered = sum(entry.metered for entry in cache.entries())
+def note(store: Store, root: Root, cache: Cache, entries: Iterable[Entry]) -> None:
+    """From now on the cache holds these entries."""
+    metered = sum(entry.metered for entry in entries)
     with store.begin() as tx:
         ledger.sample_cache(tx, root.id, cache.account, metered)
 

@@ -106,7 +106,7 @@ def strays(conf: Settings) -> list[Stray]:
         return []
     store = Store.open(conf.database_url)
     try:
-        return list(repairing.strays(store, Root.open(conf.root)))
+        return repairing.strays(store, Root.open(conf.root))
     finally:
         store.close()
 

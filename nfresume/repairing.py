@@ -7,7 +7,6 @@ Each attempt left in its folder what it was asked (`request.json`), so that an a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,21 +36,20 @@ class Stray:
     pipeline: str
 
 
-def strays(store: Store, root: Root) -> Iterator[Stray]:
+def strays(store: Store, root: Root) -> list[Stray]:
     """Every folder of an execution in a root that no row of the database belongs to."""
+    with store.begin(write=False) as tx:
+        known = queries.ids(tx)
+    found = []
     for place in sorted(root.path.glob("[!.]*/[!.]*/attempts")):
         folder = place.parent
-        if folder.is_symlink() or not ((folder / "work").is_dir() or (folder / "cache").is_dir()):
+        bytes_there = (folder / "work").is_dir() or (folder / "cache").is_dir()
+        if folder.name in known or folder.is_symlink() or not bytes_there:
             continue
-        with store.begin(write=False) as tx:
-            try:
-                queries.get(tx, folder.name)
-                continue
-            except NotFound:
-                pass
         requests = _requests(place)
-        yield Stray(folder.parent.name, folder.name, folder, len(requests),
-                    requests[-1]["pipeline"] if requests else "unknown")
+        found.append(Stray(folder.parent.name, folder.name, folder, len(requests),
+                           requests[-1]["pipeline"] if requests else "unknown"))
+    return found
 
 
 def _requests(attempts: Path) -> list[dict[str, Any]]:

@@ -362,7 +362,7 @@ class Service(Inspection):
         """Remove from the account's task cache what the settings say; returns what went, or would."""
         from nfresume import caching
 
-        found = caching.to_prune(self.task_cache(), self.conf, time.time())
+        found = caching.to_prune(self.cached(), self.conf, time.time())
         if not dry_run:
             self._uncache([pruned.entry for pruned in found])
         return found
@@ -377,7 +377,7 @@ class Service(Inspection):
         cache, root = self.task_cache(), Root.open(self.conf.root)
         removed = caching.remove(root, cache, entries, self.conf)
         if removed:
-            caching.note(self.store, root, cache)
+            caching.note(self.store, root, cache, cache.entries())
         return removed
 
     def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +31,8 @@ _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _SCHEMES = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 #: How long the resolver may take to say where a name leads.
 RESOLVE_SECONDS = 3.0
+#: Most hosts that the URLs of one request may name.
+MOST_HOSTS = 50
 #: Names under which clouds serve credentials to their own machines.
 _METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
@@ -174,22 +176,30 @@ def parse_params(text: str) -> dict[str, Any]:
 
 
 def _check_urls(value: object) -> None:
+    """Each host once, however many URLs name it: asking a resolver takes time."""
+    hosts = sorted(set(_hosts(value)))
+    if len(hosts) > MOST_HOSTS:
+        raise UsageError(f"URLs of more than {MOST_HOSTS} hosts", "put them into a file")
+    for host in hosts:
+        _check_host(host)
+
+
+def _hosts(value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
         for each in value.values():
-            _check_urls(each)
+            yield from _hosts(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            _check_urls(each)
+            yield from _hosts(each)
     elif isinstance(value, str):
         for found in _SCHEMES.finditer(value):
-            _check_host(value[found.start():])
+            try:
+                yield (urlsplit(value[found.start():]).hostname or "").rstrip(".").lower()
+            except ValueError:
+                yield ""
 
 
-def _check_host(url: str) -> None:
-    try:
-        host = (urlsplit(url).hostname or "").rstrip(".").lower()
-    except ValueError:
-        host = ""
+def _check_host(host: str) -> None:
     if not host or host in _METADATA_HOSTS or host.endswith(".localhost") or _is_inside(host) or any(
             map(_is_inside, _addresses(host))):
         raise UsageError(f"a URL of host {host!r} is not allowed from the web",

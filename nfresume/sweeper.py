@@ -69,13 +69,13 @@ def sweep(
         elif not stop.is_set():
             lines.append(sweeping.carry_out(line))
     if not dry_run and not stop.is_set():
-        _tidy(store, conf, stop)
+        _tidy(store, conf, stop, whole=whole)
         for trouble in budgeting.warn(store, conf, actor()):
             notify(trouble)
     return lines
 
 
-def _tidy(store: Store, conf: Settings, stop: threading.Event) -> None:
+def _tidy(store: Store, conf: Settings, stop: threading.Event, *, whole: bool) -> None:
     """What concerns no single line: the trash and the task caches of every root, what expires soon."""
     from nfresume import caching  # a launch, which may settle what was lost, needs none of it
 
@@ -85,7 +85,7 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event) -> None:
     for root in roots:
         with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
             _drain_trash(store, conf, root, stop)
-            caching.tidy(store, conf, root, stop)
+            caching.tidy(store, conf, root, stop, whole=whole)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:

@@ -90,7 +90,9 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go.")] = False,
     account: common.Account = None, root: common.Root = None, as_json: common.Json = False,
 ) -> None:
-    """Remove what task_cache_hours and task_cache_limit say; every sweep does so too.
+    """Remove what task_cache_hours and task_cache_limit say.
+
+    Every `nfresume sweep` does so too, and `nfresume serve` once an hour.
 
     Example: nfresume cache prune --dry-run
     """

@@ -259,6 +259,11 @@ def all_roots(tx: Tx) -> list[RootRecord]:
     return [RootRecord(r.id, r.path, r.inode) for r in tx.conn.execute(roots.select())]
 
 
+def ids(tx: Tx) -> set[str]:
+    """The ids of all executions."""
+    return set(tx.conn.execute(sa.select(executions.c.id)).scalars())
+
+
 def root_at(tx: Tx, path: str) -> RootRecord | None:
     """The root that was registered at `path`, if any."""
     row = tx.conn.execute(roots.select().where(roots.c.path == path)).first()

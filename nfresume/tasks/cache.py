@@ -19,7 +19,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +35,17 @@ MANIFEST = "manifest.json"
 LAYOUT = 1
 NEW = ".new"
 _LOCKS = ".locks"
+#: So many of a task's newest entries are looked at for one that differs little.
+_NEAR = 200
 _INSIDE = re.compile(r"files/\d+/[^/\0]+")
 
 
 class Miss(Exception):
     """There is no usable entry; the message says why."""
+
+
+class Absent(Miss):
+    """Nothing has this key."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Cache:
                 int(data["metered"]), float(data["created_at"]), status.st_mtime, float(data["seconds"]),
                 str(data["execution"]), place)
         except FileNotFoundError:
-            raise Miss("nothing with this key is in the cache") from None
+            raise Absent("nothing with this key is in the cache") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise Miss(f"its entry is damaged: {type(e).__name__}: {e}") from None
         if data.get("layout") != LAYOUT:
@@ -134,18 +140,17 @@ class Cache:
             with contextlib.suppress(Miss):
                 yield self._read(manifest.parent)
 
-    def nearest(self, key: Key) -> Entry | None:
-        """The entry of the same task that differs least: the newest of those."""
-        found = [e for e in (self._read_or_none(m.parent) for m in
-                             (self.path / folder_name(key.task)).glob(f"*/{MANIFEST}")) if e is not None]
-        return min(found, default=None,
-                   key=lambda e: (len(keys.differences(e.key, key)), -e.created_at))
-
-    def _read_or_none(self, place: Path) -> Entry | None:
-        try:
-            return self._read(place)
-        except Miss:
-            return None
+    def newest(self, task: str) -> list[Entry]:
+        """The newest entries of a task that can be read."""
+        manifests = []
+        for manifest in (self.path / folder_name(task)).glob(f"*/{MANIFEST}"):
+            with contextlib.suppress(OSError):
+                manifests.append((manifest.stat().st_mtime, manifest.parent))
+        found = []
+        for _, place in sorted(manifests, reverse=True)[:_NEAR]:
+            with contextlib.suppress(Miss):
+                found.append(self._read(place))
+        return found
 
     # -- write ----------------------------------------------------------------------------------
 
@@ -206,6 +211,11 @@ class Cache:
             with contextlib.suppress(OSError):
                 fcntl.lockf(file, fcntl.LOCK_EX)
             yield  # closing lets go; the file stays, so that all wait for the same one
+
+
+def nearest_to(key: Key, entries: Iterable[Entry]) -> Entry | None:
+    """The entry that differs least from a key: the newest of those."""
+    return min(entries, default=None, key=lambda e: (len(keys.differences(e.key, key)), -e.created_at))
 
 
 def folder_name(task: str) -> str:

@@ -73,13 +73,9 @@ def _parameter(name: str, parameter: inspect.Parameter, kind: Any, told: Any) ->
 
 
 def _explain(error: BaseException, order: dict[str, Any]) -> str:
-    from nfresume.pipeline_metadata import explain
+    from nfresume.tasks import loading
 
-    if isinstance(error, LookupError) and type(error) is LookupError:
-        return str(error)
-    split = python_workflow(order["pipeline"])
-    assert split is not None
-    return explain(error, Path(split[0]).resolve())
+    return loading.explain(error, order["pipeline"], Path(order["launch_dir"]))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,14 @@ class Task:
         return source.signature_text(self.function)
 
     @functools.cached_property
+    def source(self) -> str:
+        """Its text, for people."""
+        try:
+            return inspect.getsource(self.function)
+        except (OSError, TypeError):
+            return f"# {self.function.__qualname__}\n"
+
+    @functools.cached_property
     def code(self) -> str:
         """The digest of the code. Raises ValueError where there is no source."""
         return source.code_digest(self.function)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import selectors
 import time
@@ -36,7 +35,6 @@ class Ended:
     problem: str | None
     again: bool = False
     missed: bool = False
-    cached: bool = False
     seconds: float = 0.0
 
 
@@ -78,8 +76,7 @@ class Executor:
         assert node.task is not None
         if isinstance(node.task.resources, Resources):
             return {}
-        names = inspect.signature(node.task.function).parameters
-        return {name: promises.resolve(node.inputs[name], lambda n: n.value()) for name in names}
+        return {name: promises.resolve(value, lambda n: n.value()) for name, value in node.inputs.items()}
 
     def start(self) -> list[tuple[Node, Ended]]:
         """Start what fits, in order: none overtakes, so that a large task gets its turn.
@@ -106,11 +103,11 @@ class Executor:
         node, task = run.node, run.node.task
         assert task is not None
         assert node.key is not None
-        node.tries += 1
+        node.tries += not run.restore  # looking for a result is no try
         identity = f"{self._order.run_name}:{node.number}:{node.tries}"
         node.place = place = Path(self._order.work) / task_dir(identity)
         place.mkdir(parents=True)
-        self._script(place, task.function)
+        (place / running.SCRIPT).write_text(task.source)
         writer = values.Writer(place / worker.VALUES)
         inputs = {name: encoded(value, writer) for name, value in node.inputs.items()}
         order = worker.Order(self._file, task.number, node.key, inputs,
@@ -128,14 +125,6 @@ class Executor:
         run.process.deadline = running.deadline(0 if run.restore else task.timeout)
         self._runs[run.process.pidfd] = run
         self._selector.register(run.process.pidfd, selectors.EVENT_READ)
-
-    def _script(self, place: Path, function: Any) -> None:
-        """What the task ran, for people."""
-        try:
-            text = inspect.getsource(function)
-        except (OSError, TypeError):
-            text = f"# {function.__qualname__}\n"
-        (place / running.SCRIPT).write_text(text)
 
     # -- watch ----------------------------------------------------------------------------------
 
@@ -182,7 +171,7 @@ class Executor:
             miss = _text(node.place / ".miss") or "its cached result could not be copied"
             return Ended(miss, again=True, missed=True)
         if run.restore:
-            return Ended(None, cached=True, seconds=seconds)
+            return Ended(None, seconds=seconds)
         (node.place / running.EXIT).write_text(str(code))
         answered = (node.place / worker.RESULT).exists()
         problem = None if code == 0 and answered else self._problem(run, code)

@@ -29,8 +29,7 @@ def explain(task: str, words: tuple[str, ...], here: Path, account_folder: Path)
 
 def _look(order: dict[str, Any]) -> dict[str, Any]:
     from nfresume.tasks import digests, inputs, keys, loading
-    from nfresume.tasks.cache import Cache, Miss
-    from nfresume.tasks.keys import Key
+    from nfresume.tasks.cache import Cache, Miss, nearest_to
 
     here, folder = Path(order["here"]), Path(order["folder"])
     split = python_workflow(order["task"])
@@ -44,28 +43,23 @@ def _look(order: dict[str, Any]) -> dict[str, Any]:
     found = {name: digests.of_value(value, task.hints.get(name, Any),
                                     lambda path: digests.of_place(path, memory))
              for name, value in given.items()}
-    key = Key(folder.name, task.name, task.signature_text, task.version or task.code, found,
-              not task.version, {name: keys.show(value) for name, value in given.items()})
+    key = keys.of_call(folder.name, task, found, {name: keys.show(value) for name, value in given.items()})
     cache = Cache(folder, folder.name)
     answer = {**key.json(), "key": key.digest, "hit": False, "execution": None, "reason": "",
               "differences": []}
     try:
         return {**answer, "hit": True, "execution": cache.find(key).execution}
     except Miss as e:
-        nearest = cache.nearest(key)
+        nearest = nearest_to(key, cache.newest(key.task))
         reason = str(e) if task.cache else f"the task has no cache=True, and {e}"
         return {**answer, "reason": reason,
                 "differences": keys.differences(nearest.key, key) if nearest else []}
 
 
 def _explain(error: BaseException, order: dict[str, Any]) -> str:
-    from nfresume.pipeline_metadata import explain as explained
+    from nfresume.tasks import loading
 
-    if type(error) is LookupError:
-        return str(error)
-    split = python_workflow(order["task"])
-    assert split is not None
-    return explained(error, (Path(order["here"]) / split[0]).resolve())
+    return loading.explain(error, order["task"], Path(order["here"]))
 
 
 if __name__ == "__main__":

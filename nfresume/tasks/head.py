@@ -45,7 +45,6 @@ class Head:
     """Runs one graph; the scheduler behind every promise of it."""
 
     def __init__(self, order: Order, call: calls.Call) -> None:
-        self._order = order
         self._nodes: list[Node] = []
         self._calls: Counter[str] = Counter()
         self._ready: deque[Node] = deque()
@@ -184,7 +183,7 @@ class Head:
 
     def _ended(self, node: Node, ended: executing.Ended) -> None:
         if ended.problem is None:
-            self.reuse.keep(node, ended.seconds, cached=ended.cached)
+            self.reuse.keep(node, ended.seconds)
             self._over(node, State.DONE)
         elif ended.again:
             if ended.missed:

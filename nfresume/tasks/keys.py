@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nfresume.tasks.declaring import Task
 from nfresume.tasks.digests import of_text
 
 #: Longest text of an input that an explanation shows.
@@ -38,6 +39,12 @@ class Key:
     def json(self) -> dict[str, Any]:
         """To be stored beside a result."""
         return asdict(self)
+
+
+def of_call(account: str, task: Task, inputs: Mapping[str, str], shown: Mapping[str, str]) -> Key:
+    """The key of a call, from the digests of its inputs. Raises ValueError without source or version."""
+    return Key(account, task.name, task.signature_text, task.version or task.code, inputs, not task.version,
+               shown)
 
 
 def of_json(data: Mapping[str, Any]) -> Key:

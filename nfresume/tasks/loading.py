@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from nfresume import latch_standins
+from nfresume import latch_standins, pipeline_metadata
+from nfresume.executions import python_workflow
 from nfresume.tasks import declaring
 from nfresume.tasks.declaring import Task, Workflow
 
@@ -29,6 +30,14 @@ def load(file: Path) -> ModuleType:
     sys.path.insert(0, str(top))
     declaring.declared.clear()
     return importlib.import_module(".".join(names))
+
+
+def explain(error: BaseException, what: str, here: Path) -> str:
+    """Why `file.py:name` cannot be loaded, in one line."""
+    split = python_workflow(what)
+    if type(error) is LookupError or split is None:
+        return str(error)
+    return pipeline_metadata.explain(error, (here / split[0]).resolve())
 
 
 def workflow(module: ModuleType, name: str) -> Workflow:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nfresume.tasks import digests, keys, promises, values, worker
-from nfresume.tasks.cache import Cache, Miss
+from nfresume.tasks.cache import Absent, Cache, Entry, Miss, nearest_to
 from nfresume.tasks.graph import Node
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.journal import Journal, Record, changed
@@ -47,6 +47,7 @@ class Reuse:
         self._helper: subprocess.Popen[bytes] | None = None
         self._rest = self._questions = b""
         self._misses: dict[Node, str] = {}
+        self._near: dict[str, list[Entry]] = {}  # by task, read once
         self._parked: dict[Node, int] = {}  # how many answers of the helper each waits for
         self._wanted: dict[str, list[Node]] = {}
 
@@ -88,8 +89,7 @@ class Reuse:
             return False
         shown = {name: "" if isinstance(value, promises.Promise) else keys.show(value)
                  for name, value in node.inputs.items()}
-        node.key = key = Key(self._cache.account, task.name, task.signature_text, task.version or task.code,
-                             found, not task.version, shown)
+        node.key = key = keys.of_call(self._cache.account, task, found, shown)
         node.turn = self._turns[key.digest]
         self._turns[key.digest] += 1
         return True
@@ -179,8 +179,11 @@ class Reuse:
             if entry.files:
                 return "restore"
             values.decode(entry.outputs)
+        except Absent:
+            self._explain(node, self._nearest_in_words(node.key))
+            return "run"
         except (Miss, values.Unreadable) as e:
-            self._explain(node, str(e))
+            self.missed(node, str(e))
             return "run"
         place = self._work / task_dir(f"{node.key.digest}:{node.turn}:cached")
         place.mkdir(parents=True, exist_ok=True)
@@ -197,21 +200,21 @@ class Reuse:
         self._known.update(result["places"])
         self._log.cached(shown_hash(place), node.name)
 
-    def keep(self, node: Node, seconds: float, *, cached: bool) -> None:
+    def keep(self, node: Node, seconds: float) -> None:
         """A worker has answered: remember the result."""
         assert node.place is not None
         assert node.key is not None
         node.result = json.loads((node.place / worker.RESULT).read_bytes())
         self._known.update(node.result["places"])
-        if cached:
+        if node.result["source"]:
             self._log.cached(shown_hash(node.place), node.name)
         self._journal.add(Record(node.key, node.call, node.turn, str(node.place), seconds))
 
     # -- why ------------------------------------------------------------------------------------
 
     def missed(self, node: Node, why: str) -> None:
-        """A worker could not restore an entry: it runs instead."""
-        self._explain(node, why)
+        """Its entry cannot be used: it runs instead."""
+        self._explain(node, f"not from the cache: {why}")
 
     def _explain(self, node: Node, cache: str | None) -> None:
         """Say why a call runs, where somebody could have expected that it need not."""
@@ -225,18 +228,16 @@ class Reuse:
                 why = "it had not finished before"
             else:
                 why = "; ".join(keys.differences(before.key, node.key))
-        if why is None and cache is not None:
-            why = self._why_not_cached(node.key, cache)
-        if why:
+        if why := why or cache:
             text = f"{node.name} runs: {why}"
             self._log.line(text)
             print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
-    def _why_not_cached(self, key: Key, why: str) -> str | None:
-        """In words: what differs from the nearest entry; nothing for a task that was never cached."""
-        if "nothing with this key" not in why:
-            return f"not from the cache: {why}"
-        nearest = self._cache.nearest(key)
+    def _nearest_in_words(self, key: Key) -> str | None:
+        """What differs from the nearest entry; nothing for a task that was never cached."""
+        if key.task not in self._near:
+            self._near[key.task] = self._cache.newest(key.task)
+        nearest = nearest_to(key, self._near[key.task])
         if nearest is None:
             return None
         return f"not from the cache: {'; '.join(keys.differences(nearest.key, key))}"

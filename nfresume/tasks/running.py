@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume.launchers import slurm
@@ -39,7 +39,7 @@ class Process:
     job_output: Path | None = None  # where sbatch writes the job's id
     deadline: float | None = None
     killed: bool = False
-    told: bool = field(default=False)
+    told: bool = False
 
     def ended(self) -> int:
         """The exit status, negative for a signal. To be called once, when it has ended."""
