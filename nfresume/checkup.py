@@ -68,6 +68,11 @@ def _root(conf: Settings) -> str:
     if not conf.root.exists() and conf.sources["root"] == "default":
         return f"{conf.root} will be made by the first launch"
     root = Root.open(conf.root)
+    store = Store.open(conf.database_url)
+    try:
+        preflight.check_known(store, root)
+    finally:
+        store.close()
     root.check_room()
     with root.descriptor():
         return f"{root.path} is marked and writable"

@@ -60,18 +60,20 @@ def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
 
 
 def secure_results(
-    folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[], None] = lambda: None
+    folder: ExecutionFolder, execution: Execution, pace: Pace, alive: Callable[[], None] = lambda: None
 ) -> MadeReal:
     """Make real what any attempt published; nothing is deleted here. The report is in RESULTS."""
     targets: dict[str, None] = {}
     unreadable: list[str] = []
-    for number in range(1, attempts + 1):
+    places = {execution.work_dir.path}  # where it was when links were made: a root may have moved
+    for number in range(1, execution.attempt + 1):
+        places.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
         log = nextflow_log.read(folder.attempt(number) / LOG)
         targets.update((target, None) for target in log.published if "://" not in target)
         unreadable += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
-    result = make_real(targets, folder.work, pace, alive)
+    result = make_real(targets, folder.work, pace, alive, sorted(places - {str(folder.work)}))
     result.refused += unreadable
-    result.write(folder.attempt(attempts) / RESULTS)
+    result.write(folder.attempt(execution.attempt) / RESULTS)
     return result
 
 

@@ -16,6 +16,7 @@ from nfresume.nextflow.options import RunOptions, is_remote
 from nfresume.retention import check_hours
 from nfresume.settings import Settings
 from nfresume.storage import Root
+from nfresume.storage.root import MARKER
 from nfresume.store import Store, queries, transitions
 from nfresume.tasks import calls, checking
 from nfresume.workdirs import OnSuccess
@@ -131,16 +132,36 @@ def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
 
 
 def mark_root(store: Store, conf: Settings) -> Root:
-    """Mark the root of the settings on the user's word; a root known by this path keeps its id."""
+    """Mark the root of the settings on the user's word; a root known by this path keeps its id.
+
+    A known root that is now at another path, or was made anew, is remembered as it is now. Raises
+    RootUnusable for a copy: the bytes of its executions are the original's.
+    """
     with store.begin(write=False) as tx:
-        record = queries.root_at(tx, str(conf.root))
-    root = Root.mark(conf.root, record.id if record else None)
-    if record is not None and record.id == root.id and record.inode != root.inode:
-        with store.begin() as tx:
-            transitions.move_root(tx, root.id, root.inode)
-    else:
-        register(store, root, record)
+        here = queries.root_at(tx, str(conf.root))
+    root = Root.mark(conf.root, here.id if here else None)
+    with store.begin(write=False) as tx:
+        known = queries.known_root(tx, root.id)
+    if known is None or (here is not None and here.id != root.id):
+        register(store, root, here)
+        return root
+    if known.path != str(root.path) and _is_there(known):
+        if os.path.samefile(known.path, root.path):
+            raise RootUnusable(f"{root.path} is the root at {known.path}, seen twice", "use that path")
+        raise RootUnusable(f"{root.path} is a copy of the root at {known.path}, which is still there",
+                           f"to make it one of its own, remove {root.path / MARKER} and mark it again")
+    with store.begin() as tx:
+        transitions.move_root(tx, root.id, str(root.path), root.inode)
     return root
+
+
+def _is_there(known: queries.RootRecord) -> bool:
+    """Whether a root is still where it was."""
+    try:
+        found = Root.open(Path(known.path))
+    except RootUnusable:
+        return False
+    return (found.id, found.inode) == (known.id, known.inode)
 
 
 def register(store: Store, root: Root, record: queries.RootRecord | None) -> None:
@@ -149,8 +170,18 @@ def register(store: Store, root: Root, record: queries.RootRecord | None) -> Non
         with store.begin() as tx:
             if transitions.register_root(tx, root.id, str(root.path), root.inode):
                 return
-            record = queries.root_at(tx, str(root.path))
-    if record is None or (record.id, record.inode) != (root.id, root.inode):
+    check_known(store, root)
+
+
+def check_known(store: Store, root: Root) -> None:
+    """A root that is known has to be where it was, and what it was. Raises RootUnusable."""
+    with store.begin(write=False) as tx:
+        here, known = queries.root_at(tx, str(root.path)), queries.known_root(tx, root.id)
+    if known is not None and here is None:
+        raise RootUnusable(
+            f"{root.path} has the mark of the root at {known.path}",
+            "nothing was touched; mount it there again, or if it has moved, `nfresume doctor --mark-root`")
+    if here is not None and (here.id, here.inode) != (root.id, root.inode):
         raise RootUnusable(f"{root.path} is not the root that was recorded there",
                            "nothing was touched; mount the right one, or `nfresume doctor --mark-root`")
 

@@ -9,7 +9,7 @@ from nfresume import processes
 from nfresume.errors import Conflict, Expired, NotFound
 from nfresume.executions import Attempt, Execution, python_workflow
 from nfresume.launchers import slurm
-from nfresume.nextflow import command, options
+from nfresume.nextflow import command, history, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
 from nfresume.workdirs import OnSuccess, Retain, WorkDirState
@@ -63,6 +63,20 @@ def check_version(
             "not be understood, and every task would run again",
             f"use {before} again ({last.nextflow}), or add --accept-version-change",
         )
+
+
+def check_cache(execution: Execution, folder: ExecutionFolder, request: RelaunchRequest) -> None:
+    """What `-resume` needs is there, at the path where it was: tasks are found by it. Raises Conflict."""
+    if request.from_scratch:
+        return
+    if (before := execution.work_dir.path) != str(folder.work):
+        raise Conflict(
+            f"{execution.id} cannot be resumed: its work dir was {before} and is {folder.work} now, and "
+            "finished tasks are found by their paths",
+            "mount the root where it was (`nfresume doctor --mark-root`); or a full rerun: --from-scratch")
+    if gone := history.resumable(folder.cache, execution.session_id):
+        raise Conflict(f"{execution.id} cannot be resumed: {gone}",
+                       "a full rerun of every task: add --from-scratch")
 
 
 def check_remains(

@@ -6,7 +6,6 @@ Each attempt left in its folder what it was asked (`request.json`), so that an a
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from nfresume.service import Service
 from nfresume.settings import Settings
 from nfresume.settlement import exit_code
 from nfresume.storage import Root
-from nfresume.storage.root import REQUEST
+from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, queries, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 
@@ -46,20 +45,18 @@ def strays(store: Store, root: Root) -> list[Stray]:
         bytes_there = (folder / "work").is_dir() or (folder / "cache").is_dir()
         if folder.name in known or folder.is_symlink() or not bytes_there:
             continue
-        requests = _requests(place)
+        requests = _requests(root.execution(folder.parent.name, folder.name))
         found.append(Stray(folder.parent.name, folder.name, folder, len(requests),
                            requests[-1]["pipeline"] if requests else "unknown"))
     return found
 
 
-def _requests(attempts: Path) -> list[dict[str, Any]]:
+def _requests(folder: ExecutionFolder) -> list[dict[str, Any]]:
     """What attempts 1, 2, ... were asked, as far as there is no gap."""
     found: list[dict[str, Any]] = []
-    while True:
-        try:
-            found.append(json.loads((attempts / str(len(found) + 1) / REQUEST).read_bytes()))
-        except (OSError, ValueError):
-            return found
+    while asked := folder.request(len(found) + 1):
+        found.append(asked)
+    return found
 
 
 def adopt(store: Store, root: Root, stray: Stray, actor: str) -> Execution:
@@ -67,14 +64,15 @@ def adopt(store: Store, root: Root, stray: Stray, actor: str) -> Execution:
 
     Raises NotFound when its folder does not tell what it was asked.
     """
-    requests = _requests(stray.path / "attempts")
+    requests = _requests(root.execution(stray.account, stray.id))
     if not requests:
         raise NotFound(f"{stray.path} does not say what it was asked to run",
                        "look at it yourself; nothing was touched")
     first, owner = requests[0], Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
+        here = str(stray.path / "work")
         new = NewExecution(
-            id=stray.id, account=stray.account, root_id=root.id, work_dir=str(stray.path / "work"),
+            id=stray.id, account=stray.account, root_id=root.id, work_dir=first.get("work_dir", here),
             pipeline=first["pipeline"], launch_dir=first["launch_dir"], session_id=first["session_id"],
             storage_expiration_hours=first["hours"], storage_expiration_source=first["hours_source"],
             pinned=False,
@@ -85,7 +83,7 @@ def adopt(store: Store, root: Root, stray: Stray, actor: str) -> Execution:
             if number == 1:
                 transitions.launch(tx, new, attempt, actor)
             else:
-                transitions.relaunch(tx, stray.id, number, attempt, actor)
+                transitions.relaunch(tx, stray.id, number, attempt, actor, asked.get("work_dir", here))
             lease = transitions.claim(tx, stray.id, owner, 1.0)
             code = exit_code(stray.path / "attempts" / str(number))
             outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, True, _ADOPTED, None)

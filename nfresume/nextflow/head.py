@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from nfresume import processes
+from nfresume import durable, processes
 from nfresume.nextflow.command import HEAD, MARK, marks
 
 
@@ -43,17 +43,26 @@ def read(attempt_dir: Path) -> Head | None:
         return None
 
 
-def remains(execution_id: str, attempts: Path) -> list[psutil.Process]:
-    """Every process of an execution that lives on this host, whichever attempt started it.
+def close(attempt_dir: Path) -> None:
+    """Let nothing be started for an attempt any more, unless it was already.
+
+    A supervisor may be stopped just before it starts the shim, and go on when its attempt is long settled.
+    The shim runs nothing where there is a record; the file server decides who came first.
+    """
+    durable.create(attempt_dir / HEAD, b"{}\n")
+
+
+def remains(execution_id: str, attempts: Path, newest: int) -> list[psutil.Process]:
+    """Every process of an execution that lives on this host, whichever attempt up to `newest` started it.
 
     Found by the mark in its environment, and by the session that the shim opened: a task that cleared
     its environment is still in that session, one that left the session still has the mark. `attempts`
-    is the folder that holds the attempts' folders.
+    is the folder that holds the attempts' folders. What a later attempt started is not an earlier one's
+    to stop: its supervisor may have slept until now.
     """
-    is_ours = marks(execution_id)
-    found = {p.pid: p for p in processes.marked(MARK, is_ours)}
-    for record in attempts.glob(f"*/{HEAD}"):
-        head = read(record.parent)
+    found = {p.pid: p for p in processes.marked(MARK, marks(execution_id, newest))}
+    for number in range(1, newest + 1):
+        head = read(attempts / str(number))
         # A session's number is not given to a new process while the session has a member. So it is
         # ours if its leader is gone, or carries our mark; a leader without it got a reused number.
         if head and head.boot_id == processes.boot_id() and (

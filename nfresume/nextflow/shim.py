@@ -1,9 +1,9 @@
 """Runs Nextflow's head and outlives every supervisor: `python -I -S shim.py DIR PROGRAM ARGS...`.
 
 Started in a session of its own, so that no terminal and no supervisor's death reaches the head.
-Writes DIR/head.json before, and DIR/exit_status.json (durably, into space that was taken before the
-start, so that a full disk cannot swallow it) after. Standard library only, and few modules of it: it must
-start in milliseconds and stay small for weeks.
+Writes DIR/head.json before, and starts nothing where there is one; and DIR/exit_status.json (durably, into
+space that was taken before the start, so that a full disk cannot swallow it) after. Standard library only,
+and few modules of it: it must start in milliseconds and stay small for weeks.
 """
 
 import json
@@ -16,22 +16,43 @@ _ROOM = 256
 
 
 def _reserve(folder: str, name: str) -> int:
-    """A temporary file with room; `_write` fills it."""
+    """A temporary file with room for a line."""
     fd = os.open(os.path.join(folder, f".{name}.tmp"), os.O_WRONLY | os.O_CREAT, 0o644)
     os.pwrite(fd, b" " * _ROOM, 0)
     return fd
 
 
-def _write(folder: str, name: str, value: dict[str, object], fd: int, *, durable: bool) -> None:
-    os.pwrite(fd, json.dumps(value).encode().ljust(_ROOM - 1) + b"\n", 0)
-    if durable:
-        os.fsync(fd)
+def _begin(folder: str, name: str, value: dict[str, object]) -> bool:
+    """Record the head; False when the attempt was closed, or has another head.
+
+    Not synced: after a power cut the head is gone with its boot, and the record says nothing new.
+    """
+    fd = _reserve(folder, name)
+    os.pwrite(fd, _line(value), 0)
+    os.close(fd)
+    temporary = os.path.join(folder, f".{name}.tmp")
+    try:
+        os.link(temporary, os.path.join(folder, name))
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    return True
+
+
+def _finish(folder: str, name: str, value: dict[str, object], fd: int) -> None:
+    """Write the exit status, durably."""
+    os.pwrite(fd, _line(value), 0)
+    os.fsync(fd)
     os.close(fd)
     os.rename(os.path.join(folder, f".{name}.tmp"), os.path.join(folder, name))
-    if durable:
-        folder_fd = os.open(folder, os.O_RDONLY)
-        os.fsync(folder_fd)
-        os.close(folder_fd)
+    folder_fd = os.open(folder, os.O_RDONLY)
+    os.fsync(folder_fd)
+    os.close(folder_fd)
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return json.dumps(value).encode().ljust(_ROOM - 1) + b"\n"
 
 
 def _start_ticks(pid: int) -> int:
@@ -67,8 +88,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     head = {"pid": pid, "start_ticks": _start_ticks(pid), "shim": os.getpid(), "boot_id": _boot_id(),
             "host": os.uname().nodename, "started_at": time.time()}
-    # Not synced: after a power cut the head is gone with its boot, and the record says nothing new.
-    _write(folder, "head.json", head, _reserve(folder, "head.json"), durable=False)
+    if not _begin(folder, "head.json", head):
+        return
     os.write(write_end, b"x")
     os.close(write_end)
     exit_status = _reserve(folder, "exit_status.json")
@@ -76,7 +97,7 @@ def main() -> None:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     result: dict[str, object] = {"exit_code": code, "ended_at": time.time()}
-    _write(folder, "exit_status.json", result, exit_status, durable=True)
+    _finish(folder, "exit_status.json", result, exit_status)
 
 
 main()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,20 +54,22 @@ class MadeReal:
 
 def make_real(
     targets: Iterable[str | os.PathLike[str]], work: Path, pace: Pace | None = None,
-    alive: Callable[[], None] = lambda: None,
+    alive: Callable[[], None] = lambda: None, formerly: Sequence[str] = (),
 ) -> MadeReal:
     """Make what was published as `targets` independent of `work`. Idempotent, also after a crash.
 
     What cannot be made real is reported in `refused`; the work dir must then be kept. `alive` is called
-    a few times a second.
+    a few times a second. `formerly` are paths that the work dir had when links into it were made.
     """
-    return _Publisher(work, pace or Pace(), alive).run([os.path.abspath(os.fspath(t)) for t in targets])
+    absolute = [os.path.abspath(os.fspath(target)) for target in targets]
+    return _Publisher(work, pace or Pace(), alive, formerly).run(absolute)
 
 
 class _Publisher:
-    def __init__(self, work: Path, pace: Pace, alive: Callable[[], None]) -> None:
-        self._work = os.path.realpath(work)
-        self._into = replacing.Into(self._work)
+    def __init__(
+        self, work: Path, pace: Pace, alive: Callable[[], None], formerly: Sequence[str]
+    ) -> None:
+        self._into = replacing.Into(os.path.realpath(work), formerly)
         self._workers = pace.removers(work)
         self._alive = alive
         self._lock = threading.Lock()
@@ -80,7 +82,7 @@ class _Publisher:
         published = dict.fromkeys(targets)
         folders = [f for f in dict.fromkeys(os.path.dirname(t) for t in published) if self._reach(f)]
         for target in published:
-            if self._into.holds(os.path.realpath(os.path.dirname(target))):
+            if self._into.leads(os.path.dirname(target)):
                 self._refuse(target, "published inside the work dir itself")
         # First what is directly in these folders, then, with no link left on the way, what is below.
         self._visit([(folder, False) for folder in folders])
@@ -101,7 +103,7 @@ class _Publisher:
             if link not in self._visited and os.path.islink(link) and self._into.leads(link):
                 self._replace_all(os.path.dirname(link), [link])
             self._visited.add(link)
-        return os.path.isdir(folder) and not self._into.holds(os.path.realpath(folder))
+        return os.path.isdir(folder) and not self._into.leads(folder)
 
     def _settle(self, unit: tuple[str, bool]) -> None:
         """Make real every link directly in a folder, and hand on what is below if that is asked for."""

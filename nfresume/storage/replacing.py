@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nfresume import crashpoints, durable
 
@@ -18,6 +18,8 @@ _COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP
 _PARTIAL = ".nfresume-partial"
 #: A folder in which finished copies of folders wait, under their own names, to take their link's place.
 _READY = ".nfresume-ready"
+#: On one path: the kernel's own limit.
+_MOST_LINKS = 40
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -26,10 +28,11 @@ class _Replaced(Exception):
 
 
 class Into:
-    """Links that lead into one work dir (a path without links)."""
+    """Links that lead into one work dir (a path without links), also by paths that it had before."""
 
-    def __init__(self, work: str) -> None:
+    def __init__(self, work: str, formerly: Sequence[str] = ()) -> None:
         self._work = work
+        self._formerly = [before.rstrip("/") + "/" for before in formerly]
         self._below = work.rstrip("/") + "/"
         self._real: dict[str, str] = {}  # folders that links name, without links on the way
 
@@ -37,9 +40,19 @@ class Into:
         """True for the work dir and everything in it; `path` is free of links."""
         return path == self._work or path.startswith(self._below)
 
-    def leads(self, link: str) -> bool:
-        """True when a link's target is in the work dir."""
-        return self.holds(os.path.realpath(link))
+    def leads(self, path: str) -> bool:
+        """True when a path ends in the work dir, whatever links are on the way."""
+        return self.holds(self.real(path))
+
+    def real(self, path: str) -> str:
+        """Where a path ends; one into a place where the work dir was ends in the work dir."""
+        found = os.path.realpath(path)
+        for _ in range(_MOST_LINKS if self._formerly else 0):
+            before = next((b for b in self._formerly if f"{found}/".startswith(b)), None)
+            if before is None:
+                break
+            found = os.path.realpath(self._below + f"{found}/".removeprefix(before))
+        return found
 
     def replace(self, link: str) -> str | None:
         """Replace a link; returns linked, copied or redirected, or None when it has nothing to do with us.
@@ -76,22 +89,22 @@ class Into:
         """Where a link leads in the end, and what is there (0: nothing)."""
         folder, name = os.path.split(os.path.join(os.path.dirname(link), text))
         if folder not in self._real:
-            self._real[folder] = os.path.realpath(folder)
+            self._real[folder] = self.real(folder)
         source = os.path.join(self._real[folder], name)
         mode = _mode(source)
         if name in ("", ".", "..") or stat.S_ISLNK(mode):  # a chain
-            source = os.path.realpath(link)
+            source = self.real(link)
             mode = _mode(source)
         return source, mode
 
     def _passes_through(self, link: str) -> bool:
         """True when a link's next hop, or a later one, lies in the work dir."""
         hop = link
-        for _ in range(40):  # the kernel's own limit
+        for _ in range(_MOST_LINKS):
             if not os.path.islink(hop):
                 return False
             hop = os.path.normpath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
-            if self.holds(os.path.realpath(os.path.dirname(hop))):
+            if self.leads(os.path.dirname(hop)):
                 return True
         return False
 
@@ -130,7 +143,7 @@ class Into:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     copy = f"{into}/{entry.name}"
-                    real = os.path.realpath(entry.path)
+                    real = self.real(entry.path)
                     if entry.is_symlink() and _stays_within(entry.path, source):
                         os.symlink(os.readlink(entry.path), copy)
                     elif entry.is_symlink() and not self.holds(real):

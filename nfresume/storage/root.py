@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nfresume import durable
 from nfresume.errors import RootUnusable
@@ -126,10 +127,25 @@ class ExecutionFolder:
         """Where attempt `number` keeps its logs, trace and exit status."""
         return self.path / "attempts" / str(number)
 
+    def request(self, number: int) -> dict[str, Any] | None:
+        """What attempt `number` was asked to do; None when it did not leave that."""
+        try:
+            found = json.loads((self.attempt(number) / REQUEST).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def provision(self, number: int) -> None:
         """Create what an attempt needs; safe to repeat. Raises RootUnusable."""
+        self._make(self.work, self.cache, self.attempt(number))
+
+    def make_records(self, number: int) -> None:
+        """Create the folder of an attempt's records alone; the rest is made by whoever owns the attempt."""
+        self._make(self.attempt(number))
+
+    def _make(self, *folders: Path) -> None:
         try:
-            for folder in (self.work, self.cache, self.attempt(number)):
+            for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise RootUnusable(f"cannot create {self.path}: {e.strerror}",

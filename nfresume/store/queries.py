@@ -248,10 +248,15 @@ def lost(tx: Tx, queued_seconds: float) -> list[Execution]:
 
 def root(tx: Tx, root_id: str) -> RootRecord:
     """A registered root. Raises NotFound."""
-    row = tx.conn.execute(roots.select().where(roots.c.id == root_id)).first()
-    if row is None:
+    if (found := known_root(tx, root_id)) is None:
         raise NotFound(f"the database knows no root {root_id}")
-    return RootRecord(row.id, row.path, row.inode)
+    return found
+
+
+def known_root(tx: Tx, root_id: str) -> RootRecord | None:
+    """The registered root with this id, if any."""
+    row = tx.conn.execute(roots.select().where(roots.c.id == root_id)).first()
+    return RootRecord(row.id, row.path, row.inode) if row else None
 
 
 def all_roots(tx: Tx) -> list[RootRecord]:

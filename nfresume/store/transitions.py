@@ -88,9 +88,9 @@ def register_root(tx: Tx, root_id: str, path: str, inode: int) -> bool:
     return True
 
 
-def move_root(tx: Tx, root_id: str, inode: int) -> None:
-    """A root that was made anew, on the user's word."""
-    tx.conn.execute(roots.update().where(roots.c.id == root_id).values(inode=inode))
+def move_root(tx: Tx, root_id: str, path: str, inode: int) -> None:
+    """A root that was made anew, or is elsewhere, on the user's word."""
+    tx.conn.execute(roots.update().where(roots.c.id == root_id).values(path=path, inode=inode))
 
 
 def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
@@ -115,10 +115,12 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
     record(tx, new.id, "launch", actor, 1, {"pipeline": new.pipeline})
 
 
-def relaunch(tx: Tx, execution_id: str, number: int, attempt: NewAttempt, actor: str) -> None:
+def relaunch(
+    tx: Tx, execution_id: str, number: int, attempt: NewAttempt, actor: str, work_dir: str
+) -> None:
     """FAILED, CANCELLED or retained SUCCEEDED -> QUEUED; RETAINED -> ACTIVE; attempt `number`."""
     _move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
-    move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None, notice_at=None)
+    move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None, notice_at=None, path=work_dir)
     _insert_attempt(tx, execution_id, number, attempt)
     record(tx, execution_id, "relaunch", actor, number, {"pipeline": attempt.pipeline})
 

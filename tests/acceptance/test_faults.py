@@ -144,6 +144,41 @@ def test_sweeper_dies(site: Site, point: str):
     assert len(list((site.here / "results/per-sample").iterdir())) == 3
 
 
+@pytest.mark.parametrize("point", ["expired", "trashed", "half-removed", "emptied"])
+def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
+    """Cases 14 and 55: another one finishes the removal; woken, it finds nothing to do, and marks nothing."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
+    until(lambda: "delete" in site.run("sweep", "--dry-run").out)
+    sweeper = site.start("sweep", NFRESUME_CRASH_AT=f"{point}:STOP")
+    until(lambda: psutil.Process(sweeper.pid).status() == psutil.STATUS_STOPPED)
+    with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
+        db.execute("UPDATE work_dirs SET remover_until = '2020-01-01 00:00:00.000000'")
+    sweep_until(site, "FAILED", "DELETED")
+    sweeper.send_signal(signal.SIGCONT)
+    _, err = sweeper.communicate(timeout=30)
+    assert (sweeper.returncode, "Traceback" in err) == (0, False), err
+    e = site.show()
+    assert [v["name"] for v in e["events"]].count("removed") == 1
+    assert os.listdir(site.root / ".trash") == []
+    assert len(list((site.here / "results/per-sample").iterdir())) == 3
+
+
+def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
+    """Case 11 and 14: what was due when it fell asleep is in use when it wakes, and stays."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", str(pipeline), "--storage-expiration-hours", "0.0001")
+    until(lambda: "delete" in site.run("sweep", "--dry-run").out)
+    sweeper = site.start("sweep", NFRESUME_CRASH_AT="results-real:STOP")
+    until(lambda: psutil.Process(sweeper.pid).status() == psutil.STATUS_STOPPED)
+    assert site.run("relaunch", site.show()["id"], "--storage-expiration-hours", "5").code == 1
+    sweeper.send_signal(signal.SIGCONT)
+    sweeper.communicate(timeout=30)
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"], len(e["attempts"])) == ("FAILED", "RETAINED", 2)
+    mend(pipeline)
+    assert "7 tasks reused, 1 rerun" in site.ok("relaunch", e["id"]).err
+
+
 def test_lost_supervisor_is_replaced(site: Site):
     """Case 3: a running Nextflow is adopted, not doubled, and its true exit status is taken."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "6")
@@ -172,6 +207,50 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
         "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
     until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE)
     assert "another supervisor owns" in (attempt_dir(e) / "supervisor.log").read_text()
+
+
+def asleep(site: Site) -> psutil.Process:
+    """The supervisor that stopped where it was told to."""
+    return until(lambda: next((p for p in supervisors(site) if p.status() == psutil.STATUS_STOPPED), None))
+
+
+def wake(site: Site, sleeper: psutil.Process) -> None:
+    """Let it go on, and wait until it has noticed that it is not wanted any more."""
+    sleeper.resume()
+    until(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE, what="its end")
+
+
+def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
+    """Case 14: its attempt is settled, a relaunch runs; woken, it starts no second Nextflow."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1",
+            NFRESUME_CRASH_AT="spawning:STOP")
+    sleeper = asleep(site)
+    e = sweep_until(site, "FAILED", "RETAINED")
+    assert "lost" in e["attempts"][0]["error"]
+    site.ok("relaunch", e["id"], "--from-scratch", "--detach", "--seconds", "3")
+    until(lambda: site.show()["attempts"][1]["tasks"]["submitted"] or None)
+    wake(site, sleeper)
+    assert not (attempt_dir(e, 1) / "nextflow.log").exists()
+    e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+
+
+@pytest.mark.parametrize("point", ["followed", "head-ended"])
+def test_a_supervisor_sleeps_after_the_end(site: Site, point: str):
+    """Case 14: woken while a relaunch runs, it ends nothing of it, and settles nothing."""
+    slow = str(site.pipeline("slow"))
+    site.ok("launch", "--detach", slow, "--storage-expiration-hours", "1", "--retain", "slim",
+            NFRESUME_CRASH_AT=f"{point}:STOP")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    os.kill(json.loads((attempt_dir(site.show()) / "head.json").read_text())["pid"], signal.SIGKILL)
+    sleeper = asleep(site)
+    e = sweep_until(site, "FAILED", "RETAINED")
+    site.ok("relaunch", e["id"], "--detach", "--seconds", "3")
+    until(lambda: site.show()["attempts"][1]["tasks"]["submitted"] or None)
+    wake(site, sleeper)
+    e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert [a["state"] for a in e["attempts"]] == ["FAILED", "SUCCEEDED"]
+    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
 
 
 def test_host_reboot(site: Site):

@@ -185,7 +185,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
             allowed = k.work_dir is W.RETAINED
             again = NewAttempt("main.nf", (), True, "/nf", "24.10.5", "local")
             done = self.attempted(allowed, lambda tx: transitions.relaunch(
-                tx, one, k.attempt + 1, again, "user") or True)
+                tx, one, k.attempt + 1, again, "user", f"/w/{one}") or True)
             if done:
                 k.attempt, k.state, k.work_dir = k.attempt + 1, S.QUEUED, W.ACTIVE
                 k.expires_at = k.lease = k.lease_until = None

@@ -137,6 +137,30 @@ def test_what_the_user_changed_is_left(work: Path):
     assert os.readlink(out / "elsewhere") == "/etc/hostname"
 
 
+def test_a_work_dir_that_moved(work: Path):
+    """Links by the path that it had, in results and between its own task dirs, lead to what moved with it."""
+    out, moved = work.parent / "out", work.parent / "elsewhere/work"
+    (work / "cd/task").mkdir(parents=True)
+    (work / "cd/task/staged.txt").symlink_to(work / "ab/task/a.txt")
+    (out / "file").symlink_to(work / "ab/task/a.txt")
+    (out / "chain").symlink_to(work / "cd/task/staged.txt")
+    (out / "folder").symlink_to(work / "cd/task")
+    (out / "deep").mkdir()
+    (out / "deep/folder").symlink_to(work / "ab/task/folder")
+    (out / "other").symlink_to(f"{work}-2/ab/task/a.txt")
+    moved.parent.mkdir()
+    work.rename(moved)
+    targets = [out / name for name in ("file", "chain", "folder", "deep/folder/b.txt", "other")]
+    assert make_real(targets, moved).done == {}
+    result = make_real(targets, moved, formerly=[str(work)])
+    assert (len(result.done), result.refused) == (4, [])
+    shutil.rmtree(moved)
+    for name in ("file", "chain", "folder/staged.txt"):
+        assert (out / name).read_text() == "a"
+    assert (out / "deep/folder/deep/up.txt").read_text() == "b"
+    assert os.readlink(out / "other") == f"{work}-2/ab/task/a.txt"
+
+
 def test_the_longest_name(work: Path):
     """A result with a 255-byte name has room for its temporary too."""
     out = work.parent / "out" / ("n" * 255)

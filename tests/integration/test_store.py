@@ -98,7 +98,7 @@ def test_life_with_a_failure_and_a_relaunch(store: Store):
     assert (e.state, e.work_dir.state) == (FAILED, WorkDirState.RETAINED)
     assert e.work_dir.expires_at > e.created_at
     with store.begin() as tx:
-        transitions.relaunch(tx, "run-a1", 2, attempt(resume=True), "me")
+        transitions.relaunch(tx, "run-a1", 2, attempt(resume=True), "me", "/w")
     assert get(store).work_dir.expires_at is None
     with store.begin() as tx:
         lease = transitions.claim(tx, "run-a1", OWNER, 30)
@@ -135,7 +135,7 @@ def test_fifty_relaunches_are_one(store: Store):
 
     def relaunch() -> None:
         with store.begin() as tx:
-            transitions.relaunch(tx, "run-a1", 2, attempt(resume=True), "me")
+            transitions.relaunch(tx, "run-a1", 2, attempt(resume=True), "me", "/w")
 
     results = race([relaunch] * 50)
     assert results.count(None) == 1
@@ -151,7 +151,7 @@ def test_relaunch_against_expiry(store: Store, round_: int):
 
     def relaunch() -> None:
         with store.begin() as tx:
-            transitions.relaunch(tx, "run-a1", 2, attempt(), "me")
+            transitions.relaunch(tx, "run-a1", 2, attempt(), "me", "/w")
 
     def expire() -> None:
         with store.begin() as tx:

@@ -2,10 +2,11 @@
 
     make soak MINUTES=60
 
-One `nfresume serve` sweeps every second. Beside it executions are launched, fail, are relaunched, cancelled,
-extended or left to expire, Nextflow and Python ones; supervisors, heads and now and then the server are
-killed. In the end: no process, no descriptor, no entry of the trash, no byte of a work dir and no live row is
-left, and the server's memory is where it was after the first tenth. Writes .test-output/soak.svg.
+Two `nfresume serve` sweep every second, one of which is killed now and then. Beside them executions are
+launched, fail, are relaunched, cancelled, extended, pinned or left to expire, Nextflow and Python ones;
+supervisors, heads and tasks are killed, or stopped past their lease. In the end: no process, no entry of
+the trash, no byte of a work dir, on disk or in the ledger, and no live row is left; memory, descriptors and
+threads of the other server are where they were after the first tenth. Writes .test-output/soak.svg.
 """
 
 from __future__ import annotations
@@ -20,15 +21,20 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
+from nfresume.store import Tx, schema
 from tests.conftest import PROJECT, Site
-from tests.proof.torture import Life, place
+from tests.proof.life import LEASE, Life, place
 
+ROWS = ("server, MiB", "its descriptors", "its threads", "operations", "in the trash")
 OUTPUT = PROJECT / ".test-output/soak.svg"
 #: Growth of the server's memory that is no leak: caches fill, the allocator keeps pages.
 GROWTH = 1.25
+#: Of its descriptors and threads: a connection for each that works at the moment.
+AT_ONCE = 20
 
 
 @dataclass
@@ -57,21 +63,22 @@ class Soak:
     """What is going on, sampled."""
 
     site: Site
-    server: Server
-    rng: random.Random
-    samples: list[tuple[float, float, int, int, int]] = field(default_factory=list)
+    steady: Server
+    struck: Server
+    samples: list[tuple[float, ...]] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str) -> None:
         self.done[what] = self.done.get(what, 0) + 1
 
     def sample(self, began: float) -> None:
-        """Minutes, server MiB, its descriptors, executions, entries of the trash."""
+        """Minutes, then what ROWS names."""
         with contextlib.suppress(psutil.Error, OSError):
-            process = self.server.alive()
+            self.struck.alive()
+            process = self.steady.alive()
             trash = len(list((self.site.root / ".trash").iterdir())) if self.site.root.exists() else 0
             self.samples.append(((time.monotonic() - began) / 60, process.memory_info().rss / 2**20,
-                                 process.num_fds(), sum(self.done.values()), trash))
+                                 process.num_fds(), process.num_threads(), sum(self.done.values()), trash))
 
     def one(self, seed: int) -> None:
         """Launch one execution and let something happen to it."""
@@ -79,73 +86,109 @@ class Soak:
         life = Life(self.site, rng, python=rng.random() < 0.7)
         folder = self.site.here / f"s{seed}"
         folder.mkdir()
-        here, what = self.site, life.prepare(folder)
-        mended = self.site.base / "mended"
+        what, mended = life.prepare(folder), self.site.base / "mended"
         mended.touch() if rng.random() < 0.5 else mended.unlink(missing_ok=True)
         hours = rng.choice(["0", "0.001", "5"])
-        launched = here.run("launch", "--detach", "--storage-expiration-hours", hours, *what, cwd=folder)
+        retain = rng.choice([[], ["--retain", "slim"]])
+        launched = self.site.run("launch", "--detach", "--storage-expiration-hours", hours, *retain, *what,
+                                 cwd=folder)
         if launched.code:
             self.count("refused")
             return
         self.count("launched")
         execution = launched.out.split()[-1]
         time.sleep(rng.uniform(0.2, 3))
-        fate = rng.choice(["none", "none", "cancel", "kill supervisor", "kill head", "kill server"])
-        if fate == "cancel":
-            here.run("cancel", execution)
-        elif fate == "kill server" and rng.random() < 0.2:
-            self.server.alive().kill()
-        elif fate.startswith("kill"):
-            for process in life.processes()[fate.split()[1]][:1] if fate != "kill server" else ():
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-        self.count(fate)
-        here.run("wait", execution, "--timeout", "90")
-        if rng.random() < 0.6 and here.run("relaunch", "--detach", execution).code == 0:
+        self.meet(life, execution, rng)
+        self.site.run("wait", execution, "--timeout", "90")
+        if rng.random() < 0.6 and self.site.run("relaunch", "--detach", execution).code == 0:
             self.count("relaunched")
-            here.run("wait", execution, "--timeout", "90")
+            self.site.run("wait", execution, "--timeout", "90")
+
+    def meet(self, life: Life, execution: str, rng: random.Random) -> None:
+        """Something happens, or nothing."""
+        fate = rng.choice(["none", "none", "cancel", "pin", "extend", "kill supervisor", "kill head",
+                           "kill task", "stop supervisor", "kill server"])
+        if fate in ("cancel", "pin"):
+            self.site.run(fate, execution)
+        elif fate == "extend":
+            self.site.run("extend", execution, "9")
+        elif fate == "kill server":
+            self.struck.alive().kill()
+        elif fate == "stop supervisor":
+            found = life.processes()["supervisor"][:1]
+            for send in (psutil.Process.suspend, psutil.Process.resume):
+                for process in found:
+                    with contextlib.suppress(psutil.Error):
+                        send(process)
+                time.sleep(LEASE * 1.5)
+        elif fate.startswith("kill"):
+            life.kill(fate.split()[1])
+        self.count(fate)
 
 
 def finish(soak: Soak) -> list[str]:
     """Expire everything, stop; what is left that should not be."""
     site = soak.site
+    life = Life(site, random.Random(0), python=True)
     end = time.monotonic() + 180
-    left: list[dict] = []
+    left: list[dict[str, Any]] = []
     while time.monotonic() < end:
-        soak.server.alive()
-        with contextlib.closing(sqlite3.connect(site.base / "state.db", timeout=30)) as db, db:
-            db.execute("UPDATE work_dirs SET expires_at = '2000-01-01 00:00:00.000000', pinned = 0 "
-                       "WHERE state = 'RETAINED'")
+        soak.struck.alive()
+        life.expire()
         left = [e for e in site.ok("list", "--json", "--limit", "100000").json()
                 if e["work_dir"]["state"] != "DELETED"]
         if not left:
             break
         time.sleep(2)
-    soak.server.stop()
     troubles = [f"{e['id']} is {e['state']}, its work dir {e['work_dir']['state']}" for e in left]
+    troubles += growth(soak)
+    soak.struck.stop()
+    soak.steady.stop()
     time.sleep(1)
     troubles += [f"still running: {p}" for p in site.marked()]
     troubles += [f"in the trash: {p.name}" for p in (site.root / ".trash").iterdir()]
-    troubles += [f"not deleted: {p}" for p in (site.root / "team").glob("*/work/*")]
+    for name in ("work", "cache"):
+        troubles += [f"not deleted: {p}" for p in site.root.glob(f"team/[!.]*/{name}")]
+    if held := life.read(ledger_bytes):
+        troubles.append(f"the ledger holds {held} bytes")
     with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db:
         if (said := db.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
             troubles.append(f"the database: {said}")
-    tenth = soak.samples[len(soak.samples) // 10:]
-    if len(tenth) > 20 and soak.server.starts == 1:
-        early, late = tenth[0], tenth[-1]
-        if late[1] > early[1] * GROWTH:
-            troubles.append(f"the server grew from {early[1]:.0f} to {late[1]:.0f} MiB")
-        if late[2] > early[2] + 20:
-            troubles.append(f"the server's descriptors grew from {early[2]} to {late[2]}")
     return troubles
+
+
+def ledger_bytes(tx: Tx) -> int:
+    """Metered bytes of all work dirs, by their newest samples."""
+    newest: dict[str, int] = {}
+    samples = schema.size_samples
+    for row in tx.conn.execute(samples.select().order_by(samples.c.at, samples.c.id)):
+        newest[row.execution_id] = row.metered_bytes
+    return sum(newest.values())
+
+
+def growth(soak: Soak) -> list[str]:
+    """What the server that was never killed holds more of than after the first tenth."""
+    later = soak.samples[len(soak.samples) // 10:]
+    if len(later) < 20:
+        return []
+    early, late = later[0], later[-1]
+    found = []
+    if late[1] > early[1] * GROWTH:
+        found.append(f"the server grew from {early[1]:.0f} to {late[1]:.0f} MiB")
+    for column, what in ((2, "descriptors"), (3, "threads")):
+        if late[column] > early[column] + AT_ONCE:
+            found.append(f"the server's {what} grew from {early[column]:.0f} to {late[column]:.0f}")
+    if soak.steady.starts != 1:
+        found.append(f"the server that nobody killed was started {soak.steady.starts} times")
+    return found
 
 
 def plot(soak: Soak) -> None:
     """Memory, descriptors, trash and what was done, over time."""
-    width, height, rows = 720, 120, ("server, MiB", "its descriptors", "operations", "in the trash")
+    width, height = 720, 120
     most = soak.samples[-1][0] or 1
     parts = []
-    for number, name in enumerate(rows):
+    for number, name in enumerate(ROWS):
         top = max(s[number + 1] for s in soak.samples) or 1
         base = (number + 1) * (height + 30)
         points = " ".join(f"{s[0] / most * width:.1f},{base - s[number + 1] / top * height:.1f}"
@@ -154,7 +197,7 @@ def plot(soak: Soak) -> None:
                      f'<polyline points="{points}" fill="none" stroke="#2563eb"/>')
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-10 -10 {width + 20} '
-                      f'{len(rows) * (height + 30) + 20}" font-family="sans-serif" font-size="12">'
+                      f'{len(ROWS) * (height + 30) + 20}" font-family="sans-serif" font-size="12">'
                       f'{"".join(parts)}</svg>\n')
 
 
@@ -167,8 +210,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     with place() as site:
-        server = Server(site)
-        soak = Soak(site, server, random.Random(asked.seed))
+        soak = Soak(site, Server(site), Server(site))
         began = time.monotonic()
         seeds = iter(range(asked.seed * 1_000_000, (asked.seed + 1) * 1_000_000))
         lock = threading.Lock()
@@ -190,7 +232,8 @@ def main() -> int:
     for trouble in troubles[:50]:
         print(f"FAIL {trouble}")
     minutes = (time.monotonic() - began) / 60
-    print(f"{minutes:.1f} minutes, {soak.done}, server started {server.starts} times, "
+    print(f"{minutes:.1f} minutes, {soak.done}, one server started {soak.struck.starts} times, the other "
+          f"went from {soak.samples[len(soak.samples) // 10][1]:.0f} to {soak.samples[-1][1]:.0f} MiB, "
           f"{len(troubles)} left; {OUTPUT.name}")
     return bool(troubles)
 

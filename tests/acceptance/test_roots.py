@@ -1,0 +1,88 @@
+"""A root that moved, a root that was copied: nothing is touched by mistake, and nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_life import mend
+from tests.conftest import Site
+
+pytestmark = pytest.mark.slow
+
+
+def results(folder: Path) -> dict[str, str]:
+    """What a user would read: dangling links are missing."""
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_root_that_moved(site: Site):
+    """Elsewhere: refused until somebody says so; then results stay whole, and a resume says what it lacks."""
+    pipeline = site.pipeline("fail-late")
+    for outdir in ("one", "two"):
+        site.run("launch", "fail-late", "--outdir", outdir, "--storage-expiration-hours", "5")
+    kept, deleted = (e["id"] for e in site.ok("list", "--json").json())
+    published = results(site.here / "one")
+    assert len(published) == 3
+    old, new = site.root, site.base / "elsewhere"
+    old.rename(new)
+    assert site.run("delete", deleted, "--yes").code == 73
+    assert site.show(deleted)["work_dir"]["state"] == "RETAINED"
+    site.env["NFRESUME_ROOT"] = str(new)
+    refused = site.run("launch", "fail-late")
+    assert (refused.code, f"has the mark of the root at {old}" in refused.err) == (73, True)
+    assert site.run("doctor").code == 1
+    site.ok("doctor", "--mark-root")
+
+    assert not results(site.here / "one")  # links to where the root was
+    site.ok("delete", deleted, "--yes")
+    assert not (new / "team" / deleted / "work").exists()
+    assert results(site.here / "one") == published
+    refused = site.run("relaunch", kept)
+    assert (refused.code, "found by their paths" in refused.err) == (80, True)
+
+    new.rename(old)
+    site.env["NFRESUME_ROOT"] = str(old)
+    site.ok("doctor", "--mark-root")
+    mend(pipeline)
+    assert "7 tasks reused, 1 rerun" in site.ok("relaunch", kept).err
+    assert {name.removeprefix("per-sample/") for name in results(site.here / "two")} > {"report.csv"}
+
+
+def test_from_scratch_in_a_root_that_moved(site: Site):
+    """Who cannot mount it where it was runs everything again, and results of both attempts stay."""
+    pipeline = site.pipeline("fail-late")
+    site.run("launch", "fail-late", "--storage-expiration-hours", "5")
+    execution = site.show()["id"]
+    mend(pipeline)
+    new = site.base / "elsewhere"
+    site.root.rename(new)
+    site.env["NFRESUME_ROOT"] = str(new)
+    site.ok("doctor", "--mark-root")
+    site.ok("relaunch", execution, "--from-scratch", "--outdir", "again")
+    e = site.show(execution)
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
+    assert e["work_dir"]["path"] == f"{new}/team/{execution}/work"
+    assert len(results(site.here / "results")) == 3
+    assert len(results(site.here / "again")) == 4
+
+
+def test_a_copy_of_a_root(site: Site):
+    """A copy is not the root: its executions' bytes are the original's. It can become one of its own."""
+    site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "5")
+    execution = site.show()["id"]
+    original, copy = site.root, site.base / "copy"
+    shutil.copytree(original, copy, symlinks=True)
+    site.env["NFRESUME_ROOT"] = str(copy)
+    for words in (("launch", "fail-late"), ("doctor", "--mark-root")):
+        assert site.run(*words).code == 73
+    assert f"is a copy of the root at {original}" in site.run("doctor", "--mark-root").err
+    (copy / ".nfresume").unlink()
+    site.ok("doctor", "--mark-root")
+    (site.here / "two.nf").write_text("workflow { }")
+    site.ok("launch", "two.nf")
+    site.ok("delete", execution, "--yes")  # of the original, whatever the settings say
+    assert not (original / "team" / execution / "work").exists()
+    assert (copy / "team" / execution / "work").is_dir()

@@ -1,0 +1,123 @@
+"""Case 47: killed before and after every commit of a life, again and again: done whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+
+import pytest
+
+from nfresume.executions import ExecutionState, Lease, TaskCounts
+from nfresume.store import Store, Tx, queries, removals, schema, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.workdirs import RemovalProgress
+from tests.integration.test_store import invariants
+
+OWNER = Owner("host", "boot")
+LIVES = 4
+Step = Callable[[Tx, str], object]
+
+
+def lease(tx: Tx, execution: str) -> Lease:
+    newest = schema.attempts.select().where(schema.attempts.c.execution_id == execution)
+    row = tx.conn.execute(newest.order_by(schema.attempts.c.number.desc())).first()
+    assert row is not None
+    return Lease(execution, row.number, row.token)
+
+
+def launch(tx: Tx, execution: str) -> None:
+    transitions.launch(tx, NewExecution(execution, "team", "root", f"/w/{execution}", "main.nf", "/here",
+                                        str(uuid.uuid4()), 1.0, "test", False), attempt(), "me")
+
+
+def attempt() -> NewAttempt:
+    return NewAttempt("main.nf", (), True, "/nf", "24.10.5")
+
+
+def fail(tx: Tx, execution: str) -> None:
+    outcome = Outcome(ExecutionState.FAILED, 1, "broken", True, True, "kept", tx.now + timedelta(hours=1))
+    transitions.settle(tx, lease(tx, execution), outcome, TaskCounts(), "s")
+    transitions.note(tx, execution, "slimmed", "s", {"files": 1})
+
+
+#: A life, step by step; each is one transaction.
+STEPS: tuple[Step, ...] = (
+    launch,
+    lambda tx, e: transitions.claim(tx, e, OWNER, -1.0),
+    lambda tx, e: transitions.take_over(tx, e, OWNER, 30.0),
+    lambda tx, e: transitions.renew(tx, lease(tx, e), 30.0, TaskCounts(succeeded=3)),
+    fail,
+    lambda tx, e: removals.measured(tx, e, {"WORK": 4096}, bytes=1, disk_bytes=4096, metered_bytes=4096,
+                                    files=1, directories=1, partial=False),
+    lambda tx, e: transitions.extend(tx, e, tx.now + timedelta(hours=9), "me", None),
+    lambda tx, e: transitions.pin(tx, e, "me"),
+    lambda tx, e: transitions.unpin(tx, e, tx.now, "me", None),
+    lambda tx, e: transitions.relaunch(tx, e, 2, attempt(), "me", f"/w/{e}"),
+    lambda tx, e: transitions.claim(tx, e, OWNER, 30.0),
+    fail,
+    lambda tx, e: transitions.delete(tx, e, "the user", "me"),
+    lambda tx, e: removals.claim(tx, e, "me", 60.0),
+    lambda tx, e: removals.removed(tx, e, "me", RemovalProgress()),
+)
+
+
+def run(url: str, execution: str, number: int, *, committed: bool) -> int:
+    """One step of a life, in a process that is killed just before or just after its commit; its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store = Store.open(url)
+            with store.begin() as tx:
+                STEPS[number](tx, execution)
+                if not committed:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Store]:
+    """The database, closed again before anything forks."""
+    store = Store.open(url)
+    yield store
+    store.close()
+
+
+def seen(url: str) -> list[list[tuple[object, ...]]]:
+    """Every row."""
+    with opened(url) as store, store.begin(write=False) as tx:
+        return [[tuple(row) for row in tx.conn.execute(table.select())]
+                for table in schema.metadata.sorted_tables]
+
+
+@pytest.mark.slow
+def test_killed_at_every_commit(url: str):
+    """120 kills: what was committed is there, what was not left no trace, and the life goes on from there."""
+    with opened(url) as store, store.begin() as tx:
+        transitions.register_root(tx, "root", "/root", 1)
+    kills = 0
+    for n in range(LIVES):
+        execution = f"run-{n}"
+        for number in range(len(STEPS)):
+            before = seen(url)
+            assert run(url, execution, number, committed=False) == -signal.SIGKILL
+            assert seen(url) == before
+            assert run(url, execution, number, committed=True) == -signal.SIGKILL
+            assert seen(url) != before
+            kills += 2
+        with opened(url) as store, store.begin(write=False) as tx:
+            e = queries.get(tx, execution)
+        assert (e.state, e.work_dir.state, e.attempt) == ("FAILED", "DELETED", 2)
+    with opened(url) as store:
+        invariants(store)
+    assert kills == 2 * LIVES * len(STEPS)
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

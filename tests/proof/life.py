@@ -1,0 +1,292 @@
+"""One execution for torture and soak: what it runs, what happens to it, and what must hold at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from nfresume.nextflow import embedded, trace
+from nfresume.store import Store, Tx, queries, schema
+from tests.conftest import BIN, Site, snapshot
+
+#: A supervisor that was not heard of for so long is taken for lost.
+LEASE = 2.0
+PIPELINE = r'''
+params.out = 'results'
+process WORK {
+  tag "$n"
+  publishDir params.out
+  input: val n
+  output: path "${n}.txt"
+  script: """
+  echo "start $n \$\$ \$(date +%s%N)" >> LEDGER
+  sleep 0.4
+  seq $n > ${n}.txt
+  echo "end $n \$\$ \$(date +%s%N)" >> LEDGER
+  """
+}
+process LAST {
+  publishDir params.out
+  input: path files
+  output: path 'all.csv'
+  script: """
+  test -e MENDED || { echo broken >&2; exit 3; }
+  cat \$(ls *.txt | sort -n) > all.csv
+  """
+}
+workflow { LAST(WORK(Channel.of(11, 12, 13, 14)).collect()) }
+'''
+WORKFLOW = '''
+import os, time
+from pathlib import Path
+from typing import List
+from nfresume.tasks import map_task, task, workflow
+from nfresume_metadata import LatchFile
+
+def note(what, n):
+    with open("LEDGER", "a") as ledger:
+        ledger.write(f"{what} {n} {os.getpid()} {time.time_ns()}\\n")
+
+@task(cache=CACHED)
+def work(n: int) -> LatchFile:
+    note("start", n)
+    time.sleep(0.4)
+    Path(f"{n}.txt").write_text("".join(f"{i}\\n" for i in range(1, n + 1)))
+    note("end", n)
+    return LatchFile(f"{n}.txt", f"latch:///{n}.txt")
+
+@task
+def last(files: List[LatchFile]) -> LatchFile:
+    if not Path("MENDED").exists():
+        raise ValueError("broken")
+    Path("all.csv").write_text("".join(Path(f).read_text() for f in files))
+    return LatchFile("all.csv", "latch:///all.csv")
+
+@workflow
+def flow() -> LatchFile:
+    return last(files=map_task(work)(n=[11, 12, 13, 14]))
+'''
+
+
+class Broken(Exception):
+    """The promise did not hold; the message says what."""
+
+
+@dataclass
+class Life:
+    """One execution, from its launch to its last byte, and what happened to it."""
+
+    site: Site
+    rng: random.Random
+    python: bool
+    blows: list[str] = field(default_factory=list)
+    id: str = ""
+    needed: dict[Path, str] = field(default_factory=dict)  # outputs of finished tasks, and their digests
+
+    @property
+    def ledger(self) -> Path:
+        return self.site.base / "ledger"
+
+    def prepare(self, folder: Path | None = None) -> list[str]:
+        """Write the pipeline to a folder (default: the launch folder); returns what is launched."""
+        text = (WORKFLOW if self.python else PIPELINE).replace("LEDGER", str(self.ledger)).replace(
+            "MENDED", str(self.site.base / "mended")).replace("CACHED", str(self.rng.random() < 0.5))
+        name = "flow.py" if self.python else "main.nf"
+        ((folder or self.site.here) / name).write_text(text)
+        return ["flow.py:flow"] if self.python else ["main.nf"]
+
+    def mend(self) -> None:
+        """From now on the last task succeeds."""
+        (self.site.base / "mended").touch()
+
+    def known(self) -> dict[str, Any] | None:
+        """The execution as the database has it; None while there is none."""
+        if not self.id:
+            listed = self.site.ok("list", "--json").json()
+            self.id = listed[-1]["id"] if listed else ""
+        return self.site.show(self.id) if self.id else None
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """What runs of this site, by what it is."""
+        kinds = ("supervisor", "shim", "head", "task", "other")
+        found: dict[str, list[psutil.Process]] = {kind: [] for kind in kinds}
+        for process in self.site.marked():
+            with contextlib.suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                if "nfresume.supervisor" in words:
+                    kind = "supervisor"
+                elif "shim.py" in words:
+                    kind = "shim"
+                elif "tasks.head" in words or "nextflow" in words.split(" run ")[0]:
+                    kind = "head"
+                else:
+                    kind = "task" if ".command" in words else "other"
+                found[kind].append(process)
+        return found
+
+    def kill(self, kind: str = "") -> None:
+        """SIGKILL one process of a kind; all that runs of the site without one."""
+        found = self.processes()
+        for process in found[kind][:1] if kind else itertools.chain(*found.values()):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def reboot(self) -> None:
+        """Nothing that ran is left, and this is another boot."""
+        self.kill()
+        self.change(schema.attempts.update().where(schema.attempts.c.boot_id.is_not(None))
+                    .values(boot_id="before"))
+
+    def expire(self) -> None:
+        """What is retained is due."""
+        self.change(schema.work_dirs.update().where(schema.work_dirs.c.state == "RETAINED")
+                    .values(expires_at=datetime(2000, 1, 1, tzinfo=UTC), pinned=False))
+
+    def let_claims_run_out(self) -> None:
+        """Whoever removes has not been heard of for a minute."""
+        self.change(schema.work_dirs.update().values(remover_until=None))
+
+    @property
+    def on_postgresql(self) -> bool:
+        return self.site.env["NFRESUME_DATABASE_URL"].startswith("postgresql")
+
+    def change(self, statement: sa.Update) -> None:
+        """Time and reboots are made, not waited for."""
+        self.read(lambda tx: tx.conn.execute(statement))
+
+    def read(self, look: Callable[[Tx], Any]) -> Any:
+        """Something from the database, in one transaction."""
+        store = Store.open(self.site.env["NFRESUME_DATABASE_URL"])
+        try:
+            with store.begin() as tx:
+                return look(tx)
+        finally:
+            store.close()
+
+    # -- what must hold -------------------------------------------------------------------------
+
+    def check(self) -> dict[str, Any] | None:
+        """The invariants, at any moment. Raises Broken."""
+        if not self.on_postgresql:
+            with contextlib.closing(sqlite3.connect(self.site.base / "state.db", timeout=30)) as db:
+                if (said := db.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+                    raise Broken(f"the database is damaged: {said}")
+        e = self.known()
+        if e is None:
+            return None
+        live = e["state"] in ("QUEUED", "RUNNING", "CANCELLING")
+        if live != (e["work_dir"]["state"] == "ACTIVE"):
+            raise Broken(f"{e['state']} with a work dir that is {e['work_dir']['state']}")
+        if e["work_dir"]["state"] in ("ACTIVE", "RETAINED"):
+            for path, digest in self.needed.items():
+                if not path.exists() or _digest(path) != digest:
+                    if self.known()["work_dir"]["state"] == e["work_dir"]["state"]:
+                        raise Broken(f"{path} is needed, and gone or changed")
+                    break  # it was deleted meanwhile, as it should
+        if e["work_dir"]["state"] == "RETAINED":
+            self.needed |= {path: _digest(path) for path in self._finished(e) if path not in self.needed}
+        return e
+
+    def _finished(self, e: dict[str, Any]) -> Iterator[Path]:
+        """Outputs of the tasks that the records call finished."""
+        work = Path(e["work_dir"]["path"])
+        for number in range(1, len(e["attempts"]) + 1):
+            for row in trace.rows(work.parent / f"attempts/{number}/trace.tsv"):
+                if row.status == "COMPLETED":
+                    yield from work.glob(f"{row.hash}*/*.txt")
+
+    def check_ledger(self, e: dict[str, Any]) -> None:
+        """No task ran twice at once; none that had finished in good order ran again. Raises Broken."""
+        spans: dict[str, list[list[int]]] = {}
+        open_: dict[tuple[str, str], int] = {}
+        for line in self.ledger.read_text().splitlines() if self.ledger.exists() else ():
+            what, name, pid, at = line.split()
+            if what == "start":
+                open_[name, pid] = int(at)
+            elif (name, pid) in open_:
+                spans.setdefault(name, []).append([open_.pop((name, pid)), int(at)])
+        for name, found in spans.items():
+            for (_, end), (start, _) in itertools.pairwise(sorted(found)):
+                if start < end:
+                    raise Broken(f"task {name} ran twice at once")
+        folder = Path(e["work_dir"]["path"]).parent / "attempts"
+        for before, after in itertools.pairwise(self.read(lambda tx: queries.attempts_of(tx, e["id"]))):
+            done, again = (_completed(folder / str(a.number) / "trace.tsv") for a in (before, after))
+            if before.clean_end and after.resume and (twice := done & again):
+                raise Broken(f"{sorted(twice)} had finished in attempt {before.number}, and ran again")
+
+    def check_end(self, e: dict[str, Any], expected: dict[str, bytes]) -> None:
+        """Everything deleted, results there and whole, nothing running, no task twice. Raises Broken."""
+        self.check_ledger(e)
+        place = Path(e["work_dir"]["path"])
+        if e["work_dir"]["state"] != "DELETED" or place.exists() or (place.parent / "cache").exists():
+            raise Broken(f"not deleted in the end: {e['work_dir']}")
+        if left := list((self.site.root / ".trash").iterdir()):
+            raise Broken(f"left in the trash: {left}")
+        if found := self.site.marked():
+            raise Broken(f"still running: {found}")
+        results = {name: data for name, (_, data) in snapshot(self.site.here / "results").items()}
+        if results != expected:
+            raise Broken(f"results differ: {sorted(results)} instead of {sorted(expected)}")
+
+
+def _completed(path: Path) -> set[str]:
+    return {row.name for row in trace.rows(path) if row.status == "COMPLETED"}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return "gone"
+
+
+@contextlib.contextmanager
+def place(database: str = "") -> Iterator[Site]:
+    """A site of its own, over SQLite without a database; what is left in the end is killed and removed."""
+    base = Path(tempfile.mkdtemp(prefix="torture-"))
+    (base / "launch").mkdir()
+    (base / "nfresume.toml").touch()
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}
+    env |= {"NFRESUME_ROOT": str(base / "root"), "NFRESUME_ACCOUNT": "team",
+            "NFRESUME_DATABASE_URL": database or f"sqlite:///{base / 'state.db'}",
+            "NFRESUME_CONFIG": str(base / "nfresume.toml"), "NFRESUME_LEASE_SECONDS": str(LEASE),
+            "PATH": f"{BIN}:{env['PATH']}"}
+    site = Site(base, env)
+    try:
+        yield site
+    finally:
+        for process in site.marked():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.1)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def plain() -> dict[str, bytes]:
+    """The results of a plain `nextflow run`."""
+    with place() as site:
+        life = Life(site, random.Random(0), python=False)
+        life.prepare()
+        life.mend()
+        java = embedded.java(None)
+        words = embedded.launcher(java, embedded.install(java), os.environ)
+        subprocess.run([*words, "run", "main.nf", "-ansi-log", "false"], cwd=site.here, check=True,
+                       env={**site.env, "NXF_CLI": "nextflow"}, capture_output=True)
+        return {name: data for name, (_, data) in snapshot(site.here / "results").items()}
