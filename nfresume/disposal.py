@@ -65,14 +65,20 @@ def secure_results(
     """Make real what any attempt published; nothing is deleted here. The report is in RESULTS."""
     targets: dict[str, None] = {}
     unreadable: list[str] = []
+    missing: list[str] = []
     places = {execution.work_dir.path}  # where it was when links were made: a root may have moved
     for number in range(1, execution.attempt + 1):
         places.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
-        log = nextflow_log.read(folder.attempt(number) / LOG)
+        path = folder.attempt(number) / LOG
+        log = nextflow_log.read(path)
+        if nextflow_log.torn(path):
+            missing.append(f"{path}: lines of this log are missing (was its disk full?)")
+        elif log.whole and not log.error:
+            missing.clear()  # a success publishes again what earlier attempts had published
         targets.update((target, None) for target in log.published if "://" not in target)
         unreadable += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
     result = make_real(targets, folder.work, pace, alive, sorted(places - {str(folder.work)}))
-    result.refused += unreadable
+    result.refused += unreadable + missing
     result.write(folder.attempt(execution.attempt) / RESULTS)
     return result
 

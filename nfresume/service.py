@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 from nfresume import (
     crashpoints,
     disposal,
-    durable,
     heads,
     launchers,
     measuring,
@@ -32,6 +30,7 @@ from nfresume.errors import (
     NotFound,
     RemovalBlocked,
     ResultsAtRisk,
+    RootUnusable,
     UsageError,
 )
 from nfresume.executions import (
@@ -49,7 +48,7 @@ from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
 from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
-from nfresume.storage.root import REQUEST, ExecutionFolder, Root
+from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, transitions
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
@@ -141,12 +140,15 @@ class Service(Inspection):
 
     def _start(self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt) -> None:
         crashpoints.reach("launched")
-        folder.make_records(number)
         e = self.get(folder.execution_id)
-        asked = {"work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
-                 "hours": e.storage_expiration_hours,
-                 "hours_source": e.storage_expiration_source, **asdict(attempt)}
-        durable.write(folder.attempt(number) / REQUEST, json.dumps(asked).encode())
+        try:
+            folder.begin_records(number, {
+                "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
+                "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
+                **asdict(attempt)})
+        except RootUnusable as refused:
+            sweeper.fail_queued(self.store, self.conf, e, refused.message)
+            raise
         log = folder.attempt(number) / "supervisor.log"
         self._launcher.start(folder.execution_id, run_name(folder.execution_id, number), log)
         crashpoints.reach("started")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ from typing import Any
 from nfresume import budgeting, crashpoints, disposal, processes, retention
 from nfresume.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.nextflow import history
-from nfresume.nextflow.command import EXIT_STATUS, STDERR
+from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage.crew import Pace
 from nfresume.storage.publish import MadeReal
-from nfresume.storage.root import ExecutionFolder, full
+from nfresume.storage.root import NO_ROOM, ExecutionFolder, full
 from nfresume.store import Store, Tx, queries, transitions
 from nfresume.workdirs import Retain
+
+#: How Nextflow begins what it says of an error, on standard output.
+_ERROR = "ERROR ~ "
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Evidence:
     log: RunLog
     history: str | None
     survivors: int = 0
-    stderr: str = ""
+    said: tuple[str, ...] = ()  # last lines: errors on standard output, then all on standard error
     no_room: str | None = None
     lost_because: str = "Nextflow was lost"
     hung: bool = False  # it failed and did not end, so it was ended
@@ -67,6 +71,9 @@ def judge(evidence: Evidence) -> Verdict:
     if evidence.history != "OK":
         reason = "Nextflow exited with status 0 before its workflow ended (`exit 0` in the script?)"
         return Verdict(ExecutionState.FAILED, reason, clean, reason)
+    if not log.whole:
+        reason = "its log is not whole (was its disk full?): what it published is not all known"
+        return Verdict(ExecutionState.FAILED, reason, clean, reason)
     return Verdict(ExecutionState.SUCCEEDED, None, clean)
 
 
@@ -84,8 +91,7 @@ def _failure(evidence: Evidence) -> str:
             return line
     if lines:
         return lines[0]
-    said = [line.strip() for line in evidence.stderr.splitlines() if line.strip()]
-    return said[-1] if said else f"Nextflow ended with exit status {code}"
+    return evidence.said[-1] if evidence.said else f"Nextflow ended with exit status {code}"
 
 
 def gather(
@@ -94,11 +100,21 @@ def gather(
 ) -> Evidence:
     """Read an attempt's records."""
     place = folder.attempt(attempt.number)
+    said = [line.removeprefix(_ERROR) for line in _tail(place / STDOUT) if line.startswith(_ERROR)]
+    said += _tail(place / STDERR)
     return Evidence(
         exit_code=exit_code(place), log=log, history=history.status(folder.cache, attempt.run_name),
-        survivors=survivors, stderr=_tail(place / STDERR), no_room=full(folder.root.path),
+        survivors=survivors, said=tuple(said),
+        no_room=full(folder.root.path) or _no_room([*log.error, *said]),
         lost_because=lost_because, hung=hung, here=attempt.host == processes.host(),
     )
+
+
+def _no_room(said: Iterable[str]) -> str | None:
+    """What Nextflow or a task said of a full disk or quota: it may not be seen from here, or not any more."""
+    causes = [os.strerror(code) for code in NO_ROOM]
+    found = [line.strip() for line in said if any(cause in line for cause in causes)]
+    return f"no space left: {found[0]}" if found else None
 
 
 def exit_code(attempt_dir: Path) -> int | None:
@@ -109,14 +125,16 @@ def exit_code(attempt_dir: Path) -> int | None:
         return None
 
 
-def _tail(path: Path, size: int = 4096) -> str:
+def _tail(path: Path, size: int = 4096) -> list[str]:
+    """The last lines of a file that are not empty."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - size))
-            return file.read().decode("utf-8", "replace")
+            lines = file.read().decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
-        return ""
+        return []
+    return [line.strip() for line in lines if line.strip()]
 
 
 def conclude(

@@ -47,9 +47,10 @@ def main() -> None:
     if not line:
         return  # whoever made us ready refused the launch, or is gone
     order = json.loads(line)
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    with contextlib.suppress(OSError):  # a full disk: what is said is lost, the rest is told to the database
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
     conf = settings.load(**order["settings"])
     store = Store.open(conf.database_url)
     notices = notifying.Sender(store, conf)

@@ -153,7 +153,7 @@ def _reconcile(
             log = folder.attempt(execution.attempt) / "supervisor.log"
             LocalLauncher(conf).start(execution.id, run_name(execution.id, execution.attempt), log)
             return SweepLine(execution, action, reason, done="a new supervisor follows it")
-        state = _never_started(store, conf, execution) if action == "fail" else supervisor.supervise(
+        state = fail_queued(store, conf, execution, reason) if action == "fail" else supervisor.supervise(
             store, conf, execution.id, stop)
         return SweepLine(execution, action, reason, done=f"settled as {state}")
     except (Conflict, StaleLease):
@@ -183,12 +183,13 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
     return "settle", "its supervisor was lost, and Nextflow is gone"
 
 
-def _never_started(store: Store, conf: Settings, execution: Execution) -> ExecutionState:
+def fail_queued(store: Store, conf: Settings, execution: Execution, because: str) -> ExecutionState:
+    """Settle an attempt that nobody has claimed. Raises Conflict when somebody has."""
     owner = transitions.Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
         lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
     folder = disposal.folder_of(store, execution)
-    evidence = settlement.Evidence(None, RunLog(), None, lost_because="its supervisor never started")
+    evidence = settlement.Evidence(None, RunLog(), None, lost_because=because)
     return settlement.conclude(store, conf, lease, evidence, actor(), folder)
 
 

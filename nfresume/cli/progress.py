@@ -91,7 +91,7 @@ def processes_table(log: RunLog) -> Table:
         row = counts.setdefault(task.process, Counter())
         row["cached" if task.cached else "submitted"] += 1
         row["running"] += task.running
-        row["done"] += task.exit == "0" and not task.failed
+        row["done"] += task.succeeded
         row["failed"] += task.failed
         row["ignored"] += task.ignored
         row["retried"] += task.retried

@@ -7,6 +7,7 @@ its tasks and results comes from here, because every version and every executor 
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ _DONE = re.compile(
     r"Task completed > TaskHandler\[.*?name: (?P<name>.+); status: (?P<status>\w+); exit: (?P<exit>\S+); "
     r"error: (?P<error>.*?); .*?workDir: (?P<work_dir>.*?)(?: started: .*)?\]$"
 )
+_BLAMED = re.compile(r"Error executing process > '(.+)'$|Process `(.+?)` ")
 _NOTE = re.compile(r"\[([0-9a-f]{2}/[0-9a-f]{6})\] NOTE: .* -- (Error is ignored|Execution is retried)")
 _PUBLISH = "publishing file: "
 #: A name may hold an arrow itself; a target always starts with a slash or a scheme.
@@ -33,6 +35,11 @@ _ARROW = re.compile(r" -\[[A-Z_]+\]-> (?=/|[a-z0-9]+://)")
 _STAMP = re.compile(r"([A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) \[")
 _EXECUTOR = re.compile(r"\[warm up\] executor > (\S+)")
 _JOB = re.compile(r"\[[A-Z]+\] submitted process .* > jobId: ([^;\s]+)")
+_STATS = re.compile(r"WorkflowStats\[succeededCount=(\d+);")
+#: Where a disk was full: part of a line, and behind it the next one that fitted; or a gap. What an error
+#: report quotes is indented by spaces.
+_TORN = re.compile(
+    rb"\0|^[^ \n][^\n]*?[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3} \[[^\]\n]+\] [A-Z]+ ", re.MULTILINE)
 #: A line can hold news only if one of these is in it; checked before any pattern.
 _NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " ERROR ", "ERROR ~",
          "Failed to publish file", "[warm up]", "> jobId: ", "WorkflowStats[", "Execution complete",
@@ -62,6 +69,9 @@ class Task:
     def running(self) -> bool:
         return not self.cached and self.exit is None and not self.failed
 
+    @property
+    def succeeded(self) -> bool:
+        return self.exit is not None and not self.failed
 
     @property
     def duration(self) -> timedelta:
@@ -85,6 +95,7 @@ class RunLog:
     executors: set[str] = field(default_factory=set)
     jobs: dict[str, str] = field(default_factory=dict)
     completed: bool = False  # the workflow ran to its end, well or badly
+    succeeded: int = 0  # tasks, by Nextflow's own count in the end
     lock_conflict: bool = False
 
     @property
@@ -94,11 +105,16 @@ class RunLog:
         return TaskCounts(
             submitted=len(run),
             cached=sum(t.cached for t in tasks) + self.stored,
-            succeeded=sum(t.exit == "0" and not t.failed for t in run),
+            succeeded=sum(t.succeeded for t in run),
             failed=sum(t.failed for t in run),
             ignored=sum(t.ignored for t in run),
             retried=sum(t.retried for t in run),
         )
+
+    @property
+    def whole(self) -> bool:
+        """It has its end, and nothing that its end counts is missing. Lines are lost when a disk is full."""
+        return self.completed and sum(t.exit is not None for t in self.tasks.values()) >= self.succeeded
 
     @property
     def unfinished(self) -> list[Task]:
@@ -197,8 +213,8 @@ class LogReader:
             run.executors.add(found[1])
         elif found := _JOB.search(line):
             run.jobs[found[1]] = line.split(" > ", 1)[0].rsplit("process ", 1)[-1]
-        elif "WorkflowStats[" in line:
-            run.completed = True
+        elif found := _STATS.search(line):
+            run.completed, run.succeeded = True, int(found[1])
         elif " ERROR " in line:
             self._error(line)
         else:
@@ -218,7 +234,8 @@ class LogReader:
         if task is None:  # the submission line comes from another thread and may be later
             task = self.run.tasks[task_hash] = Task(task_hash, found["name"])
         task.exit, task.work_dir, task.completed_at = found["exit"], work_dir, _stamp(line)
-        task.failed = found["exit"] != "0" or found["error"] not in ("-", "null")
+        # A native `exec:` has no exit status; nor has a task that was lost, but of that an error tells
+        task.failed = found["exit"] not in ("0", "-") or found["error"] not in ("-", "null")
 
     def _noted(self, task_hash: str, note: str) -> None:
         if task := self.run.tasks.get(task_hash):
@@ -239,6 +256,9 @@ class LogReader:
         message = line.split(" - ", 1)[-1]
         if "Unable to acquire lock" in line:
             self.run.lock_conflict = True
+        if found := _BLAMED.match(message):
+            for task in self.run.tasks.values():
+                task.failed |= task.exit == "-" and task.name == (found[1] or found[2])
         if self.run.error:
             return  # the first error is the cause; later ones follow from it
         self.run.error.append(message)
@@ -256,6 +276,18 @@ def _stamp(line: str) -> datetime | None:
 @functools.lru_cache(maxsize=4)
 def _whole_second(text: str) -> datetime:
     return datetime.strptime(f"2000-{text}", "%Y-%b-%d %H:%M:%S").replace(tzinfo=UTC)  # a leap year
+
+
+def torn(path: Path) -> bool:
+    """True when lines are missing in the middle of a log; False also for one that is not there."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _TORN.search(data) is not None
+    except FileNotFoundError:
+        return False
 
 
 def read(path: Path) -> RunLog:

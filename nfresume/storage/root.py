@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ TRASH = ".trash"
 LAYOUT_VERSION = 1
 #: In an attempt's folder: what it was asked to do, for a database that has forgotten it.
 REQUEST = "request.json"
+#: What a write is told when nothing more fits: the disk is full, or a quota is.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 #: Below this many free bytes a launch is refused: Nextflow cannot even write its cache.
 MINIMUM_FREE = 16 * 2**20
 
@@ -139,17 +142,27 @@ class ExecutionFolder:
         """Create what an attempt needs; safe to repeat. Raises RootUnusable."""
         self._make(self.work, self.cache, self.attempt(number))
 
-    def make_records(self, number: int) -> None:
-        """Create the folder of an attempt's records alone; the rest is made by whoever owns the attempt."""
+    def begin_records(self, number: int, asked: dict[str, Any]) -> None:
+        """Create the folder of an attempt's records, with what it is asked to do. Raises RootUnusable.
+
+        The rest is made by whoever owns the attempt.
+        """
         self._make(self.attempt(number))
+        try:
+            durable.write(self.attempt(number) / REQUEST, json.dumps(asked).encode())
+        except OSError as e:
+            raise self._no_room(e) from None
 
     def _make(self, *folders: Path) -> None:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise RootUnusable(f"cannot create {self.path}: {e.strerror}",
-                               full(self.root.path) or "check the permissions of the root") from None
+            raise self._no_room(e) from None
+
+    def _no_room(self, e: OSError) -> RootUnusable:
+        hint = "free some space" if e.errno in NO_ROOM else "check the permissions of the root"
+        return RootUnusable(f"cannot write in {self.path}: {e.strerror}", full(self.root.path) or hint)
 
 
 def full(path: Path) -> str | None:

@@ -219,8 +219,7 @@ class Head:
     def close(self) -> None:
         """End what runs, and put the records on disk."""
         self.executor.stop()
-        done = sum(node.state is State.DONE for node in self._nodes)
-        self.log.ended(f"tasks={len(self._nodes)}; done={done}; failed={len(self.failed)}")
+        self.log.ended(len(self.failed))
         self.reuse.close()
         self.log.close()
 

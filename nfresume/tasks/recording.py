@@ -18,6 +18,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._file: TextIO = path.open("a", buffering=1)
+        self._succeeded = 0
 
     def line(self, text: str, level: str = "DEBUG") -> None:
         """One line; a message of several lines follows its first without a time stamp."""
@@ -44,6 +45,7 @@ class Log:
     def completed(self, number: int, name: str, exit_code: int | None, place: Path) -> None:
         """A task ended; None: it was killed, or its job is gone."""
         code = "-" if exit_code is None else exit_code
+        self._succeeded += exit_code == 0
         self.line(f"Task completed > TaskHandler[id: {number}; name: {name}; status: COMPLETED; "
                   f"exit: {code}; error: -; workDir: {place}]")
 
@@ -55,8 +57,9 @@ class Log:
         """Why the workflow fails; the first one told is the cause."""
         self.line(message, "ERROR")
 
-    def ended(self, counts: str) -> None:
+    def ended(self, failed: int) -> None:
         """The workflow came to its end, well or badly."""
+        counts = f"succeededCount={self._succeeded}; failedCount={failed};"
         self.line(f"Workflow completed > WorkflowStats[{counts}]")
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -403,68 +402,6 @@ def test_stored_paths_are_not_trusted(site: Site):
     for account, name in (("..", "x"), ("team", ".."), ("", "x"), ("/", "x"), ("team", "/"), (".trash", "x")):
         with pytest.raises(OSError, match="not the name"):
             to_trash(root, account, name)
-
-
-@contextlib.contextmanager
-def small_disk(site: Site, size: str) -> Iterator[Path]:
-    """A file system of its own that is soon full."""
-    small = site.base / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(small)], check=True)
-    try:
-        yield small
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a small file system")
-def test_disk_full(site: Site):
-    """Case 30: the cause is named, the state is whole, and the run goes on once there is space."""
-    with small_disk(site, "48m") as small:
-        site.env["NFRESUME_ROOT"] = str(small / "root")
-        (site.here / "main.nf").write_text("""
-            params.mb = 200
-            process FIRST { output: path 'first.txt'
-              script: "echo 1 > first.txt" }
-            process FILL { input: path first
-              output: path 'fill'
-              script: "head -c ${params.mb}M /dev/zero > fill" }
-            workflow { FILL(FIRST()) }
-        """)
-        full = site.run("launch", "main.nf", "--storage-expiration-hours", "1")
-        assert full.code == 1
-        e = site.show()
-        assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
-        assert "no space left" in e["attempts"][0]["error"]
-        refused = site.run("relaunch", e["id"], "--mb", "1")
-        assert (refused.code, "no space left" in refused.err) == (73, True)
-        refused = site.run("launch", "main.nf")
-        assert (refused.code, "no space left" in refused.err) == (73, True)
-        next(small.glob("root/team/*/work/*/*/fill")).unlink()
-        site.ok("relaunch", e["id"], "--mb", "1")
-        tasks = site.show()["attempts"][1]["tasks"]  # a full disk may also have cost Nextflow's own cache
-        assert tasks["cached"] + tasks["succeeded"] == 2
-
-
-@pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a small file system")
-def test_a_full_disk_of_the_database(site: Site):
-    """Case 30 for the database: the outcome waits, a launch is refused in a line; with space all goes on."""
-    with small_disk(site, "4m") as small:
-        site.env["NFRESUME_DATABASE_URL"] = f"sqlite:///{small / 'state.db'}"
-        site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "3")
-        e = until(lambda: e if (e := site.show())["attempts"][0]["tasks"]["submitted"] else None)
-        with contextlib.suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
-            while True:
-                filler.write(b"x" * 4096)
-        until(lambda: (attempt_dir(e) / "exit_status.json").exists(), 60)
-        refused = site.run("launch", "--detach", "slow")
-        assert (refused.code, "full" in refused.err) == (71, True), refused.err
-        assert "Traceback" not in refused.err
-        assert site.show(e["id"])["state"] == "RUNNING"
-        (small / "filler").unlink()
-        assert sweep_until(site, "SUCCEEDED", "DELETED")["attempts"][0]["exit_code"] == 0
-        with contextlib.closing(sqlite3.connect(small / "state.db")) as db:
-            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a file system")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.executions import TaskCounts
-from nfresume.nextflow.log import LogReader, read
+from nfresume.nextflow.log import LogReader, read, torn
 from nfresume.nextflow.trace import reused, rows, write
 
 STAMP = "Nov-21 04:09:27.083 [Task submitter] "
@@ -35,7 +35,7 @@ LINES = [
     "",
     "Caused by:",
     "  Process `F (tt)` terminated with an error exit status (3)",
-    STAMP + "DEBUG n.trace.WorkflowStatsObserver - Workflow completed > WorkflowStats[succeededCount=2; ]",
+    STAMP + "DEBUG n.trace.WorkflowStatsObserver - WorkflowStats[succeededCount=2; f=0; ]",
 ]
 
 
@@ -164,3 +164,27 @@ def test_grid_executors(tmp_path: Path):
     assert log.jobs == {"71": "A (1)", "72": "B"}
     assert log.tasks["af/56899f"].exit == "0"
     assert [t.name for t in log.unfinished] == ["B"]
+
+
+def test_lines_that_are_missing(tmp_path: Path):
+    """A full disk cuts a line off, or leaves a gap; what an error report quotes is no sign of it."""
+    path = tmp_path / "nextflow.log"
+    line = STAMP + "INFO  nextflow.Session - [ab/cdef01] Submitted process > A\n"
+    for text, missing in ((line * 3, False), (line[:60] + line, True), (line[:4] + line, True),
+                          ("\tat some.Clas" + line, True), (line + "\0\0" + line, True),
+                          (line + "Command error:\n  " + line, False), ("", False)):
+        path.write_text(text)
+        assert torn(path) is missing, text
+    assert not torn(tmp_path / "absent")
+
+
+def test_tasks_without_an_exit_status(tmp_path: Path):
+    """A native `exec:` has none and is no failure; a task that was lost has none, and an error names it."""
+    path = tmp_path / "nextflow.log"
+    path.write_text("\n".join([
+        SESSION + "[af/56899f] Submitted process > NATIVE (1)",
+        DONE.format(name="NATIVE (1)", exit="-", dir="af/56899f7d6b09e094d2ecdfa053fe79"),
+        SESSION + "[c4/c1393a] Submitted process > LOST (1)",
+        DONE.format(name="LOST (1)", exit="-", dir="c4/c1393acb6507ad116754b985d4d15e"),
+        STAMP + "ERROR nextflow.processor.TaskProcessor - Error executing process > 'LOST (1)'", ""]))
+    assert read(path).counts == TaskCounts(submitted=2, succeeded=1, failed=1)

@@ -23,6 +23,8 @@ def test_success_needs_everything():
         (Evidence(0, log(), None), "before its workflow ended"),
         (Evidence(0, log(publish_warnings=["Failed to publish file: x"]), "OK"), "not published"),
         (Evidence(0, log(), "OK", survivors=2), "could not be stopped"),
+        (Evidence(0, RunLog(), "OK"), "not whole"),
+        (Evidence(0, log(succeeded=1), "OK"), "not whole"),
     ],
 )
 def test_a_doubtful_zero_is_held(evidence, said):
@@ -57,4 +59,4 @@ def test_the_cause_comes_first():
     """Of an error report, the line that names the process is shown."""
     report = ["Error executing process > 'F'", "", "Caused by:", "  Process `F` terminated (3)"]
     assert judge(Evidence(1, log(error=report), "ERR")).error == "Process `F` terminated (3)"
-    assert judge(Evidence(1, RunLog(), None, stderr="x\nCannot find script file: y\n")).error.endswith("y")
+    assert judge(Evidence(1, RunLog(), None, said=("x", "Cannot find script file: y"))).error.endswith("y")

@@ -1,0 +1,121 @@
+"""Case 30: full disks, of each place where something is written, on real Nextflow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_faults import attempt_dir, sweep_until
+from tests.conftest import Site, until
+
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")]
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    """A site where a supervisor that was not heard of for a second is taken for lost."""
+    site.env["NFRESUME_LEASE_SECONDS"] = "1"
+    return site
+
+
+@contextlib.contextmanager
+def small_disk(small: Path, size: str) -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(small)], check=True)
+    try:
+        yield small
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def fill(small: Path) -> None:
+    """Not a byte is left."""
+    with contextlib.suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 4096)
+
+
+def test_disk_full(site: Site):
+    """Case 30: the cause is named, the state is whole, and the run goes on once there is space."""
+    with small_disk(site.base / "small", "48m") as small:
+        site.env["NFRESUME_ROOT"] = str(small / "root")
+        (site.here / "main.nf").write_text("""
+            params.mb = 200
+            process FIRST { output: path 'first.txt'
+              script: "echo 1 > first.txt" }
+            process FILL { input: path first
+              output: path 'fill'
+              script: "head -c ${params.mb}M /dev/zero > fill" }
+            workflow { FILL(FIRST()) }
+        """)
+        full = site.run("launch", "main.nf", "--storage-expiration-hours", "1")
+        assert full.code == 1
+        e = site.show()
+        assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+        assert "no space left" in e["attempts"][0]["error"]
+        refused = site.run("relaunch", e["id"], "--mb", "1")
+        assert (refused.code, "no space left" in refused.err) == (73, True)
+        refused = site.run("launch", "main.nf")
+        assert (refused.code, "no space left" in refused.err) == (73, True)
+        next(small.glob("root/team/*/work/*/*/fill")).unlink()
+        site.ok("relaunch", e["id"], "--mb", "1")
+        tasks = site.show()["attempts"][1]["tasks"]  # a full disk may also have cost Nextflow's own cache
+        assert tasks["cached"] + tasks["succeeded"] == 2
+
+
+def test_a_full_disk_of_the_database(site: Site):
+    """Case 30 for the database: the outcome waits, a launch is refused in a line; with space all goes on."""
+    with small_disk(site.base / "small", "4m") as small:
+        site.env["NFRESUME_DATABASE_URL"] = f"sqlite:///{small / 'state.db'}"
+        site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "3")
+        e = until(lambda: e if (e := site.show())["attempts"][0]["tasks"]["submitted"] else None)
+        fill(small)
+        until(lambda: (attempt_dir(e) / "exit_status.json").exists(), 60)
+        refused = site.run("launch", "--detach", "slow")
+        assert (refused.code, "full" in refused.err) == (71, True), refused.err
+        assert "Traceback" not in refused.err
+        assert site.show(e["id"])["state"] == "RUNNING"
+        (small / "filler").unlink()
+        assert sweep_until(site, "SUCCEEDED", "DELETED")["attempts"][0]["exit_code"] == 0
+        with contextlib.closing(sqlite3.connect(small / "state.db")) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+@pytest.mark.parametrize("freed", [False, True], ids=["to-the-end", "freed-meanwhile"])
+def test_a_full_disk_of_the_log(site: Site, freed: bool):
+    """Only the log tells what was published: one that lacks lines holds the work dir, whatever is said."""
+    site.pipeline("slow")
+    site.ok("launch", "--detach", "slow", "--n", "2", "--storage-expiration-hours", "5")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    e = site.show()
+    site.ok("cancel", e["id"])
+    site.run("wait", e["id"])
+    with small_disk(attempt_dir(e, 2), "1m") as small:
+        site.ok("relaunch", e["id"], "--detach", "--seconds", "4")
+        log = small / "nextflow.log"
+        until(lambda: log.exists() and "> SLOW" in log.read_text(errors="replace"), what="its tasks")
+        fill(small)
+        if freed:
+            until(lambda: (site.here / "results/slow.1").is_symlink(), what="a result")
+            (small / "filler").unlink()
+        site.run("wait", e["id"], "--timeout", "60")
+        e = site.show(e["id"])
+        assert (e["work_dir"]["state"], e["work_dir"]["expires_at"]) == ("RETAINED", None)
+        assert "log" in e["work_dir"]["reason"]
+        assert "was its disk full?" in e["work_dir"]["reason"]
+        assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+        site.ok("extend", e["id"], "1")
+        (small / "filler").unlink(missing_ok=True)
+        site.ok("relaunch", e["id"])  # what is cached is published again, and this log tells
+    e = site.show(e["id"])
+    assert (e["state"], e["work_dir"]["state"], e["attempts"][2]["tasks"]["cached"]) == (
+        "SUCCEEDED", "DELETED", 3)
+    assert [(site.here / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
