@@ -10,6 +10,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 import sqlalchemy as sa
 
 from nfresume.costs import GB
@@ -103,6 +104,7 @@ def test_no_credentials(site: Site):
     assert refused.code in (64, 76)
 
 
+@pytest.mark.long
 def test_every_form_of_the_report(site: Site):
     """Table, CSV and JSON agree, for each kind of line; what a relaunch saves has a price and a limit."""
     execution_id = failed(site)

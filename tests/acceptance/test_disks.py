@@ -89,7 +89,10 @@ def test_a_full_disk_of_the_database(site: Site):
             assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
-@pytest.mark.parametrize("freed", [False, True], ids=["to-the-end", "freed-meanwhile"])
+@pytest.mark.parametrize("freed", [
+    pytest.param(False, id="to-the-end"),
+    pytest.param(True, id="freed-meanwhile", marks=pytest.mark.long),
+])
 def test_a_full_disk_of_the_log(site: Site, freed: bool):
     """Only the log tells what was published: one that lacks lines holds the work dir, whatever is said."""
     site.pipeline("slow")

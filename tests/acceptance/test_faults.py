@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,13 +22,23 @@ from nfresume.storage.trash import to_trash
 from nfresume.store import Store, schema
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import mend
-from tests.conftest import Site, until
+from tests.conftest import Done, Site, until
 from tests.forging import forge
 from tests.integration.test_removal import set_immutable
 
 pytestmark = pytest.mark.slow
 IS_ROOT = os.geteuid() == 0
 LEASE = {"NFRESUME_LEASE_SECONDS": "1"}
+
+
+def often(*points: str) -> list[Any]:
+    """Boundaries that `make test` tries; `make torture` tries them all."""
+    return list(points)
+
+
+def rarely(*points: str) -> list[Any]:
+    """Those that only `make proof` tries."""
+    return [pytest.param(point, marks=pytest.mark.long) for point in points]
 
 
 @pytest.fixture
@@ -47,7 +59,14 @@ def sweep_until(site: Site, *states: str, execution: str = "", seconds: float = 
         e = site.show(execution)
         return e if {e["state"], e["work_dir"]["state"]} <= set(states) else None
 
-    return until(look, seconds, what=f"{states}")
+    return until(look, seconds, what=f"{states}", every=0.5)
+
+
+def reused(relaunched: Done) -> tuple[int, int]:
+    """Tasks reused and rerun, as a relaunch says; with the time that this saved when that is long."""
+    found = re.search(r"(\d+) tasks? reused(?: \(.*?\))?, (\d+) rerun", relaunched.err)
+    assert found, relaunched.err
+    return int(found[1]), int(found[2])
 
 
 def history_rows(e: dict) -> list[str]:
@@ -101,7 +120,8 @@ def test_crash_between_claim_and_spawn(site: Site):
     site.ok("relaunch", e["id"], "--from-scratch")
 
 
-@pytest.mark.parametrize("point", ["spawned", "head-ended", "results-half-real", "results-real"])
+@pytest.mark.parametrize("point", [*often("spawned", "results-half-real"),
+                                   *rarely("head-ended", "results-real")])
 def test_supervisor_dies_before_it_settles(site: Site, point: str):
     """Cases 2 to 5: Nextflow runs once; its true outcome is found; results are whole."""
     pipeline = site.pipeline("fail-late")
@@ -117,7 +137,7 @@ def test_supervisor_dies_before_it_settles(site: Site, point: str):
     assert [v["name"] for v in e["events"]].count("claim") == 1
 
 
-@pytest.mark.parametrize("point", ["settled", "trashed", "half-removed", "emptied"])
+@pytest.mark.parametrize("point", often("trashed") + rarely("settled", "half-removed", "emptied"))
 def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     """Cases 6 to 8: what was begun is finished by the next sweep, and never resumable meanwhile."""
     site.run("launch", "--detach", str(site.pipeline("scratch")), NFRESUME_CRASH_AT=point)
@@ -132,7 +152,7 @@ def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     assert (site.here / "results/sorted.txt").read_text().startswith("1\n2\n")
 
 
-@pytest.mark.parametrize("point", ["expired", "results-real"])
+@pytest.mark.parametrize("point", often("expired") + rarely("results-real"))
 def test_sweeper_dies(site: Site, point: str):
     """Cases 5 and 6 for a sweep: another one finishes what it began."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
@@ -143,7 +163,7 @@ def test_sweeper_dies(site: Site, point: str):
     assert len(list((site.here / "results/per-sample").iterdir())) == 3
 
 
-@pytest.mark.parametrize("point", ["expired", "trashed", "half-removed", "emptied"])
+@pytest.mark.parametrize("point", often("trashed") + rarely("expired", "half-removed", "emptied"))
 def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
     """Cases 14 and 55: another one finishes the removal; woken, it finds nothing to do, and marks nothing."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
@@ -175,7 +195,7 @@ def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
     e = site.show()
     assert (e["state"], e["work_dir"]["state"], len(e["attempts"])) == ("FAILED", "RETAINED", 2)
     mend(pipeline)
-    assert "7 tasks reused, 1 rerun" in site.ok("relaunch", e["id"]).err
+    assert reused(site.ok("relaunch", e["id"])) == (7, 1)
 
 
 def test_lost_supervisor_is_replaced(site: Site):
@@ -234,7 +254,7 @@ def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
     assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
 
 
-@pytest.mark.parametrize("point", ["followed", "head-ended"])
+@pytest.mark.parametrize("point", often("followed") + rarely("head-ended"))
 def test_a_supervisor_sleeps_after_the_end(site: Site, point: str):
     """Case 14: woken while a relaunch runs, it ends nothing of it, and settles nothing."""
     slow = str(site.pipeline("slow"))
@@ -344,7 +364,7 @@ def test_serve_settles_what_was_lost(site: Site):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("victims", ["head", "all but tasks"])
+@pytest.mark.parametrize("victims", often("head") + rarely("all but tasks"))
 def test_orphans_of_a_killed_head(site: Site, victims: str):
     """Case 16 and the unclean death: orphans are stopped, half task dirs set aside, results whole."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "60", "--trap", "true",
@@ -715,6 +735,7 @@ def test_a_removal_that_cannot_end(site: Site):
     assert site.show()["work_dir"]["state"] == "DELETED"
 
 
+@pytest.mark.long
 def test_clicks_at_once(site: Site):
     """Case 12 on real Nextflow: of five relaunches one runs, undisturbed by those that lose."""
     pipeline = str(site.pipeline("slow"))
@@ -806,4 +827,4 @@ def test_a_database_from_a_backup(site: Site):
     assert (adopted["state"], adopted["work_dir"]["state"], adopted["work_dir"]["expires_at"]) == (
         "FAILED", "RETAINED", None)
     mend(site.here / "fail-late")
-    assert "7 tasks reused, 1 rerun" in site.ok("relaunch", kept).err
+    assert reused(site.ok("relaunch", kept)) == (7, 1)

@@ -87,6 +87,7 @@ def test_slim_reuses_the_same_tasks(site: Site):
     assert reused[0] == reused[1] == ["GOOD (1)", "GOOD (2)", "GOOD (3)"]
 
 
+@pytest.mark.long
 def test_slim_keeps_what_only_a_declaration_lacked(site: Site):
     """Exit status 0 and an output that was not found: the files stay, they tell what to declare; and a
     relaunch reuses the same, slim or not."""
@@ -100,6 +101,7 @@ def test_slim_keeps_what_only_a_declaration_lacked(site: Site):
     assert reused[0] == reused[1]
 
 
+@pytest.mark.long
 def test_slim_as_a_setting_and_not_when_pinned(site: Site):
     """The site's setting holds where the command line says nothing; a pinned work dir stays as it is."""
     site.env["NFRESUME_RETAIN"] = "slim"
@@ -199,7 +201,7 @@ def grow(work: Path, files: int) -> None:
         (place / str(number)).write_text("x" * 100)
 
 
-@pytest.mark.parametrize("command", ["sweep", "delete"])
+@pytest.mark.parametrize("command", ["sweep", pytest.param("delete", marks=pytest.mark.long)])
 def test_a_removal_pauses_and_goes_on(site: Site, command: str):
     """SIGTERM pauses: the state is kept, others see how far it is, and the next sweep does the rest."""
     (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
@@ -272,6 +274,7 @@ def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
     assert site.show(execution)["work_dir"]["state"] == "DELETED"
 
 
+@pytest.mark.long
 def test_what_it_costs(site: Site):
     """A failed run is in the ledger at once: table, JSON and CSV agree; serve goes on measuring."""
     e = launch(site, PIPELINE)

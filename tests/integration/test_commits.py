@@ -19,7 +19,7 @@ from nfresume.workdirs import RemovalProgress
 from tests.integration.test_store import invariants
 
 OWNER = Owner("host", "boot")
-LIVES = 4
+LIVES = 2
 Step = Callable[[Tx, str], object]
 
 
@@ -99,7 +99,7 @@ def seen(url: str) -> list[list[tuple[object, ...]]]:
 
 @pytest.mark.slow
 def test_killed_at_every_commit(url: str):
-    """120 kills: what was committed is there, what was not left no trace, and the life goes on from there."""
+    """60 kills: what was committed is there, what was not left no trace, and the life goes on from there."""
     with opened(url) as store, store.begin() as tx:
         transitions.register_root(tx, "root", "/root", 1)
     kills = 0

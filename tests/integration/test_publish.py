@@ -346,6 +346,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.scale
+@pytest.mark.long
 def test_a_hundred_thousand_links(memory: Path):
     """100,000 published links, absolute and relative, in 100 folders: each becomes its file."""
     work, out = memory / "work", memory / "out"

@@ -66,6 +66,7 @@ def shown(here: Path, name: str) -> Any:
     return json.loads((here / name).read_text())
 
 
+@pytest.mark.long
 def test_the_contract(moosefs: Path):
     """Removal, scan and publishing behave on MooseFS as on a local disk."""
     env = {**os.environ, **contract.ENVIRONMENT}
@@ -149,6 +150,7 @@ def test_a_host_that_dies_with_the_lease(hosts: list[Host], place: Path, here: P
     assert shown(here, "relaunched")["state"] == "SUCCEEDED"
 
 
+@pytest.mark.long
 def test_the_task_cache_of_two_hosts(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
     """A result cached on one host is used on another; equal calls at once on both run once; a retry moves."""
     shutil.copy(PROJECT / "tests/workflows/cached.py", here)

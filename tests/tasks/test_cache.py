@@ -157,6 +157,7 @@ def test_files_and_folders_count_by_content(site: Site, script: Path):
     assert launch(site, "sizes", *words()) == ["size "]
 
 
+@pytest.mark.long
 def test_frames_arrays_and_long_lists(site: Site):
     """Equal in every process: none of them runs again, and the results are read back whole."""
     script = put(site, "science.py")
@@ -259,6 +260,7 @@ def test_an_unsafe_pickle_is_refused(site: Site):
     assert not Path("/tmp/nfresume-was-here").exists()
 
 
+@pytest.mark.long
 def test_kill_while_storing(site: Site, script: Path):
     """kill -9 at every step of storing a result: no entry or a whole one; a retry gives the result."""
     points = ("task-ran", "cache-copied", "cache-written", "cache-stored", "task-answered", "cache-aside")
