@@ -114,7 +114,7 @@ def _no_room(said: Iterable[str]) -> str | None:
     """What Nextflow or a task said of a full disk or quota: it may not be seen from here, or not any more."""
     causes = [os.strerror(code) for code in NO_ROOM]
     found = [line.strip() for line in said if any(cause in line for cause in causes)]
-    return f"no space left: {found[0]}" if found else None
+    return f"no space left: {found[0].removeprefix('Caused by: ')}" if found else None
 
 
 def exit_code(attempt_dir: Path) -> int | None:

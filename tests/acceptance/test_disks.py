@@ -28,7 +28,7 @@ def site(site: Site) -> Site:
 @contextlib.contextmanager
 def small_disk(small: Path, size: str) -> Iterator[Path]:
     """A file system of its own that is soon full."""
-    small.mkdir()
+    small.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(small)], check=True)
     try:
         yield small
@@ -122,3 +122,21 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
     assert (e["state"], e["work_dir"]["state"], e["attempts"][2]["tasks"]["cached"]) == (
         "SUCCEEDED", "DELETED", 3)
     assert [(site.here / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
+
+
+def test_a_full_disk_of_the_cache(site: Site):
+    """Nextflow cannot begin its cache: named, kept; with room it goes on from what was done before."""
+    site.pipeline("slow")
+    site.ok("launch", "--detach", "slow", "--storage-expiration-hours", "5")
+    until(lambda: site.show()["attempts"][0]["tasks"]["succeeded"] or None)
+    execution = site.show()["id"]
+    site.ok("cancel", execution)
+    e = site.run("wait", execution, "--json").json()
+    cache = Path(e["work_dir"]["path"]).parent / "cache"
+    with small_disk(cache, "64k"):
+        assert site.run("relaunch", execution, "--from-scratch", "--seconds", "1").code != 0
+        e = site.show(execution)
+        assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+        assert "no space left" in e["attempts"][1]["error"].lower()
+    assert "1 task reused" in site.ok("relaunch", execution, "--seconds", "1").err
+    assert site.show(execution)["work_dir"]["state"] == "DELETED"

@@ -141,7 +141,11 @@ class Torture:
             with contextlib.suppress(AssertionError):
                 until(lambda: command.poll() is not None or self.work_dir() == "DELETED", 15)
             command.terminate()
-        reader.join(60)
+        end = time.monotonic() + 60
+        while reader.is_alive() and time.monotonic() < end:
+            for process in self.asleep():  # a follower that took over came to the boundary, too
+                process.resume()
+            reader.join(0.5)
         if reader.is_alive():
             raise Broken(f"{words[0]} does not end")
 
@@ -152,15 +156,17 @@ class Torture:
 
     def sleeper(self, command: subprocess.Popen[str]) -> psutil.Process | None:
         """Whoever stopped at the boundary; None when nobody came there."""
-        def look() -> psutil.Process | bool:
-            for process in self.site.marked():
-                with contextlib.suppress(psutil.Error):
-                    if process.status() == psutil.STATUS_STOPPED:
-                        return process
-            return command.poll() is not None
+        found = until(lambda: self.asleep() or command.poll() is not None, 60, "somebody at the boundary")
+        return None if found is True else found[0]
 
-        found = until(look, 60, f"somebody at {self.fate.point}")
-        return found if isinstance(found, psutil.Process) else None
+    def asleep(self) -> list[psutil.Process]:
+        """All that are stopped."""
+        found = []
+        for process in self.site.marked():
+            with contextlib.suppress(psutil.Error):
+                if process.status() == psutil.STATUS_STOPPED:
+                    found.append(process)
+        return found
 
     def while_it_sleeps(self, sleeper: psutil.Process) -> None:
         """Others go on meanwhile, as if it were lost; then it wakes."""

@@ -173,3 +173,39 @@ def test_the_task_cache_of_two_hosts(hosts: list[Host], place: Path, here: Path,
         nfresume relaunch {shown(here, "listed")[0]["id"]} > answer""")
     assert (here / "answer").read_text() == "42\n"
     assert ran.read_text().count("add 1+5") == 1
+
+
+BIG = """
+params.mb = 8
+process SMALL { output: path 'a'; script: 'echo 1 > a' }
+process BIG { input: path a; output: path 'b'; script: "head -c ${params.mb}000000 /dev/urandom > b" }
+workflow { BIG(SMALL()) }
+"""
+
+
+def limit(moosefs: Path, folder: str, size: str) -> str:
+    """Shell words that give a folder a hard quota."""
+    return f"nsenter --net=/run/netns/{moosefs.name} mfssetquota -L {size} {folder} > /dev/null"
+
+
+def test_a_quota(hosts: list[Host], moosefs: Path, place: Path, here: Path, postgresql_url: str):
+    """Case 30, EDQUOT: the cause is named although statvfs sees space; with a larger one it goes on."""
+    (here / "big.nf").write_text(BIG)
+    folder = f"{place}/quota-{here.parent.name}"
+    env = environment(f"{folder}/root", postgresql_url, NFRESUME_ACCOUNT="mfs-quota")
+    hosts[0].ok(f"""{env} cd {here}; mkdir {folder}; {limit(moosefs, folder, "3M")}
+        nfresume launch --storage-expiration-hours 5 big.nf && exit 1
+        nfresume show big --json > failed
+        {limit(moosefs, folder, "1")}
+        nfresume launch --storage-expiration-hours 5 big.nf 2> told && exit 1
+        nfresume list --json > listed
+        {limit(moosefs, folder, "30M")}
+        nfresume relaunch $(cut -d'"' -f4 failed | grep -m1 ^big-); nfresume list --json > relaunched""")
+    failed = shown(here, "failed")
+    assert failed["attempts"][0]["error"] == "no space left: head: write error: Disk quota exceeded"
+    assert failed["work_dir"]["state"] == "RETAINED"
+    assert "Disk quota exceeded" in (here / "told").read_text()
+    refused = shown(here, "listed")[0]  # settled at once, not when its lease has run out
+    assert (refused["state"], refused["work_dir"]["state"]) == ("FAILED", "RETAINED")
+    ended = {e["id"]: e for e in shown(here, "relaunched")}[failed["id"]]
+    assert (ended["state"], ended["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
