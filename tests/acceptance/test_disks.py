@@ -133,7 +133,8 @@ def test_a_full_disk_of_the_cache(site: Site):
     site.ok("cancel", execution)
     e = site.run("wait", execution, "--json").json()
     cache = Path(e["work_dir"]["path"]).parent / "cache"
-    with small_disk(cache, "64k"):
+    with small_disk(cache, "64k") as small:
+        fill(small)
         assert site.run("relaunch", execution, "--from-scratch", "--seconds", "1").code != 0
         e = site.show(execution)
         assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")

@@ -144,7 +144,7 @@ class Torture:
         end = time.monotonic() + 60
         while reader.is_alive() and time.monotonic() < end:
             for process in self.asleep():  # a follower that took over came to the boundary, too
-                process.resume()
+                wake(process)
             reader.join(0.5)
         if reader.is_alive():
             raise Broken(f"{words[0]} does not end")
@@ -174,10 +174,10 @@ class Torture:
             self.life.reboot()
         elif self.fate.blow == "Nextflow dies":
             self.life.kill("head")
-            sleeper.resume()
+            wake(sleeper)
         else:
             self.go_on_without()
-            sleeper.resume()
+            wake(sleeper)
 
     def go_on_without(self) -> None:
         """Past its lease and its claims others sweep, and perhaps relaunch."""
@@ -219,8 +219,7 @@ class Torture:
             time.sleep(LEASE * 1.5)
             self.site.run("sweep")
             for process in found:
-                with contextlib.suppress(psutil.Error):
-                    process.resume()
+                wake(process)
         else:
             self.life.kill("" if what == "all" else what)
 
@@ -234,6 +233,12 @@ class Torture:
                 return e
             time.sleep(0.3)
         raise Broken(f"not settled within a minute: {self.life.check()}")
+
+
+def wake(process: psutil.Process) -> None:
+    """SIGCONT, if it is still there."""
+    with contextlib.suppress(psutil.Error):
+        process.resume()
 
 
 def one(fate: Fate, expected: dict[str, bytes], server: str) -> str | None:
