@@ -50,7 +50,7 @@ from nfresume.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
-from nfresume.store import Store, Tx, queries, transitions
+from nfresume.store import Store, Tx, queries, removals, transitions
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 
 if TYPE_CHECKING:
@@ -392,7 +392,8 @@ class Service(Inspection):
                 raise ResultsAtRisk(f"{execution.id}: {held}",
                                     "save them first, or add --lose-results to delete them too")
         with self.store.begin() as tx:
-            transitions.delete(tx, execution.id, f"deleted by {self._actor}", self._actor)
+            removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}",
+                               self._actor)
         return self.get(execution.id)
 
 

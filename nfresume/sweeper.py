@@ -27,7 +27,7 @@ from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
-from nfresume.store import Store, clock, queries, transitions
+from nfresume.store import Store, clock, queries, removals, transitions
 from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
@@ -234,11 +234,11 @@ class _Sweep:
             return held
         with self._store.begin() as tx:
             if line.action == "delete":
-                transitions.expire(tx, execution.id, actor())
+                removals.expire(tx, execution.id, execution.attempt, actor())
             elif line.action == "evict":
-                transitions.evict(tx, execution.id, line.reason, actor())
+                removals.evict(tx, execution.id, execution.attempt, line.reason, actor())
             else:
-                transitions.delete(tx, execution.id, "the run succeeded", actor())
+                removals.let_go(tx, execution.id, execution.attempt, actor())
         crashpoints.reach("expired")
         return None
 

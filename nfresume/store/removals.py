@@ -1,4 +1,4 @@
-"""How the bytes of a work dir go: who is at it, how far it is, and the tombstone in the end."""
+"""How a work dir goes: by which rule, who is at it, how far it is, and the tombstone in the end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,43 @@ import sqlalchemy as sa
 from nfresume import workdirs as wd
 from nfresume.store import ledger
 from nfresume.store.database import Tx
-from nfresume.store.schema import work_dirs
+from nfresume.store.schema import executions, work_dirs
 from nfresume.store.transitions import move_work_dir, record
 from nfresume.workdirs import RemovalProgress, WorkDirState
+
+
+def _unused_since(execution_id: str, attempt: int) -> Any:
+    """Not pinned, nor relaunched since its results were made real: a later attempt has results of its own."""
+    same = sa.exists().where(executions.c.id == execution_id, executions.c.attempt == attempt)
+    return ~work_dirs.c.pinned & same
+
+
+def expire(tx: Tx, execution_id: str, attempt: int, actor: str) -> None:
+    """RETAINED -> DELETING, only if it is due and not pinned at this very moment."""
+    due = (work_dirs.c.expires_at <= tx.now) & _unused_since(execution_id, attempt)
+    move_work_dir(tx, execution_id, wd.EXPIRE, also=due, reason="expired")
+    record(tx, execution_id, "expire", actor)
+
+
+def delete(tx: Tx, execution_id: str, attempt: int, reason: str, actor: str) -> None:
+    """RETAINED -> DELETING because somebody says so."""
+    move_work_dir(tx, execution_id, wd.DELETE, also=_unused_since(execution_id, attempt), reason=reason)
+    record(tx, execution_id, "delete", actor, None, {"reason": reason})
+
+
+def let_go(tx: Tx, execution_id: str, attempt: int, actor: str) -> None:
+    """RETAINED -> DELETING of a success that was held, and need not be any more, unless it was extended."""
+    reason = "the run succeeded"
+    held = work_dirs.c.expires_at.is_(None) & _unused_since(execution_id, attempt)
+    move_work_dir(tx, execution_id, wd.DELETE, also=held, reason=reason)
+    record(tx, execution_id, "delete", actor, None, {"reason": reason})
+
+
+def evict(tx: Tx, execution_id: str, attempt: int, reason: str, actor: str) -> None:
+    """RETAINED -> DELETING because a budget is used up; never one that is pinned or held."""
+    expires = _unused_since(execution_id, attempt) & work_dirs.c.expires_at.is_not(None)
+    move_work_dir(tx, execution_id, wd.DELETE, also=expires, reason=reason)
+    record(tx, execution_id, "evict", actor, None, {"reason": reason})
 
 
 def claim(

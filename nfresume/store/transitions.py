@@ -280,26 +280,6 @@ def _change_pin(tx: Tx, execution_id: str, **values: Any) -> None:
         raise _refused(tx, execution_id, "pin or unpin")
 
 
-def expire(tx: Tx, execution_id: str, actor: str) -> None:
-    """RETAINED -> DELETING, only if it is due and not pinned at this very moment."""
-    due = (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
-    move_work_dir(tx, execution_id, wd.EXPIRE, also=due, reason="expired")
-    record(tx, execution_id, "expire", actor)
-
-
-def delete(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
-    """RETAINED -> DELETING because somebody, or a rule named in `reason`, says so."""
-    move_work_dir(tx, execution_id, wd.DELETE, also=~work_dirs.c.pinned, reason=reason)
-    record(tx, execution_id, "delete", actor, None, {"reason": reason})
-
-
-def evict(tx: Tx, execution_id: str, reason: str, actor: str) -> None:
-    """RETAINED -> DELETING because a budget is used up; never one that is pinned or held."""
-    expires = ~work_dirs.c.pinned & work_dirs.c.expires_at.is_not(None)
-    move_work_dir(tx, execution_id, wd.DELETE, also=expires, reason=reason)
-    record(tx, execution_id, "evict", actor, None, {"reason": reason})
-
-
 def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> bool:
     """Note that a retained work dir expires soon; once for each expiry, False when that was done."""
     result = tx.conn.execute(

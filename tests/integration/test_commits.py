@@ -60,7 +60,7 @@ STEPS: tuple[Step, ...] = (
     lambda tx, e: transitions.relaunch(tx, e, 2, attempt(), "me", f"/w/{e}"),
     lambda tx, e: transitions.claim(tx, e, OWNER, 30.0),
     fail,
-    lambda tx, e: transitions.delete(tx, e, "the user", "me"),
+    lambda tx, e: removals.delete(tx, e, 2, "the user", "me"),
     lambda tx, e: removals.claim(tx, e, "me", 60.0),
     lambda tx, e: removals.removed(tx, e, "me", RemovalProgress()),
 )

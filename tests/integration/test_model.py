@@ -210,7 +210,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
             k = self.known[one]
             due = (k.work_dir is W.RETAINED and not k.pinned and k.expires_at is not None
                    and k.expires_at <= self.now)
-            if self.attempted(due, lambda tx: transitions.expire(tx, one, "sweeper") or True):
+            if self.attempted(due, lambda tx: removals.expire(tx, one, k.attempt, "sweeper") or True):
                 k.work_dir = W.DELETING
 
         @rule(one=executions)
@@ -219,7 +219,8 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
             allowed = k.work_dir is W.DELETING or (k.work_dir is W.RETAINED and not k.pinned)
             if k.work_dir is W.DELETING:
                 return
-            if self.attempted(allowed, lambda tx: transitions.delete(tx, one, "the user", "user") or True):
+            if self.attempted(allowed, lambda tx: removals.delete(
+                tx, one, k.attempt, "the user", "user") or True):
                 k.work_dir = W.DELETING
 
         @rule(one=executions)

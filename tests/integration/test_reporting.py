@@ -116,7 +116,7 @@ def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Setting
     five_hours = 5 * 5 * pricing.TABLE_PRICE / 730
     assert held.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
     with store.begin() as tx:
-        transitions.delete(tx, "run-a1", "test", "me")
+        removals.delete(tx, "run-a1", 1, "test", "me")
         removals.removed(tx, "run-a1", "me", RemovalProgress(files=1))
     gone = report(store, conf)
     assert (gone.metered, gone.work_dirs, gone.until_expiry) == (0, 0, 0)
@@ -183,7 +183,7 @@ def test_what_a_removal_has_left_costs_on(store: Store, conf: settings.Settings)
                           metered_bytes=5 * GB, files=10, directories=1, partial=False)
         removals.measured(tx, "run-a1", {"ALIGN": 4 * GB, "SORT": GB}, bytes=1, disk_bytes=1,
                           metered_bytes=5 * GB, files=10, directories=1, partial=False)
-        transitions.delete(tx, "run-a1", "test", "me")
+        removals.delete(tx, "run-a1", 1, "test", "me")
         removals.paused(tx, "run-a1", RemovalProgress(files=4), "me")
         removals.blocked(tx, "run-a1", "1 thing cannot be removed", "me", RemovalProgress(files=8))
         removals.removed(tx, "run-a1", "me", RemovalProgress(files=10))

@@ -155,12 +155,29 @@ def test_relaunch_against_expiry(store: Store, round_: int):
 
     def expire() -> None:
         with store.begin() as tx:
-            transitions.expire(tx, "run-a1", "sweeper")
+            removals.expire(tx, "run-a1", 1, "sweeper")
 
     results = race([relaunch, expire])
     assert results.count(None) == 1
     assert isinstance(next(r for r in results if r), Conflict)
     assert get(store).work_dir.state in (WorkDirState.ACTIVE, WorkDirState.DELETING)
+
+
+def test_a_deletion_is_of_the_attempt_that_was_looked_at(store: Store):
+    """Case 11: whoever decided before a relaunch, and comes after it has failed too, takes nothing."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+    with store.begin() as tx:
+        transitions.relaunch(tx, "run-a1", 2, attempt(), "me", "/w")
+    fail(store, "run-a1", hours=0)
+    for late in (removals.expire, removals.let_go, lambda tx, i, n, a: removals.delete(tx, i, n, "x", a),
+                 lambda tx, i, n, a: removals.evict(tx, i, n, "x", a)):
+        with store.begin() as tx, pytest.raises(Conflict):
+            late(tx, "run-a1", 1, "sweeper")
+    with store.begin() as tx, pytest.raises(Conflict):
+        removals.let_go(tx, "run-a1", 2, "sweeper")  # it has an expiry: somebody wants it
+    with store.begin() as tx:
+        removals.expire(tx, "run-a1", 2, "sweeper")
 
 
 def test_extension_against_expiry(store: Store):
@@ -170,16 +187,16 @@ def test_extension_against_expiry(store: Store):
     with store.begin() as tx:
         transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
     with store.begin() as tx, pytest.raises(Conflict):
-        transitions.expire(tx, "run-a1", "sweeper")
+        removals.expire(tx, "run-a1", 1, "sweeper")
     with store.begin() as tx:
         transitions.extend(tx, "run-a1", tx.now, "me")
         transitions.pin(tx, "run-a1", "me")
-    for move in (transitions.expire, lambda tx, i, a: transitions.delete(tx, i, "x", a)):
+    for move in (removals.expire, lambda tx, i, n, a: removals.delete(tx, i, n, "x", a)):
         with store.begin() as tx, pytest.raises(Conflict, match="pinned"):
-            move(tx, "run-a1", "sweeper")
+            move(tx, "run-a1", 1, "sweeper")
     with store.begin() as tx:
         transitions.unpin(tx, "run-a1", tx.now, "me")
-        transitions.expire(tx, "run-a1", "sweeper")
+        removals.expire(tx, "run-a1", 1, "sweeper")
     with store.begin() as tx, pytest.raises(Conflict):
         transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
 
@@ -272,7 +289,7 @@ def test_one_remover(store: Store):
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
-        transitions.expire(tx, "run-a1", "s")
+        removals.expire(tx, "run-a1", 1, "s")
     with store.begin() as tx:
         assert removals.claim(tx, "run-a1", "one", 60)
         assert removals.claim(tx, "run-a1", "one", -1)
@@ -490,7 +507,7 @@ def test_a_paused_removal_goes_on_at_once(store: Store):
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
-        transitions.expire(tx, "run-a1", "s")
+        removals.expire(tx, "run-a1", 1, "s")
         assert removals.claim(tx, "run-a1", "one", 60)
     with store.begin() as tx:
         assert not removals.claim(tx, "run-a1", "two", 60)
