@@ -249,8 +249,9 @@ def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
     site.ok("relaunch", e["id"], "--from-scratch", "--detach", "--seconds", "3")
     until(lambda: site.show()["attempts"][1]["tasks"]["submitted"] or None)
     wake(site, sleeper)
-    assert not (attempt_dir(e, 1) / "nextflow.log").exists()
     e = sweep_until(site, "SUCCEEDED", "DELETED")
+    assert json.loads((attempt_dir(e, 1) / "head.json").read_text()) == {}  # closed, and no head since
+    assert not (attempt_dir(e, 1) / "nextflow.log").exists()
     assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
 
 
