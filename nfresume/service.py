@@ -392,8 +392,7 @@ class Service(Inspection):
                 raise ResultsAtRisk(f"{execution.id}: {held}",
                                     "save them first, or add --lose-results to delete them too")
         with self.store.begin() as tx:
-            removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}",
-                               self._actor)
+            removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}", self._actor)
         return self.get(execution.id)
 
 

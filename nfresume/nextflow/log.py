@@ -7,7 +7,6 @@ its tasks and results comes from here, because every version and every executor 
 from __future__ import annotations
 
 import functools
-import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -36,10 +35,8 @@ _STAMP = re.compile(r"([A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) \[")
 _EXECUTOR = re.compile(r"\[warm up\] executor > (\S+)")
 _JOB = re.compile(r"\[[A-Z]+\] submitted process .* > jobId: ([^;\s]+)")
 _STATS = re.compile(r"WorkflowStats\[succeededCount=(\d+);")
-#: Where a disk was full: part of a line, and behind it the next one that fitted; or a gap. What an error
-#: report quotes is indented by spaces.
-_TORN = re.compile(
-    rb"\0|^[^ \n][^\n]*?[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3} \[[^\]\n]+\] [A-Z]+ ", re.MULTILINE)
+#: A line's beginning, from the third letter of its month on: to search for a literal first is fast.
+_BEGINNING = re.compile(rb"-\d{2} \d{2}:\d{2}:\d{2}\.\d{3} \[[^\]\n]+\] [A-Z]+ ")
 #: A line can hold news only if one of these is in it; checked before any pattern.
 _NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " ERROR ", "ERROR ~",
          "Failed to publish file", "[warm up]", "> jobId: ", "WorkflowStats[", "Execution complete",
@@ -131,6 +128,8 @@ class LogReader:
         self._file: BinaryIO | None = None
         self._rest = b""
         self._in_error = False
+        # By name: a native `exec:` has no exit status; nor has a task that was lost, of which an error tells
+        self._without_status: dict[str, list[Task]] = {}
 
     def poll(self) -> int:
         """Read to the end of the file, partial last line excluded."""
@@ -234,8 +233,9 @@ class LogReader:
         if task is None:  # the submission line comes from another thread and may be later
             task = self.run.tasks[task_hash] = Task(task_hash, found["name"])
         task.exit, task.work_dir, task.completed_at = found["exit"], work_dir, _stamp(line)
-        # A native `exec:` has no exit status; nor has a task that was lost, but of that an error tells
         task.failed = found["exit"] not in ("0", "-") or found["error"] not in ("-", "null")
+        if found["exit"] == "-":
+            self._without_status.setdefault(task.name, []).append(task)
 
     def _noted(self, task_hash: str, note: str) -> None:
         if task := self.run.tasks.get(task_hash):
@@ -257,8 +257,8 @@ class LogReader:
         if "Unable to acquire lock" in line:
             self.run.lock_conflict = True
         if found := _BLAMED.match(message):
-            for task in self.run.tasks.values():
-                task.failed |= task.exit == "-" and task.name == (found[1] or found[2])
+            for task in self._without_status.pop(found[1] or found[2], ()):
+                task.failed = True
         if self.run.error:
             return  # the first error is the cause; later ones follow from it
         self.run.error.append(message)
@@ -279,15 +279,29 @@ def _whole_second(text: str) -> datetime:
 
 
 def torn(path: Path) -> bool:
-    """True when lines are missing in the middle of a log; False also for one that is not there."""
+    """True when lines are missing in the middle of a log; False also for one that is not there.
+
+    Where a disk was full there is a part of a line, and right behind it the next one that fitted; or a gap
+    of NULs. What an error report quotes is indented by spaces.
+    """
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                return False
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _TORN.search(data) is not None
+            while chunk := file.read(_CHUNK):
+                if _is_torn(chunk + file.readline()):
+                    return True
     except FileNotFoundError:
-        return False
+        pass
+    return False
+
+
+def _is_torn(lines: bytes) -> bool:
+    for found in _BEGINNING.finditer(lines):
+        at = found.start() - len("Nov")
+        if at > 0 and lines[at - 1:at] != b"\n":
+            line = lines.rfind(b"\n", 0, at) + 1
+            if lines[line:line + 1] != b" ":
+                return True
+    return b"\0" in lines
 
 
 def read(path: Path) -> RunLog:
