@@ -61,6 +61,21 @@ def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path:
     assert snapshot(batch.here / "on-slurm") == snapshot(batch.here / "plain") != {}
 
 
+def test_a_job_array(batch: Site):
+    """Nextflow's `array`: several tasks in one job; each is counted, and the log is whole."""
+    (batch.here / "array.nf").write_text("""
+        process A { array 2; publishDir 'results'
+          input: val n
+          output: path "${n}.txt"
+          script: "echo ${n} > ${n}.txt" }
+        workflow { A(Channel.of(1, 2, 3, 4)) }
+    """)
+    shown = ended(batch, launch(batch, "array.nf"), 0)
+    assert (shown["state"], shown["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
+    assert shown["attempts"][0]["tasks"]["succeeded"] == 4
+    assert len(list((batch.here / "results").iterdir())) == 4
+
+
 def test_cancel(batch: Site, cluster: Slurm):
     """Running: the tasks' jobs end with it. Waiting in the queue: the job is taken out of it."""
     batch.pipeline("slow")
