@@ -20,6 +20,9 @@ from nfresume.filesystems import is_network, type_of
 from nfresume.store.schema import HEAD
 
 BUSY_SECONDS = 30
+#: A host that hangs in a transaction must not keep the others waiting: PostgreSQL ends its session. All of
+#: ours take milliseconds.
+TRANSACTION_SECONDS = 20.0
 #: Any fixed number: PostgreSQL's advisory lock under which one process migrates.
 _MIGRATION_LOCK = 0x6E667265
 _READ_ONLY = "nfresume_read_only"
@@ -126,7 +129,15 @@ def _postgresql(url: sa.URL) -> sa.Engine:
             f"{url.get_backend_name()!r} is not a database that nfresume knows",
             "use sqlite:////path/to/file or postgresql://user@host/database",
         )
-    return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {int(TRANSACTION_SECONDS * 1000)}")
+        connection.commit()
+
+    return engine
 
 
 def _bring_up_to_date(engine: sa.Engine) -> None:

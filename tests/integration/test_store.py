@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 
 from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
 from nfresume.executions import LIVE, ExecutionState, TaskCounts
-from nfresume.store import Store, clock, queries, removals, schema, transitions
+from nfresume.store import Store, clock, database, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
@@ -178,6 +178,27 @@ def test_a_deletion_is_of_the_attempt_that_was_looked_at(store: Store):
         removals.let_go(tx, "run-a1", 2, "sweeper")  # it has an expiry: somebody wants it
     with store.begin() as tx:
         removals.expire(tx, "run-a1", 2, "sweeper")
+
+
+def test_a_transaction_that_is_never_ended(postgresql_database: str, monkeypatch: pytest.MonkeyPatch):
+    """Case 14: who sleeps with a lock of PostgreSQL loses it, and what it had begun: others go on."""
+    monkeypatch.setattr(database, "TRANSACTION_SECONDS", 0.5)
+    store = Store.open(postgresql_database)
+    with store.begin() as tx:
+        transitions.register_root(tx, "root", "/root", 1)
+    launch(store)
+
+    def sleep() -> None:
+        with store.begin() as tx:
+            transitions.pin(tx, "run-a1", "asleep")
+            with store.begin() as other:  # waits for the row
+                transitions.pin(other, "run-a1", "awake")
+
+    with pytest.raises(StoreUnavailable):
+        sleep()
+    with store.begin(write=False) as tx:
+        assert [e.actor for e in queries.events_of(tx, "run-a1") if e.name == "pin"] == ["awake"]
+    store.close()
 
 
 def test_extension_against_expiry(store: Store):
