@@ -64,13 +64,16 @@ class Root:
     @classmethod
     def mark(cls, path: Path, root_id: str | None = None) -> Root:
         """Create `path` where needed and mark it, keeping an existing mark."""
+        mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o755)
-            mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
-            durable.create(path / MARKER, json.dumps(mark).encode() + b"\n")
-            if not (path / TRASH).exists():
-                (path / TRASH).mkdir(exist_ok=True)
-                (path / TRASH).chmod(path.stat().st_mode & 0o7777)  # whoever may launch may also remove
+            if path.exists():
+                _mark(path, mark)
+            else:  # it appears with its mark, or not at all: another launch may look at it at any moment
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+                made.mkdir(mode=0o755)
+                _mark(made, mark)
+                _take_place(made, path)
         except OSError as e:
             raise RootUnusable(f"cannot make {path} a root: {e.strerror}", "choose another: NFRESUME_ROOT"
                                ) from None
@@ -104,6 +107,24 @@ class Root:
             raise RootUnusable(f"{self.path} is not writable", "choose another root, or ask its owner")
         if problem := full(self.path):
             raise RootUnusable(problem, "free some space: `nfresume list` shows what is retained")
+
+
+def _mark(folder: Path, mark: dict[str, Any]) -> None:
+    durable.create(folder / MARKER, json.dumps(mark).encode() + b"\n")
+    if not (folder / TRASH).exists():
+        (folder / TRASH).mkdir(exist_ok=True)
+        (folder / TRASH).chmod(folder.stat().st_mode & 0o7777)  # whoever may launch may also remove
+
+
+def _take_place(made: Path, path: Path) -> None:
+    """Rename, unless somebody was faster."""
+    try:
+        made.rename(path)
+    except OSError as e:
+        shutil.rmtree(made)
+        if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    durable.fsync_folder(path.parent)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from alembic.migration import MigrationContext
 
 from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
 from nfresume.executions import LIVE, ExecutionState, TaskCounts
+from nfresume.storage import Root
 from nfresume.store import Store, clock, database, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
@@ -377,6 +379,20 @@ def test_a_root_is_registered_once(store: Store):
         found = queries.root_at(tx, "/root")
     assert found is not None
     assert (found.id, found.inode) == ("root", 1)
+
+
+def test_a_root_appears_with_its_mark(tmp_path: Path):
+    """Of first launches at the same time none sees a folder that is not marked yet, and all get one root."""
+    for turn in range(20):
+        path, found = tmp_path / f"r{turn}" / "root", []
+
+        def first(path: Path = path, found: list[str] = found) -> None:
+            found.append((Root.open(path) if path.exists() else Root.mark(path)).id)
+
+        assert race([first] * 8) == [None] * 8
+        assert len(set(found)) == 1
+        assert sorted(os.listdir(path)) == [".nfresume", ".trash"]
+        assert os.listdir(path.parent) == ["root"]
 
 
 def test_the_event_log_only_grows(store: Store):

@@ -93,7 +93,7 @@ class Soak:
         launched = self.site.run("launch", "--detach", "--storage-expiration-hours", hours, *retain, *what,
                                  cwd=folder)
         if launched.code:
-            self.count("refused")
+            self.count(f"refused: {launched.err.strip().splitlines()[0]}")
             return
         self.count("launched")
         execution = launched.out.split()[-1]
