@@ -26,7 +26,7 @@ test: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not long"
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -q -m "not long"
 
 proof: $(STAMP)
 	@$(BIN)/nfresume engine install

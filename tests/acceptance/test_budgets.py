@@ -113,6 +113,7 @@ def mailbox() -> Iterator[tuple[str, queue.Queue[dict[str, Any]]]]:
         yield url.replace("http://", "json://"), posted
 
 
+@pytest.mark.long
 def test_a_failure_is_told_with_its_relaunch(site: Site, mailbox: tuple[str, queue.Queue[dict[str, Any]]]):
     """Failure, expiry that is near, and expiry: each told once, whoever sweeps; `notify` counts them."""
     url, posted = mailbox
@@ -149,6 +150,7 @@ def move_expiry(site: Site, execution_id: str, hours: float) -> None:
     store.close()
 
 
+@pytest.mark.long
 def test_a_channel_that_hangs_delays_nothing(site: Site):
     """The command returns, the work dir is settled, a sweep ends; the notice is noted as not delivered."""
     with aws.deaf() as (url, connections):

@@ -91,6 +91,7 @@ def test_an_aws_that_never_answers(site: Site):
     assert "dated table" in report.json()["price_source"]
 
 
+@pytest.mark.long
 def test_no_credentials(site: Site):
     """Without credentials everything works, and one line says so."""
     failed(site)

@@ -124,6 +124,7 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
     assert [(site.here / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
 
 
+@pytest.mark.long
 def test_a_full_disk_of_the_cache(site: Site):
     """Nextflow cannot begin its cache: named, kept; with room it goes on from what was done before."""
     site.pipeline("slow")

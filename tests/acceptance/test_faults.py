@@ -75,10 +75,13 @@ def history_rows(e: dict) -> list[str]:
 
 def kill_all(site: Site) -> None:
     """Everything of this site dies at once, as in a power cut."""
-    for process in site.marked():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    until(lambda: not site.marked())
+    def strike() -> bool:
+        for process in (left := site.marked()):  # also what was started while the others died
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        return not left
+
+    until(strike)
 
 
 def supervisors(site: Site) -> list[psutil.Process]:
@@ -90,6 +93,7 @@ def supervisors(site: Site) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_crash_after_intent(site: Site):
     """Case 1: stored, never started: marked failed by the next sweep, and can be run from scratch."""
     crashed = site.run("launch", str(site.pipeline("scratch")), "--storage-expiration-hours", "1",
@@ -315,7 +319,7 @@ def test_pid_reuse(site: Site):
         innocent.kill()
 
 
-@pytest.mark.parametrize("trap", ["false", "true"])
+@pytest.mark.parametrize("trap", often("true") + rarely("false"))
 def test_ctrl_c(site: Site, trap: str):
     """Cases 15 and 17: Ctrl-C cancels as with `nextflow run`, also tasks that ignore SIGTERM."""
     child = site.start("launch", str(site.pipeline("slow")), "--trap", trap, "--n", "2",
@@ -391,6 +395,7 @@ def test_orphans_of_a_killed_head(site: Site, victims: str):
     assert aside[0]["detail"]["task_dirs"] == ["/".join(begun.parts[-3:-1])]
 
 
+@pytest.mark.long
 def test_an_orphan_that_will_not_leave(site: Site):
     """Case 16: a process of an earlier attempt that shows up late is ended before a relaunch."""
     pipeline = site.pipeline("fail-late")
@@ -447,6 +452,7 @@ def test_an_unmounted_root(site: Site):
         subprocess.run(["umount", "-l", str(place)], check=False)
 
 
+@pytest.mark.long
 def test_lock_held_by_another(site: Site, plain_nextflow: Path):
     """Case 40: another Nextflow in the session: BUSY, kept, the LOCK file stays."""
     pipeline = site.pipeline("fail-late")
@@ -499,6 +505,7 @@ def test_missing_cache(site: Site):
     assert (site.here / "results/report.csv").exists()
 
 
+@pytest.mark.long
 def test_another_nextflow_version(site: Site):
     """Case 42: a changed version is refused until it is accepted."""
     pipeline = site.pipeline("fail-late")
@@ -644,6 +651,7 @@ def test_a_params_file_keeps_dangerous_values(site: Site, plain_nextflow: Path):
     assert "x=[-resume\n-with-weblog]" in plain.stdout
 
 
+@pytest.mark.long
 def test_a_lost_run_needs_no_sweep(site: Site):
     """A user whose supervisor was killed cancels or relaunches at once; nobody waits for `serve`."""
     pipeline = str(site.pipeline("slow"))
@@ -678,6 +686,7 @@ def test_relaunch_from_another_folder(site: Site):
     assert os.listdir(elsewhere) == ["p.json"]
 
 
+@pytest.mark.long
 def test_the_follower_replaces_a_killed_supervisor(site: Site):
     """A launch that is followed from a terminal survives its supervisor without any sweep."""
     child = site.start("launch", str(site.pipeline("slow")), "--seconds", "4")
@@ -691,6 +700,7 @@ def test_the_follower_replaces_a_killed_supervisor(site: Site):
         "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
 
 
+@pytest.mark.long
 def test_the_launch_folder_is_gone(site: Site):
     """Relative paths and results belong to the launch folder: without it nothing is relaunched."""
     place = site.base / "gone"
@@ -715,6 +725,7 @@ def test_tasks_that_hide(site: Site):
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, for file attributes")
+@pytest.mark.long
 def test_a_removal_that_cannot_end(site: Site):
     """Case 26: something immutable: said, DELETING with the reason, and done once it can be."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")
@@ -757,6 +768,7 @@ workflow { ONE(); ONE.out.subscribe { log.error 'Unexpected thread exception'; s
 """
 
 
+@pytest.mark.long
 def test_a_nextflow_that_hangs(site: Site):
     """Case 43: an error, no task, silence: ended by the watchdog, kept, and relaunched once it is mended."""
     (site.here / "hung.nf").write_text(HUNG)

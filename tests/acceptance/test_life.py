@@ -100,6 +100,7 @@ def test_counts_of_strategies(site: Site):
     assert tasks == {"submitted": 7, "cached": 0, "succeeded": 5, "failed": 2, "ignored": 1, "retried": 1}
 
 
+@pytest.mark.long
 def test_finish_strategy(site: Site):
     """`finish` lets running tasks end; a relaunch reuses what had completed, then too."""
     pipeline = site.pipeline("error-strategies")
@@ -215,19 +216,16 @@ def test_expiry_by_sweep(site: Site):
     assert (refused.code, "expired" in refused.err) == (81, True)
 
 
-def _waits_for_sigterm(pid: int) -> bool:
-    """A signal that comes while Python is still starting just ends it."""
-    blocked = int(Path(f"/proc/{pid}/status").read_text().split("SigBlk:")[1].split()[0], 16)
-    return bool(blocked & 1 << signal.SIGTERM - 1)
-
-
 def test_serve_expires_by_schedule(site: Site):
     """Case 51: what fell due while nothing ran is swept at the start; SIGTERM ends `serve` cleanly."""
     pipeline = str(site.pipeline("fail-late"))
     assert site.run("launch", pipeline, "--storage-expiration-hours", "0.0001").code == 1
     two = [site.start("serve", "--no-web", "--every", "0.3") for _ in range(2)]  # several at once are safe
     until(lambda: site.show()["work_dir"]["state"] == "DELETED")
-    until(lambda: all(_waits_for_sigterm(server.pid) for server in two), what="both to have begun")
+    for server in two:  # a signal that comes while Python is still starting just ends it
+        assert server.stderr is not None
+        while "sweeping every" not in (line := server.stderr.readline()):
+            assert line, "it ended"
     for server in two:
         server.send_signal(signal.SIGTERM)
         _, err = server.communicate(timeout=20)
@@ -269,6 +267,7 @@ def test_resume_from_habit(site: Site):
     assert site.show()["attempts"][1]["tasks"]["cached"] == 7
 
 
+@pytest.mark.long
 def test_relaunch_of_a_mended_copy(site: Site):
     """--pipeline runs another script in the same session; parameters stay."""
     pipeline = site.pipeline("fail-late")
@@ -282,6 +281,7 @@ def test_relaunch_of_a_mended_copy(site: Site):
     assert site.show()["attempts"][1]["pipeline"] == str(copy)
 
 
+@pytest.mark.long
 def test_reports_and_log_where_the_user_wants_them(site: Site):
     """-with-report, -log, -with-trace, -name, -q keep their meaning; a relaunch overwrites nothing."""
     pipeline = site.pipeline("fail-late")
@@ -350,6 +350,7 @@ def test_detached_life(site: Site):
                                             "started_at", "ended_at", "tasks", "error"}
 
 
+@pytest.mark.long
 def test_output_of_one_task(site: Site):
     """`logs --task` by name, by process, by hash; an unknown one is told."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")

@@ -123,6 +123,7 @@ workflow { P() }
 """
 
 
+@pytest.mark.long
 def test_kept_after_a_success(site: Site):
     """--on-success keep leaves results and work dir as they are, and relaunchable, until they expire."""
     e = launch(site, PUBLISH, "--on-success", "keep", code=0)
@@ -151,6 +152,7 @@ def test_the_report_of_results(site: Site):
     assert event(e, "results_made_real") == {"linked": 1, "copied": 0, "redirected": 0, "refused": 0}
 
 
+@pytest.mark.long
 def test_measure_by_process(site: Site):
     """Sizes agree with du, belong to processes, and finished task dirs are scanned only once."""
     e = launch(site, PIPELINE)
@@ -258,6 +260,7 @@ workflow { MANY() }
 """
 
 
+@pytest.mark.long
 def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
     """A machine that shuts down in the middle of the removal after a success: paused, and swept later."""
     (site.here / "main.nf").write_text(MANY_FILES)
@@ -316,6 +319,7 @@ def on_a_terminal(site: Site, *words: str, **env: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
 
 
+@pytest.mark.long
 def test_progress_on_a_terminal(site: Site):
     """Files, bytes, rate, what is left and for how long; nothing of it in a pipe."""
     (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
@@ -334,6 +338,7 @@ def test_progress_on_a_terminal(site: Site):
     assert "files/s" not in piped.err + piped.out
 
 
+@pytest.mark.long
 def test_slim_needs_an_orderly_end(site: Site):
     """After kill -9 it is not sure what failed: nothing is removed, and the history says why."""
     site.pipeline("slow")

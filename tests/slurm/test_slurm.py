@@ -105,7 +105,8 @@ def _held(site: Site) -> str:
     return execution
 
 
-@pytest.mark.parametrize("crash", ["head", pytest.param("node", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("crash", ["head", "node"])
 def test_a_crash(batch: Site, cluster: Slurm, crash: str):
     """Supervisor and Nextflow killed, alone or with their node: a sweep settles it, orphaned jobs are
     cancelled, and a relaunch ends with the results of a clean run."""

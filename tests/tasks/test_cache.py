@@ -42,6 +42,7 @@ def test_reused_by_a_later_launch(site: Site, script: Path):
     assert launch(site, "main", "--n", "4") == ["square 4"]
 
 
+@pytest.mark.long
 def test_reused_by_another_workflow(site: Site, script: Path):
     """In the same file, and in another one that imports the task."""
     assert launch(site) == ["square 3"]
@@ -62,6 +63,7 @@ def test_survives_a_move_of_the_workflow(site: Site, script: Path):
     assert launch(site, file="elsewhere/cached.py") == []
 
 
+@pytest.mark.long
 def test_not_invalidated_by(site: Site, script: Path):
     """Comments, docstrings, white space and parentheses, options of the decorator."""
     assert launch(site) == ["square 3"]
@@ -74,6 +76,7 @@ def test_not_invalidated_by(site: Site, script: Path):
         assert launch(site) == [], new
 
 
+@pytest.mark.long
 def test_invalidated_by(site: Site, script: Path):
     """Code, types of parameters and of the result, version; and why is said."""
     assert launch(site) == ["square 3"]
@@ -103,6 +106,7 @@ def test_invalidated_by_its_name(site: Site, script: Path):
     assert launch(site) == ["square 3"]
 
 
+@pytest.mark.long
 def test_with_a_version_the_code_may_change(site: Site, script: Path):
     """The body does not matter then; the version does, and so does the signature."""
     launch(site, "other")
@@ -134,6 +138,7 @@ def test_order_and_defaults_do_not_matter(site: Site, script: Path):
     assert "square 3" not in launch(site, "other")
 
 
+@pytest.mark.long
 def test_files_and_folders_count_by_content(site: Site, script: Path):
     """Not by path or time; one byte in a folder's file, or a file's name, is another input."""
     (site.here / "a.txt").write_text("abc")
@@ -309,6 +314,7 @@ def test_list_explain_prune_clear(site: Site, script: Path):
     assert list((site.root / ".trash").iterdir()) == []
 
 
+@pytest.mark.long
 def test_what_the_cache_costs(site: Site, script: Path):
     """Its bytes are in the report, by account, pipeline and process; and stay in it when they are gone."""
     launch(site, "spoilt")

@@ -200,7 +200,7 @@ def test_cancel(site: Site):
     assert ran(site) == ["slow 2"]
 
 
-@pytest.mark.parametrize("who", ["head", "task", "all"])
+@pytest.mark.parametrize("who", ["head", "task", pytest.param("all", marks=pytest.mark.long)])
 def test_killed(site: Site, who: str):
     """kill -9 of the head, a task, or all with the supervisor: nothing runs on, finished tasks are reused."""
     script = put(site, "arithmetic.py")
@@ -244,6 +244,7 @@ def test_a_changed_input_runs_what_depends_on_it(site: Site):
     assert sorted(ran(site)) == ["add 2+5", "fails 2"]
 
 
+@pytest.mark.long
 def test_an_import_with_threads(site: Site):
     """A file whose import starts threads: every task is a fresh interpreter, and all is the same."""
     script = put(site, "arithmetic.py")
