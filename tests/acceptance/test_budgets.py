@@ -33,6 +33,7 @@ def names(shown: dict[str, Any]) -> list[str]:
     return [event["name"] for event in shown["events"]]
 
 
+@pytest.mark.long
 def test_a_full_budget_refuses_what_is_new(site: Site):
     """A failure that would go over it is not kept, and says why; its results are real; pins go before."""
     before = failing(site)

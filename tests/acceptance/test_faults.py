@@ -673,6 +673,7 @@ def test_a_lost_run_needs_no_sweep(site: Site):
     assert [a["state"] for a in document["attempts"]] == ["CANCELLED", "FAILED", "SUCCEEDED"]
 
 
+@pytest.mark.long
 def test_relaunch_from_another_folder(site: Site):
     """Files named in a relaunch are looked for where the user stands; results go where they went."""
     pipeline = site.pipeline("fail-late")

@@ -75,7 +75,10 @@ def test_fail_fix_relaunch(site: Site, plain_nextflow: Path):
     assert "the run succeeded" in gone.err
 
 
-@pytest.mark.parametrize("name", ["publish-modes", "error-strategies", "scratch", "hostile-names", "modules"])
+@pytest.mark.parametrize("name", [
+    "publish-modes", "scratch", "hostile-names",
+    pytest.param("error-strategies", marks=pytest.mark.long), pytest.param("modules", marks=pytest.mark.long),
+])
 def test_results_are_those_of_plain_nextflow(site: Site, plain_nextflow: Path, name: str):
     """Case 33: whatever the publish mode, results outlive the work dir bit for bit."""
     pipeline = site.pipeline(name)

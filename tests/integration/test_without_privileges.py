@@ -17,6 +17,7 @@ ORDINARY = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps
 
 @pytest.mark.scale
 @pytest.mark.skipif(not privileged(), reason="the other tests run without privileges already")
+@pytest.mark.long
 def test_the_contract(tmp_path: Path):
     """Removal, scan and publishing, with hostile trees of random modes."""
     env = {**os.environ, "NFRESUME_TEST_EXAMPLES": "100"}

@@ -76,6 +76,7 @@ def test_the_contract(moosefs: Path):
     assert " passed" in done.stdout
 
 
+@pytest.mark.long
 def test_a_life_on_three_hosts(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
     """Launched on one host, relaunched on another, expired and removed on a third."""
     alpha, beta, gamma = hosts

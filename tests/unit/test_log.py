@@ -105,6 +105,7 @@ def test_hostile_bytes(tmp_path: Path):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_a_million_lines(tmp_path: Path, record_property):
     """1,000,000 lines are read, and reading on costs only the new bytes."""
     path = tmp_path / "l"
