@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +39,8 @@ def run(conf: Settings) -> list[Check]:
 
 def mark_root(conf: Settings) -> Path:
     """Mark the root of the settings; returns its path."""
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         return preflight.mark_root(store, conf).path
-    finally:
-        store.close()
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -55,12 +53,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 
 def _database(conf: Settings) -> str:
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         with store.begin(write=False) as tx:
             running = [e for e in queries.newest(tx, None, limit=1000) if e.state.live]
-    finally:
-        store.close()
     return f"opens, is up to date; {len(running)} executions live"
 
 
@@ -68,11 +63,8 @@ def _root(conf: Settings) -> str:
     if not conf.root.exists() and conf.sources["root"] == "default":
         return f"{conf.root} will be made by the first launch"
     root = Root.open(conf.root)
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         preflight.check_known(store, root)
-    finally:
-        store.close()
     root.check_room()
     with root.descriptor():
         return f"{root.path} is marked and writable"
@@ -81,8 +73,7 @@ def _root(conf: Settings) -> str:
 def _trash(conf: Settings) -> str:
     if not conf.root.exists():
         return "nothing in it"
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         unknown = []
         for execution_id in trash.entries(Root.open(conf.root)):
             with store.begin(write=False) as tx:
@@ -90,8 +81,6 @@ def _trash(conf: Settings) -> str:
                     queries.get(tx, execution_id)
                 except NfresumeError:
                     unknown.append(execution_id)
-    finally:
-        store.close()
     if unknown:
         return f"{len(unknown)} entries of executions that this database does not know, left alone"
     return "nothing in it that does not belong there"
@@ -109,17 +98,13 @@ def strays(conf: Settings) -> list[Stray]:
     """Executions in the root of the settings that the database does not know."""
     if not conf.root.exists():
         return []
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         return repairing.strays(store, Root.open(conf.root))
-    finally:
-        store.close()
 
 
 def repair(conf: Settings, stray: Stray, *, keep: bool) -> str:
     """Adopt a stray (`keep`), or delete its work dir; returns what became of it, in a line."""
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         root = Root.open(conf.root)
         with store.begin(write=False) as tx:
             record = queries.root_at(tx, str(root.path))
@@ -130,8 +115,6 @@ def repair(conf: Settings, stray: Stray, *, keep: bool) -> str:
             return f"{stray.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, `delete`)"
         done = repairing.release(store, conf, root, stray, actor)
         return f"{stray.id}: its work dir is {done.work_dir.state}"
-    finally:
-        store.close()
 
 
 def _engine(conf: Settings) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 
 from nfresume import bounded, costs, notices, pricing
 from nfresume.errors import InvalidSettings, NfresumeError
@@ -113,12 +114,8 @@ def send(channel: Channel, notice: Notice) -> str | None:
 
 def summaries(conf: Settings) -> list[tuple[Channel, tuple[int, int, str | None]]]:
     """Each channel with how many notices it got, how many it did not, and the newest reason."""
-    store = Store.open(conf.database_url)
-    try:
-        with store.begin(write=False) as tx:
-            return [(channel, outbox.summary(tx, channel.key)) for channel in conf.notify]
-    finally:
-        store.close()
+    with closing(Store.open(conf.database_url)) as store, store.begin(write=False) as tx:
+        return [(channel, outbox.summary(tx, channel.key)) for channel in conf.notify]
 
 
 def test(channels: Iterable[Channel], account: str) -> list[tuple[Channel, str | None]]:

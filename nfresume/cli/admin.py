@@ -86,7 +86,8 @@ def _engine(nextflow: Any, as_json: bool) -> None:
 
 def doctor(
     mark_root: Annotated[
-        bool, typer.Option("--mark-root", help="Mark the root: it exists, is mounted, and is the right one.")
+        bool, typer.Option("--mark-root", help="Mark the root: it exists, is mounted, and is the right one; "
+                           "or one that is known has moved here for good.")
     ] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Ask for each execution on disk that the database does not know "

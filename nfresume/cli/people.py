@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,11 +29,8 @@ def _identity() -> Iterator[tuple[Identity, Settings, str]]:
     from nfresume.store import Store
 
     conf = settings.load()
-    store = Store.open(conf.database_url)
-    try:
+    with closing(Store.open(conf.database_url)) as store:
         yield Identity(store), conf, settings.user_name()
-    finally:
-        store.close()
 
 
 def login_link(user: UserName = None) -> None:

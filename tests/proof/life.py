@@ -168,16 +168,13 @@ class Life:
 
     def change(self, statement: sa.Update) -> None:
         """Time and reboots are made, not waited for."""
-        self.read(lambda tx: tx.conn.execute(statement))
+        self.transact(lambda tx: tx.conn.execute(statement))
 
-    def read(self, look: Callable[[Tx], Any]) -> Any:
-        """Something from the database, in one transaction."""
-        store = Store.open(self.site.env["NFRESUME_DATABASE_URL"])
-        try:
-            with store.begin() as tx:
-                return look(tx)
-        finally:
-            store.close()
+    def transact(self, act: Callable[[Tx], Any]) -> Any:
+        """Something in the database, in one transaction."""
+        url = self.site.env["NFRESUME_DATABASE_URL"]
+        with contextlib.closing(Store.open(url)) as store, store.begin() as tx:
+            return act(tx)
 
     # -- what must hold -------------------------------------------------------------------------
 
@@ -226,7 +223,7 @@ class Life:
                 if start < end:
                     raise Broken(f"task {name} ran twice at once")
         folder = Path(e["work_dir"]["path"]).parent / "attempts"
-        for before, after in itertools.pairwise(self.read(lambda tx: queries.attempts_of(tx, e["id"]))):
+        for before, after in itertools.pairwise(self.transact(lambda tx: queries.attempts_of(tx, e["id"]))):
             done, again = (_completed(folder / str(a.number) / "trace.tsv") for a in (before, after))
             if before.clean_end and after.resume and (twice := done & again):
                 raise Broken(f"{sorted(twice)} had finished in attempt {before.number}, and ran again")

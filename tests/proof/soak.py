@@ -149,7 +149,7 @@ def finish(soak: Soak) -> list[str]:
     troubles += [f"in the trash: {p.name}" for p in (site.root / ".trash").iterdir()]
     for name in ("work", "cache"):
         troubles += [f"not deleted: {p}" for p in site.root.glob(f"team/[!.]*/{name}")]
-    if held := life.read(ledger_bytes):
+    if held := life.transact(ledger_bytes):
         troubles.append(f"the ledger holds {held} bytes")
     with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db:
         if (said := db.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
