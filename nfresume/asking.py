@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nfresume.errors import InvalidMetadata, UsageError
+from nfresume.domain.errors import InvalidMetadata, UsageError
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nfresume import bounded, filesystems
-from nfresume.errors import AwsUnavailable
+from nfresume.domain.errors import AwsUnavailable
 
 if TYPE_CHECKING:
     import boto3

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from nfresume import aws, ledgers, periods, pricing
+from nfresume import aws, ledgers, pricing
 from nfresume.aws import Bill
-from nfresume.costs import Usage
-from nfresume.errors import AwsUnavailable, UsageError
+from nfresume.domain import periods
+from nfresume.domain.costs import Usage
+from nfresume.domain.errors import AwsUnavailable, UsageError
+from nfresume.domain.periods import Period
 from nfresume.ledgers import Groups
-from nfresume.periods import Period
 from nfresume.settings import Settings
 from nfresume.store import Store
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nfresume import budgets, pricing, worth
-from nfresume.budgets import Standing, WhenFull
-from nfresume.costs import GB
-from nfresume.errors import NfresumeError
-from nfresume.executions import Execution
-from nfresume.retention import PlanLine
+from nfresume import pricing, worth
+from nfresume.domain import budgets
+from nfresume.domain.budgets import Standing, WhenFull
+from nfresume.domain.costs import GB
+from nfresume.domain.errors import NfresumeError
+from nfresume.domain.executions import Execution
+from nfresume.domain.retention import PlanLine
+from nfresume.domain.workdirs import WorkDirState
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, queries, transitions
-from nfresume.workdirs import WorkDirState
 
 
 def standings(tx: Tx, conf: Settings, executions: Iterable[Execution]) -> list[Standing]:

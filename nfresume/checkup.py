@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume import preflight, processes, repairing
-from nfresume.errors import NfresumeError, NotFound
+from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.nextflow import engine
 from nfresume.repairing import Stray
 from nfresume.settings import Settings, user_name

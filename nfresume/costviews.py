@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from nfresume import views
 from nfresume.billed import Compared
-from nfresume.costs import Usage
+from nfresume.domain import views
+from nfresume.domain.costs import Usage
 from nfresume.reporting import Report
 from nfresume.worth import Worth
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from nfresume import notifying, sweeper
-from nfresume.errors import Conflict, NfresumeError
+from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.identity import Identity
 from nfresume.sampling import Sampler
 from nfresume.settings import Settings, user_name

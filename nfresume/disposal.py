@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nfresume import crashpoints, measuring
-from nfresume.errors import RootUnusable, StoreUnavailable
-from nfresume.executions import Execution
+from nfresume.domain.errors import RootUnusable, StoreUnavailable
+from nfresume.domain.executions import Execution
+from nfresume.domain.workdirs import RemovalProgress
 from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow import trace
 from nfresume.nextflow.command import LOG, TRACE
@@ -30,7 +31,6 @@ from nfresume.storage.scan import Measurement, Size, measure
 from nfresume.storage.slimming import slim
 from nfresume.storage.trash import to_trash
 from nfresume.store import Store, queries, removals
-from nfresume.workdirs import RemovalProgress
 
 #: How long one process may be at removing a tree before another may take over; renewed as it goes.
 REMOVER_SECONDS = 60.0

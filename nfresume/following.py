@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from nfresume.executions import Execution
+from nfresume.domain.executions import Execution
 from nfresume.nextflow import command, trace
 from nfresume.nextflow import log as nextflow_log
 from nfresume.service import Service

@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from nfresume.executions import Attempt, Execution, python_workflow
+from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import RunOptions

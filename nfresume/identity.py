@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from nfresume.errors import Conflict, NotFound
-from nfresume.executions import check_account, id_stem
-from nfresume.people import Role, Token, TokenKind, User
+from nfresume.domain.errors import Conflict, NotFound
+from nfresume.domain.executions import check_account, id_stem
+from nfresume.domain.people import Role, Token, TokenKind, User
 from nfresume.store import Store, Tx, people
 
 Result = TypeVar("Result")

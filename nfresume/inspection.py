@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfresume import disposal, pricing
-from nfresume.costs import Price
-from nfresume.errors import EngineUnavailable, NotFound
-from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
+from nfresume.domain.costs import Price
+from nfresume.domain.errors import EngineUnavailable, NotFound
+from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
+from nfresume.domain.periods import Period
+from nfresume.domain.workdirs import WorkDirState
 from nfresume.nextflow import engine
 from nfresume.nextflow.command import assets
-from nfresume.periods import Period
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, queries
-from nfresume.workdirs import WorkDirState
 
 if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
     from nfresume import billed, page, parameters, reporting

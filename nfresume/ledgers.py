@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nfresume import pricing
-from nfresume.costs import Meter, Price, Sample, Usage
-from nfresume.executions import Execution
-from nfresume.periods import Period
+from nfresume.domain.costs import Meter, Price, Sample, Usage
+from nfresume.domain.executions import Execution
+from nfresume.domain.periods import Period
+from nfresume.domain.workdirs import WorkDirState
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
-from nfresume.workdirs import WorkDirState
 
 #: The pipeline, and the process, of what a task cache holds.
 TASK_CACHE = "(task cache)"

@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 
-from nfresume import bounded, costs, notices, pricing
-from nfresume.errors import InvalidSettings, NfresumeError
-from nfresume.executions import Event, Execution
-from nfresume.notices import KINDS, Channel, Notice
+from nfresume import bounded, pricing
+from nfresume.domain import costs, notices
+from nfresume.domain.errors import InvalidSettings, NfresumeError
+from nfresume.domain.executions import Event, Execution
+from nfresume.domain.notices import KINDS, Channel, Notice
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, outbox, queries
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from nfresume import charts, ledgers, reporting, wording
+from nfresume import charts, ledgers, reporting
+from nfresume.domain import wording
+from nfresume.domain.periods import Period
 from nfresume.ledgers import Ledger
-from nfresume.periods import Period
 from nfresume.reporting import By, Line, Report
 from nfresume.settings import Settings
 from nfresume.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import pipeline_metadata
-from nfresume.errors import InvalidMetadata
+from nfresume.domain.errors import InvalidMetadata
 from nfresume.tasks import checking
 
 SCHEMA = "nextflow_schema.json"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import asking
-from nfresume.errors import InvalidMetadata, NotFound
+from nfresume.domain.errors import InvalidMetadata, NotFound
 
 TIMEOUT_SECONDS = 60.0
 _PACKAGE = "latch_metadata"

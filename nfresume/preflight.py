@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume import pipeline_metadata
-from nfresume.errors import InvalidMetadata, NotFound, RootUnusable, UsageError
-from nfresume.executions import python_workflow
+from nfresume.domain.errors import InvalidMetadata, NotFound, RootUnusable, UsageError
+from nfresume.domain.executions import python_workflow
+from nfresume.domain.retention import check_hours
+from nfresume.domain.workdirs import OnSuccess
 from nfresume.nextflow.command import assets
 from nfresume.nextflow.options import RunOptions, is_remote
-from nfresume.retention import check_hours
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.storage.root import MARKER
 from nfresume.store import Store, queries, transitions
 from nfresume.tasks import calls, checking
-from nfresume.workdirs import OnSuccess
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 import platformdirs
 
 from nfresume import aws, durable
-from nfresume.costs import DEFAULT_CURRENCY, Price
-from nfresume.errors import AwsUnavailable
+from nfresume.domain.costs import DEFAULT_CURRENCY, Price
+from nfresume.domain.errors import AwsUnavailable
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, ledger, queries
 

@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume.errors import NotFound
+from nfresume.domain.errors import NotFound
 from nfresume.nextflow import command
 from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow.log import RunLog, Task

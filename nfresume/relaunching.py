@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume import processes
-from nfresume.errors import Conflict, Expired, NotFound
-from nfresume.executions import Attempt, Execution, python_workflow
+from nfresume.domain.errors import Conflict, Expired, NotFound
+from nfresume.domain.executions import Attempt, Execution, python_workflow
+from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
 from nfresume.nextflow import command, history, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
-from nfresume.workdirs import OnSuccess, Retain, WorkDirState
 
 
 @dataclass(frozen=True)

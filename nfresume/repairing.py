@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import processes
-from nfresume.errors import NotFound
-from nfresume.executions import Execution, ExecutionState, TaskCounts
+from nfresume.domain.errors import NotFound
+from nfresume.domain.executions import Execution, ExecutionState, TaskCounts
 from nfresume.service import Service
 from nfresume.settings import Settings
 from nfresume.settlement import exit_code

@@ -9,12 +9,13 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from nfresume import budgeting, costs, ledgers, periods, worth
-from nfresume.budgets import Standing
-from nfresume.costs import Price, Usage
-from nfresume.executions import Execution
+from nfresume import budgeting, ledgers, worth
+from nfresume.domain import costs, periods
+from nfresume.domain.budgets import Standing
+from nfresume.domain.costs import Price, Usage
+from nfresume.domain.executions import Execution
+from nfresume.domain.periods import Period
 from nfresume.ledgers import Groups, Ledger, held_now
-from nfresume.periods import Period
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 from nfresume.worth import Worth

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from nfresume import disposal
-from nfresume.errors import NfresumeError
-from nfresume.executions import Execution
+from nfresume.domain.errors import NfresumeError
+from nfresume.domain.executions import Execution
 from nfresume.settings import Settings
 from nfresume.store import Store
 

@@ -21,10 +21,10 @@ from nfresume import (
     preflight,
     processes,
     relaunching,
-    retention,
     sweeper,
 )
-from nfresume.errors import (
+from nfresume.domain import retention
+from nfresume.domain.errors import (
     Conflict,
     Expired,
     NotFound,
@@ -33,7 +33,7 @@ from nfresume.errors import (
     RootUnusable,
     UsageError,
 )
-from nfresume.executions import (
+from nfresume.domain.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
     SESSION_ID,
@@ -43,6 +43,7 @@ from nfresume.executions import (
     id_stem,
     run_name,
 )
+from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
@@ -51,7 +52,6 @@ from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, removals, transitions
-from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 
 if TYPE_CHECKING:
     from nfresume.caching import Pruned

@@ -15,14 +15,14 @@ from typing import Any
 
 import platformdirs
 
-from nfresume import budgets, notices
-from nfresume.budgets import Budget
-from nfresume.costs import DEFAULT_CURRENCY
-from nfresume.errors import InvalidSettings, UsageError
-from nfresume.executions import check_account
-from nfresume.notices import Channel
-from nfresume.retention import check_hours
-from nfresume.workdirs import OnSuccess, Retain
+from nfresume.domain import budgets, notices
+from nfresume.domain.budgets import Budget
+from nfresume.domain.costs import DEFAULT_CURRENCY
+from nfresume.domain.errors import InvalidSettings, UsageError
+from nfresume.domain.executions import check_account
+from nfresume.domain.notices import Channel
+from nfresume.domain.retention import check_hours
+from nfresume.domain.workdirs import OnSuccess, Retain
 
 CONFIG_ENV = "NFRESUME_CONFIG"
 

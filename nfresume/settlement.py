@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import budgeting, crashpoints, disposal, processes, retention
-from nfresume.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume import budgeting, crashpoints, disposal, processes
+from nfresume.domain import retention
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.domain.workdirs import Retain
 from nfresume.nextflow import history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
 from nfresume.nextflow.log import RunLog
@@ -20,7 +22,6 @@ from nfresume.storage.crew import Pace
 from nfresume.storage.publish import MadeReal
 from nfresume.storage.root import NO_ROOM, ExecutionFolder, full
 from nfresume.store import Store, Tx, queries, transitions
-from nfresume.workdirs import Retain
 
 #: How Nextflow begins what it says of an error, on standard output.
 _ERROR = "ERROR ~ "

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nfresume import bounded, durable
-from nfresume.errors import UsageError
-from nfresume.executions import Execution, python_workflow
+from nfresume.domain.errors import UsageError
+from nfresume.domain.executions import Execution, python_workflow
+from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.relaunching import RelaunchRequest
 from nfresume.service import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
-from nfresume.workdirs import OnSuccess, Retain
 
 #: Limits on what a request may bring.
 MAX_PARAMS = 5_000_000

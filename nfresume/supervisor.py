@@ -21,8 +21,8 @@ import psutil
 import sh
 
 from nfresume import crashpoints, disposal, heads, notifying, pausing, processes, settings, settlement
-from nfresume.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
-from nfresume.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.launchers import slurm
 from nfresume.nextflow import command, head, options, trace
 from nfresume.nextflow import log as nextflow_log

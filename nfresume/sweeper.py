@@ -10,25 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nfresume import (
-    budgeting,
-    crashpoints,
-    disposal,
-    pricing,
-    processes,
-    retention,
-    settlement,
-    supervisor,
-)
-from nfresume.errors import Conflict, NfresumeError, NotFound, StaleLease
-from nfresume.executions import Execution, ExecutionState, run_name
+from nfresume import budgeting, crashpoints, disposal, pricing, processes, settlement, supervisor
+from nfresume.domain import retention
+from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
+from nfresume.domain.executions import Execution, ExecutionState, run_name
+from nfresume.domain.workdirs import RemovalProgress, WorkDirState
 from nfresume.launchers import LocalLauncher, slurm
 from nfresume.nextflow import head
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, clock, queries, removals, transitions
-from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
 @dataclass(frozen=True)

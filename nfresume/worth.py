@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from nfresume import costs, disposal
-from nfresume.costs import Price, Sample
-from nfresume.errors import NfresumeError
-from nfresume.executions import Execution, ExecutionState
+from nfresume import disposal
+from nfresume.domain import costs
+from nfresume.domain.costs import Price, Sample
+from nfresume.domain.errors import NfresumeError
+from nfresume.domain.executions import Execution, ExecutionState
+from nfresume.domain.retention import MAX_HOURS
+from nfresume.domain.workdirs import WorkDirState
 from nfresume.nextflow import trace
 from nfresume.nextflow.command import TRACE
-from nfresume.retention import MAX_HOURS
 from nfresume.settings import Settings
 from nfresume.store import Store
-from nfresume.workdirs import WorkDirState
 
 #: So many of a pipeline's newest failures are looked at for what it suggests.
 _LOOKED_AT = 20

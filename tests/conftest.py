@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from nfresume import views
+from nfresume.domain import views
 from nfresume.store import Store, queries
 from tests import databases
 

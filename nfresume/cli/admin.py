@@ -9,7 +9,7 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import end_progress, print_json, progress_line, say
-from nfresume.wording import printable
+from nfresume.domain.wording import printable
 
 engine_app = typer.Typer(help="The Nextflow that runs pipelines: info, install.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def serve(
     Example: nfresume serve --every 60 --port 8765
     """
     from nfresume import daemon, settings
-    from nfresume.errors import UsageError
+    from nfresume.domain.errors import UsageError
 
     conf = settings.load(sweep_seconds=every, account=account)
     if no_web and no_scheduler:
@@ -134,7 +134,7 @@ def doctor(
 
 def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None:
     from nfresume import checkup
-    from nfresume.errors import NotFound, UsageError
+    from nfresume.domain.errors import NotFound, UsageError
 
     found = {stray.id: stray for stray in checkup.strays(conf)}
     if absent := sorted((adopt | release) - set(found)):
@@ -240,7 +240,7 @@ def completion(
     """
     from typer._completion_shared import get_completion_script
 
-    from nfresume.errors import UsageError
+    from nfresume.domain.errors import UsageError
 
     if shell not in ("bash", "zsh", "fish"):
         raise UsageError(f"there is no completion for {shell!r}", "bash, zsh or fish")

@@ -13,7 +13,7 @@ import typer
 from nfresume import __version__
 from nfresume.cli import admin, billing, caching, launching, looking, measuring, people, workdir
 from nfresume.cli.output import say
-from nfresume.errors import NfresumeError, UsageError
+from nfresume.domain.errors import NfresumeError, UsageError
 
 app = typer.Typer(
     name="nfresume",

@@ -11,14 +11,14 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import count, print_json, say
-from nfresume.wording import duration, money, printable, size
+from nfresume.domain.wording import duration, money, printable, size
 
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
     from nfresume.billed import Compared
-    from nfresume.periods import Period
+    from nfresume.domain.periods import Period
     from nfresume.reporting import Report
     from nfresume.worth import Worth
 
@@ -55,7 +55,7 @@ def costs(
     Example: nfresume costs --month 2026-10 --by pipeline --html costs.html
     """
     from nfresume import costviews
-    from nfresume.periods import period
+    from nfresume.domain.periods import period
     from nfresume.reporting import By
 
     kind = common.chosen(By, by, "--by") or By.EXECUTION
@@ -78,7 +78,7 @@ def costs(
 
 def _write_page(file: Path, page: str) -> None:
     from nfresume import durable
-    from nfresume.errors import NotFound
+    from nfresume.domain.errors import NotFound
 
     try:
         durable.write(file.absolute(), page.encode())

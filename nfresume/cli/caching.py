@@ -11,7 +11,7 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import count, print_json, say
-from nfresume.wording import printable, size
+from nfresume.domain.wording import printable, size
 
 if TYPE_CHECKING:
     from nfresume.tasks.cache import Entry
@@ -117,7 +117,7 @@ def clear(
 
     Example: nfresume cache clear assembly.trim --yes
     """
-    from nfresume.errors import UsageError
+    from nfresume.domain.errors import UsageError
 
     with common.service(account, root) as service:
         entries = service.cached(task)
@@ -140,7 +140,7 @@ def _document(entry: Entry) -> dict[str, Any]:
 def _ago(at: float) -> str:
     from datetime import timedelta
 
-    from nfresume.wording import duration
+    from nfresume.domain.wording import duration
 
     return f"{duration(timedelta(seconds=max(0.0, time.time() - at)))} ago"
 

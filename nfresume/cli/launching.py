@@ -12,10 +12,10 @@ from typer.core import TyperCommand, TyperOption
 
 from nfresume.cli import options as common
 from nfresume.cli.output import count, end_progress, hours, print_json, progress_line, say, work_dir_line
-from nfresume.wording import duration, size
+from nfresume.domain.wording import duration, size
 
 if TYPE_CHECKING:
-    from nfresume.executions import Execution
+    from nfresume.domain.executions import Execution
     from nfresume.service import Service
 
 #: Understood behind the pipeline too; any other `--name` there is a parameter of the pipeline.
@@ -254,7 +254,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _policy(retain: str | None, on_success: str | None) -> dict[str, Any]:
-    from nfresume.workdirs import OnSuccess, Retain
+    from nfresume.domain.workdirs import OnSuccess, Retain
 
     return {"retain": common.chosen(Retain, retain, "--retain"),
             "on_success": common.chosen(OnSuccess, on_success, "--on-success")}
@@ -312,7 +312,7 @@ def _follow(service: Service, execution: Execution, *, detach: bool, as_json: bo
 
 def _settled(service: Service, execution: Execution) -> Execution:
     """Wait a moment for the size or the removal; a large tree goes on in the background."""
-    from nfresume.errors import Conflict
+    from nfresume.domain.errors import Conflict
 
     try:
         execution = service.wait(execution, timeout=2.0)
@@ -362,7 +362,7 @@ def _report_reuse(service: Service, execution: Execution) -> None:
 
 
 def _print_details(service: Service, execution: Execution) -> None:
-    from nfresume import views
+    from nfresume.domain import views
 
     d: Any = service.details(execution)
     print_json(views.details(d.execution, d.attempts, d.events))

@@ -11,10 +11,10 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import print_json, when, work_dir_line
-from nfresume.wording import duration, printable, size
+from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
-    from nfresume.executions import Attempt, Execution
+    from nfresume.domain.executions import Attempt, Execution
     from nfresume.service import Service
 
 
@@ -30,9 +30,9 @@ def list_executions(
 
     Example: nfresume list --state FAILED
     """
-    from nfresume import views
-    from nfresume.errors import UsageError
-    from nfresume.executions import ExecutionState
+    from nfresume.domain import views
+    from nfresume.domain.errors import UsageError
+    from nfresume.domain.executions import ExecutionState
 
     for name in state or ():
         if name.upper() not in list(ExecutionState):
@@ -88,8 +88,8 @@ def show(execution_id: common.ExecutionId, account: common.Account = None, as_js
 
     Example: nfresume show rnaseq-4k9x2m --json
     """
-    from nfresume import views
-    from nfresume.executions import deletion
+    from nfresume.domain import views
+    from nfresume.domain.executions import deletion
 
     with common.service(account) as service:
         details = service.details(service.find(execution_id))

@@ -10,10 +10,10 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import count, end_progress, print_json, progress_line, say
-from nfresume.wording import money, printable, size
+from nfresume.domain.wording import money, printable, size
 
 if TYPE_CHECKING:
-    from nfresume.executions import Execution
+    from nfresume.domain.executions import Execution
     from nfresume.service import Measured, Service
     from nfresume.storage.scan import Size
 
@@ -60,7 +60,7 @@ def _progress(so_far: Size) -> None:
 
 
 def _as_json(service: Service, execution: Execution, measured: Measured, seconds: float) -> dict[str, Any]:
-    from nfresume.costs import cost_per_month
+    from nfresume.domain.costs import cost_per_month
 
     price = service.price(execution)
 
@@ -84,7 +84,7 @@ def _print(service: Service, execution: Execution, measured: Measured) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nfresume.costs import cost_per_month
+    from nfresume.domain.costs import cost_per_month
 
     price = service.price(execution)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=None)

@@ -18,7 +18,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 def complete_id(incomplete: str) -> list[str]:
     """Ids for shell completion; silent when there is no database."""
-    from nfresume.errors import NfresumeError
+    from nfresume.domain.errors import NfresumeError
 
     try:
         with service() as s:
@@ -60,7 +60,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 def chosen(kind: type[Choice], value: str | None, option: str) -> Choice | None:
     """The value of an option that is one of a few words. Raises UsageError."""
-    from nfresume.errors import UsageError
+    from nfresume.domain.errors import UsageError
 
     if value is None:
         return None

@@ -7,11 +7,11 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from nfresume.wording import duration, money, printable, size
+from nfresume.domain.wording import duration, money, printable, size
 
 if TYPE_CHECKING:
-    from nfresume.costs import Price
-    from nfresume.executions import Execution
+    from nfresume.domain.costs import Price
+    from nfresume.domain.executions import Execution
 
 
 def say(line: str) -> None:
@@ -49,8 +49,8 @@ def count(number: int, noun: str, nouns: str | None = None) -> str:
 
 def work_dir_line(execution: Execution, price: Price) -> str:
     """What became of the work dir, in one line."""
-    from nfresume.costs import cost_per_month
-    from nfresume.workdirs import WorkDirState
+    from nfresume.domain.costs import cost_per_month
+    from nfresume.domain.workdirs import WorkDirState
 
     w = execution.work_dir
     if w.state is WorkDirState.DELETED:

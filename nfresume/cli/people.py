@@ -10,7 +10,7 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import print_json, say
-from nfresume.wording import printable
+from nfresume.domain.wording import printable
 
 if TYPE_CHECKING:
     from nfresume.identity import Identity
@@ -68,7 +68,7 @@ def token_list(user: UserName = None, as_json: common.Json = False) -> None:
 
     Example: nfresume token list --json
     """
-    from nfresume import views
+    from nfresume.domain import views
 
     with _identity() as (identity, _, me):
         found = identity.tokens(user or me)
@@ -129,7 +129,7 @@ def user_role(
 
     Example: nfresume user role maintainer team editor
     """
-    from nfresume.people import Role
+    from nfresume.domain.people import Role
 
     chosen = None if role == "none" else common.chosen(Role, role, "ROLE")
     with _identity() as (identity, _, _me):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from nfresume.executions import Execution
+    from nfresume.domain.executions import Execution
     from nfresume.nextflow.log import RunLog
     from nfresume.service import Service
 

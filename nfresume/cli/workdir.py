@@ -11,12 +11,12 @@ import typer
 
 from nfresume.cli import options as common
 from nfresume.cli.output import count, end_progress, print_json, progress_line, say, work_dir_line
-from nfresume.wording import duration, printable, size
+from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
-    from nfresume.executions import Execution
+    from nfresume.domain.executions import Execution
+    from nfresume.domain.workdirs import RemovalProgress
     from nfresume.service import Service
-    from nfresume.workdirs import RemovalProgress
 
 
 def extend(
@@ -68,7 +68,7 @@ def delete(
 
     Example: nfresume delete rnaseq-4k9x2m --yes
     """
-    from nfresume.errors import UsageError
+    from nfresume.domain.errors import UsageError
     from nfresume.pausing import pausable
 
     with common.service(account) as service:
@@ -100,8 +100,9 @@ def sweep(
 
     Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
     """
-    from nfresume import notifying, settings, sweeper, views
-    from nfresume.errors import RemovalBlocked
+    from nfresume import notifying, settings, sweeper
+    from nfresume.domain import views
+    from nfresume.domain.errors import RemovalBlocked
     from nfresume.pausing import pausable
     from nfresume.store import Store
 
@@ -150,7 +151,7 @@ def _progress(execution: Execution, so_far: RemovalProgress) -> None:
 
 
 def _show(service: Service, execution: Execution, as_json: bool) -> None:
-    from nfresume import views
+    from nfresume.domain import views
 
     if as_json:
         print_json(views.execution(execution))

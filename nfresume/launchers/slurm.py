@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import durable
-from nfresume.errors import Conflict
+from nfresume.domain.errors import Conflict
 from nfresume.nextflow.command import MARK
 from nfresume.settings import Settings
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import platformdirs
 
-from nfresume.errors import EngineUnavailable
+from nfresume.domain.errors import EngineUnavailable
 
 VERSION = "24.10.5"
 COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"

@@ -15,7 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from nfresume import durable
-from nfresume.errors import EngineUnavailable
+from nfresume.domain.errors import EngineUnavailable
 from nfresume.nextflow import embedded
 from nfresume.settings import Settings
 

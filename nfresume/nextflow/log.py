@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from nfresume.executions import TaskCounts
+from nfresume.domain.executions import TaskCounts
 
 _CHUNK = 1 << 20
 _LEAP_YEAR = timedelta(days=366)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.errors import UsageError
+from nfresume.domain.errors import UsageError
 
 #: Options of `nextflow` itself (before the word `run`) and whether they take a value.
 GLOBAL = {"-C": True, "-D": True, "-config-ignore-includes": False, "-q": False, "-quiet": False,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import durable
-from nfresume.errors import RootUnusable
+from nfresume.domain.errors import RootUnusable
 
 MARKER = ".nfresume"
 TRASH = ".trash"

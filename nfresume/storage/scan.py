@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nfresume.costs import DATA_STEP, OBJECT_BYTES, metered_bytes
+from nfresume.domain.costs import DATA_STEP, OBJECT_BYTES, metered_bytes
 from nfresume.storage import descriptors
 from nfresume.storage.crew import Crew, Pace
 

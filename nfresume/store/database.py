@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from nfresume.errors import NfresumeError, StoreUnavailable
+from nfresume.domain.errors import NfresumeError, StoreUnavailable
 from nfresume.filesystems import is_network, type_of
 from nfresume.store.schema import HEAD
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nfresume.costs import Price, Sample
+from nfresume.domain.costs import Price, Sample
 from nfresume.store.database import Tx
 from nfresume.store.schema import cache_samples, executions, prices, roots, size_samples
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nfresume.executions import Event
+from nfresume.domain.executions import Event
 from nfresume.store.database import Tx
 from nfresume.store.schema import deliveries, events, executions
 

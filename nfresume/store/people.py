@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from nfresume.errors import Conflict, NotFound
-from nfresume.executions import check_account
-from nfresume.people import Role, Token, TokenKind, User, digest, new_secret
+from nfresume.domain.errors import Conflict, NotFound
+from nfresume.domain.executions import check_account
+from nfresume.domain.people import Role, Token, TokenKind, User, digest, new_secret
 from nfresume.store.database import Tx
 from nfresume.store.schema import executions, members, tokens, users
 

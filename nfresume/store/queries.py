@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nfresume.errors import NotFound, UsageError
-from nfresume.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
+from nfresume.domain.errors import NotFound, UsageError
+from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
+from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir, WorkDirState
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
-from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir, WorkDirState
 
 _JOINED = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
 _EXECUTION, _WORK_DIR = executions.c.keys(), work_dirs.c.keys()

@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from nfresume import workdirs as wd
+from nfresume.domain import workdirs as wd
+from nfresume.domain.workdirs import RemovalProgress, WorkDirState
 from nfresume.store import ledger
 from nfresume.store.database import Tx
 from nfresume.store.schema import executions, work_dirs
 from nfresume.store.transitions import move_work_dir, record
-from nfresume.workdirs import RemovalProgress, WorkDirState
 
 
 def _unused_since(execution_id: str, attempt: int) -> Any:

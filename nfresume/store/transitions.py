@@ -14,13 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from nfresume import executions as ex
-from nfresume import workdirs as wd
-from nfresume.errors import Conflict, NotFound, StaleLease
-from nfresume.executions import ExecutionState, Lease, TaskCounts
+from nfresume.domain import executions as ex
+from nfresume.domain import workdirs as wd
+from nfresume.domain.errors import Conflict, NotFound, StaleLease
+from nfresume.domain.executions import ExecutionState, Lease, TaskCounts
+from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
-from nfresume.workdirs import OnSuccess, Retain, WorkDirState
 
 _ALWAYS = sa.true()
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import crashpoints, durable
-from nfresume.costs import metered_bytes
+from nfresume.domain.costs import metered_bytes
 from nfresume.tasks import digests, keys, places, values
 from nfresume.tasks.keys import Key
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.errors import UsageError
+from nfresume.domain.errors import UsageError
 from nfresume.nextflow.options import RunOptions
 
 _FILES = ("-params-file",)

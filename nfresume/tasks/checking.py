@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import asking
-from nfresume.executions import python_workflow
+from nfresume.domain.executions import python_workflow
 
 #: Imports of scientific packages take many seconds on a cold shared file system.
 TIMEOUT_SECONDS = 300.0

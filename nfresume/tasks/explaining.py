@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nfresume import asking
-from nfresume.errors import UsageError
-from nfresume.executions import python_workflow
+from nfresume.domain.errors import UsageError
+from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.tasks import calls
 

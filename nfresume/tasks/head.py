@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nfresume.executions import python_workflow
+from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.nextflow.command import LOG
 from nfresume.tasks import calls, executing, inputs, loading, places, promises, recording, values

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from nfresume import latch_standins, pipeline_metadata
-from nfresume.executions import python_workflow
+from nfresume.domain.executions import python_workflow
 from nfresume.tasks import declaring
 from nfresume.tasks.declaring import Task, Workflow
 

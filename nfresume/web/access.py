@@ -15,9 +15,9 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from nfresume.errors import NfresumeError, NotFound
+from nfresume.domain.errors import NfresumeError, NotFound
+from nfresume.domain.people import Role, User, csrf
 from nfresume.identity import Identity
-from nfresume.people import Role, User, csrf
 from nfresume.service import Service
 from nfresume.settings import Settings
 from nfresume.store import Store

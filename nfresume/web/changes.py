@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-from nfresume.errors import StoreUnavailable
+from nfresume.domain.errors import StoreUnavailable
 from nfresume.store import Store, queries
 
 #: How often the database is asked, for all listeners together.

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from nfresume import costviews, submissions, views
-from nfresume.periods import period
+from nfresume import costviews, submissions
+from nfresume.domain import views
+from nfresume.domain.periods import period
 from nfresume.reporting import By
 from nfresume.submissions import Changed
 from nfresume.web import models

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 
-from nfresume.errors import InvalidSettings
+from nfresume.domain.errors import InvalidSettings
 from nfresume.settings import Settings
 from nfresume.web.access import SiteOf, Unauthorized
 from nfresume.web.login import logged_in

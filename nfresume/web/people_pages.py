@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from nfresume.errors import UsageError
-from nfresume.people import Role
+from nfresume.domain.errors import UsageError
+from nfresume.domain.people import Role
 from nfresume.settings import SETTINGS
 from nfresume.web.access import PostedBy, SiteOf, Viewing, Visitor, VisitorOf, role_in
 from nfresume.web.rendering import page

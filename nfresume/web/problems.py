@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from nfresume.errors import NfresumeError
+from nfresume.domain.errors import NfresumeError
 from nfresume.web import rendering
 from nfresume.web.access import Unauthorized
 

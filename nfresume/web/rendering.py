@@ -10,8 +10,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nfresume import __version__, wording
-from nfresume.people import User
+from nfresume import __version__
+from nfresume.domain import wording
+from nfresume.domain.people import User
 
 
 def left(value: datetime | None) -> str:

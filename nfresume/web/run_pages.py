@@ -11,14 +11,14 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from nfresume import parameters, records, submissions
-from nfresume.errors import Conflict, NfresumeError, NotFound
-from nfresume.executions import Attempt, Execution, ExecutionState, deletion
-from nfresume.people import Role
+from nfresume.domain.errors import Conflict, NfresumeError, NotFound
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, deletion
+from nfresume.domain.people import Role
+from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.service import Service
 from nfresume.submissions import Changed, Submission
 from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
-from nfresume.workdirs import OnSuccess, Retain
 
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from nfresume.periods import period
+from nfresume.domain.periods import period
 from nfresume.web.access import Viewing, Visitor, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page

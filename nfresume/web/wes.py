@@ -12,16 +12,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse
 
-from nfresume import __version__, records, submissions, views
-from nfresume.errors import NotFound, UsageError
-from nfresume.executions import Attempt, Execution, ExecutionState, python_workflow
+from nfresume import __version__, records, submissions
+from nfresume.domain import views
+from nfresume.domain.errors import NotFound, UsageError
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
+from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.nextflow import options
 from nfresume.nextflow.log import Task
 from nfresume.submissions import Submission
 from nfresume.web import models
 from nfresume.web.access import Reading, SiteOf, Writing
 from nfresume.web.problems import API
-from nfresume.workdirs import OnSuccess, Retain
 
 PROBLEM = {"model": models.Problem, "content": {"application/problem+json": {}}}
 router = APIRouter(prefix=API, responses=dict.fromkeys((400, 401, 403, 404, 409, 422, 429), PROBLEM))

@@ -13,7 +13,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from nfresume.costs import GB
+from nfresume.domain.costs import GB
 from nfresume.store import Store, schema
 from tests import aws
 from tests.conftest import Site, until

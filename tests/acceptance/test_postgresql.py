@@ -15,7 +15,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from nfresume.errors import StoreUnavailable
+from nfresume.domain.errors import StoreUnavailable
 from nfresume.store import Store, queries, schema, transitions
 from tests.acceptance.test_server import serving
 from tests.conftest import Site, until

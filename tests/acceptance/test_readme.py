@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from nfresume import errors
+from nfresume.domain import errors
 from nfresume.settings import SETTINGS
 from tests.conftest import FIXTURES, PROJECT, Site
 

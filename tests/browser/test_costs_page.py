@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from nfresume.costs import GB
+from nfresume.domain.costs import GB
 from nfresume.store import Store, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution
 from tests.conftest import PROJECT, Site

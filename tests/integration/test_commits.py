@@ -12,10 +12,10 @@ from datetime import timedelta
 
 import pytest
 
-from nfresume.executions import ExecutionState, Lease, TaskCounts
+from nfresume.domain.executions import ExecutionState, Lease, TaskCounts
+from nfresume.domain.workdirs import RemovalProgress
 from nfresume.store import Store, Tx, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.workdirs import RemovalProgress
 from tests.integration.test_store import invariants
 
 OWNER = Owner("host", "boot")

@@ -11,7 +11,7 @@ from pathlib import Path
 import nfresume_metadata as ours
 import pytest
 
-from nfresume.errors import InvalidMetadata, NotFound
+from nfresume.domain.errors import InvalidMetadata, NotFound
 from nfresume.pipeline_metadata import find, load
 
 FIXTURES = Path(__file__).resolve().parents[2] / "nextflow-fixtures"

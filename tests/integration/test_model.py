@@ -24,12 +24,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from nfresume import retention
-from nfresume.errors import Conflict, Expired, NfresumeError, StaleLease
-from nfresume.executions import LIVE, ExecutionState, Lease, TaskCounts
+from nfresume.domain import retention
+from nfresume.domain.errors import Conflict, Expired, NfresumeError, StaleLease
+from nfresume.domain.executions import LIVE, ExecutionState, Lease, TaskCounts
+from nfresume.domain.workdirs import RemovalProgress, WorkDirState
 from nfresume.store import Store, Tx, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.workdirs import RemovalProgress, WorkDirState
 
 LEASE = 30.0
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.errors import InvalidMetadata
+from nfresume.domain.errors import InvalidMetadata
 from nfresume.parameters import Parameter, declared, typed
 
 SCHEMA = {

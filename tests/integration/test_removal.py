@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nfresume.errors import RootUnusable
+from nfresume.domain.errors import RootUnusable
 from nfresume.storage import Root, removal
 from nfresume.storage.crew import Pace
 from nfresume.storage.removal import empty_trash

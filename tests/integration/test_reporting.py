@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from nfresume import pricing, reporting, settings
-from nfresume.costs import GB, Price
-from nfresume.errors import UsageError
-from nfresume.executions import ExecutionState
-from nfresume.periods import Period, period
+from nfresume.domain.costs import GB, Price
+from nfresume.domain.errors import UsageError
+from nfresume.domain.executions import ExecutionState
+from nfresume.domain.periods import Period, period
+from nfresume.domain.workdirs import RemovalProgress
 from nfresume.reporting import By
 from nfresume.store import Store, ledger, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.workdirs import RemovalProgress
 
 MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 

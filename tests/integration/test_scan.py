@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nfresume.costs import metered_bytes
+from nfresume.domain.costs import metered_bytes
 from nfresume.measuring import by_process
 from nfresume.storage import sizes
 from nfresume.storage.crew import Pace

@@ -17,13 +17,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from nfresume.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
-from nfresume.executions import LIVE, ExecutionState, TaskCounts
+from nfresume.domain.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
+from nfresume.domain.executions import LIVE, ExecutionState, TaskCounts
+from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.storage import Root
 from nfresume.store import Store, clock, database, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
 
 OWNER = Owner("host", "boot")
 FAILED, SUCCEEDED, QUEUED = ExecutionState.FAILED, ExecutionState.SUCCEEDED, ExecutionState.QUEUED

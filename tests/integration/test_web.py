@@ -13,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nfresume import settings
-from nfresume.executions import ExecutionState
+from nfresume.domain.executions import ExecutionState
+from nfresume.domain.people import Role
 from nfresume.identity import Identity
-from nfresume.people import Role
 from nfresume.storage import Root
 from nfresume.store import Store, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner

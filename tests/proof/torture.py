@@ -31,7 +31,7 @@ from typing import Any
 
 import psutil
 
-from nfresume.errors import StoreUnavailable
+from nfresume.domain.errors import StoreUnavailable
 from tests import databases
 from tests.conftest import until
 from tests.proof.life import LEASE, Broken, Life, place, plain

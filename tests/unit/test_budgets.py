@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume.budgets import Budget, Standing, WhenFull, may_go, parse, standings, victims
-from nfresume.costs import GB, Price
-from nfresume.executions import Execution, ExecutionState
-from nfresume.workdirs import WorkDir, WorkDirState
+from nfresume.domain.budgets import Budget, Standing, WhenFull, may_go, parse, standings, victims
+from nfresume.domain.costs import GB, Price
+from nfresume.domain.executions import Execution, ExecutionState
+from nfresume.domain.workdirs import WorkDir, WorkDirState
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

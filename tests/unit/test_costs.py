@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume.costs import GB, Price, Sample, Usage, break_even_hours, cost_until, metered_bytes, usage
+from nfresume.domain.costs import GB, Price, Sample, Usage, break_even_hours, cost_until, metered_bytes, usage
 
 
 @pytest.mark.parametrize(("size", "metered"), [(0, 2048), (1, 6144), (4096, 6144), (4097, 10240)])

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume import executions as ex
-from nfresume import workdirs as wd
-from nfresume.errors import UsageError
+from nfresume.domain import executions as ex
+from nfresume.domain import workdirs as wd
+from nfresume.domain.errors import UsageError
 
 
 @given(st.text(max_size=200), st.integers(1, 9999))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.executions import TaskCounts
+from nfresume.domain.executions import TaskCounts
 from nfresume.nextflow.log import LogReader, read, torn
 from nfresume.nextflow.trace import reused, rows, write
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from nfresume.executions import Event
-from nfresume.notices import KINDS, Channel, Kind, notice, parse, still_true
-from nfresume.retention import notice_at
+from nfresume.domain.executions import Event
+from nfresume.domain.notices import KINDS, Channel, Kind, notice, parse, still_true
+from nfresume.domain.retention import notice_at
 from tests.unit.test_budgets import NOW, retained
 
 

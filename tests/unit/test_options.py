@@ -3,7 +3,7 @@
 import pytest
 
 from nfresume.cli.launching import launch, relaunch, split
-from nfresume.errors import UsageError
+from nfresume.domain.errors import UsageError
 from nfresume.nextflow.options import is_remote, merge, parse, without_resume
 
 

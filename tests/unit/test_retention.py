@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume.executions import Execution, ExecutionState
-from nfresume.retention import MAX_HOURS, after_attempt, check_hours, is_due, plan
-from nfresume.workdirs import OnSuccess, RemovalProgress, WorkDir, WorkDirState
+from nfresume.domain.executions import Execution, ExecutionState
+from nfresume.domain.retention import MAX_HOURS, after_attempt, check_hours, is_due, plan
+from nfresume.domain.workdirs import OnSuccess, RemovalProgress, WorkDir, WorkDirState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from nfresume import settings
-from nfresume.errors import InvalidSettings
+from nfresume.domain.errors import InvalidSettings
+from nfresume.domain.wording import duration, printable
 from nfresume.filesystems import is_network, type_of
-from nfresume.wording import duration, printable
 
 
 def test_precedence(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nfresume.executions import ExecutionState
+from nfresume.domain.executions import ExecutionState
 from nfresume.nextflow.log import RunLog, Task
 from nfresume.settlement import Evidence, judge
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from nfresume.executions import ACCOUNT, Event, Execution
-from nfresume.workdirs import WorkDirState
+from nfresume.domain.executions import ACCOUNT, Event, Execution
+from nfresume.domain.workdirs import WorkDirState
 
 #: As a channel's account: everybody's.
 EVERYBODY = "*"

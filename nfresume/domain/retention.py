@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from nfresume.executions import Execution, ExecutionState
-from nfresume.workdirs import OnSuccess, WorkDirState
+from nfresume.domain.executions import Execution, ExecutionState
+from nfresume.domain.workdirs import OnSuccess, WorkDirState
 
 #: Ten years: beyond it a date overflows sooner or later, and "no limit" has a name: pin.
 MAX_HOURS = 87_600.0

@@ -10,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nfresume.costs import Price, cost_per_month
-from nfresume.executions import Execution
-from nfresume.workdirs import WorkDirState
+from nfresume.domain.costs import Price, cost_per_month
+from nfresume.domain.executions import Execution
+from nfresume.domain.workdirs import WorkDirState
 
 #: As an account: each account has this budget for itself.
 EACH = "*"

@@ -9,8 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from nfresume.errors import UsageError
-from nfresume.workdirs import OnSuccess, Retain, WorkDir
+from nfresume.domain.errors import UsageError
+from nfresume.domain.workdirs import OnSuccess, Retain, WorkDir
 
 #: What Nextflow accepts after `-name` (24.10: `^[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}$`).
 RUN_NAME = re.compile(r"[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}")

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from nfresume.executions import Attempt, Event, Execution, deletion
-from nfresume.workdirs import WorkDir, WorkDirState
+from nfresume.domain.executions import Attempt, Event, Execution, deletion
+from nfresume.domain.workdirs import WorkDir, WorkDirState
 
 
 def time(value: datetime | None) -> str | None:
