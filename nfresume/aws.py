@@ -16,8 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nfresume import bounded, filesystems
 from nfresume.domain.errors import AwsUnavailable
+from nfresume.system import bounded, filesystems
 
 if TYPE_CHECKING:
     import boto3

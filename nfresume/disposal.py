@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from nfresume import crashpoints, measuring
+from nfresume import measuring
 from nfresume.domain.errors import RootUnusable, StoreUnavailable
 from nfresume.domain.executions import Execution
 from nfresume.domain.workdirs import RemovalProgress
@@ -31,6 +31,7 @@ from nfresume.storage.scan import Measurement, Size, measure
 from nfresume.storage.slimming import slim
 from nfresume.storage.trash import to_trash
 from nfresume.store import Store, queries, removals
+from nfresume.system import crashpoints
 
 #: How long one process may be at removing a tree before another may take over; renewed as it goes.
 REMOVER_SECONDS = 60.0

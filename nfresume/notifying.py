@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 
-from nfresume import bounded, pricing
+from nfresume import pricing
 from nfresume.domain import costs, notices
 from nfresume.domain.errors import InvalidSettings, NfresumeError
 from nfresume.domain.executions import Event, Execution
 from nfresume.domain.notices import KINDS, Channel, Notice
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, outbox, queries
+from nfresume.system import bounded
 
 #: How long a channel may take for one notice.
 SEND_SECONDS = 20.0

@@ -14,8 +14,8 @@ from enum import Enum, EnumMeta
 from pathlib import Path
 from typing import Any
 
-from nfresume import asking
 from nfresume.domain.errors import InvalidMetadata, NotFound
+from nfresume.system import asking
 
 TIMEOUT_SECONDS = 60.0
 _PACKAGE = "latch_metadata"

@@ -12,11 +12,12 @@ from typing import Any
 
 import platformdirs
 
-from nfresume import aws, durable
+from nfresume import aws
 from nfresume.domain.costs import DEFAULT_CURRENCY, Price
 from nfresume.domain.errors import AwsUnavailable
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, ledger, queries
+from nfresume.system import durable
 
 #: USD per GB-month where nobody says better: EFS Standard in us-east-1.
 TABLE_PRICE = Decimal("0.30")

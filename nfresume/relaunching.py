@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import processes
 from nfresume.domain.errors import Conflict, Expired, NotFound
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
@@ -13,6 +12,7 @@ from nfresume.launchers import slurm
 from nfresume.nextflow import command, history, options
 from nfresume.nextflow import log as nextflow_log
 from nfresume.storage.root import ExecutionFolder
+from nfresume.system import processes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import processes
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import Execution, ExecutionState, TaskCounts
 from nfresume.service import Service
@@ -20,6 +19,7 @@ from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, queries, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.system import processes
 
 _ADOPTED = "adopted from its folder: the database did not know it"
 

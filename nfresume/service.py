@@ -12,17 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfresume import (
-    crashpoints,
-    disposal,
-    heads,
-    launchers,
-    measuring,
-    preflight,
-    processes,
-    relaunching,
-    sweeper,
-)
+from nfresume import disposal, heads, launchers, measuring, preflight, relaunching, sweeper
 from nfresume.domain import retention
 from nfresume.domain.errors import (
     Conflict,
@@ -52,6 +42,7 @@ from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, removals, transitions
+from nfresume.system import crashpoints, processes
 
 if TYPE_CHECKING:
     from nfresume.caching import Pruned

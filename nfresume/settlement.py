@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import budgeting, crashpoints, disposal, processes
+from nfresume import budgeting, disposal
 from nfresume.domain import retention
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.domain.workdirs import Retain
@@ -22,6 +22,7 @@ from nfresume.storage.crew import Pace
 from nfresume.storage.publish import MadeReal
 from nfresume.storage.root import NO_ROOM, ExecutionFolder, full
 from nfresume.store import Store, Tx, queries, transitions
+from nfresume.system import crashpoints, processes
 
 #: How Nextflow begins what it says of an error, on standard output.
 _ERROR = "ERROR ~ "

@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from nfresume import bounded, durable
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.relaunching import RelaunchRequest
 from nfresume.service import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
+from nfresume.system import bounded, durable
 
 #: Limits on what a request may bring.
 MAX_PARAMS = 5_000_000

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import sh
 
-from nfresume import crashpoints, disposal, heads, notifying, pausing, processes, settings, settlement
+from nfresume import disposal, heads, notifying, settings, settlement
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.launchers import slurm
@@ -30,6 +30,7 @@ from nfresume.sampling import Sampler
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
 from nfresume.store import Store, queries, transitions
+from nfresume.system import crashpoints, pausing, processes
 
 #: How often the log is read and, at a multiple, the database asked whether to go on.
 TICK_SECONDS = 0.25

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nfresume import budgeting, crashpoints, disposal, pricing, processes, settlement, supervisor
+from nfresume import budgeting, disposal, pricing, settlement, supervisor
 from nfresume.domain import retention
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.domain.executions import Execution, ExecutionState, run_name
@@ -21,6 +21,7 @@ from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, clock, queries, removals, transitions
+from nfresume.system import crashpoints, processes
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def costs(
 
 
 def _write_page(file: Path, page: str) -> None:
-    from nfresume import durable
     from nfresume.domain.errors import NotFound
+    from nfresume.system import durable
 
     try:
         durable.write(file.absolute(), page.encode())

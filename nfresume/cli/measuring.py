@@ -33,7 +33,7 @@ def measure(
 
     Example: nfresume measure rnaseq-4k9x2m
     """
-    from nfresume.pausing import pausable
+    from nfresume.system.pausing import pausable
 
     with common.service(account) as service, pausable() as pause:
         chosen = [service.find(execution_id)] if execution_id else service.with_work_dir()

@@ -69,7 +69,7 @@ def delete(
     Example: nfresume delete rnaseq-4k9x2m --yes
     """
     from nfresume.domain.errors import UsageError
-    from nfresume.pausing import pausable
+    from nfresume.system.pausing import pausable
 
     with common.service(account) as service:
         execution = service.find(execution_id)
@@ -103,8 +103,8 @@ def sweep(
     from nfresume import notifying, settings, sweeper
     from nfresume.domain import views
     from nfresume.domain.errors import RemovalBlocked
-    from nfresume.pausing import pausable
     from nfresume.store import Store
+    from nfresume.system.pausing import pausable
 
     conf = settings.load()
     store = Store.open(conf.database_url)

@@ -17,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nfresume import durable
 from nfresume.domain.errors import Conflict
 from nfresume.nextflow.command import MARK
 from nfresume.settings import Settings
+from nfresume.system import durable
 
 #: How long Slurm may take to answer; its own commands give up on a controller that is down after 18 s.
 SECONDS = 40.0

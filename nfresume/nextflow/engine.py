@@ -14,10 +14,10 @@ from pathlib import Path
 
 import platformdirs
 
-from nfresume import durable
 from nfresume.domain.errors import EngineUnavailable
 from nfresume.nextflow import embedded
 from nfresume.settings import Settings
+from nfresume.system import durable
 
 #: The first version whose NXF_CACHE_DIR also moves cache and history; older ones ignore it.
 MINIMUM = (24, 4)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from nfresume import durable, processes
 from nfresume.nextflow.command import HEAD, MARK, marks
+from nfresume.system import durable, processes
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from nfresume import durable
 from nfresume.nextflow.log import RunLog, Task
+from nfresume.system import durable
 
 COLUMNS = ("hash", "name", "status", "exit", "duration")
 

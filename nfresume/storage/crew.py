@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from nfresume import filesystems
+from nfresume.system import filesystems
 
 #: Changes wait for the server, one at a time in each directory: a worker per slot of an NFSv4.1 session
 #: (64 on Linux and EFS). Reads come by the directory and keep the interpreter busy sooner.

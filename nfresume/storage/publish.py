@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume import crashpoints, durable
 from nfresume.storage import replacing
 from nfresume.storage.crew import Crew, Pace
+from nfresume.system import crashpoints, durable
 
 #: The report of an attempt: path, what was done, and why not. Tab separated, a header line first.
 RESULTS = "results.tsv"

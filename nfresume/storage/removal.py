@@ -19,10 +19,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nfresume import crashpoints
 from nfresume.storage import descriptors, trash
 from nfresume.storage.crew import Ceiling, Crew, Pace
 from nfresume.storage.root import Root
+from nfresume.system import crashpoints
 
 #: Directories open at once, all workers together.
 MAX_OPEN = 400

@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Sequence
 
-from nfresume import crashpoints, durable
+from nfresume.system import crashpoints, durable
 
 #: No hard link between these two: copy instead.
 _COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})

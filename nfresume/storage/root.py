@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import durable
 from nfresume.domain.errors import RootUnusable
+from nfresume.system import durable
 
 MARKER = ".nfresume"
 TRASH = ".trash"

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 
-from nfresume import durable
 from nfresume.storage.scan import Part, Size
+from nfresume.system import durable
 
 NAME = "nfresume-sizes.json.gz"
 _LAYOUT = 1

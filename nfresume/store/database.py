@@ -16,8 +16,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from nfresume.domain.errors import NfresumeError, StoreUnavailable
-from nfresume.filesystems import is_network, type_of
 from nfresume.store.schema import HEAD
+from nfresume.system.filesystems import is_network, type_of
 
 BUSY_SECONDS = 30
 #: A host that hangs in a transaction must not keep the others waiting: PostgreSQL ends its session. All of

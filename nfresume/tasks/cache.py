@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import crashpoints, durable
 from nfresume.domain.costs import metered_bytes
+from nfresume.system import crashpoints, durable
 from nfresume.tasks import digests, keys, places, values
 from nfresume.tasks.keys import Key
 

@@ -13,8 +13,8 @@ from enum import Enum, EnumMeta
 from pathlib import Path
 from typing import Any
 
-from nfresume import asking
 from nfresume.domain.executions import python_workflow
+from nfresume.system import asking
 
 #: Imports of scientific packages take many seconds on a cold shared file system.
 TIMEOUT_SECONDS = 300.0

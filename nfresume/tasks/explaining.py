@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nfresume import asking
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
+from nfresume.system import asking
 from nfresume.tasks import calls
 
 #: Inputs may be large files that are read for the first time.

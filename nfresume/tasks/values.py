@@ -21,7 +21,7 @@ from typing import Any
 
 from nfresume_metadata import LatchDir, LatchFile, LPath
 
-from nfresume import durable
+from nfresume.system import durable
 
 _PATHS = {"LatchFile": LatchFile, "LatchDir": LatchDir, "LPath": LPath}
 _TAG = "$"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import crashpoints, durable
+from nfresume.system import crashpoints, durable
 from nfresume.tasks import digests, keys, places, promises, values
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.declaring import Task, declared

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from nfresume import processes
 from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
 from nfresume.domain.workdirs import WorkDir, WorkDirState
@@ -15,6 +14,7 @@ from nfresume.nextflow import command
 from nfresume.relaunching import RelaunchRequest, check_remains
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
+from nfresume.system import processes
 from tests.unit.test_log import SESSION, STAMP
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -455,7 +455,7 @@ def test_sqlite_integrity_under_many_writers(tmp_path: Path):
 
 def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
     """Case 45: by the type of the file system (here /dev/shm's own, taken for a network one)."""
-    from nfresume import filesystems
+    from nfresume.system import filesystems
 
     monkeypatch.setattr(filesystems, "NETWORK", {filesystems.type_of("/dev/shm")})
     with pytest.raises(StoreUnavailable, match="PostgreSQL"):

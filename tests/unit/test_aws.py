@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 from nfresume import aws
 from nfresume.aws import ARCHIVE, INFREQUENT, STANDARD, FileSystem
 from nfresume.domain.errors import AwsUnavailable
-from nfresume.filesystems import Mount
+from nfresume.system.filesystems import Mount
 from tests.aws import OFFERS
 
 

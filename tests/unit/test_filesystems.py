@@ -2,7 +2,7 @@
 
 import pytest
 
-from nfresume.filesystems import is_network
+from nfresume.system.filesystems import is_network
 
 
 @pytest.mark.parametrize(("fstype", "shared"), [

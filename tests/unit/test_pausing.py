@@ -3,7 +3,7 @@
 import os
 import signal
 
-from nfresume.pausing import pausable
+from nfresume.system.pausing import pausable
 
 
 def test_a_signal_asks_for_a_pause():

@@ -7,7 +7,7 @@ import pytest
 from nfresume import settings
 from nfresume.domain.errors import InvalidSettings
 from nfresume.domain.wording import duration, printable
-from nfresume.filesystems import is_network, type_of
+from nfresume.system.filesystems import is_network, type_of
 
 
 def test_precedence(tmp_path: Path):
