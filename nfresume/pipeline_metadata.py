@@ -68,13 +68,13 @@ def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
 def _load_here(file: Path) -> dict[str, Any]:
     from nfresume_metadata import forget, last_nextflow_metadata
 
-    from nfresume import latch_standins
+    from nfresume.tasks import standins
 
     folder = file.parent
     os.chdir(folder.parent)
     sys.path.insert(0, str(folder.parent))
     forget()
-    with latch_standins.installed():
+    with standins.installed():
         spec = importlib.util.spec_from_file_location(
             _PACKAGE, file, submodule_search_locations=[str(folder)]
         )

@@ -24,8 +24,9 @@ from nfresume import disposal, heads, notifying, settings, settlement
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.launchers import slurm
-from nfresume.nextflow import command, head, options, trace
+from nfresume.nextflow import command, options, trace
 from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow import processes as nextflow_processes
 from nfresume.sampling import Sampler
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
@@ -182,7 +183,7 @@ class _Supervisor:
         while settlement.exit_code(self._place) is None:
             if self._shim_ended(TICK_SECONDS) or not self._head_lives():
                 with contextlib.suppress(OSError):  # a full disk lets no shim begin either
-                    head.close(self._place)
+                    nextflow_processes.close(self._place)
                 if not self._head_lives():
                     return
             self._log.poll()
@@ -204,7 +205,7 @@ class _Supervisor:
             silent = time.time() - (self._place / command.LOG).stat().st_mtime
             if silent > self._conf.hang_seconds:
                 self._hung, self._stopping = True, time.monotonic()
-                if found := head.read(self._place):
+                if found := nextflow_processes.read(self._place):
                     found.terminate()
 
     def _sample(self) -> None:
@@ -234,14 +235,14 @@ class _Supervisor:
 
     def _head_lives(self) -> bool:
         """True while the head runs, or the shim that will write its exit status."""
-        found = head.read(self._place)
+        found = nextflow_processes.read(self._place)
         if found is None:
             return bool(self._processes())  # between the spawn and the shim's first record
         return found.alive or any(p.pid == found.shim for p in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
         """Everything of this attempt and those before it that runs here."""
-        return head.remains(self._execution.id, self._place.parent, self._attempt.number)
+        return nextflow_processes.remains(self._execution.id, self._place.parent, self._attempt.number)
 
     def _tick(self) -> None:
         """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""
@@ -260,7 +261,7 @@ class _Supervisor:
                 return
             if state is ExecutionState.CANCELLING and self._stopping is None:
                 self._stopping = now
-                if found := head.read(self._place):
+                if found := nextflow_processes.read(self._place):
                     found.terminate()
 
     # -- settle ---------------------------------------------------------------------------------

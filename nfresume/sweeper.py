@@ -16,7 +16,7 @@ from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.domain.executions import Execution, ExecutionState, run_name
 from nfresume.domain.workdirs import RemovalProgress, WorkDirState
 from nfresume.launchers import LocalLauncher, slurm
-from nfresume.nextflow import head
+from nfresume.nextflow import processes as nextflow_processes
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
@@ -170,7 +170,7 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
             return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         "`nfresume sweep` on that host will tell")
-    if here and attempt.boot_id == processes.boot_id() and head.remains(
+    if here and attempt.boot_id == processes.boot_id() and nextflow_processes.remains(
             execution.id, place.parent, attempt.number):
         return "adopt", "its supervisor was lost, its Nextflow is alive"
     return "settle", "its supervisor was lost, and Nextflow is gone"

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from nfresume import latch_standins, pipeline_metadata
+from nfresume import pipeline_metadata
 from nfresume.domain.executions import python_workflow
-from nfresume.tasks import declaring
+from nfresume.tasks import declaring, standins
 from nfresume.tasks.declaring import Task, Workflow
 
 Declared = TypeVar("Declared", Workflow, Task)
@@ -21,7 +21,7 @@ def load(file: Path) -> ModuleType:
 
     Raises whatever the file raises.
     """
-    latch_standins.install()
+    standins.install()
     sys.dont_write_bytecode = True  # nothing of ours is left in the launch folder
     top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
     while (top / "__init__.py").is_file():

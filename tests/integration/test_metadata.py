@@ -206,10 +206,10 @@ assert not issubclass(OnlyThere, NextflowMetadata)
 
 def test_nothing_stays_behind():
     """Standing in leaves sys.modules and the import machinery as they were."""
-    from nfresume import latch_standins
+    from nfresume.tasks import standins
 
     before, path = dict(sys.modules), list(sys.meta_path)
-    with latch_standins.installed():
+    with standins.installed():
         import latch.types.metadata  # type: ignore[import-not-found]
 
         assert latch.types.metadata.NextflowMetadata is ours.NextflowMetadata

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.nextflow import head
+from nfresume.nextflow import processes as nextflow_processes
 from tests.conftest import Site, until
 from tests.tasks.conftest import mend, put, ran
 
@@ -207,7 +207,7 @@ def test_killed(site: Site, who: str):
     execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48", "arithmetic.py:waits",
                         NFRESUME_LEASE_SECONDS="2").out.strip()
     until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
-    found = head.read(site.root / "team" / execution / "attempts/1")
+    found = nextflow_processes.read(site.root / "team" / execution / "attempts/1")
     assert found is not None
     for process in [p for p in site.marked()
                     if who == "all" or (p.pid == found.pid if who == "head" else p.ppid() == found.pid)]:
