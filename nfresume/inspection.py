@@ -22,7 +22,8 @@ from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, queries
 
 if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
-    from nfresume import billed, page, parameters, reporting
+    from nfresume import billed, page, reporting
+    from nfresume.pipelines import parameters
     from nfresume.records import Records
     from nfresume.tasks.cache import Cache, Entry
 
@@ -83,7 +84,7 @@ class Inspection:
 
     def declared_params(self, pipeline: str) -> list[parameters.Parameter]:
         """What a pipeline declares, when it is local and absolute, or was pulled before."""
-        from nfresume import parameters
+        from nfresume.pipelines import parameters
 
         if (python := python_workflow(pipeline)) and python[0].startswith("/"):
             return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []

@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import pipeline_metadata
 from nfresume.domain.errors import InvalidMetadata, NotFound, RootUnusable, UsageError
 from nfresume.domain.executions import python_workflow
 from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess
 from nfresume.nextflow.command import assets
 from nfresume.nextflow.options import RunOptions, is_remote
+from nfresume.pipelines import metadata as declared
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.storage.root import MARKER
@@ -84,9 +84,9 @@ def retention_of(
         except ValueError as e:
             raise UsageError(str(e), "hours as a number, for example --storage-expiration-hours 48") from None
     place = local if local is not None else assets(pipeline)
-    file = pipeline_metadata.find(place, metadata)
+    file = declared.find(place, metadata)
     if file is not None:
-        hours = pipeline_metadata.load(file).storage_expiration_hours
+        hours = declared.load(file).storage_expiration_hours
         if hours is not None:
             try:
                 return Retention(check_hours(hours), str(file))

@@ -14,8 +14,10 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import InvalidMetadata, UsageError
@@ -103,3 +105,18 @@ def answer(
     while data:
         data = data[os.write(fd, data):]
     os._exit(0)
+
+
+def explain(error: BaseException, file: Path) -> str:
+    """What a file of somebody's raised while it was loaded, and where, in one line."""
+    from pydantic import ValidationError
+
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(file.parent))]
+    where = f"line {frames[-1].lineno} of {Path(frames[-1].filename).name}: " if frames else ""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        return f"{where}{error.title}.{name} {first['msg'].removeprefix('Value error, ')}"
+    if isinstance(error, SystemExit):
+        return f"{where}it exits the process (status {error.code})"
+    return f"{where}{type(error).__name__}: {error}"

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from nfresume import pipeline_metadata
 from nfresume.domain.executions import python_workflow
+from nfresume.system import asking
 from nfresume.tasks import declaring, standins
 from nfresume.tasks.declaring import Task, Workflow
 
@@ -37,7 +37,7 @@ def explain(error: BaseException, what: str, here: Path) -> str:
     split = python_workflow(what)
     if type(error) is LookupError or split is None:
         return str(error)
-    return pipeline_metadata.explain(error, (here / split[0]).resolve())
+    return asking.explain(error, (here / split[0]).resolve())
 
 
 def workflow(module: ModuleType, name: str) -> Workflow:

@@ -12,7 +12,7 @@ import nfresume_metadata as ours
 import pytest
 
 from nfresume.domain.errors import InvalidMetadata, NotFound
-from nfresume.pipeline_metadata import find, load
+from nfresume.pipelines.metadata import find, load
 
 FIXTURES = Path(__file__).resolve().parents[2] / "nextflow-fixtures"
 HEAD = """

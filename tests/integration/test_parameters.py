@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.parameters import Parameter, declared, typed
+from nfresume.pipelines.parameters import Parameter, declared, typed
 
 SCHEMA = {
     "$defs": {"io": {"title": "Input and output", "required": ["input"], "properties": {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import pipeline_metadata
 from nfresume.domain.errors import InvalidMetadata
+from nfresume.pipelines import metadata
 from nfresume.tasks import checking
 
 SCHEMA = "nextflow_schema.json"
@@ -40,8 +40,8 @@ def declared(pipeline: Path) -> list[Parameter]:
             return list(_of_schema(json.loads(schema.read_bytes())))
         except (ValueError, AttributeError, TypeError) as e:
             raise InvalidMetadata(f"{schema}: {e}", "mend the file") from None
-    file = pipeline_metadata.find(pipeline, None)
-    return _rows(pipeline_metadata.load(file).parameters) if file else []
+    file = metadata.find(pipeline, None)
+    return _rows(metadata.load(file).parameters) if file else []
 
 
 def of_workflow(pipeline: str) -> list[Parameter]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import traceback
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, EnumMeta
 from pathlib import Path
@@ -117,22 +116,7 @@ def _described(name: str, kind: Any, default: Any, text: str, section: str) -> d
 def _main() -> None:
     """The child."""
     asking.answer(lambda asked: _load_here(Path(asked["file"])),
-                  lambda error, asked: explain(error, Path(asked["file"])))
-
-
-def explain(error: BaseException, file: Path) -> str:
-    """What a file of somebody's raised while it was loaded, and where, in one line."""
-    from pydantic import ValidationError
-
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(file.parent))]
-    where = f"line {frames[-1].lineno} of {Path(frames[-1].filename).name}: " if frames else ""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        return f"{where}{error.title}.{name} {first['msg'].removeprefix('Value error, ')}"
-    if isinstance(error, SystemExit):
-        return f"{where}it exits the process (status {error.code})"
-    return f"{where}{type(error).__name__}: {error}"
+                  lambda error, asked: asking.explain(error, Path(asked["file"])))
 
 
 if __name__ == "__main__":
