@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from nfresume import notifying, sweeper
 from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.identity import Identity
-from nfresume.sampling import Sampler
+from nfresume.retained.sampling import Sampler
 from nfresume.settings import Settings, user_name
 from nfresume.store import Store, queries
 

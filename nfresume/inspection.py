@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfresume import disposal, pricing
+from nfresume import pricing
 from nfresume.domain.costs import Price
 from nfresume.domain.errors import EngineUnavailable, NotFound
 from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
@@ -17,6 +17,7 @@ from nfresume.domain.periods import Period
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.nextflow import engine
 from nfresume.nextflow.command import assets
+from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, queries
@@ -123,7 +124,7 @@ class Inspection:
 
     def folder(self, execution: Execution) -> ExecutionFolder:
         """Where an execution keeps its files."""
-        return disposal.folder_of(self.store, execution)
+        return places.folder_of(self.store, execution)
 
     def engine_version(self) -> str:
         """The version of the Nextflow that a launch would use; empty when there is none."""

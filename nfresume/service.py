@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfresume import disposal, heads, launchers, measuring, preflight, relaunching, sweeper
+from nfresume import heads, launchers, preflight, relaunching, sweeper
 from nfresume.domain import retention
 from nfresume.domain.errors import (
     Conflict,
@@ -38,6 +38,7 @@ from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
 from nfresume.relaunching import RelaunchRequest
+from nfresume.retained import disposal, measuring, places
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
@@ -45,7 +46,7 @@ from nfresume.store import Store, Tx, queries, removals, transitions
 from nfresume.system import crashpoints, processes
 
 if TYPE_CHECKING:
-    from nfresume.caching import Pruned
+    from nfresume.retained.task_caches import Pruned
     from nfresume.tasks.cache import Entry
 
 #: How long waiting is impatient: most ends are followed by a settled work dir within milliseconds.
@@ -181,7 +182,7 @@ class Service(Inspection):
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
         parsed = self._relaunch_options(execution, last, request)
-        folder = disposal.folder_of(self.store, execution)
+        folder = places.folder_of(self.store, execution)
         folder.root.check_room()
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
         assert parsed.pipeline is not None
@@ -352,9 +353,9 @@ class Service(Inspection):
 
     def prune_cache(self, *, dry_run: bool = False) -> list[Pruned]:
         """Remove from the account's task cache what the settings say; returns what went, or would."""
-        from nfresume import caching
+        from nfresume.retained import task_caches
 
-        found = caching.to_prune(self.cached(), self.conf, time.time())
+        found = task_caches.to_prune(self.cached(), self.conf, time.time())
         if not dry_run:
             self._uncache([pruned.entry for pruned in found])
         return found
@@ -364,19 +365,19 @@ class Service(Inspection):
         return self._uncache(self.cached(task))
 
     def _uncache(self, entries: list[Entry]) -> int:
-        from nfresume import caching
+        from nfresume.retained import task_caches
 
         cache, root = self.task_cache(), Root.open(self.conf.root)
-        removed = caching.remove(root, cache, entries, self.conf)
+        removed = task_caches.remove(root, cache, entries, self.conf)
         if removed:
-            caching.note(self.store, root, cache, cache.entries())
+            task_caches.note(self.store, root, cache, cache.entries())
         return removed
 
     def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
         """RETAINED -> DELETING; the bytes go with the next sweep. Raises ResultsAtRisk."""
         if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
             results = disposal.secure_results(
-                disposal.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
+                places.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
             )
             held = disposal.held_by(results)
             if held and not lose_results:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import budgeting, disposal
+from nfresume import budgeting
 from nfresume.domain import retention
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.domain.workdirs import Retain
 from nfresume.nextflow import history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
 from nfresume.nextflow.log import RunLog
+from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.storage.crew import Pace
 from nfresume.storage.publish import MadeReal

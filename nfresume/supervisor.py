@@ -20,14 +20,15 @@ from pathlib import Path
 import psutil
 import sh
 
-from nfresume import disposal, heads, notifying, settings, settlement
+from nfresume import heads, notifying, settings, settlement
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.launchers import slurm
 from nfresume.nextflow import command, options, trace
 from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow import processes as nextflow_processes
-from nfresume.sampling import Sampler
+from nfresume.retained import disposal, places
+from nfresume.retained.sampling import Sampler
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
 from nfresume.store import Store, queries, transitions
@@ -102,7 +103,7 @@ class _Supervisor:
         self._attempt = attempt
         self._lease = lease
         self._actor = f"supervisor@{processes.host()}"
-        self._folder: ExecutionFolder = disposal.folder_of(store, execution)
+        self._folder: ExecutionFolder = places.folder_of(store, execution)
         self._place = self._folder.attempt(attempt.number)
         self._log = nextflow_log.LogReader(self._place / command.LOG)
         self._shim: int | None = None  # a pidfd: readable once the shim has ended

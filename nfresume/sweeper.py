@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nfresume import budgeting, disposal, pricing, settlement, supervisor
+from nfresume import budgeting, pricing, settlement, supervisor
 from nfresume.domain import retention
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.domain.executions import Execution, ExecutionState, run_name
@@ -18,6 +18,7 @@ from nfresume.domain.workdirs import RemovalProgress, WorkDirState
 from nfresume.launchers import LocalLauncher, slurm
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.nextflow.log import RunLog
+from nfresume.retained import disposal, places
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, clock, queries, removals, transitions
@@ -70,7 +71,7 @@ def sweep(
 
 def _tidy(store: Store, conf: Settings, stop: threading.Event, *, whole: bool) -> None:
     """What concerns no single line: the trash and the task caches of every root, what expires soon."""
-    from nfresume import caching  # a launch, which may settle what was lost, needs none of it
+    from nfresume.retained import task_caches  # a launch, which may settle what was lost, needs none of it
 
     with store.begin(write=False) as tx:
         roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
@@ -78,7 +79,7 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event, *, whole: bool) -
     for root in roots:
         with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
             _drain_trash(store, conf, root, stop)
-            caching.tidy(store, conf, root, stop, whole=whole)
+            task_caches.tidy(store, conf, root, stop, whole=whole)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:
@@ -142,7 +143,7 @@ def _reconcile(
         return SweepLine(execution, action, reason)
     try:
         if action == "adopt":
-            folder = disposal.folder_of(store, execution)
+            folder = places.folder_of(store, execution)
             log = folder.attempt(execution.attempt) / "supervisor.log"
             LocalLauncher(conf).start(execution.id, run_name(execution.id, execution.attempt), log)
             return SweepLine(execution, action, reason, done="a new supervisor follows it")
@@ -163,7 +164,7 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
         return "keep", f"its Slurm job is {job}: nobody else may touch it"
     if execution.state is ExecutionState.QUEUED:
         return "fail", "its supervisor never started"
-    place = disposal.folder_of(store, execution).attempt(attempt.number)
+    place = places.folder_of(store, execution).attempt(attempt.number)
     here = attempt.host == processes.host()
     if not here and not as_job:
         if settlement.exit_code(place) is not None:
@@ -181,7 +182,7 @@ def fail_queued(store: Store, conf: Settings, execution: Execution, because: str
     owner = transitions.Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
         lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
-    folder = disposal.folder_of(store, execution)
+    folder = places.folder_of(store, execution)
     evidence = settlement.Evidence(None, RunLog(), None, lost_because=because)
     return settlement.conclude(store, conf, lease, evidence, actor(), folder)
 
@@ -219,7 +220,7 @@ class _Sweep:
         with self._store.begin(write=False) as tx:  # a relaunch since the plan was made wins
             if queries.get(tx, execution.id).work_dir.state is not WorkDirState.RETAINED:
                 raise Conflict(f"{execution.id} is in use again")
-        folder = disposal.folder_of(self._store, execution)
+        folder = places.folder_of(self._store, execution)
         if folder.attempt(execution.attempt + 1).exists():  # not ours to judge: a person decides
             return "its folder has an attempt that the database does not know: is the database an old backup?"
         pace = disposal.pace_of(self._conf)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from nfresume import disposal
 from nfresume.domain import costs
 from nfresume.domain.costs import Price, Sample
 from nfresume.domain.errors import NfresumeError
@@ -16,6 +15,7 @@ from nfresume.domain.retention import MAX_HOURS
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.nextflow import trace
 from nfresume.nextflow.command import TRACE
+from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.store import Store
 
@@ -71,7 +71,7 @@ def of_pipelines(
 def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
     """Task time that a relaunch would not spend again; None when the root is not there."""
     try:
-        folder = disposal.folder_of(store, execution)
+        folder = places.folder_of(store, execution)
     except NfresumeError:
         return None
     traces = [folder.attempt(number) / TRACE for number in range(1, execution.attempt + 1)]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nfresume.domain.costs import metered_bytes
-from nfresume.measuring import by_process
+from nfresume.retained.measuring import by_process
 from nfresume.storage import sizes
 from nfresume.storage.crew import Pace
 from nfresume.storage.scan import Measurement, Size, measure

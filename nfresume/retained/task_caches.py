@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nfresume import disposal
+from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, ledger

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from nfresume import disposal
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Execution
+from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.store import Store
 

@@ -12,17 +12,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from nfresume import measuring
-from nfresume.domain.errors import RootUnusable, StoreUnavailable
+from nfresume.domain.errors import StoreUnavailable
 from nfresume.domain.executions import Execution
 from nfresume.domain.workdirs import RemovalProgress
 from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow import trace
 from nfresume.nextflow.command import LOG, TRACE
+from nfresume.retained import measuring, places
 from nfresume.settings import Settings
-from nfresume.storage import Root, sizes
+from nfresume.storage import sizes
 from nfresume.storage.crew import Pace
 from nfresume.storage.publish import RESULTS, MadeReal, make_real
 from nfresume.storage.removal import Removed, empty_trash
@@ -30,7 +29,7 @@ from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Measurement, Size, measure
 from nfresume.storage.slimming import slim
 from nfresume.storage.trash import to_trash
-from nfresume.store import Store, queries, removals
+from nfresume.store import Store, removals
 from nfresume.system import crashpoints
 
 #: How long one process may be at removing a tree before another may take over; renewed as it goes.
@@ -42,22 +41,6 @@ TELL_SECONDS = 2.0
 def pace_of(conf: Settings, stop: threading.Event | None = None) -> Pace:
     """How hard the settings allow to work on a root."""
     return Pace(conf.storage_workers, conf.delete_per_second, stop or threading.Event())
-
-
-def root_of(store: Store, execution: Execution) -> Root:
-    """The marked root that holds an execution. Raises RootUnusable if it is not there, or another."""
-    with store.begin(write=False) as tx:
-        record = queries.root(tx, execution.root_id)
-    root = Root.open(Path(record.path))
-    if root.id != record.id:
-        raise RootUnusable(f"{record.path} is another root than the one that was recorded",
-                           "nothing was touched; mount the right one")
-    return Root(root.path, record.id, record.inode)
-
-
-def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
-    """The folder of an execution in its marked root."""
-    return root_of(store, execution).execution(execution.account, execution.id)
 
 
 def secure_results(
@@ -113,7 +96,7 @@ def record_size(
     A scan that was stopped is stored only while nothing better is known: the ledger must not take a
     work dir for smaller than it is.
     """
-    folder = folder_of(store, execution)
+    folder = places.folder_of(store, execution)
     measured = size_of(folder, pace_of(conf, stop), progress)
     total = measured.total
     rows = measuring.by_process(measured.sizes, measuring.process_names(folder, execution.attempt))
@@ -150,7 +133,7 @@ def remove(
     `stop` is set the removal pauses, and whoever sweeps next goes on.
     """
     removal = _Removal(store, execution, progress)
-    root = root_of(store, execution)
+    root = places.root_of(store, execution)
     if not removal.claim():
         return None
     try:
