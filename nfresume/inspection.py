@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfresume import pricing
+from nfresume.billing import pricing
 from nfresume.domain.costs import Price
 from nfresume.domain.errors import EngineUnavailable, NotFound
 from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
@@ -23,7 +23,7 @@ from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, queries
 
 if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
-    from nfresume import billed, page, reporting
+    from nfresume.billing import aws_bill, page, report
     from nfresume.pipelines import parameters
     from nfresume.records import Records
     from nfresume.tasks.cache import Cache, Entry
@@ -159,33 +159,33 @@ class Inspection:
             return pricing.of_root(tx, self.conf, execution.root_id)
 
     def costs(
-        self, by: reporting.By, chosen: Callable[[datetime], Period], *, all_accounts: bool = False,
+        self, by: report.By, chosen: Callable[[datetime], Period], *, all_accounts: bool = False,
         notify: Callable[[str], None] = lambda _: None,
-    ) -> reporting.Report:
+    ) -> report.Report:
         """What retained storage costs the account, or all of them; `chosen` makes the period from now.
 
         `notify` is told why AWS could not be asked for its price.
         """
-        from nfresume import reporting
+        from nfresume.billing import report
 
         if trouble := pricing.record(self.store, self.conf):
             notify(trouble)
-        return reporting.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
+        return report.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
 
     def costs_figures(self, chosen: Callable[[datetime], Period]) -> page.CostsPage:
         """The cost report with its plots, for the console."""
-        from nfresume import page
+        from nfresume.billing import page
 
         return page.gather(self.store, self.conf, self.account, chosen)
 
     def costs_page(self, chosen: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
         """The cost report as an HTML page with plots that opens offline."""
-        from nfresume import page
+        from nfresume.billing import page
 
         return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
 
-    def bill(self, chosen: Callable[[datetime], Period]) -> billed.Compared:
+    def bill(self, chosen: Callable[[datetime], Period]) -> aws_bill.Compared:
         """What AWS billed for the root's storage in a period, beside the ledger."""
-        from nfresume import billed
+        from nfresume.billing import aws_bill
 
-        return billed.compare(self.store, self.conf, chosen)
+        return aws_bill.compare(self.store, self.conf, chosen)

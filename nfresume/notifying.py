@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from contextlib import closing
 
-from nfresume import pricing
+from nfresume.billing import pricing
 from nfresume.domain import costs, notices
 from nfresume.domain.errors import InvalidSettings, NfresumeError
 from nfresume.domain.executions import Event, Execution

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume import budgeting
+from nfresume.billing import enforcement
 from nfresume.domain import retention
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.domain.workdirs import Retain
@@ -163,9 +163,9 @@ def conclude(
             folder, lease.number, pace, alive)
     refused = None
     never_retained = lease.number == 1  # a relaunch that fails again gives back what was kept before it
-    if never_retained and decision.expires_at is not None and budgeting.refuses(conf):
+    if never_retained and decision.expires_at is not None and enforcement.refuses(conf):
         disposal.record_size(store, conf, execution, progress=lambda _: alive())
-        refused = budgeting.refusal(store, conf, execution)
+        refused = enforcement.refusal(store, conf, execution)
     if not decision.keep or refused:
         results = disposal.secure_results(folder, execution, pace, alive)
         held = disposal.held_by(results)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nfresume import budgeting, pricing, settlement, supervisor
+from nfresume import settlement, supervisor
+from nfresume.billing import enforcement, pricing
 from nfresume.domain import retention
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
 from nfresume.domain.executions import Execution, ExecutionState, run_name
@@ -64,7 +65,7 @@ def sweep(
             lines.append(sweeping.carry_out(line))
     if not dry_run and not stop.is_set():
         _tidy(store, conf, stop, whole=whole)
-        for trouble in budgeting.warn(store, conf, actor()):
+        for trouble in enforcement.warn(store, conf, actor()):
             notify(trouble)
     return lines
 
@@ -94,7 +95,7 @@ def _plan(store: Store, conf: Settings, *, whole: bool) -> tuple[list[retention.
     if not conf.budgets:
         return planned, noted
     staying = [line.execution for line in planned if line.action == "keep"]
-    evicted = {line.execution.id: line for line in budgeting.plan(store, conf, staying)}
+    evicted = {line.execution.id: line for line in enforcement.plan(store, conf, staying)}
     return [evicted.get(line.execution.id, line) for line in planned], noted
 
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from nfresume.billed import Compared
+    from nfresume.billing.aws_bill import Compared
+    from nfresume.billing.report import Report
+    from nfresume.billing.reuse_value import ReuseValue
     from nfresume.domain.periods import Period
-    from nfresume.reporting import Report
-    from nfresume.worth import Worth
 
 _BAR = 24
 
@@ -54,9 +54,9 @@ def costs(
 
     Example: nfresume costs --month 2026-10 --by pipeline --html costs.html
     """
-    from nfresume import costviews
+    from nfresume.billing import as_json as documents
+    from nfresume.billing.report import By
     from nfresume.domain.periods import period
-    from nfresume.reporting import By
 
     kind = common.chosen(By, by, "--by") or By.EXECUTION
 
@@ -69,7 +69,7 @@ def costs(
         if html is not None:
             _write_page(html, service.costs_page(asked, all_accounts=all_accounts))
     if as_json:
-        print_json({**costviews.report(report), **({"bill": costviews.bill(compared)} if compared else {})})
+        print_json({**documents.report(report), **({"bill": documents.bill(compared)} if compared else {})})
     elif as_csv:
         _print_csv(report)
     else:
@@ -88,19 +88,19 @@ def _write_page(file: Path, page: str) -> None:
 
 
 def _print_csv(report: Report) -> None:
-    from nfresume import costviews
+    from nfresume.billing import as_json
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([str(report.by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
-                     *costviews.worth(None)])
+                     *as_json.reuse_value(None)])
     for line in report.lines:
-        used = costviews.used(line.usage, report.currency)
+        used = as_json.used(line.usage, report.currency)
         writer.writerow([line.key, used["gb_hours"], used["gb_months"], used["cost"], report.currency,
-                         line.metered, *costviews.worth(line.worth).values()])
+                         line.metered, *as_json.reuse_value(line.reuse_value).values()])
 
 
 def _print(report: Report, compared: Compared | None) -> None:
-    from nfresume import costviews
+    from nfresume.billing import as_json
 
     paid = report.currency
     cached = f" and the task cache ({size(report.caches)})" if report.caches else ""
@@ -108,7 +108,7 @@ def _print(report: Report, compared: Compared | None) -> None:
           f"{money(report.per_month, paid)} a month")
     endless = f", and {count(report.endless, 'work dir')} without an expiry" if report.endless else ""
     print(f"to come     {money(report.until_expiry, paid)} until each has expired{endless}")
-    others = "".join(f", {money(amount, c)}" for c, amount in costviews.other_currencies(report).items())
+    others = "".join(f", {money(amount, c)}" for c, amount in as_json.other_currencies(report).items())
     print(f"period      {report.period.start:%Y-%m-%d %H:%M} to {report.period.end:%Y-%m-%d %H:%M} UTC: "
           f"{report.total.gb_months:.6g} GB-months, {money(report.total.cost(paid), paid)}{others}")
     print(f"price       {report.price.per_gb_month.normalize():f} {paid} per GB-month "
@@ -135,11 +135,11 @@ def _print_table(report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    worthwhile = any(line.worth for line in report.lines)
-    weighed = any(line.worth and line.worth.break_even_hours is not None for line in report.lines)
+    has_value = any(line.reuse_value for line in report.lines)
+    weighed = any(line.reuse_value and line.reuse_value.break_even_hours is not None for line in report.lines)
     suggests = weighed and report.by == "pipeline"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    headings = [str(report.by), "GB-months", "cost", "held now", *["relaunch saves"] * worthwhile,
+    headings = [str(report.by), "GB-months", "cost", "held now", *["relaunch saves"] * has_value,
                 *["break-even"] * weighed, *["keep for"] * suggests, ""]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in (headings[0], "") else "right")
@@ -147,20 +147,20 @@ def _print_table(report: Report) -> None:
     for line in report.lines:
         cells = [f"{line.usage.gb_months:.6g}", money(line.usage.cost(report.currency), report.currency),
                  size(line.metered) if line.metered else "-"]
-        w = line.worth
-        hours = w.break_even_hours if w else None
-        cells += [_saves(w, report.currency) if w else "-"] * worthwhile
+        value = line.reuse_value
+        hours = value.break_even_hours if value else None
+        cells += [_saves(value, report.currency) if value else "-"] * has_value
         cells += [f"{hours:,.1f} h" if hours is not None else "-"] * weighed
-        cells += [f"{w.suggested_hours:,} h" if w and hours is not None else "-"] * suggests
+        cells += [f"{value.suggested_hours:,} h" if value and hours is not None else "-"] * suggests
         table.add_row(Text(printable(line.key)), *cells, _bar(line.usage.cost(report.currency), most))
     Console(width=None if Console().is_terminal else 140).print(table)
-    if worthwhile and not weighed:
+    if has_value and not weighed:
         say("set price_per_cpu_hour to see after how many hours keeping costs more than computing again")
 
 
-def _saves(worth: Worth, currency: str) -> str:
-    cost = f", {money(worth.saved_cost, currency)}" if worth.saved_cost is not None else ""
-    return f"{duration(worth.saves)}{cost}"
+def _saves(value: ReuseValue, currency: str) -> str:
+    cost = f", {money(value.saved_cost, currency)}" if value.saved_cost is not None else ""
+    return f"{duration(value.saves)}{cost}"
 
 
 def _bar(cost: Decimal, most: Decimal) -> str:

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from nfresume import costviews, submissions
+from nfresume import submissions
+from nfresume.billing import as_json
+from nfresume.billing.report import By
 from nfresume.domain import views
 from nfresume.domain.periods import period
-from nfresume.reporting import By
 from nfresume.submissions import Changed
 from nfresume.web import models
 from nfresume.web.access import Listening, Reading, Writing
@@ -74,7 +75,7 @@ def costs(
 ) -> dict[str, Any]:
     """What retained storage costs, as `nfresume costs --json` prints it."""
     report = service.costs(by, lambda now: period(now, since=since, start=None, end=None, month=month))
-    return costviews.report(report)
+    return as_json.report(report)
 
 
 @router.get("/events", response_class=StreamingResponse,

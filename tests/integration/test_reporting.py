@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from nfresume import pricing, reporting, settings
+from nfresume import settings
+from nfresume.billing import pricing
+from nfresume.billing import report as costs_report
+from nfresume.billing.report import By
 from nfresume.domain.costs import GB, Price
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import ExecutionState
 from nfresume.domain.periods import Period, period
 from nfresume.domain.workdirs import RemovalProgress
-from nfresume.reporting import By
 from nfresume.store import Store, ledger, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 
@@ -69,7 +71,7 @@ def price(
 
 def report(store: Store, conf: settings.Settings, by: By = By.EXECUTION, account: str | None = "team",
            span: Period | None = None):
-    return reporting.build(store, conf, account, by, lambda _now: span or Period(MARCH, APRIL))
+    return costs_report.build(store, conf, account, by, lambda _now: span or Period(MARCH, APRIL))
 
 
 def test_the_check_value_of_aws(store: Store, conf: settings.Settings):

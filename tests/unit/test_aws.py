@@ -11,8 +11,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from nfresume import aws
-from nfresume.aws import ARCHIVE, INFREQUENT, STANDARD, FileSystem
+from nfresume.billing import aws
+from nfresume.billing.aws import ARCHIVE, INFREQUENT, STANDARD, FileSystem
 from nfresume.domain.errors import AwsUnavailable
 from nfresume.system.filesystems import Mount
 from tests.aws import OFFERS

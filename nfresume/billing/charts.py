@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from nfresume.billing.usage import Ledger
 from nfresume.domain.costs import GB, Meter, Usage
 from nfresume.domain.periods import Period
-from nfresume.ledgers import Ledger
 
 Figure = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nfresume import pricing, worth
+from nfresume.billing import pricing, reuse_value
 from nfresume.domain import budgets
 from nfresume.domain.budgets import Standing, WhenFull
 from nfresume.domain.costs import GB
@@ -65,7 +65,7 @@ def _seconds_per_gb(store: Store, execution: Execution) -> float | None:
     if not budgets.may_go(execution):
         return None
     try:
-        saves = worth.saved_by_relaunch(store, execution)
+        saves = reuse_value.saved_by_relaunch(store, execution)
     except (NfresumeError, OSError):
         return None
     metered = execution.work_dir.metered_bytes or 1

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from nfresume import charts, ledgers, reporting
+from nfresume.billing import charts, report, usage
+from nfresume.billing.report import By, Line, Report
+from nfresume.billing.usage import Ledger
 from nfresume.domain import wording
 from nfresume.domain.periods import Period
-from nfresume.ledgers import Ledger
-from nfresume.reporting import By, Line, Report
 from nfresume.settings import Settings
 from nfresume.store import Store
 
@@ -34,8 +34,8 @@ def gather(
     """Everything that the page shows, of an account (None = all)."""
     with store.begin(write=False) as tx:
         asked = chosen(tx.now)
-    known = ledgers.read(store, conf, account, asked.end)
-    reports = {by: reporting.report(store, conf, known, by, asked)
+    known = usage.read(store, conf, account, asked.end)
+    reports = {by: report.from_ledger(store, conf, known, by, asked)
                for by in (By.PIPELINE, By.ACCOUNT, By.EXECUTION)}
     accounts = {line.key: line.usage for line in reports[By.ACCOUNT].lines if line.usage.parts}
     return CostsPage(
@@ -54,7 +54,8 @@ def build(
     from plotly.offline import get_plotlyjs
 
     found = gather(store, conf, account, chosen)
-    environment = Environment(loader=PackageLoader("nfresume"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(loader=PackageLoader("nfresume.billing"), autoescape=True,
+                              undefined=StrictUndefined)
     environment.filters.update(size=wording.size, money=wording.money, moment=wording.moment,
                                duration=wording.duration)
     return environment.get_template("costs.html").render(

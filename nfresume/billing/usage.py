@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from nfresume import pricing
+from nfresume.billing import pricing
 from nfresume.domain.costs import Meter, Price, Sample, Usage
 from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period

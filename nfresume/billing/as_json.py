@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from nfresume.billed import Compared
+from nfresume.billing.aws_bill import Compared
+from nfresume.billing.report import Report
+from nfresume.billing.reuse_value import ReuseValue
 from nfresume.domain import views
 from nfresume.domain.costs import Usage
-from nfresume.reporting import Report
-from nfresume.worth import Worth
 
 
 def report(report: Report) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def report(report: Report) -> dict[str, Any]:
                      "when_full": str(s.budget.when_full)} for s in report.budgets],
         "by": str(report.by),
         "lines": [{"key": line.key, "metered_bytes_now": line.metered, **used(line.usage, report.currency),
-                   **worth(line.worth)} for line in report.lines],
+                   **reuse_value(line.reuse_value)} for line in report.lines],
     }
 
 
@@ -53,15 +53,15 @@ def used(usage: Usage, currency: str) -> dict[str, str]:
             "cost": _digits(usage.cost(currency))}
 
 
-def worth(worth: Worth | None) -> dict[str, Any]:
+def reuse_value(value: ReuseValue | None) -> dict[str, Any]:
     """What a relaunch saves, where that is known."""
-    saved = worth.saved_cost if worth else None
-    hours = worth.break_even_hours if worth else None
+    saved = value.saved_cost if value else None
+    hours = value.break_even_hours if value else None
     return {
-        "relaunch_saves_seconds": worth.saves.total_seconds() if worth else None,
+        "relaunch_saves_seconds": value.saves.total_seconds() if value else None,
         "relaunch_saves_cost": _digits(saved) if saved is not None else None,
         "break_even_hours": float(hours) if hours is not None else None,
-        "suggested_storage_expiration_hours": worth.suggested_hours if worth else None,
+        "suggested_storage_expiration_hours": value.suggested_hours if value else None,
     }
 
 

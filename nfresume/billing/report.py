@@ -9,16 +9,16 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from nfresume import budgeting, ledgers, worth
+from nfresume.billing import enforcement, reuse_value, usage
+from nfresume.billing.reuse_value import ReuseValue
+from nfresume.billing.usage import Groups, Ledger, held_now
 from nfresume.domain import costs, periods
 from nfresume.domain.budgets import Standing
 from nfresume.domain.costs import Price, Usage
 from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
-from nfresume.ledgers import Groups, Ledger, held_now
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
-from nfresume.worth import Worth
 
 
 class By(StrEnum):
@@ -41,7 +41,7 @@ class Line:
     key: str
     usage: Usage
     metered: int
-    worth: Worth | None = None
+    reuse_value: ReuseValue | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def build(
     """The report of an account (None = all)."""
     with store.begin(write=False) as tx:
         asked = chosen(tx.now)
-    return report(store, conf, ledgers.read(store, conf, account, asked.end), by, asked)
+    return from_ledger(store, conf, usage.read(store, conf, account, asked.end), by, asked)
 
 
-def report(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -> Report:
+def from_ledger(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -> Report:
     """The report on a ledger that was read."""
     held = known.held()
     if by is By.PROCESS:
@@ -90,11 +90,13 @@ def report(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -
     else:
         lines = _lines(by, known, asked)
     if by is By.EXECUTION:
-        lines = [replace(line, worth=worth.of_execution(store, conf, known.executions[line.key], known.price))
+        lines = [replace(line, reuse_value=reuse_value.of_execution(
+            store, conf, known.executions[line.key], known.price))
                  if line.key in known.executions else line for line in lines]
     elif by is By.PIPELINE:
-        suggested = worth.of_pipelines(store, conf, known.executions.values(), known.samples, known.price)
-        lines = [replace(line, worth=suggested.get(line.key)) for line in lines]
+        suggested = reuse_value.of_pipelines(store, conf, known.executions.values(), known.samples,
+                                             known.price)
+        lines = [replace(line, reuse_value=suggested.get(line.key)) for line in lines]
     rates = {e.id: known.prices(e)[-1] for e in held}
     paid = [e for e in held if rates[e.id].currency == known.price.currency]
     cached = [(c.metered, known.prices(c)[-1]) for c in known.caches]
@@ -116,7 +118,7 @@ def _budgets(store: Store, conf: Settings, known: Ledger) -> list[Standing]:
     if not conf.budgets:
         return []
     with store.begin(write=False) as tx:
-        found = budgeting.standings(tx, conf, queries.to_sweep(tx))
+        found = enforcement.standings(tx, conf, queries.to_sweep(tx))
     return [s for s in found if known.account is None or s.budget.account is None
             or any(e.account == known.account for e in s.members)]
 
@@ -173,9 +175,9 @@ def _daily(known: Ledger, asked: Period) -> list[Line]:
     for execution in known.holders:
         groups.add("", execution)
     used: dict[datetime, Usage] = {}
-    for start, usage in groups.by_interval().items():
+    for start, amount in groups.by_interval().items():
         midnight = periods.midnight(start)
-        used[midnight] = used.get(midnight, Usage()) + usage
+        used[midnight] = used.get(midnight, Usage()) + amount
     begun = min(used, default=asked.end)
     return [Line(f"{day.start:%Y-%m-%d}", used.get(periods.midnight(day.start), Usage()), 0)
             for day in days if periods.midnight(day.start) >= begun]

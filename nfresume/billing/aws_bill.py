@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from nfresume import aws, ledgers, pricing
-from nfresume.aws import Bill
+from nfresume.billing import aws, pricing, usage
+from nfresume.billing.aws import Bill
+from nfresume.billing.usage import Groups
 from nfresume.domain import periods
 from nfresume.domain.costs import Usage
 from nfresume.domain.errors import AwsUnavailable, UsageError
 from nfresume.domain.periods import Period
-from nfresume.ledgers import Groups
 from nfresume.settings import Settings
 from nfresume.store import Store
 
@@ -39,7 +39,7 @@ def compare(store: Store, conf: Settings, chosen: Callable[[datetime], Period]) 
                              "set efs_file_system to the id or ARN of its file system")
     with store.begin(write=False) as tx:
         asked = chosen(tx.now)
-    known = ledgers.read(store, conf, None, asked.end)
+    known = usage.read(store, conf, None, asked.end)
     whole = _whole_days(Period(max(asked.start, periods.midnight(known.begun)), asked.end))
     groups = Groups(known, whole)
     for execution in known.executions.values():

@@ -24,7 +24,7 @@ _LOOKED_AT = 20
 
 
 @dataclass(frozen=True)
-class Worth:
+class ReuseValue:
     """Task time that a relaunch reuses, its price, and after how many hours keeping has cost more.
 
     Money and hours are None without a price per CPU-hour in the storage's currency. Of a pipeline:
@@ -41,7 +41,7 @@ class Worth:
         return None if self.break_even_hours is None else min(int(self.break_even_hours), int(MAX_HOURS))
 
 
-def of_execution(store: Store, conf: Settings, execution: Execution, price: Price) -> Worth | None:
+def of_execution(store: Store, conf: Settings, execution: Execution, price: Price) -> ReuseValue | None:
     """Of a retained execution; None for others, and where its root is not there."""
     if execution.work_dir.state is not WorkDirState.RETAINED:
         return None
@@ -52,7 +52,7 @@ def of_execution(store: Store, conf: Settings, execution: Execution, price: Pric
 def of_pipelines(
     store: Store, conf: Settings, executions: Iterable[Execution], samples: Mapping[str, list[Sample]],
     price: Price,
-) -> dict[str, Worth]:
+) -> dict[str, ReuseValue]:
     """By pipeline, from its newest failures: their traces outlive the work dirs."""
     newest: dict[str, list[Execution]] = {}
     for execution in sorted(executions, key=lambda e: e.created_at, reverse=True):
@@ -60,7 +60,7 @@ def of_pipelines(
         failed = execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
         if failed and execution.id in samples and len(chosen) < _LOOKED_AT:
             chosen.append(execution)
-    found: dict[str, Worth] = {}
+    found: dict[str, ReuseValue] = {}
     for pipeline, chosen in newest.items():
         saved = [(saved_by_relaunch(store, e), max(s.metered for s in samples[e.id])) for e in chosen]
         if each := [_weigh(conf, saves, most, price) for saves, most in saved if saves is not None]:
@@ -78,19 +78,19 @@ def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
     return trace.reusable(traces)[1]
 
 
-def _weigh(conf: Settings, saves: timedelta, metered: int, price: Price) -> Worth:
+def _weigh(conf: Settings, saves: timedelta, metered: int, price: Price) -> ReuseValue:
     rate = conf.price_per_cpu_hour
     if rate is None or conf.currency != price.currency:
-        return Worth(saves, None, None)
-    return Worth(saves, costs.cpu_cost(saves, rate),
+        return ReuseValue(saves, None, None)
+    return ReuseValue(saves, costs.cpu_cost(saves, rate),
                  costs.break_even_hours(saves, rate, metered, price.per_gb_month))
 
 
-def _middle(each: list[Worth]) -> Worth:
+def _middle(each: list[ReuseValue]) -> ReuseValue:
     from statistics import median  # 10 ms that a launch need not pay
 
     hours = [w.break_even_hours for w in each if w.break_even_hours is not None]
     money = [w.saved_cost for w in each if w.saved_cost is not None]
     saves = timedelta(seconds=median(w.saves.total_seconds() for w in each))
-    return Worth(saves, median(money) if money else None,
+    return ReuseValue(saves, median(money) if money else None,
                  median(hours) if hours else None)

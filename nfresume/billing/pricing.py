@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-from nfresume import aws
+from nfresume.billing import aws
 from nfresume.domain.costs import DEFAULT_CURRENCY, Price
 from nfresume.domain.errors import AwsUnavailable
 from nfresume.settings import Settings
