@@ -127,7 +127,7 @@ def supervisor_memory(base: Path) -> None:
     while child.poll() is None:
         for process in psutil.process_iter():
             try:
-                if "nfresume.supervisor" in process.cmdline():
+                if "nfresume.runs.supervisor" in process.cmdline():
                     peak = max(peak, process.memory_info().rss)
             except psutil.NoSuchProcess:
                 continue

@@ -22,8 +22,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from nfresume import settings, sweeper
+from nfresume import settings
 from nfresume.identity import Identity
+from nfresume.runs import sweeper
 from nfresume.storage import Root
 from nfresume.store import Store, schema, transitions
 

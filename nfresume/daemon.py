@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from nfresume import notifying, sweeper
 from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.identity import Identity
 from nfresume.retained.sampling import Sampler
+from nfresume.runs import delivery, sweeper
 from nfresume.settings import Settings, user_name
 from nfresume.store import Store, queries
 
@@ -130,7 +130,7 @@ def tick(
 
 
 def _deliver(store: Store, conf: Settings) -> None:
-    for trouble in notifying.deliver(store, conf):
+    for trouble in delivery.deliver(store, conf):
         print(f"nfresume: {trouble}", file=sys.stderr, flush=True)
 
 

@@ -25,7 +25,7 @@ from nfresume.store import Store, queries
 if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
     from nfresume.billing import aws_bill, page, report
     from nfresume.pipelines import parameters
-    from nfresume.records import Records
+    from nfresume.runs.records import Records
     from nfresume.tasks.cache import Cache, Entry
 
 
@@ -135,7 +135,7 @@ class Inspection:
 
     def records(self, execution: Execution, number: int | None = None) -> Records:
         """What an attempt left on disk (default: the last one)."""
-        from nfresume.records import Records
+        from nfresume.runs.records import Records
 
         return Records(self.folder(execution), number or execution.attempt)
 

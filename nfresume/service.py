@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfresume import heads, launchers, preflight, relaunching, sweeper
+from nfresume import launchers
 from nfresume.domain import retention
 from nfresume.domain.errors import (
     Conflict,
@@ -37,8 +37,9 @@ from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir
 from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
-from nfresume.relaunching import RelaunchRequest
 from nfresume.retained import disposal, measuring, places
+from nfresume.runs import preflight, programs, relaunching, sweeper
+from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
@@ -113,7 +114,7 @@ class Service(Inspection):
                              asked=request.on_success is not None)
         root = preflight.open_root(self.store, self.conf, request.launch_dir)
         preflight.check_output(parsed, root.path, request.launch_dir)
-        chosen = heads.find(self.conf, parsed.pipeline, notify)
+        chosen = programs.find(self.conf, parsed.pipeline, notify)
         execution_id = new_id(parsed.name or parsed.pipeline)
         folder = root.execution(self.account, execution_id)
         new = transitions.NewExecution(
@@ -186,7 +187,7 @@ class Service(Inspection):
         folder.root.check_room()
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
         assert parsed.pipeline is not None
-        chosen = heads.find(self.conf, parsed.pipeline, notify)
+        chosen = programs.find(self.conf, parsed.pipeline, notify)
         relaunching.check_version(execution, last, chosen.version, request)
         relaunching.check_cache(execution, folder, request)
         relaunching.check_remains(execution, last, folder, request)

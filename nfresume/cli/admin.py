@@ -202,14 +202,15 @@ def notify(
 
     Example: nfresume notify --test
     """
-    from nfresume import notifying, settings
+    from nfresume import settings
+    from nfresume.runs import delivery
 
     conf = settings.load()
     troubles = {}
     if test:
-        troubles = {channel.key: trouble for channel, trouble in notifying.test(conf.notify, conf.account)}
+        troubles = {channel.key: trouble for channel, trouble in delivery.test(conf.notify, conf.account)}
     rows = [_channel(channel, summary, troubles)
-            for channel, summary in notifying.summaries(conf) if not test or channel.key in troubles]
+            for channel, summary in delivery.summaries(conf) if not test or channel.key in troubles]
     if as_json:
         print_json(rows)
     elif not rows:

@@ -137,7 +137,7 @@ def launch(
     parsed = options.parse(given)
     here = Path.cwd()
     with common.service(account, root, nextflow, launching=True) as service:
-        from nfresume.relaunching import RelaunchRequest
+        from nfresume.runs.relaunching import RelaunchRequest
         from nfresume.service import LaunchRequest
 
         if parsed.resume is not None:
@@ -204,7 +204,7 @@ def relaunch(
     policy = _policy(retain, on_success)
     with common.service(account, None, nextflow, launching=True) as service:
         from nfresume.nextflow import options
-        from nfresume.relaunching import RelaunchRequest
+        from nfresume.runs.relaunching import RelaunchRequest
 
         found = service.find(words[0])
         given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))

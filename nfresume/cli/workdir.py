@@ -100,9 +100,10 @@ def sweep(
 
     Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
     """
-    from nfresume import notifying, settings, sweeper
+    from nfresume import settings
     from nfresume.domain import views
     from nfresume.domain.errors import RemovalBlocked
+    from nfresume.runs import delivery, sweeper
     from nfresume.store import Store
     from nfresume.system.pausing import pausable
 
@@ -113,7 +114,7 @@ def sweep(
             lines = sweeper.sweep(store, conf, dry_run=dry_run, progress=_progress, stop=pause.event,
                                   notify=say)
         if not dry_run:
-            for trouble in notifying.deliver(store, conf):
+            for trouble in delivery.deliver(store, conf):
                 say(trouble)
     finally:
         store.close()

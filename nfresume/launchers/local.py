@@ -13,7 +13,7 @@ from nfresume.settings import Settings
 
 
 class LocalLauncher:
-    """Starts `nfresume.supervisor` in a session of its own: no terminal's end reaches it.
+    """Starts `nfresume.runs.supervisor` in a session of its own: no terminal's end reaches it.
 
     A supervisor waits on its standard input for its order, so it can be made ready while the launch
     is still being checked; without an order it ends by itself.
@@ -28,7 +28,7 @@ class LocalLauncher:
     def prepare(self) -> None:
         """Let a supervisor load its modules meanwhile."""
         self._ready = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nfresume.supervisor"], stdin=subprocess.PIPE, cwd="/",
+            [sys.executable, "-P", "-m", "nfresume.runs.supervisor"], stdin=subprocess.PIPE, cwd="/",
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment(),
             start_new_session=True,
         )

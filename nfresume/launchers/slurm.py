@@ -57,7 +57,7 @@ class SlurmLauncher:
         durable.write(order, json.dumps({"execution": execution_id, "log": str(log),
                                          "settings": dict(self._settings.given)}).encode())
         os.chmod(order, 0o600)  # settings may hold secrets
-        supervisor = shlex.join([sys.executable, "-P", "-m", "nfresume.supervisor"])
+        supervisor = shlex.join([sys.executable, "-P", "-m", "nfresume.runs.supervisor"])
         script = f"#!/bin/bash\nexec {supervisor} < {shlex.quote(str(order))}\n"
         environment = {name: value for name, value in os.environ.items() if name != MARK}
         try:

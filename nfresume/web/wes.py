@@ -12,13 +12,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse
 
-from nfresume import __version__, records, submissions
+from nfresume import __version__, submissions
 from nfresume.domain import views
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.nextflow import options
 from nfresume.nextflow.log import Task
+from nfresume.runs import records
 from nfresume.submissions import Submission
 from nfresume.web import models
 from nfresume.web.access import Reading, SiteOf, Writing

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from nfresume.settlement import exit_code
+from nfresume.runs.settlement import exit_code
 from nfresume.storage import Root
 from nfresume.storage.trash import to_trash
 from nfresume.store import Store, schema
@@ -88,7 +88,7 @@ def supervisors(site: Site) -> list[psutil.Process]:
     found = []
     for process in site.marked():
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "nfresume.supervisor" in process.cmdline():
+            if "nfresume.runs.supervisor" in process.cmdline():
                 found.append(process)
     return found
 

@@ -265,7 +265,7 @@ def test_no_secret_leaves_the_server(site: Site):
     place = site.root / "team" / run
     everything = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file()) + said.encode()
     assert b"NFRESUME_RUN=" in everything  # it did look
-    assert b"nfresume.supervisor" in everything
+    assert b"nfresume.runs.supervisor" in everything
     for secret in ("hush-oidc", "hush-notify", server.token):
         assert secret.encode() not in everything
 

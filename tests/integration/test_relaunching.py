@@ -11,7 +11,7 @@ from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
 from nfresume.domain.workdirs import WorkDir, WorkDirState
 from nfresume.nextflow import command
-from nfresume.relaunching import RelaunchRequest, check_remains
+from nfresume.runs.relaunching import RelaunchRequest, check_remains
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes

@@ -129,7 +129,7 @@ class Life:
         for process in self.site.marked():
             with contextlib.suppress(psutil.Error):
                 words = " ".join(process.cmdline())
-                if "nfresume.supervisor" in words:
+                if "nfresume.runs.supervisor" in words:
                     kind = "supervisor"
                 elif "shim.py" in words:
                     kind = "shim"

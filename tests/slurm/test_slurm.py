@@ -45,7 +45,7 @@ def ended(site: Site, execution_id: str, code: int | None = None) -> dict[str, A
 
 
 def supervisors(site: Site) -> list[psutil.Process]:
-    return [p for p in site.marked() if "nfresume.supervisor" in p.cmdline()]
+    return [p for p in site.marked() if "nfresume.runs.supervisor" in p.cmdline()]
 
 
 def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path: Path):

@@ -4,7 +4,7 @@ import pytest
 
 from nfresume.domain.executions import ExecutionState
 from nfresume.nextflow.log import RunLog, Task
-from nfresume.settlement import Evidence, judge
+from nfresume.runs.settlement import Evidence, judge
 
 
 def log(**kw) -> RunLog:

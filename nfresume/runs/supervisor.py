@@ -1,4 +1,4 @@
-"""The process that owns one running attempt, from claim to last byte: `python -m nfresume.supervisor`.
+"""The process that owns one running attempt, from claim to last byte: `python -m nfresume.runs.supervisor`.
 
 It reads its order, one JSON line, from standard input; without one it ends. It claims a queued attempt
 and starts Nextflow, or takes over a running one whose supervisor was lost; from there on both are the
@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import sh
 
-from nfresume import heads, notifying, settings, settlement
+from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.launchers import slurm
@@ -29,6 +29,7 @@ from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import disposal, places
 from nfresume.retained.sampling import Sampler
+from nfresume.runs import delivery, programs, settlement
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_there
 from nfresume.store import Store, queries, transitions
@@ -56,7 +57,7 @@ def main() -> None:
         os.dup2(log, 2)
     conf = settings.load(**order["settings"])
     store = Store.open(conf.database_url)
-    notices = notifying.Sender(store, conf)
+    notices = delivery.Sender(store, conf)
     try:
         supervise(store, conf, order["execution"], settled=notices.start)
     except (Conflict, StaleLease) as e:
@@ -135,7 +136,7 @@ class _Supervisor:
     # -- start ----------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        chosen = heads.find(self._conf, self._attempt.pipeline)
+        chosen = programs.find(self._conf, self._attempt.pipeline)
         with self._store.begin() as tx:  # refused when it is not ours any more: then nothing is made here
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
@@ -147,7 +148,7 @@ class _Supervisor:
             cache_dir=self._folder.cache, attempt_dir=self._place,
         )
         launch_dir = Path(self._execution.launch_dir)
-        words = heads.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
+        words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         environment = command.environment({**os.environ, **chosen.environment}, run)
         stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
         crashpoints.reach("spawning")

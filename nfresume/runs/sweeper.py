@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nfresume import settlement, supervisor
 from nfresume.billing import enforcement, pricing
 from nfresume.domain import retention
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
@@ -20,6 +19,7 @@ from nfresume.launchers import LocalLauncher, slurm
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.nextflow.log import RunLog
 from nfresume.retained import disposal, places
+from nfresume.runs import settlement, supervisor
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, clock, queries, removals, transitions
