@@ -23,8 +23,8 @@ import httpx
 import psutil
 
 from nfresume import settings
-from nfresume.identity import Identity
 from nfresume.runs import sweeper
+from nfresume.service.identity import Identity
 from nfresume.storage import Root
 from nfresume.store import Store, schema, transitions
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from nfresume.domain.errors import Conflict, NfresumeError
-from nfresume.identity import Identity
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import delivery, sweeper
+from nfresume.service.identity import Identity
 from nfresume.settings import Settings, user_name
 from nfresume.store import Store, queries
 

@@ -113,14 +113,14 @@ def doctor(
 
       nfresume doctor --adopt rnaseq-4k9x2m --release old-1a2b3c
     """
-    from nfresume import checkup
+    from nfresume.service import doctor
 
     conf = _settings(root)
     if repair or adopt or release:
         _repair(conf, set(adopt or ()), set(release or ()), ask=repair)
     if mark_root:
-        say(f"marked {checkup.mark_root(conf)}")
-    checks = checkup.run(conf)
+        say(f"marked {doctor.mark_root(conf)}")
+    checks = doctor.run(conf)
     if as_json:
         print_json([{"check": c.name, "ok": c.ok, "detail": c.detail, "hint": c.hint} for c in checks])
     else:
@@ -133,10 +133,10 @@ def doctor(
 
 
 def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None:
-    from nfresume import checkup
     from nfresume.domain.errors import NotFound, UsageError
+    from nfresume.service import doctor
 
-    found = {stray.id: stray for stray in checkup.strays(conf)}
+    found = {stray.id: stray for stray in doctor.strays(conf)}
     if absent := sorted((adopt | release) - set(found)):
         raise NotFound(f"the database knows {absent[0]}, or it is not in {conf.root}",
                        f"unknown are: {', '.join(found) or 'none'}")
@@ -152,7 +152,7 @@ def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None
             if answer[:1] not in ("a", "r"):
                 continue
             keep = answer.startswith("a")
-        say(checkup.repair(conf, stray, keep=keep))
+        say(doctor.repair(conf, stray, keep=keep))
 
 
 def _settings(root: Any) -> Any:

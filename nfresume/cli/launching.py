@@ -16,7 +16,7 @@ from nfresume.domain.wording import duration, size
 
 if TYPE_CHECKING:
     from nfresume.domain.executions import Execution
-    from nfresume.service import Service
+    from nfresume.service.verbs import Service
 
 #: Understood behind the pipeline too; any other `--name` there is a parameter of the pipeline.
 ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin"})
@@ -138,7 +138,7 @@ def launch(
     here = Path.cwd()
     with common.service(account, root, nextflow, launching=True) as service:
         from nfresume.runs.relaunching import RelaunchRequest
-        from nfresume.service import LaunchRequest
+        from nfresume.service.verbs import LaunchRequest
 
         if parsed.resume is not None:
             failed = service.newest_failed_here(here, parsed.resume)
@@ -354,7 +354,7 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:
-    from nfresume.following import reuse
+    from nfresume.service.following import reuse
 
     reused = reuse(service.folder(execution), execution.attempt)
     saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""

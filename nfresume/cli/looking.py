@@ -15,7 +15,7 @@ from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
     from nfresume.domain.executions import Attempt, Execution
-    from nfresume.service import Service
+    from nfresume.service.verbs import Service
 
 
 def list_executions(

@@ -14,7 +14,7 @@ from nfresume.domain.wording import money, printable, size
 
 if TYPE_CHECKING:
     from nfresume.domain.executions import Execution
-    from nfresume.service import Measured, Service
+    from nfresume.service.verbs import Measured, Service
     from nfresume.storage.scan import Size
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from nfresume.service import Service
+    from nfresume.service.verbs import Service
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -89,7 +89,7 @@ def service(
     launcher = launchers.chosen(conf)
     if launching:
         launcher.prepare()
-    from nfresume.service import Service
+    from nfresume.service.verbs import Service
 
     opened = Service(conf, launcher)
     try:

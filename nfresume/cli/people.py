@@ -13,7 +13,7 @@ from nfresume.cli.output import print_json, say
 from nfresume.domain.wording import printable
 
 if TYPE_CHECKING:
-    from nfresume.identity import Identity
+    from nfresume.service.identity import Identity
     from nfresume.settings import Settings
 
 token_app = typer.Typer(help="Tokens for programs: create, list, revoke.", no_args_is_help=True)
@@ -25,7 +25,7 @@ UserName = Annotated[str | None, typer.Option("--user", help="Whose (default: yo
 @contextmanager
 def _identity() -> Iterator[tuple[Identity, Settings, str]]:
     from nfresume import settings
-    from nfresume.identity import Identity
+    from nfresume.service.identity import Identity
     from nfresume.store import Store
 
     conf = settings.load()

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nfresume.following import Follower
+from nfresume.service.following import Follower
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nfresume.domain.executions import Execution
     from nfresume.nextflow.log import RunLog
-    from nfresume.service import Service
+    from nfresume.service.verbs import Service
 
 _TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|Cached) process > ")
 

@@ -16,7 +16,7 @@ from nfresume.domain.wording import duration, printable, size
 if TYPE_CHECKING:
     from nfresume.domain.executions import Execution
     from nfresume.domain.workdirs import RemovalProgress
-    from nfresume.service import Service
+    from nfresume.service.verbs import Service
 
 
 def extend(

@@ -17,8 +17,8 @@ from limits.strategies import MovingWindowRateLimiter
 
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.people import Role, User, csrf
-from nfresume.identity import Identity
-from nfresume.service import Service
+from nfresume.service.identity import Identity
+from nfresume.service.verbs import Service
 from nfresume.settings import Settings
 from nfresume.store import Store
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from nfresume import submissions
 from nfresume.billing import as_json
 from nfresume.billing.report import By
 from nfresume.domain import views
 from nfresume.domain.periods import period
-from nfresume.submissions import Changed
+from nfresume.service import submissions
+from nfresume.service.submissions import Changed
 from nfresume.web import models
 from nfresume.web.access import Listening, Reading, Writing
 from nfresume.web.problems import API

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from nfresume.identity import SESSION
+from nfresume.service.identity import SESSION
 from nfresume.web import access
 from nfresume.web.access import COOKIE, PostedBy, Site, SiteOf, Unauthorized
 from nfresume.web.rendering import page

@@ -10,15 +10,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from nfresume import submissions
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, deletion
 from nfresume.domain.people import Role
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.pipelines import parameters
 from nfresume.runs import records
-from nfresume.service import Service
-from nfresume.submissions import Changed, Submission
+from nfresume.service import submissions
+from nfresume.service.submissions import Changed, Submission
+from nfresume.service.verbs import Service
 from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse
 
-from nfresume import __version__, submissions
+from nfresume import __version__
 from nfresume.domain import views
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
@@ -20,7 +20,8 @@ from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.nextflow import options
 from nfresume.nextflow.log import Task
 from nfresume.runs import records
-from nfresume.submissions import Submission
+from nfresume.service import submissions
+from nfresume.service.submissions import Submission
 from nfresume.web import models
 from nfresume.web.access import Reading, SiteOf, Writing
 from nfresume.web.problems import API

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nfresume import settings
-from nfresume.service import Service
+from nfresume.service.verbs import Service
 from tests.conftest import BIN, Site, until
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from nfresume import settings
 from nfresume.domain.executions import ExecutionState
 from nfresume.domain.people import Role
-from nfresume.identity import Identity
+from nfresume.service.identity import Identity
 from nfresume.storage import Root
 from nfresume.store import Store, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner

@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume import repairing
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.nextflow import engine
-from nfresume.repairing import Stray
 from nfresume.runs import preflight
+from nfresume.service import repairing
+from nfresume.service.repairing import Stray
 from nfresume.settings import Settings, user_name
 from nfresume.storage import Root, trash
 from nfresume.store import Store, queries

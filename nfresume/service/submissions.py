@@ -17,7 +17,7 @@ from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.runs.relaunching import RelaunchRequest
-from nfresume.service import LaunchRequest, Service, new_id
+from nfresume.service.verbs import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
 from nfresume.system import bounded, durable
 

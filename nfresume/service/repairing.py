@@ -13,7 +13,7 @@ from typing import Any
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import Execution, ExecutionState, TaskCounts
 from nfresume.runs.settlement import exit_code
-from nfresume.service import Service
+from nfresume.service.verbs import Service
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder

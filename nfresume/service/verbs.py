@@ -34,12 +34,12 @@ from nfresume.domain.executions import (
     run_name,
 )
 from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
-from nfresume.inspection import Inspection
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
 from nfresume.retained import disposal, measuring, places
 from nfresume.runs import preflight, programs, relaunching, sweeper
 from nfresume.runs.relaunching import RelaunchRequest
+from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size

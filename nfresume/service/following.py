@@ -10,7 +10,7 @@ from datetime import timedelta
 from nfresume.domain.executions import Execution
 from nfresume.nextflow import command, trace
 from nfresume.nextflow import log as nextflow_log
-from nfresume.service import Service
+from nfresume.service.verbs import Service
 from nfresume.storage.root import ExecutionFolder
 
 _CHUNK = 1 << 20

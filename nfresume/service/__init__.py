@@ -1,0 +1,4 @@
+"""Every verb a user has. The terminal and the web call nothing below this package.
+
+May import: runs, and what runs may import.
+"""
