@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 from nfresume.domain.costs import Price, cost_per_month
@@ -36,7 +36,7 @@ class Budget:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     account: str | None = None
-    root: Path | None = None
+    root: PurePath | None = None
     bytes: int | None = None
     objects: int | None = None
     cost_per_month: Decimal | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,11 +53,6 @@ class Token:
     expires_at: datetime | None
     used_at: datetime | None
     revoked_at: datetime | None
-
-
-def new_secret() -> str:
-    """256 random bits, with a name that scanners for leaked secrets can find."""
-    return f"nfr_{secrets.token_urlsafe(32)}"
 
 
 def digest(secret: str) -> str:

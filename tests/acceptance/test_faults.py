@@ -24,7 +24,7 @@ from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import mend
 from tests.conftest import Done, Site, until
 from tests.forging import forge
-from tests.integration.test_removal import set_immutable
+from tests.integration.storage.test_removal import set_immutable
 
 pytestmark = pytest.mark.slow
 IS_ROOT = os.geteuid() == 0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SUITES = ("test_removal.py", "test_scan.py", "test_publish.py")
-_HERE = Path(__file__).resolve().parent.parent / "integration"
+_HERE = Path(__file__).resolve().parent.parent / "integration" / "storage"
 #: Fewer random trees than on a local disk: each of their operations is a round trip.
 ENVIRONMENT = {"NFRESUME_TEST_EXAMPLES": "8"}
 

@@ -10,7 +10,7 @@ import pytest
 from nfresume.domain.executions import Event
 from nfresume.domain.notices import KINDS, Channel, Kind, notice, parse, still_true
 from nfresume.domain.retention import notice_at
-from tests.unit.test_budgets import NOW, retained
+from tests.unit.domain.test_budgets import NOW, retained
 
 
 def test_channels():

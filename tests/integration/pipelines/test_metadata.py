@@ -14,7 +14,7 @@ import pytest
 from nfresume.domain.errors import InvalidMetadata, NotFound
 from nfresume.pipelines.metadata import find, load
 
-FIXTURES = Path(__file__).resolve().parents[2] / "nextflow-fixtures"
+FIXTURES = Path(__file__).resolve().parents[3] / "nextflow-fixtures"
 HEAD = """
 from latch.types.metadata import NextflowMetadata, NextflowRuntimeResources, LatchAuthor
 """

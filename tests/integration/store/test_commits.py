@@ -16,7 +16,7 @@ from nfresume.domain.executions import ExecutionState, Lease, TaskCounts
 from nfresume.domain.workdirs import RemovalProgress
 from nfresume.store import Store, Tx, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from tests.integration.test_store import invariants
+from tests.integration.store.test_store import invariants
 
 OWNER = Owner("host", "boot")
 LIVES = 2

@@ -15,7 +15,7 @@ from nfresume.runs.relaunching import RelaunchRequest, check_remains
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
-from tests.unit.test_log import SESSION, STAMP
+from tests.unit.nextflow.test_log import SESSION, STAMP
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
