@@ -89,5 +89,7 @@ def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
         NXF_ANSI_LOG="false",
         NXF_DISABLE_CHECK_LATEST="true",
     )
+    if env.get("HOME"):  # as Nextflow's own launcher does; the JVM would ask the password database instead
+        env.setdefault("NXF_HOME", str(Path(env["HOME"]) / ".nextflow"))
     env[MARK] = run.run_name
     return env
