@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test proof torture soak check bench clean setup
+.PHONY: demo test dist proof torture soak check bench clean setup
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -59,5 +59,10 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/server.py
 	@$(BIN)/python benchmarks/tasks.py
 
+dist: $(STAMP)
+	@rm -rf dist
+	@$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@ls dist/*.whl
+
 clean:
-	rm -rf $(VENV) .peers .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist .peers .demo .test-output .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -23,6 +23,9 @@ from tests import databases
 PROJECT = Path(__file__).resolve().parent.parent
 FIXTURES = PROJECT / "nextflow-fixtures"
 BIN = Path(sys.executable).parent
+#: Runs a command as a user without any privilege, and without a name: what root does in a container proves little.
+ORDINARY_USER = (["unshare", "--user", "--map-user=54321", "--map-group=54321", "--"]
+                 if os.geteuid() == 0 else [])
 
 
 def privileged() -> bool:

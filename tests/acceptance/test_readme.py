@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from nfresume.domain import errors
 from nfresume.settings import SETTINGS
-from tests.conftest import FIXTURES, PROJECT, Site
+from tests.conftest import BIN, FIXTURES, ORDINARY_USER, PROJECT, Site
 
 pytestmark = pytest.mark.slow
 README = (PROJECT / "README.md").read_text()
-COMMANDS = re.findall(r"^\$ (.+)$", "\n".join(re.findall(r"```console\n(.*?)```", README, re.DOTALL)), re.M)
+INSTALL, USE = README.partition("## Run a pipeline")[::2]
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a text's console blocks, in order."""
+    return re.findall(r"^\$ (.+)$", "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)), re.M)
 
 
 def test_every_command_runs(site: Site):
@@ -24,13 +31,38 @@ def test_every_command_runs(site: Site):
     shutil.copy(PROJECT / "tests/workflows/assembly.py", site.here)
     for name, read in (("a", "GGCCAATTGG"), ("b", "AAAATTTTGG")):
         (site.here / f"{name}.fastq").write_text(f"@1\n{read}\n")
-    assert len(COMMANDS) > 20
-    for line in COMMANDS:
+    assert len(commands(USE)) > 20
+    for line in commands(USE):
         command, _, note = line.partition("  # exit status ")
         done = subprocess.run(["bash", "-c", command], cwd=site.here, env=site.env, text=True,
                               capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
         assert done.returncode == int(note or 0), f"{line}\n{done.stdout}\n{done.stderr}"
     assert (site.here / "results/report.csv").exists()
+
+
+def test_the_install_section(site: Site):
+    """An ordinary user with an empty home installs the wheel as the README says, and runs a pipeline with it."""
+    checkout, home = site.base / "checkout", site.base / "home"
+    home.mkdir()
+    shutil.copytree(PROJECT, checkout, symlinks=True, ignore=shutil.ignore_patterns(
+        ".*", "dist", "__pycache__", "tests", "docs"))
+    (checkout / ".venv").mkdir()  # `make dist` finds its tools set up
+    for each in (BIN.parent).iterdir():
+        (checkout / ".venv" / each.name).symlink_to(each)
+    (checkout / ".venv/.installed").unlink(missing_ok=True)
+    (checkout / ".venv/.installed").touch()
+    shutil.copytree(FIXTURES / "modules", site.here / "modules")
+    script = "\n".join([
+        "set -e", f"cd {checkout}", *commands(INSTALL), f"cd {site.here}",
+        "nfresume launch modules --outdir results", "nfresume --version",
+    ])
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+           "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+    done = subprocess.run([*ORDINARY_USER, "bash", "-c", script], env=env, text=True, capture_output=True,
+                          stdin=subprocess.DEVNULL, timeout=280)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "SUCCEEDED" in done.stderr or "succeeded" in done.stderr
+    assert any((site.here / "results").rglob("*"))
 
 
 def test_every_command_and_setting_is_named(site: Site):
