@@ -136,23 +136,23 @@ def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None
     from nfresume.domain.errors import NotFound, UsageError
     from nfresume.service import doctor
 
-    found = {stray.id: stray for stray in doctor.strays(conf)}
+    found = {folder.id: folder for folder in doctor.unknown_folders(conf)}
     if absent := sorted((adopt | release) - set(found)):
         raise NotFound(f"the database knows {absent[0]}, or it is not in {conf.root}",
                        f"unknown are: {', '.join(found) or 'none'}")
     if ask and not sys.stdin.isatty():
         raise UsageError("--repair asks, and there is no terminal", "--adopt ID and --release ID do not ask")
-    for stray in found.values():
-        keep = stray.id in adopt
-        if not keep and stray.id not in release:
+    for folder in found.values():
+        keep = folder.id in adopt
+        if not keep and folder.id not in release:
             if not ask:
                 continue
-            answer = typer.prompt(f"{stray.id} of {stray.account}, {stray.pipeline}, {stray.attempts} "
+            answer = typer.prompt(f"{folder.id} of {folder.account}, {folder.pipeline}, {folder.attempts} "
                                   "attempts: (a)dopt, (r)elease or (s)kip?", default="s")
             if answer[:1] not in ("a", "r"):
                 continue
             keep = answer.startswith("a")
-        say(doctor.repair(conf, stray, keep=keep))
+        say(doctor.repair(conf, folder, keep=keep))
 
 
 def _settings(root: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What `nfresume doctor` looks at."""
+"""The checks and repairs of `nfresume doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.nextflow import engine
 from nfresume.runs import preflight
 from nfresume.service import repairing
-from nfresume.service.repairing import Stray
+from nfresume.service.repairing import UnknownFolder
 from nfresume.settings import Settings, user_name
 from nfresume.storage import Root, trash
 from nfresume.store import Store, queries
@@ -20,7 +20,7 @@ from nfresume.system import processes
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check: `detail` is what was found, `hint` what to do when it is not `ok`."""
 
     name: str
     ok: bool
@@ -29,18 +29,18 @@ class Check:
 
 
 def run(conf: Settings) -> list[Check]:
-    """All checks, in the order in which a launch needs them."""
+    """All checks, in the order in which a launch depends on them."""
     return [
         _check("database", lambda: _database(conf)),
         _check("root", lambda: _root(conf)),
         _check("trash", lambda: _trash(conf)),
-        _check("strays", lambda: _strays(conf)),
+        _check("folders", lambda: _folders(conf)),
         _check("engine", lambda: _engine(conf)),
     ]
 
 
 def mark_root(conf: Settings) -> Path:
-    """Mark the root of the settings; returns its path."""
+    """Mark the configured root as nfresume's; returns its path. Raises RootUnusable."""
     with closing(Store.open(conf.database_url)) as store:
         return preflight.mark_root(store, conf).path
 
@@ -58,23 +58,23 @@ def _database(conf: Settings) -> str:
     with closing(Store.open(conf.database_url)) as store:
         with store.begin(write=False) as tx:
             running = [e for e in queries.newest(tx, None, limit=1000) if e.state.live]
-    return f"opens, is up to date; {len(running)} executions live"
+    return f"can be opened, its schema is current; {len(running)} executions live"
 
 
 def _root(conf: Settings) -> str:
     if not conf.root.exists() and conf.sources["root"] == "default":
-        return f"{conf.root} will be made by the first launch"
+        return f"{conf.root} does not exist yet; the first launch creates it"
     root = Root.open(conf.root)
     with closing(Store.open(conf.database_url)) as store:
         preflight.check_known(store, root)
-    root.check_room()
+    root.check_space()
     with root.descriptor():
         return f"{root.path} is marked and writable"
 
 
 def _trash(conf: Settings) -> str:
     if not conf.root.exists():
-        return "nothing in it"
+        return "empty"
     with closing(Store.open(conf.database_url)) as store:
         unknown = []
         for execution_id in trash.entries(Root.open(conf.root)):
@@ -85,27 +85,27 @@ def _trash(conf: Settings) -> str:
                     unknown.append(execution_id)
     if unknown:
         return f"{len(unknown)} entries of executions that this database does not know, left alone"
-    return "nothing in it that does not belong there"
+    return "the database knows everything in it"
 
 
-def _strays(conf: Settings) -> str:
-    found = strays(conf)
+def _folders(conf: Settings) -> str:
+    found = unknown_folders(conf)
     if found:
         raise NotFound(f"{len(found)} executions on disk that this database does not know, left alone: "
-                       f"{', '.join(stray.id for stray in found[:5])}", "`nfresume doctor --repair`")
+                       f"{', '.join(folder.id for folder in found[:5])}", "`nfresume doctor --repair`")
     return "the database knows every execution's folder"
 
 
-def strays(conf: Settings) -> list[Stray]:
-    """Executions in the root of the settings that the database does not know."""
+def unknown_folders(conf: Settings) -> list[UnknownFolder]:
+    """Executions in the configured root that the database does not know."""
     if not conf.root.exists():
         return []
     with closing(Store.open(conf.database_url)) as store:
-        return repairing.strays(store, Root.open(conf.root))
+        return repairing.unknown_folders(store, Root.open(conf.root))
 
 
-def repair(conf: Settings, stray: Stray, *, keep: bool) -> str:
-    """Adopt a stray (`keep`), or delete its work dir; returns what became of it, in a line."""
+def repair(conf: Settings, unknown: UnknownFolder, *, keep: bool) -> str:
+    """Adopt an unknown folder (`keep`), or delete its work dir. Returns one line that says what was done."""
     with closing(Store.open(conf.database_url)) as store:
         root = Root.open(conf.root)
         with store.begin(write=False) as tx:
@@ -113,10 +113,10 @@ def repair(conf: Settings, stray: Stray, *, keep: bool) -> str:
         preflight.register(store, root, record)
         actor = f"{user_name()}@{processes.host()}"
         if keep:
-            repairing.adopt(store, root, stray, actor)
-            return f"{stray.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, `delete`)"
-        done = repairing.release(store, conf, root, stray, actor)
-        return f"{stray.id}: its work dir is {done.work_dir.state}"
+            repairing.adopt(store, root, unknown, actor)
+            return f"{unknown.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, `delete`)"
+        done = repairing.release(store, conf, root, unknown, actor)
+        return f"{unknown.id}: its work dir is {done.work_dir.state}"
 
 
 def _engine(conf: Settings) -> str:

@@ -1,7 +1,8 @@
-"""Executions on disk that the database does not know: shown, adopted or released one by one.
+"""Unknown folders: executions on disk that the database does not know. A person adopts or releases each.
 
-They come from a database that was restored from an old backup, or from a root that was mounted elsewhere.
-Each attempt left in its folder what it was asked (`request.json`), so that an adopted one can be relaunched.
+They exist after the database was restored from an old backup, or when the root was in use with another
+database. Each attempt left its request in its folder (`request.json`), so an adopted execution can be
+relaunched.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ _ADOPTED = "adopted from its folder: the database did not know it"
 
 
 @dataclass(frozen=True)
-class Stray:
-    """A folder that the database does not know; `attempts` 0: what it was asked is not readable."""
+class UnknownFolder:
+    """The folder of an execution that the database does not know.
+
+    `attempts` is the number of readable requests; with 0 it cannot be adopted.
+    """
 
     account: str
     id: str
@@ -35,67 +39,67 @@ class Stray:
     pipeline: str
 
 
-def strays(store: Store, root: Root) -> list[Stray]:
-    """Every folder of an execution in a root that no row of the database belongs to."""
+def unknown_folders(store: Store, root: Root) -> list[UnknownFolder]:
+    """Every execution folder in the root that has no row in the database and still holds work or cache."""
     with store.begin(write=False) as tx:
         known = queries.ids(tx)
     found = []
-    for place in sorted(root.path.glob("[!.]*/[!.]*/attempts")):
-        folder = place.parent
-        bytes_there = (folder / "work").is_dir() or (folder / "cache").is_dir()
-        if folder.name in known or folder.is_symlink() or not bytes_there:
+    for attempts in sorted(root.path.glob("[!.]*/[!.]*/attempts")):
+        folder = attempts.parent
+        holds_bytes = (folder / "work").is_dir() or (folder / "cache").is_dir()
+        if folder.name in known or folder.is_symlink() or not holds_bytes:
             continue
         requests = _requests(root.execution(folder.parent.name, folder.name))
-        found.append(Stray(folder.parent.name, folder.name, folder, len(requests),
-                           requests[-1]["pipeline"] if requests else "unknown"))
+        found.append(UnknownFolder(folder.parent.name, folder.name, folder, len(requests),
+                                   requests[-1]["pipeline"] if requests else "unknown"))
     return found
 
 
 def _requests(folder: ExecutionFolder) -> list[dict[str, Any]]:
-    """What attempts 1, 2, ... were asked, as far as there is no gap."""
+    """The requests of attempts 1, 2, ... up to the first that cannot be read."""
     found: list[dict[str, Any]] = []
-    while asked := folder.request(len(found) + 1):
-        found.append(asked)
+    while request := folder.request(len(found) + 1):
+        found.append(request)
     return found
 
 
-def adopt(store: Store, root: Root, stray: Stray, actor: str) -> Execution:
-    """Make it an execution again: FAILED, its work dir kept without an expiry until somebody decides.
+def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execution:
+    """Enter the folder into the database as a FAILED execution. Its work dir is held until a person decides.
 
-    Raises NotFound when its folder does not tell what it was asked.
+    Raises NotFound when the folder has no readable request.
     """
-    requests = _requests(root.execution(stray.account, stray.id))
+    requests = _requests(root.execution(unknown.account, unknown.id))
     if not requests:
-        raise NotFound(f"{stray.path} does not say what it was asked to run",
+        raise NotFound(f"{unknown.path} has no readable request.json of its attempts",
                        "look at it yourself; nothing was touched")
     first, owner = requests[0], Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
-        here = str(stray.path / "work")
+        here = str(unknown.path / "work")
         new = NewExecution(
-            id=stray.id, account=stray.account, root_id=root.id, work_dir=first.get("work_dir", here),
+            id=unknown.id, account=unknown.account, root_id=root.id, work_dir=first.get("work_dir", here),
             pipeline=first["pipeline"], launch_dir=first["launch_dir"], session_id=first["session_id"],
             storage_expiration_hours=first["hours"], storage_expiration_source=first["hours_source"],
             pinned=False,
         )
-        for number, asked in enumerate(requests, 1):
-            attempt = NewAttempt(asked["pipeline"], tuple(asked["options"]), asked["resume"],
-                                 asked["nextflow"], asked["nextflow_version"], asked["launcher"])
+        for number, request in enumerate(requests, 1):
+            attempt = NewAttempt(request["pipeline"], tuple(request["options"]), request["resume"],
+                                 request["nextflow"], request["nextflow_version"], request["launcher"])
             if number == 1:
                 transitions.launch(tx, new, attempt, actor)
             else:
-                transitions.relaunch(tx, stray.id, number, attempt, actor, asked.get("work_dir", here))
-            lease = transitions.claim(tx, stray.id, owner, 1.0)
-            code = exit_code(stray.path / "attempts" / str(number))
+                transitions.relaunch(tx, unknown.id, number, attempt, actor, request.get("work_dir", here))
+            lease = transitions.claim(tx, unknown.id, owner, 1.0)
+            code = exit_code(unknown.path / "attempts" / str(number))
             outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, True, _ADOPTED, None)
             transitions.settle(tx, lease, outcome, TaskCounts(), actor)
-        transitions.note(tx, stray.id, "adopted", actor, {"attempts": len(requests)})
-        return queries.get(tx, stray.id)
+        transitions.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests)})
+        return queries.get(tx, unknown.id)
 
 
-def release(store: Store, conf: Settings, root: Root, stray: Stray, actor: str) -> Execution:
-    """Delete its work dir, with its published results made real first; a record of it stays.
+def release(store: Store, conf: Settings, root: Root, unknown: UnknownFolder, actor: str) -> Execution:
+    """Adopt the folder, materialise its published links, and delete its work dir. Its database row stays.
 
-    Raises ResultsAtRisk, RemovalBlocked, and what adopting raises.
+    Raises NotFound as `adopt` does, ResultsAtRisk and RemovalBlocked as `Service.delete` does.
     """
-    service = Service(conf.for_account(stray.account), store=store, actor=actor)
-    return service.delete(adopt(store, root, stray, actor))
+    service = Service(conf.for_account(unknown.account), store=store, actor=actor)
+    return service.delete(adopt(store, root, unknown, actor))
