@@ -29,7 +29,7 @@ def storage_over_time(known: Ledger, asked: Period) -> Figure:
     meter = Meter([], span.start, span.end, [span.start + step * n for n in range(1, _POINTS)])
     amounts: dict[str, list[int]] = {}
     for execution in known.executions.values():
-        mine = amounts.setdefault(execution.pipeline, meter.nothing())
+        mine = amounts.setdefault(execution.pipeline, meter.zeros())
         meter.add(known.samples.get(execution.id, ()), mine)
     ordered = sorted((p for p in amounts if any(amounts[p])), key=lambda p: -sum(amounts[p]))
     shown = {pipeline: amounts[pipeline] for pipeline in ordered[:_TOP]}

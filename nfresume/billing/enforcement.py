@@ -54,7 +54,7 @@ def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[
     lines: dict[str, PlanLine] = {}
     for standing in over:
         rates = {e.id: rate for e in standing.members if (rate := _seconds_per_gb(store, e)) is not None}
-        for execution in budgets.victims(standing, rates):
+        for execution in budgets.to_evict(standing, rates):
             lines[execution.id] = PlanLine(
                 execution, "evict", f"retained storage is {standing}; computing it again takes "
                 f"{rates[execution.id]:,.0f} s of task time per GB, the least")
@@ -62,7 +62,7 @@ def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[
 
 
 def _seconds_per_gb(store: Store, execution: Execution) -> float | None:
-    if not budgets.may_go(execution):
+    if not budgets.may_be_evicted(execution):
         return None
     try:
         saves = reuse_value.saved_by_relaunch(store, execution)

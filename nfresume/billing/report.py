@@ -154,7 +154,7 @@ def _by_process(store: Store, known: Ledger, asked: Period) -> list[Line]:
             execution = known.executions[execution_id]
             _, meter = groups.meter(execution)
             for (at, sizes), until in zip(steps, [*(at for at, _ in steps[1:]), asked.end], strict=True):
-                pieces = list(meter.pieces(at, until))
+                pieces = list(meter.split(at, until))
                 for process, metered in sizes.items():
                     _, amounts = groups.amounts(process, execution)
                     for number, length in pieces:

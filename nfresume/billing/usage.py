@@ -110,7 +110,7 @@ class Groups:
         root, meter = self.meter(execution)
         mine = self._amounts.setdefault(key, {})
         if root not in mine:
-            mine[root] = meter.nothing()
+            mine[root] = meter.zeros()
         return meter, mine[root]
 
     def add(self, key: str, execution: Holder) -> None:
@@ -133,7 +133,7 @@ class Groups:
                 meter = self._meters[root]
                 for at, (start, amount) in enumerate(zip(meter.starts, amounts, strict=True)):
                     if amount:
-                        one = meter.nothing()
+                        one = meter.zeros()
                         one[at] = amount
                         found[start] = found.get(start, Usage()) + meter.usage(one)
         return found

@@ -1,4 +1,4 @@
-"""What nfresume decides, as data in and data out: types, states, rules, words. No I/O, and no clock.
+"""Types, states and rules, as pure functions of data. No I/O; the time is a parameter.
 
 May import: nothing of nfresume.
 """

@@ -1,4 +1,4 @@
-"""Budgets of retained storage: limits, how far they are used, what goes first. Pure."""
+"""Budgets of retained storage: limits, how far they are used, and which work dirs to evict first. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nfresume.domain.costs import Price, cost_per_month
 from nfresume.domain.executions import Execution
 from nfresume.domain.workdirs import WorkDirState
 
-#: As an account: each account has this budget for itself.
+#: As a budget's account: every account has this budget of its own.
 EACH = "*"
 
 
@@ -22,15 +22,16 @@ class WhenFull(StrEnum):
     """What happens at the limit."""
 
     WARN = "warn"
-    REFUSE = "refuse"  # a first failure that would go over it is not retained
-    EVICT = "evict"  # what is cheapest to compute again per GB is deleted until it fits
+    REFUSE = "refuse"  # a work dir that would exceed the limit is not retained at its first failure
+    EVICT = "evict"  # the work dirs that are cheapest to compute again per GB are deleted until it fits
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits on what is retained, by an account (None: all together), on a root (None: all of them).
+    """Limits on what `account` retains on `root`. Account None: all accounts together; root None: all roots.
 
-    `bytes` are metered bytes, `objects` files and directories, `cost_per_month` is in the root's currency.
+    `bytes` are metered bytes, `objects` are files plus directories, `cost_per_month` is in the root's
+    currency, `warn_at` is the used share (0 to 1) from which on to warn.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -53,14 +54,14 @@ class Budget:
         return f"{whose} on {self.root}" if self.root else whose
 
     def limits(self) -> list[str]:
-        """The limits as text."""
+        """The limits as text, such as `5,000,000 objects`."""
         texts = ((self.bytes, "bytes"), (self.objects, "objects"), (self.cost_per_month, "a month"))
         return [f"{limit:,} {unit}" for limit, unit in texts if limit is not None]
 
 
 @dataclass(frozen=True)
 class Use:
-    """What is retained: metered bytes, files and directories, cost per month."""
+    """How much is retained: metered bytes, files plus directories, and their cost per month."""
 
     bytes: int = 0
     objects: int = 0
@@ -73,7 +74,10 @@ class Use:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a budget is used, and by which executions (newest retention first)."""
+    """How far a budget is used. `members` are the executions that use it, the latest retained first.
+
+    `uses` is by execution id.
+    """
 
     name: str
     budget: Budget
@@ -81,7 +85,7 @@ class Standing:
     uses: Mapping[str, Use]
 
     def share_of(self, members: Iterable[Execution]) -> float:
-        """The largest used share of any limit, 1.0 = full."""
+        """The share that `members` use of the tightest limit; 1.0 = full."""
         use = sum((self.uses[e.id] for e in members), Use())
         pairs = ((use.bytes, self.budget.bytes), (use.objects, self.budget.objects),
                  (use.cost_per_month, self.budget.cost_per_month))
@@ -89,7 +93,7 @@ class Standing:
 
     @property
     def share(self) -> float:
-        """How much is used, 1.0 = full."""
+        """The used share of the tightest limit; 1.0 = full."""
         return self.share_of(self.members)
 
     def __str__(self) -> str:
@@ -97,7 +101,7 @@ class Standing:
 
 
 def parse(value: object) -> tuple[Budget, ...]:
-    """Budgets from TOML tables, or from JSON text. Raises ValueError in one line."""
+    """Budgets from TOML tables, or from JSON text. Raises ValueError with a message of one line."""
     from pydantic import ByteSize, TypeAdapter, ValidationError
 
     tables = json.loads(value) if isinstance(value, str) else value
@@ -132,7 +136,10 @@ def standings(
     budgets: Iterable[Budget], executions: Iterable[Execution], roots: Mapping[str, str],
     price: Callable[[Execution], Price],
 ) -> Iterator[Standing]:
-    """How each budget stands, given what is retained; `roots` are paths by id."""
+    """How far each budget is used by the executions that are retained.
+
+    `roots` are paths by root id. A budget for each account gives one Standing per account.
+    """
     retained = sorted((e for e in executions if e.work_dir.state is WorkDirState.RETAINED),
                       key=lambda e: (e.updated_at, e.id), reverse=True)
     uses = {e.id: _use(e, price(e)) for e in retained}
@@ -155,21 +162,22 @@ def _use(execution: Execution, price: Price) -> Use:
                cost_per_month(metered, price.per_gb_month))
 
 
-def may_go(execution: Execution) -> bool:
-    """Never one that is pinned, held for a reason, in use, or of unknown size."""
+def may_be_evicted(execution: Execution) -> bool:
+    """True for a retained, measured work dir that has an expiry: not pinned, held or in use."""
     work_dir = execution.work_dir
     return (work_dir.state is WorkDirState.RETAINED and not work_dir.pinned
             and work_dir.expires_at is not None and bool(work_dir.metered_bytes))
 
 
-def victims(standing: Standing, seconds_per_gb: Mapping[str, float]) -> list[Execution]:
-    """What goes until a full budget fits: cheapest to compute again per GB first.
+def to_evict(standing: Standing, seconds_per_gb: Mapping[str, float]) -> list[Execution]:
+    """The executions to evict until the budget fits, the cheapest to compute again per GB first.
 
-    `seconds_per_gb`: task time that each would have to spend again; who is not in it stays.
+    `seconds_per_gb`: seconds of task time per GB that computing again would take, by execution id. An
+    execution that is not in it is not evicted.
     """
     staying = list(standing.members)
     going: list[Execution] = []
-    candidates = sorted((e for e in standing.members if e.id in seconds_per_gb and may_go(e)),
+    candidates = sorted((e for e in standing.members if e.id in seconds_per_gb and may_be_evicted(e)),
                         key=lambda e: (seconds_per_gb[e.id], e.id))
     for execution in candidates:
         if standing.share_of(staying) <= 1:

@@ -1,9 +1,9 @@
 """What retained storage costs. Pure.
 
 Metered bytes follow AWS EFS ("Metering Amazon EFS file system objects"): every object counts 2 KiB of
-metadata, and data is rounded up to 4 KiB; a symlink or special file has 4 KiB of data, a directory what
-its entries take, at least 4 KiB. A GB-month is 2**30 bytes for the hours
-of the month; a rate per month uses 730 hours, as AWS's own calculators do.
+metadata, and data is rounded up to 4 KiB. A symlink or special file has 4 KiB of data. A directory has the
+data of its entries, at least 4 KiB. A GB-month is 2**30 bytes for the hours of the calendar month. A rate
+per month uses 730 hours, as AWS's own calculators do.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ GB = 2**30
 HOURS_PER_MONTH = 730
 _HOUR = 3_600_000_000  # microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FAR = datetime.max.replace(tzinfo=UTC)
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
-#: ISO 4217.
+#: ISO 4217 code.
 DEFAULT_CURRENCY = "USD"
 
 
@@ -34,37 +34,37 @@ def metered_bytes(size: int) -> int:
 
 
 def cost_per_month(metered: int, price: Decimal) -> Decimal:
-    """Cost of keeping `metered` bytes for one month, in the price's currency (per GB-month)."""
+    """Cost of keeping `metered` bytes for one month; `price` is per GB-month, the cost in its currency."""
     return Decimal(metered) / GB * price
 
 
 def cost_until(metered: int, hours: float, price: Decimal) -> Decimal:
-    """Cost of keeping `metered` bytes for `hours`."""
+    """Cost of keeping `metered` bytes for `hours`; `price` is per GB-month."""
     return cost_per_month(metered, price) * Decimal(hours) / HOURS_PER_MONTH
 
 
 def cpu_cost(time: timedelta, price_per_cpu_hour: Decimal) -> Decimal:
-    """What so much task time costs, counted as one CPU."""
+    """Cost of this much task time on one CPU."""
     return Decimal(_microseconds(time)) / _HOUR * price_per_cpu_hour
 
 
 def break_even_hours(
     saved: timedelta, price_per_cpu_hour: Decimal, metered: int, price: Decimal
 ) -> Decimal | None:
-    """After so many hours keeping has cost more than computing again; None when keeping costs nothing.
+    """The number of hours after which keeping has cost more than computing again. None: keeping is free.
 
-    `saved` is the task time that a relaunch would reuse.
+    `saved` is the task time that a relaunch would reuse, `metered` the kept bytes, `price` per GB-month.
     """
     per_hour = cost_per_month(metered, price) / HOURS_PER_MONTH
     return cpu_cost(saved, price_per_cpu_hour) / per_hour if per_hour else None
 
 
-# -- the ledger: an integral over time -------------------------------------------------------------
+# -- usage: bytes integrated over time -------------------------------------------------------------
 
 
 @dataclass(frozen=True, order=True)
 class Sample:
-    """A work dir's metered bytes, from `at` (aware) until its next sample."""
+    """A work dir's metered bytes, valid from `at` (aware) until its next sample."""
 
     at: datetime
     metered: int
@@ -72,7 +72,7 @@ class Sample:
 
 @dataclass(frozen=True, order=True)
 class Price:
-    """What a GB-month costs from `since` (aware) until the next price; currencies are ISO 4217 codes."""
+    """The price of a GB-month, valid from `since` (aware) until the next price. ISO 4217 currency."""
 
     since: datetime
     per_gb_month: Decimal
@@ -82,9 +82,9 @@ class Price:
 
 @dataclass(frozen=True)
 class Usage:
-    """Storage used over a period, exactly: sums of parts are sums of the whole.
+    """Storage used over a period, in exact integers: the usage of parts adds up to that of the whole.
 
-    `parts`: byte-microseconds by first moment of the calendar month, price per GB-month and currency.
+    `parts` are byte-microseconds by (first moment of the calendar month, price per GB-month, currency).
     """
 
     parts: Mapping[tuple[datetime, Decimal, str], int] = field(default_factory=dict)
@@ -97,35 +97,37 @@ class Usage:
 
     @property
     def gb_hours(self) -> Decimal:
-        """GB for so many hours."""
+        """Usage in GB times hours."""
         return _decimal(Fraction(sum(self.parts.values()), GB * _HOUR))
 
     @property
     def gb_months(self) -> Decimal:
-        """GB for all hours of a calendar month (UTC), as AWS bills EFS."""
+        """Usage in GB times calendar months (UTC), the unit in which AWS bills EFS."""
         return _decimal(sum((Fraction(n, GB * _length(month)) for (month, _, _), n in self.parts.items()),
                             Fraction()))
 
     @cached_property
     def costs(self) -> Mapping[str, Decimal]:
-        """What was paid, by currency: amounts in different ones are never added."""
-        paid: dict[str, Fraction] = {}
+        """Cost by currency. Amounts in different currencies are never added."""
+        found: dict[str, Fraction] = {}
         for (month, price, currency), n in self.parts.items():
             if price:
                 amount = Fraction(n, GB * _length(month)) * Fraction(price)
-                paid[currency] = paid.get(currency, Fraction()) + amount
-        return {currency: _decimal(amount) for currency, amount in paid.items()}
+                found[currency] = found.get(currency, Fraction()) + amount
+        return {currency: _decimal(amount) for currency, amount in found.items()}
 
     def cost(self, currency: str = DEFAULT_CURRENCY) -> Decimal:
-        """What was paid in one currency."""
+        """Cost in one currency."""
         return self.costs.get(currency, Decimal(0))
 
 
 class Meter:
-    """Integrates sizes over [start, end), cut at months, at new prices, and at `cuts` (aware).
+    """Integrates sizes over [start, end).
 
-    Before the first price that price holds (0 when there is none). `edges` are microseconds since 1970,
-    one more than there are intervals; amounts by interval are byte-microseconds, exactly.
+    The period is cut into intervals at the start of each calendar month, at each new price, and at `cuts`
+    (aware). `starts` are the starts of the intervals; `edges` are their borders in microseconds since 1970,
+    one more than there are intervals. Amounts are one integer of byte-microseconds per interval. The first
+    price also holds before its time; without any price it is 0.
     """
 
     def __init__(
@@ -140,12 +142,12 @@ class Meter:
         self.edges = [_since_epoch(moment) for moment in moments]
         self._keys = [_key(moment, in_force) for moment in self.starts]
 
-    def nothing(self) -> list[int]:
-        """Amounts by interval, to be added to."""
+    def zeros(self) -> list[int]:
+        """Amounts by interval, all 0, to add to."""
         return [0] * len(self._keys)
 
-    def pieces(self, begin: datetime, finish: datetime) -> Iterator[tuple[int, int]]:
-        """[begin, finish) within the period, as numbers of intervals and microseconds in each."""
+    def split(self, begin: datetime, finish: datetime) -> Iterator[tuple[int, int]]:
+        """Split [begin, finish) by interval: pairs of an interval's index and the microseconds in it."""
         at, until = max(_since_epoch(begin), self.edges[0]), min(_since_epoch(finish), self.edges[-1])
         if at >= until:
             return
@@ -156,16 +158,16 @@ class Meter:
             at, number = edge, number + 1
 
     def add(self, samples: Iterable[Sample], amounts: list[int]) -> None:
-        """The integral of a work dir's metered bytes; before its first sample it has none."""
+        """Add the integral of one work dir's metered bytes to `amounts`. Before its first sample it has 0."""
         steps = sorted(samples)
-        last = [_FAR] if steps else []
+        last = [_END_OF_TIME] if steps else []
         for sample, until in zip(steps, [*(s.at for s in steps[1:]), *last], strict=True):
             if sample.metered:
-                for number, length in self.pieces(sample.at, until):
+                for number, length in self.split(sample.at, until):
                     amounts[number] += sample.metered * length
 
     def usage(self, amounts: Sequence[int]) -> Usage:
-        """Amounts by interval as usage by month and price."""
+        """Amounts by interval, added up by month and price."""
         parts: dict[tuple[datetime, Decimal, str], int] = {}
         for key, amount in zip(self._keys, amounts, strict=True):
             if amount:
@@ -176,11 +178,11 @@ class Meter:
 def usage(samples: Iterable[Sample], prices: Iterable[Price], start: datetime, end: datetime) -> Usage:
     """The integral of one work dir's metered bytes over [start, end).
 
-    Check value of AWS: 100 GB for 15 days and 250 GB for 16 days of March are 132,000 GB-hours,
-    177 GB-months.
+    Check value, from AWS's EFS pricing page: 100 GB for 15 days and 250 GB for 16 days of March are
+    132,000 GB-hours, 177 GB-months.
     """
     meter = Meter(prices, start, end)
-    amounts = meter.nothing()
+    amounts = meter.zeros()
     meter.add(samples, amounts)
     return meter.usage(amounts)
 

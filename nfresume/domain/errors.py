@@ -1,7 +1,7 @@
-"""Every error that a user can meet: what happened, what to do, exit code, HTTP status.
+"""Every error that a user can meet: message, hint, exit code, HTTP status.
 
-Exit codes stay clear of Nextflow's own (0, 1, and what a script passes to `exit`) as far as one
-byte allows: they follow BSD `sysexits.h` (64 to 78) and go on at 80.
+Exit codes follow BSD `sysexits.h` (64 to 78) and continue at 80, so that they seldom equal one of
+Nextflow's own (0, 1, and what a script passes to `exit`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import ClassVar
 
 
 class NfresumeError(Exception):
-    """Something nfresume refuses or could not do.
+    """nfresume refuses something, or could not do it.
 
-    `message` says what happened and why, in one line; `hint` says what to do about it.
+    `message` says what happened and why; `hint` says what to do. Each is one line.
     """
 
     exit_code: ClassVar[int] = 70
@@ -28,35 +28,35 @@ class NfresumeError(Exception):
 
 
 class UsageError(NfresumeError):
-    """An argument is wrong, or belongs to nfresume rather than to Nextflow."""
+    """An argument is wrong."""
 
     exit_code = 64
     http_status = 400
 
 
 class InvalidMetadata(NfresumeError):
-    """A `latch_metadata` that cannot be loaded or has a bad value."""
+    """A `latch_metadata` or a Python workflow cannot be loaded, or declares a bad value."""
 
     exit_code = 65
     http_status = 422
 
 
 class NotFound(NfresumeError):
-    """A script, execution, task or file that is not there (or is another account's)."""
+    """A script, execution, task or file does not exist, or belongs to another account."""
 
     exit_code = 66
     http_status = 404
 
 
 class EngineUnavailable(NfresumeError):
-    """No Nextflow or Java that can run the pipeline."""
+    """There is no Nextflow or Java that can run the pipeline."""
 
     exit_code = 69
     http_status = 503
 
 
 class StoreUnavailable(NfresumeError):
-    """The state database cannot be opened, or must not be where it is."""
+    """The state database cannot be opened, or is on a file system that it must not be on."""
 
     exit_code = 71
     http_status = 503
@@ -77,14 +77,14 @@ class RemovalBlocked(NfresumeError):
 
 
 class ResultsAtRisk(NfresumeError):
-    """Published results still live in a work dir and could not be made real."""
+    """Published results exist only in the work dir, and could not be materialised."""
 
     exit_code = 75
     http_status = 409
 
 
 class AwsUnavailable(NfresumeError):
-    """AWS could not be asked, or not in time, or says nothing about what was asked."""
+    """AWS could not be asked, did not answer in time, or does not know what was asked."""
 
     exit_code = 76
     http_status = 503
@@ -98,21 +98,21 @@ class InvalidSettings(NfresumeError):
 
 
 class Conflict(NfresumeError):
-    """The execution is in a state that does not allow this; another action may have won a race."""
+    """The execution's state does not allow this. Another action may have changed it a moment before."""
 
     exit_code = 80
     http_status = 409
 
 
 class Expired(NfresumeError):
-    """The work dir is gone or going: nothing is left to relaunch from."""
+    """The work dir is deleted or being deleted: there is nothing to relaunch from."""
 
     exit_code = 81
     http_status = 410
 
 
 class StaleLease(NfresumeError):
-    """Another supervisor owns this attempt now; whoever holds the old token must stop."""
+    """Another supervisor owns this attempt now. The holder of the older token must stop."""
 
     exit_code = 82
     http_status = 409

@@ -16,13 +16,13 @@ from nfresume.domain.workdirs import OnSuccess, Retain, WorkDir
 RUN_NAME = re.compile(r"[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}")
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: Characters of the random part of an id: no vowels and no look-alikes, so no words and no typos.
+#: Characters of the random part of an id. No vowels, so that it never spells a word; no look-alikes.
 ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 ID_RANDOM_LENGTH = 6
 
 
 class ExecutionState(StrEnum):
-    """Where an execution, and its current attempt, stand."""
+    """The state of an execution and of its current attempt."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -33,7 +33,7 @@ class ExecutionState(StrEnum):
 
     @property
     def live(self) -> bool:
-        """True while an attempt is queued or running; exactly then the work dir is ACTIVE."""
+        """True while an attempt is queued or running. The work dir is ACTIVE exactly while this is True."""
         return self in LIVE
 
 
@@ -67,7 +67,7 @@ TRANSITIONS = (CLAIM, CANCEL_QUEUED, CANCEL, SUCCEED, FAIL, END_CANCELLED, RELAU
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """Tasks of one attempt, as Nextflow's log tells them."""
+    """How many tasks of one attempt had each outcome, according to Nextflow's log."""
 
     submitted: int = 0
     cached: int = 0
@@ -105,14 +105,14 @@ class Attempt:
 
     @property
     def engine(self) -> str:
-        """What ran it: `Nextflow 24.10.5`, or `Python 3.11.7`."""
+        """What ran the attempt: `Nextflow 24.10.5`, or `Python 3.11.7`."""
         kind = "Nextflow" if python_workflow(self.pipeline) is None else "Python"
         return f"{kind} {self.nextflow_version}" if self.nextflow_version else kind
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One thing a user launched, with its work dir. Times are aware and UTC."""
+    """What a user launched, with its work dir. Times are aware and UTC."""
 
     id: str
     account: str
@@ -134,7 +134,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of an execution's history; never changed, never removed."""
+    """One entry of an execution's history. It is never changed and never removed."""
 
     at: datetime
     name: str
@@ -145,7 +145,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Lease:
-    """Ownership of one attempt: whoever shows an older token is refused (fencing)."""
+    """Ownership of one attempt. The database refuses an owner whose token is older (fencing)."""
 
     execution_id: str
     number: int
@@ -153,7 +153,7 @@ class Lease:
 
 
 def deletion(events: Sequence[Event]) -> Event | None:
-    """The event by which a work dir went: its name is the rule, its actor whoever ordered it."""
+    """The event that ordered the deletion of the work dir: its name is the rule. None: not deleted."""
     for event in reversed(events):
         if event.name in ("expire", "evict", "delete") or event.detail.get("work_dir") == "deleting":
             return event
@@ -174,7 +174,7 @@ def python_workflow(pipeline: str) -> tuple[str, str] | None:
 
 
 def id_stem(text: str) -> str:
-    """The readable part of an id, made from a pipeline's or the user's name.
+    """The readable part of an id, made from the name of a pipeline or of a user.
 
     >>> id_stem("nf-core/RNAseq")
     'rnaseq'
@@ -187,12 +187,12 @@ def id_stem(text: str) -> str:
 
 
 def run_name(execution_id: str, number: int) -> str:
-    """Nextflow's run name of attempt `number` (from 1)."""
+    """Nextflow's run name of attempt `number`, which counts from 1."""
     return f"{execution_id}-{number}"
 
 
 def check_account(name: str) -> str:
-    """Return a valid account name. Raises UsageError: accounts become folder names."""
+    """Return `name` if it is a valid account name, else raise UsageError. Accounts become folder names."""
     if not ACCOUNT.fullmatch(name):
         raise UsageError(
             f"{name!r} is not an account name",

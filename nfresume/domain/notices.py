@@ -1,4 +1,4 @@
-"""Notices: which events are worth telling, to whom, in which words. Pure."""
+"""Notices: which events are sent, to which channels, with which text. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from enum import StrEnum
 from nfresume.domain.executions import ACCOUNT, Event, Execution
 from nfresume.domain.workdirs import WorkDirState
 
-#: As a channel's account: everybody's.
+#: As a channel's account: the notices of every account.
 EVERYBODY = "*"
-#: What happened longer ago is not told any more: a channel that is new is not flooded with history.
+#: Older events are not sent. So a new channel is not flooded with history.
 STALE = timedelta(hours=24)
-#: Waits between tries; after the last one a notice is given up.
+#: Waits between tries. After the last one nfresume gives the notice up.
 RETRIES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2))
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
@@ -40,7 +40,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Channel:
-    """Where notices go: an Apprise URL, which may hold secrets; whose (None: the settings' account)."""
+    """Where notices go: an Apprise URL, which may hold secrets, and whose notices (None: own account's)."""
 
     url: str
     account: str | None = None
@@ -48,7 +48,7 @@ class Channel:
 
     @property
     def key(self) -> str:
-        """What the database knows it by: not its secrets."""
+        """The channel's name in the database: a digest of the URL, so that no secret is stored."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -65,7 +65,10 @@ class Notice:
 
 
 def parse(value: object) -> tuple[Channel, ...]:
-    """Channels from a list of URLs and tables, or JSON text of one, or a single URL. Raises ValueError."""
+    """Channels from a list of URLs and tables, from such a list as JSON text, or from one URL.
+
+    Raises ValueError with a message of one line that does not show a URL.
+    """
     if isinstance(value, str):
         value = json.loads(value) if value.lstrip().startswith("[") else [value]
     if not isinstance(value, list):
@@ -78,7 +81,7 @@ def _channel(entry: object) -> Channel:
     if not isinstance(table, dict) or not isinstance(table.get("url"), str):
         raise ValueError("each channel must be an Apprise URL, or a table with one as url")
     if unknown := sorted(set(table) - {"url", "account", "kinds"}):
-        raise ValueError(f"a channel has no {unknown[0]!r}: url, account and kinds is all")
+        raise ValueError(f"a channel has no {unknown[0]!r}, only url, account and kinds")
     if not _URL.fullmatch(table["url"]):
         raise ValueError("a channel's url must be like mailto://user:password@example.org")
     account = table.get("account")
@@ -91,7 +94,7 @@ def _channel(entry: object) -> Channel:
 
 
 def notice(event: Event, execution: Execution, error: str | None, cost: str | None) -> Notice:
-    """What is said of an event. `error` is why the attempt failed, `cost` what keeping costs a month."""
+    """The notice of an event. `error` is why the attempt failed; `cost` is what keeping costs a month."""
     e, kind = execution, KINDS[event.name]
     reason = str(event.detail.get("reason", ""))
     title, texts = {
@@ -134,7 +137,7 @@ def _when(moment: datetime | None, now: datetime) -> str:
 
 
 def still_true(event: Event, execution: Execution) -> bool:
-    """False for news that is none any more: an expiry that was put off, a removal that went on."""
+    """False for outdated news: the expiry was extended, or the removal went on."""
     kind, state = KINDS[event.name], execution.work_dir.state
     if kind is Kind.EXPIRING:
         return state is WorkDirState.RETAINED and execution.work_dir.notice_at is None

@@ -1,4 +1,4 @@
-"""Users, the accounts they act for, and what they may do there. Pure."""
+"""Users, their roles in accounts, and their tokens. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a member of an account may do; each includes those before it."""
+    """What a member of an account may do. Each role includes the ones above it in this list."""
 
-    VIEWER = "viewer"  # look
-    EDITOR = "editor"  # launch, relaunch, cancel, extend, pin, delete
-    OWNER = "owner"  # say who is a member
+    VIEWER = "viewer"  # may look
+    EDITOR = "editor"  # may launch, relaunch, cancel, extend, pin, delete
+    OWNER = "owner"  # may add, change and remove members
 
     def includes(self, other: Role) -> bool:
-        """True when whoever has this role may do what `other` may."""
+        """True when this role may do everything that `other` may."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
@@ -26,14 +26,14 @@ class Role(StrEnum):
 class TokenKind(StrEnum):
     """What a secret is for."""
 
-    API = "api"  # a program's, until revoked
-    LOGIN = "login"  # a link that works once
-    SESSION = "session"  # a browser's, after a login
+    API = "api"  # for a program, until it is revoked
+    LOGIN = "login"  # in a link that works once
+    SESSION = "session"  # for a browser, after a login
 
 
 @dataclass(frozen=True)
 class User:
-    """A user, with the role in each account; the account of the same name is the user's own."""
+    """A user with a role in each account. The account of the same name is the user's own."""
 
     id: str
     name: str
@@ -42,7 +42,7 @@ class User:
 
 @dataclass(frozen=True)
 class Token:
-    """A secret as the database knows it: by its digest."""
+    """What the database stores about a secret. The secret itself is stored as a digest only."""
 
     id: str
     user_id: str
@@ -56,10 +56,10 @@ class Token:
 
 
 def digest(secret: str) -> str:
-    """What is stored of a secret: it has 256 random bits, so no salt and no slow hash is needed."""
+    """The SHA-256 of a secret, to be stored. Secrets have 256 random bits: no salt or slow hash is needed."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def csrf(session: str) -> str:
-    """What every form of a session must send along: only who knows the session can make it."""
+    """The CSRF token that every form of a session must send. Only who knows the session can make it."""
     return hmac.new(session.encode(), b"csrf", hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""Periods of time, as reports are asked for them. Pure; everything is UTC."""
+"""The period of a report, from what the user asked for. Pure; everything is UTC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ class Period:
 
 def period(now: datetime, *, since: str | None, start: str | None, end: str | None, month: str | None
            ) -> Period:
-    """The period that was asked for, up to now; the last 30 days when nothing was. Raises UsageError."""
+    """The period that the user asked for, cut at `now`. The default is the last 30 days.
+
+    `since` is such as `36h`, `7d` or `2w`; `start` and `end` are ISO 8601; `month` is such as `2026-10`.
+    Raises UsageError for texts that are no period, and for two ways at once.
+    """
     if sum(given is not None for given in (since, start or end, month)) > 1:
         raise UsageError("--since, --from/--to and --month exclude each other", "give one of them")
     try:
@@ -49,12 +53,12 @@ def _checked(chosen: Period, now: datetime) -> Period:
         raise UsageError(f"the period ends ({chosen.end:%Y-%m-%d}) before it begins", "swap --from and --to")
     if chosen.start >= now:
         raise UsageError(f"the period begins ({chosen.start:%Y-%m-%d}) in the future",
-                         "what is to come is in every report")
+                         "every report shows what the future costs: ask for a period of the past")
     return Period(chosen.start, min(chosen.end, now))
 
 
 def days(span: Period) -> Iterator[Period]:
-    """The calendar days of a period, the first and the last as far as they are in it."""
+    """The calendar days of a period. The first and the last are cut at its ends."""
     start = span.start
     while start < span.end:
         following = midnight(start) + timedelta(days=1)
@@ -63,5 +67,5 @@ def days(span: Period) -> Iterator[Period]:
 
 
 def midnight(moment: datetime) -> datetime:
-    """The first moment of a day."""
+    """The first moment of the day."""
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Retention: data and `now` in, decision and reason out. Pure; nothing here removes anything."""
+"""Retention: how long a work dir is kept, and why. Pure; nothing here removes anything."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import OnSuccess, WorkDirState
 
-#: Ten years: beyond it a date overflows sooner or later, and "no limit" has a name: pin.
+#: Ten years. Much more would overflow a date; to keep without limit, pin.
 MAX_HOURS = 87_600.0
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a work dir: `keep` until `expires_at` (None = until someone decides)."""
+    """What becomes of a work dir: `keep` it until `expires_at` (None = until a person decides), or not."""
 
     keep: bool
     reason: str
@@ -24,9 +24,9 @@ class Decision:
 
 
 def check_hours(value: object, name: str = "storage_expiration_hours") -> float:
-    """A finite number of hours in [0, MAX_HOURS] as float; numeric strings are accepted.
+    """`value` as hours in [0, MAX_HOURS]. Numbers and numeric strings are accepted.
 
-    Raises ValueError with a text that names the field.
+    Raises ValueError with a message that contains `name`.
     """
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -46,11 +46,11 @@ def after_attempt(
     outcome: ExecutionState, hours: float, *, pinned: bool, held: str | None, now: datetime,
     on_success: OnSuccess = OnSuccess.DELETE, refused: str | None = None,
 ) -> Decision:
-    """What becomes of the work dir when an attempt has ended (design: life of an execution).
+    """What becomes of the work dir when an attempt has ended.
 
-    `held` is a reason why nothing may be deleted whatever the policy says: results that still
-    live in the work dir, or an end that cannot be trusted. `refused` is why a budget does not allow to
-    keep it.
+    `held` is a reason why it must not be deleted, whatever the policy says: a result exists only in it, or
+    the attempt's end is in doubt. `refused` is the reason why a budget does not allow to keep it. The first
+    that applies decides: held, pinned, success without `on_success` keep, 0 hours, refused, `hours`.
     """
     if held:
         return Decision(True, held)
@@ -69,7 +69,7 @@ def after_attempt(
 
 
 def is_due(execution: Execution, now: datetime) -> bool:
-    """True when a retained work dir has reached its expiry and nobody pinned it."""
+    """True when a retained work dir has reached its expiry and is not pinned."""
     work_dir = execution.work_dir
     return (
         work_dir.state is WorkDirState.RETAINED
@@ -80,7 +80,10 @@ def is_due(execution: Execution, now: datetime) -> bool:
 
 
 def notice_at(now: datetime, expires_at: datetime | None, share: float) -> datetime | None:
-    """When to tell that a retention which begins now will end: `share` of it before, at least an hour."""
+    """When to send the notice that a work dir which is retained from now on expires soon.
+
+    It is sent `share` of the time before the expiry, at least an hour. None: there is no expiry.
+    """
     if expires_at is None:
         return None
     return expires_at - max(timedelta(hours=1), (expires_at - now) * share)
@@ -88,7 +91,7 @@ def notice_at(now: datetime, expires_at: datetime | None, share: float) -> datet
 
 @dataclass(frozen=True)
 class PlanLine:
-    """One line of a sweep's plan."""
+    """What a sweep will do with one work dir, and why."""
 
     execution: Execution
     action: str  # delete | evict | continue | recheck | keep
@@ -96,7 +99,7 @@ class PlanLine:
 
 
 def plan(executions: Iterable[Execution], now: datetime) -> list[PlanLine]:
-    """What a sweep will do with each work dir, and why. A dry run prints exactly this."""
+    """What a sweep will do with each work dir. A dry run prints exactly this."""
     return [_plan_line(execution, now) for execution in executions]
 
 

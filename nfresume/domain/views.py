@@ -75,7 +75,7 @@ def details(e: Execution, attempts: list[Attempt], events: list[Event]) -> dict[
 
 
 def _deletion(e: Execution, event: Event | None) -> dict[str, Any] | None:
-    """Where a work dir went: by which rule, ordered by whom and when, and since when it is gone."""
+    """The deletion of a work dir: by which rule, who ordered it and when, and when the last byte was gone."""
     if event is None:
         return None
     return {"rule": event.name, "ordered_by": event.actor, "ordered_at": time(event.at),

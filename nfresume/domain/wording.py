@@ -1,4 +1,4 @@
-"""Sizes, times, money and untrusted texts as people read them, in a terminal or on a page. Pure."""
+"""Sizes, times, money and untrusted texts, formatted for a terminal or a page. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ _LEAST = Decimal("0.000001")
 
 
 def printable(text: str, keep: str = "\t") -> str:
-    """Control characters made visible, but for those in `keep`: a log or a file name must not drive a
-    terminal, and must not hide or fake anything."""
+    """`text` with its control characters escaped, except those in `keep`.
+
+    A log or a file name must not control the terminal, and must not hide or fake anything.
+    """
     if text.isprintable():
         return text
     return "".join(c if c in keep or c.isprintable() else _visible(c) for c in text)
@@ -22,14 +24,14 @@ def _visible(char: str) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes."""
+    """A number of bytes, in binary units: `1.5 MiB`; `-` for None."""
     import humanize
 
     return "-" if count is None else humanize.naturalsize(count, binary=True)
 
 
 def duration(delta: timedelta | None) -> str:
-    """A time span: two neighbouring units at most.
+    """A time span in at most two neighbouring units; `-` for None.
 
     >>> duration(timedelta(hours=26, seconds=5))
     '1 d 2 h'
@@ -47,7 +49,7 @@ def duration(delta: timedelta | None) -> str:
 
 
 def money(amount: Decimal | None, currency: str) -> str:
-    """An amount of money: cents, or enough digits to see something."""
+    """An amount of money with two decimals; below 0.01 with two significant digits. `-` for None."""
     if amount is None:
         return "-"
     if amount == 0 or abs(amount) >= Decimal("0.01"):
@@ -56,5 +58,5 @@ def money(amount: Decimal | None, currency: str) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """A UTC time, to the second."""
+    """A UTC time, to the second; `-` for None."""
     return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value else "-"

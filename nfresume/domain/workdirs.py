@@ -8,12 +8,12 @@ from enum import StrEnum
 
 
 class WorkDirState(StrEnum):
-    """Who needs a work dir's bytes."""
+    """The state of a work dir."""
 
     ACTIVE = "ACTIVE"  # an attempt is using it
     RETAINED = "RETAINED"  # kept for a relaunch until expires_at, or for a stated reason
-    DELETING = "DELETING"  # no way back
-    DELETED = "DELETED"  # a tombstone
+    DELETING = "DELETING"  # being deleted
+    DELETED = "DELETED"  # gone; the row stays
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ def _transition(name: str, source: WorkDirState, target: WorkDirState) -> WorkDi
 
 
 class Retain(StrEnum):
-    """What is kept of a work dir after a failure."""
+    """How much of a work dir is kept after a failure."""
 
-    FULL = "full"  # all of it
-    SLIM = "slim"  # without what `-resume` does not need: task dirs of failed and aborted attempts
+    FULL = "full"  # everything
+    SLIM = "slim"  # only what `-resume` needs: not the task dirs of failed and aborted tasks
 
 
 class OnSuccess(StrEnum):
@@ -56,25 +56,25 @@ TRANSITIONS = (RETAIN, DISCARD, REUSE, EXTEND, EXPIRE, DELETE, REMOVED)
 
 @dataclass(frozen=True)
 class RemovalProgress:
-    """How much of a work dir is gone, over all passes of its removal; `blocked` entries cannot go."""
+    """How much of a work dir was removed, over all passes of its removal."""
 
     files: int = 0
     directories: int = 0
     bytes: int = 0  # on disk
     seconds: float = 0.0
-    blocked: int = 0
+    blocked: int = 0  # entries that cannot be removed
 
     @property
     def files_per_second(self) -> float:
-        """The rate over all passes."""
+        """The mean rate over all passes."""
         return self.files / self.seconds if self.seconds else 0.0
 
     def remaining_files(self, files: int | None) -> int | None:
-        """How many of a measured number of files are left; None when it was never measured."""
+        """How many of `files`, the measured number, are left. None when it was never measured."""
         return None if files is None else max(0, files - self.files)
 
     def remaining_seconds(self, files: int | None) -> float | None:
-        """How long the rest takes at this rate; None when that cannot be told."""
+        """How long the rest takes at this rate, for `files` measured files. None when that is unknown."""
         left = self.remaining_files(files)
         return left / self.files_per_second if left is not None and self.files else None
 
@@ -84,11 +84,10 @@ class WorkDir:
     """The scratch space of one execution: task dirs and the cache that `-resume` needs.
 
     `path` is Nextflow's `-work-dir`. `bytes` (apparent), `disk_bytes`, `metered_bytes` (EFS's rule),
-    `files` and `directories` are the last measurement (None = not measured); `partial` = it saw less
-    than everything. `expires_at` is None while in use, pinned, or held. `removal` is set once a removal
-    has begun.
-    `notice_at` is when somebody is to be told that it expires soon (None = told, or not to be told).
-    `reason` says why the work dir is in its state when the state alone does not.
+    `files` and `directories` are the last measurement (None = not measured). `partial` means that the
+    measurement did not see everything. `expires_at` is None while the work dir is in use, pinned or held.
+    `removal` is set once a removal has begun. `notice_at` is when to send the notice that it expires soon
+    (None = sent, or not to be sent). `reason` says why the work dir is in its state, where that is needed.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Budgets: what they understand, how far they are used, what goes first."""
+"""Budgets: which settings are valid, how far they are used, and what is evicted first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume.domain.budgets import Budget, Standing, WhenFull, may_go, parse, standings, victims
+from nfresume.domain.budgets import Budget, Standing, WhenFull, may_be_evicted, parse, standings, to_evict
 from nfresume.domain.costs import GB, Price
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import WorkDir, WorkDirState
@@ -37,7 +37,7 @@ def standing(budget: Budget, *executions: Execution) -> Standing:
 
 
 def test_budgets_from_toml_and_from_the_environment():
-    """Sizes with units, money as decimals; JSON where there are no tables."""
+    """Sizes have units and money is decimal. In the environment the tables are JSON."""
     table = {"account": "*", "root": "/efs", "bytes": "2 TB", "objects": 5_000_000, "cost_per_month": 99.5,
              "when_full": "evict"}
     [budget] = parse([table])
@@ -55,14 +55,14 @@ def test_budgets_from_toml_and_from_the_environment():
     ([{"bytes": 1, "warn_at": 2}], "warn_at"), ([{"objects": "x"}], "objects"), (["x"], "list of tables"),
 ])
 def test_what_is_no_budget_is_refused(bad: object, says: str):
-    """One line that names the field."""
+    """The error is one line that names the field."""
     with pytest.raises(ValueError, match=says) as caught:
         parse(bad)
     assert "\n" not in str(caught.value)
 
 
 def test_whose_budget():
-    """Of all, of one account, of each, on a root; only what is retained counts."""
+    """A budget is for all accounts, one or each, on one root or all. Only retained work dirs count."""
     mine, other = retained("a", 1), retained("b", 2, "other")
     elsewhere, active = retained("c", 4, root="s"), retained("d", 8, state=WorkDirState.ACTIVE)
     everything = [mine, other, elsewhere, active]
@@ -80,7 +80,7 @@ def test_whose_budget():
 
 
 def test_the_tightest_limit_counts():
-    """Bytes, objects and money each have their share; the largest is the budget's."""
+    """Bytes, objects and cost each have a used share. The largest is the budget's."""
     budget = Budget(bytes=4 * GB, objects=100, cost_per_month=Decimal("0.50"))
     found = standing(budget, retained("a"))
     assert found.share == pytest.approx(0.6)
@@ -88,14 +88,14 @@ def test_the_tightest_limit_counts():
 
 
 def test_the_cheapest_to_compute_again_goes_first():
-    """By task time per GB, and no more than is needed."""
+    """Work dirs are evicted by task time per GB, and no more of them than needed."""
     executions = [retained("dear", 5), retained("cheap", 2), retained("middle", 2)]
     full = standing(Budget(bytes=6 * GB), *executions)
     rates = {"dear": 900.0, "cheap": 1.0, "middle": 10.0}
-    assert [e.id for e in victims(full, rates)] == ["cheap", "middle"]
+    assert [e.id for e in to_evict(full, rates)] == ["cheap", "middle"]
     roomy = standing(Budget(bytes=8 * GB), *executions)
-    assert [e.id for e in victims(roomy, rates)] == ["cheap"]
-    assert victims(standing(Budget(bytes=9 * GB), *executions), rates) == []
+    assert [e.id for e in to_evict(roomy, rates)] == ["cheap"]
+    assert to_evict(standing(Budget(bytes=9 * GB), *executions), rates) == []
 
 
 candidates = st.lists(st.builds(
@@ -107,26 +107,27 @@ candidates = st.lists(st.builds(
 
 @given(candidates=candidates, limit=st.integers(1, 40))
 def test_eviction_never_takes_what_must_stay(candidates, limit):
-    """Nothing pinned, held, or of unknown worth goes; it fits afterwards, or nothing more may go."""
+    """Nothing pinned, held or of unknown task time is evicted. The rest fits, or cannot be evicted."""
     executions = [execution for execution, _, _ in candidates]
     rates = {execution.id: rate for execution, rate, known in candidates if known}
     if not executions:
         return
     full = standing(Budget(bytes=limit * GB), *executions)
-    going = victims(full, rates)
-    assert all(may_go(e) and e.id in rates and not e.work_dir.pinned and e.work_dir.expires_at for e in going)
+    going = to_evict(full, rates)
+    assert all(may_be_evicted(e) and e.id in rates and not e.work_dir.pinned and e.work_dir.expires_at
+               for e in going)
     left = [e for e in executions if e not in going]
-    assert full.share_of(left) <= 1 or not [e for e in left if may_go(e) and e.id in rates]
+    assert full.share_of(left) <= 1 or not [e for e in left if may_be_evicted(e) and e.id in rates]
     assert [rates[e.id] for e in going] == sorted(rates[e.id] for e in going)
     if going:
         assert full.share_of([*left, going[-1]]) > 1
 
 
 def test_what_may_go():
-    """Retained, measured, with an expiry."""
+    """Only a retained, measured work dir with an expiry may be evicted."""
     fine = retained("a")
-    assert may_go(fine)
+    assert may_be_evicted(fine)
     for change in ({"pinned": True}, {"expires_at": None}, {"metered_bytes": None},
                    {"state": WorkDirState.ACTIVE}, {"state": WorkDirState.DELETING}):
-        assert not may_go(replace(fine, work_dir=replace(fine.work_dir, **change)))
-    assert may_go(retained("b", expires_at=NOW - timedelta(1)))
+        assert not may_be_evicted(replace(fine, work_dir=replace(fine.work_dir, **change)))
+    assert may_be_evicted(retained("b", expires_at=NOW - timedelta(1)))

@@ -1,4 +1,4 @@
-"""Metered bytes and the price of keeping them."""
+"""Metered bytes and the cost of keeping them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -51,7 +51,7 @@ def test_splitting_a_period_never_changes_its_sum(samples, prices, edges):
 
 @given(samples=ledgers, prices=price_lists, data=st.data())
 def test_the_order_of_samples_does_not_matter(samples, prices, data):
-    """Samples that were taken twice or told late change nothing."""
+    """Samples that are repeated or arrive late change nothing."""
     end = START + timedelta(days=120)
     shuffled = data.draw(st.permutations(samples))
     assert usage(samples, prices, START, end) == usage([*shuffled, *samples], prices, START, end)
@@ -59,7 +59,7 @@ def test_the_order_of_samples_does_not_matter(samples, prices, data):
 
 @given(samples=ledgers, later=st.decimals(0, 9, places=2))
 def test_a_new_price_leaves_the_past_alone(samples, later):
-    """Closed periods never change: what was used before a price costs what it did."""
+    """Usage before a new price keeps its cost."""
     closed = START + timedelta(days=60)
     first = Price(START, Decimal("0.30"))
     before = usage(samples, [first], START, closed)
@@ -74,7 +74,7 @@ def test_months_are_calendar_months():
 
 
 def test_break_even():
-    """Ten CPU-hours at 0.05 USD are worth keeping 73 GB for 1.67 hours at 3 USD per GB-month."""
+    """Ten CPU-hours at 0.05 USD cost as much as keeping 73 GB for 1.67 hours at 3 USD per GB-month."""
     hours = break_even_hours(timedelta(hours=10), Decimal("0.05"), 73 * GB, Decimal("3"))
     assert round(hours, 2) == Decimal("1.67")
     assert break_even_hours(timedelta(hours=10), Decimal("0.05"), 0, Decimal("3")) is None

@@ -1,4 +1,4 @@
-"""Names and the transition tables."""
+"""Names, and the tables of transitions."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ def test_id_stem(pipeline, stem):
 
 @pytest.mark.parametrize("bad", ["", "-a", ".trash", "a/b", "..", "a\n", "a" * 64, "a b", "é"])
 def test_account_names_are_safe_folder_names(bad):
-    """An account cannot name anything but a folder of its own."""
+    """A name that is no plain folder name is refused as an account."""
     with pytest.raises(UsageError):
         ex.check_account(bad)
 
@@ -41,5 +41,5 @@ def test_no_way_back_from_deleting():
 
 
 def test_only_a_relaunch_leaves_an_ended_state():
-    """SUCCEEDED, FAILED and CANCELLED are final but for a relaunch."""
+    """Only a relaunch leaves SUCCEEDED, FAILED or CANCELLED."""
     assert {t.name for t in ex.TRANSITIONS if t.sources & ex.ENDED} == {"relaunch"}

@@ -1,4 +1,4 @@
-"""Notices: channels, words, and when an expiry is near."""
+"""Notices: channels, texts, and when an expiry is near."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.domain.test_budgets import NOW, retained
 
 
 def test_channels():
-    """URLs and tables, JSON, a single URL; their secrets are shown nowhere."""
+    """Channels come from URLs and tables, JSON, or one URL. Their secrets are never shown."""
     url = "mailto://user:secret@example.org"
     plain, detailed = parse([url, {"url": "json://h/", "account": "*", "kinds": ["failure"]}])
     assert plain == Channel(url)
@@ -29,7 +29,7 @@ def test_channels():
     [{"url": "json://h", "account": "../x"}], [{"account": "a"}], "[broken",
 ])
 def test_what_is_no_channel_is_refused(bad: object):
-    """One line, and without the URL, which may hold a password."""
+    """The error is one line without the URL, which may hold a password."""
     with pytest.raises(ValueError) as caught:
         parse(bad)
     assert "\n" not in str(caught.value)
@@ -53,27 +53,27 @@ def told(name: str, **detail) -> str:
     ("evict", {"reason": "the least"}, ["is deleted: a budget is used up", "the least"]),
 ])
 def test_what_is_said(name: str, detail: dict[str, str], parts: list[str]):
-    """Each event that is told says what happened and what to do."""
+    """The notice of each event says what happened and what to do."""
     text = told(name, **detail)
     assert all(part in text for part in [*parts, "pipeline main.nf, account team"]), text
 
 
 def test_every_kind_has_an_event():
-    """No kind that a user may ask for is never told."""
+    """For every kind that a user may ask for there is an event that sends it."""
     assert set(KINDS.values()) == set(Kind)
 
 
 def test_old_news_is_not_told():
-    """An expiry that was put off, a removal that went on."""
+    """No notice is sent of an expiry that was extended, or a removal that went on."""
     near = Event(NOW, "expiry_near", "me")
     assert still_true(near, retained("a"))
-    assert not still_true(near, retained("a", notice_at=NOW))  # it was put off meanwhile
+    assert not still_true(near, retained("a", notice_at=NOW))  # it was extended in the meantime
     assert not still_true(Event(NOW, "removal_blocked", "me"), retained("a"))
 
 
 @pytest.mark.parametrize(("hours", "before"), [(100, 20), (10, 2), (5, 1), (2, 1), (0.5, 1)])
 def test_when_an_expiry_is_near(hours: float, before: float):
-    """When 20 % of the hours are left, at least one hour."""
+    """The notice is due when 20 % of the hours are left, and at least one hour before the end."""
     until = NOW + timedelta(hours=hours)
     assert notice_at(NOW, until, 0.2) == until - timedelta(hours=before)
     assert notice_at(NOW, None, 0.2) is None

@@ -1,4 +1,4 @@
-"""Retention decisions are pure: data and now in, decision and reason out."""
+"""Retention: whether a work dir is kept, until when, and why."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -23,14 +23,14 @@ def execution(state=WorkDirState.RETAINED, *, ended=ExecutionState.FAILED, **kw)
 
 
 def test_success_deletes_at_once():
-    """A success is not kept, however many hours were asked for after a failure."""
+    """After a success the work dir is not kept, whatever the hours."""
     decision = after_attempt(ExecutionState.SUCCEEDED, 99, pinned=False, held=None, now=NOW)
     assert (decision.keep, decision.expires_at) == (False, None)
 
 
 @pytest.mark.parametrize("state", [ExecutionState.FAILED, ExecutionState.CANCELLED])
 def test_failure_keeps_for_the_hours(state):
-    """A failed or cancelled run is kept until now + hours, to the microsecond."""
+    """After a failure or cancellation the work dir is kept until now + hours, to the microsecond."""
     decision = after_attempt(state, 1.5, pinned=False, held=None, now=NOW)
     assert decision.keep
     assert decision.expires_at == NOW + timedelta(minutes=90)
@@ -43,7 +43,7 @@ def test_zero_hours_keeps_nothing():
 
 @pytest.mark.parametrize("state", [ExecutionState.SUCCEEDED, ExecutionState.FAILED])
 def test_pinned_and_held_have_no_expiry(state):
-    """What is pinned or held stays until somebody decides, also with 0 hours."""
+    """A pinned or held work dir is kept until a person decides, also with 0 hours."""
     for pinned, held in ((True, None), (False, "results at risk"), (True, "both")):
         decision = after_attempt(state, 0, pinned=pinned, held=held, now=NOW)
         assert decision.keep
@@ -52,7 +52,7 @@ def test_pinned_and_held_have_no_expiry(state):
 
 @given(hours=st.floats(0.01, MAX_HOURS), zone=st.integers(-14, 14))
 def test_expiry_is_exact_in_utc_hours(hours, zone):
-    """Case 53: hours are hours, whatever the time zone of `now` and whatever daylight saving does."""
+    """Case 53: the time zone of `now` and daylight saving time do not change the hours."""
     local = NOW.astimezone(timezone(timedelta(hours=zone)))
     one = after_attempt(ExecutionState.FAILED, hours, pinned=False, held=None, now=NOW).expires_at
     two = after_attempt(ExecutionState.FAILED, hours, pinned=False, held=None, now=local).expires_at
@@ -112,7 +112,7 @@ def test_plan_names_action_and_reason():
 
 
 def test_kept_after_a_success_when_asked():
-    """--on-success keep: for storage_expiration_hours as after a failure; without hours as ever."""
+    """--on-success keep: kept for storage_expiration_hours, as after a failure. 0 hours: not kept."""
     def keep(hours: float):
         return after_attempt(ExecutionState.SUCCEEDED, hours, pinned=False, held=None, now=NOW,
                              on_success=OnSuccess.KEEP)
@@ -122,10 +122,10 @@ def test_kept_after_a_success_when_asked():
 
 
 def test_progress_of_a_removal():
-    """Rate and remaining time come from what is gone; unknown while nothing is known."""
+    """Rate and remaining time are computed from what was removed. They are None while that is unknown."""
     gone = RemovalProgress(files=300, seconds=3.0)
     assert gone.files_per_second == 100
     assert (gone.remaining_files(1000), gone.remaining_seconds(1000)) == (700, 7.0)
     assert (gone.remaining_files(None), gone.remaining_seconds(None)) == (None, None)
     assert RemovalProgress().remaining_seconds(1000) is None
-    assert gone.remaining_files(200) == 0  # more was there than was measured
+    assert gone.remaining_files(200) == 0  # there were more files than were measured
