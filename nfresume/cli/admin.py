@@ -1,4 +1,4 @@
-"""serve, engine, doctor, config, notify, completion: the commands that set up and look after."""
+"""serve, engine, doctor, config, notify, completion: the commands for setup and maintenance."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from nfresume.cli import options as common
 from nfresume.cli.output import end_progress, print_json, progress_line, say
 from nfresume.domain.wording import printable
 
-engine_app = typer.Typer(help="The Nextflow that runs pipelines: info, install.", no_args_is_help=True)
+engine_app = typer.Typer(help="Show or install the Nextflow that runs pipelines.", no_args_is_help=True)
 
 
 def serve(
     every: Annotated[float | None, typer.Option("--every", min=0.1, help="Seconds between sweeps.")] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to serve at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 = any free one.")] = 8765,
-    no_web: Annotated[bool, typer.Option("--no-web", help="Only sweep.")] = False,
-    no_scheduler: Annotated[bool, typer.Option("--no-scheduler", help="Only serve the web.")] = False,
+    no_web: Annotated[bool, typer.Option("--no-web", help="Sweep, never serve the web.")] = False,
+    no_scheduler: Annotated[bool, typer.Option("--no-scheduler", help="Serve the web, never sweep.")] = False,
     account: common.Account = None,
 ) -> None:
-    """Serve the console and the API, and sweep on schedule: expire, reconcile, measure, notify.
+    """Serve the console and the API, and sweep on a schedule: expire, settle, measure, notify.
 
-    Any number may run at once, on any hosts, over one PostgreSQL. Without web_url it serves this machine
-    only, and prints a link that logs you in once.
+    Several servers may run at once, on any hosts, with one PostgreSQL database. Without web_url the server
+    is for this machine only, and prints a link that logs you in once.
 
     Example: nfresume serve --every 60 --port 8765
     """
@@ -34,17 +34,17 @@ def serve(
 
     conf = settings.load(sweep_seconds=every, account=account)
     if no_web and no_scheduler:
-        raise UsageError("--no-web and --no-scheduler leave nothing to do", "leave one of them out")
+        raise UsageError("--no-web and --no-scheduler leave nothing to do", "remove one of them")
     loopback = host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not no_web and conf.web_url is None:
-        raise UsageError(f"--host {host} serves others, and web_url is not set",
-                         "set it to the URL at which they reach the console")
-    daemon.serve(conf, None if no_web else daemon.Where(host, port), schedule=not no_scheduler)
+        raise UsageError(f"--host {host} is open to other machines, but web_url is not set",
+                         "set web_url to the URL at which users reach the console")
+    daemon.serve(conf, None if no_web else daemon.Address(host, port), schedule=not no_scheduler)
 
 
 @engine_app.command("info")
 def engine_info(nextflow: common.Nextflow = None, as_json: common.Json = False) -> None:
-    """Show which Nextflow a launch would use, and where it comes from.
+    """Show which Nextflow a launch would use, and where that comes from.
 
     Example: nfresume engine info --json
     """
@@ -53,7 +53,7 @@ def engine_info(nextflow: common.Nextflow = None, as_json: common.Json = False) 
 
 @engine_app.command("install")
 def engine_install(as_json: common.Json = False) -> None:
-    """Install the embedded engine now, for example before the network goes.
+    """Install the embedded engine now, for example while the machine has a network.
 
     Example: nfresume engine install
     """
@@ -67,7 +67,7 @@ def engine_install(as_json: common.Json = False) -> None:
     if as_json:
         print_json({"version": embedded.VERSION, "path": str(jars), "java": str(java)})
     else:
-        say(f"Nextflow {embedded.VERSION} is installed in {jars}, and intact")
+        say(f"Nextflow {embedded.VERSION} is installed in {jars}; all files are verified")
 
 
 def _engine(nextflow: Any, as_json: bool) -> None:
@@ -86,26 +86,28 @@ def _engine(nextflow: Any, as_json: bool) -> None:
 
 def doctor(
     mark_root: Annotated[
-        bool, typer.Option("--mark-root", help="Mark the root: it exists, is mounted, and is the right one; "
-                           "or one that is known has moved here for good.")
+        bool, typer.Option("--mark-root", help="Mark the folder as a root: use it when the folder exists, is "
+                           "mounted and is the right one, or when a known root has moved here for good.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Ask for each execution on disk that the database does not know "
+        bool, typer.Option("--repair", help="For each execution on disk that the database does not know, ask "
                            "whether to adopt or to release it.")
     ] = False,
     adopt: Annotated[
-        list[str] | None, typer.Option("--adopt", metavar="ID", help="Take such a one in, and keep it.")
+        list[str] | None, typer.Option("--adopt", metavar="ID", help="Store this unknown execution in the "
+                                       "database, and keep its work dir.")
     ] = None,
     release: Annotated[
-        list[str] | None, typer.Option("--release", metavar="ID", help="Delete the work dir of such a one.")
+        list[str] | None, typer.Option("--release", metavar="ID", help="Delete the work dir of this unknown "
+                                       "execution.")
     ] = None,
     root: common.Root = None,
     as_json: common.Json = False,
 ) -> None:
     """Check root, database and engine; exit code 1 when something is wrong.
 
-    After a restore of the database from a backup there may be executions on disk that it does not know.
-    They are never touched by themselves: adopt them one by one, or release them.
+    After the database was restored from a backup, there may be executions on disk that it does not know.
+    nfresume never deletes them by itself: adopt or release each of them.
 
     Examples:
 
@@ -138,10 +140,10 @@ def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None
 
     found = {folder.id: folder for folder in doctor.unknown_folders(conf)}
     if absent := sorted((adopt | release) - set(found)):
-        raise NotFound(f"the database knows {absent[0]}, or it is not in {conf.root}",
-                       f"unknown are: {', '.join(found) or 'none'}")
+        raise NotFound(f"{absent[0]} is not an unknown execution in {conf.root}",
+                       f"unknown executions: {', '.join(found) or 'none'}")
     if ask and not sys.stdin.isatty():
-        raise UsageError("--repair asks, and there is no terminal", "--adopt ID and --release ID do not ask")
+        raise UsageError("--repair needs a terminal to ask on", "use --adopt ID and --release ID")
     for folder in found.values():
         keep = folder.id in adopt
         if not keep and folder.id not in release:
@@ -187,7 +189,7 @@ def _shown(key: str, value: object) -> str | None:
         from sqlalchemy import make_url
 
         return make_url(str(value)).render_as_string(hide_password=True)
-    if isinstance(value, tuple):  # a list of things that know how to hide their secrets
+    if isinstance(value, tuple):  # budgets, channels: their str() hides secrets
         return "; ".join(str(each) for each in value) or None
     return None if value is None else str(value)
 
@@ -196,9 +198,9 @@ def notify(
     test: Annotated[bool, typer.Option("--test", help="Send a test notice to each channel.")] = False,
     as_json: common.Json = False,
 ) -> None:
-    """Show where notices go and whether they arrived; exit code 1 when a test did not.
+    """Show the channels of notices and how many were delivered; exit code 1 when a test notice failed.
 
-    Channels are Apprise URLs in the setting `notify`: mail, Slack, Teams, webhooks and some hundred others.
+    Channels are Apprise URLs in the setting `notify`: mail, Slack, Teams, webhooks and about a hundred more.
 
     Example: nfresume notify --test
     """
@@ -206,11 +208,11 @@ def notify(
     from nfresume.runs import delivery
 
     conf = settings.load()
-    troubles = {}
+    test_errors = {}
     if test:
-        troubles = {channel.key: trouble for channel, trouble in delivery.test(conf.notify, conf.account)}
-    rows = [_channel(channel, summary, troubles)
-            for channel, summary in delivery.summaries(conf) if not test or channel.key in troubles]
+        test_errors = {channel.key: error for channel, error in delivery.test(conf.notify, conf.account)}
+    rows = [_channel(channel, summary, test_errors)
+            for channel, summary in delivery.summaries(conf) if not test or channel.key in test_errors]
     if as_json:
         print_json(rows)
     elif not rows:
@@ -221,15 +223,15 @@ def notify(
             print(f"  test       {printable(row['trouble'] or 'delivered')}")
         print(f"  delivered  {row['delivered']}, failed {row['failed']}"
               + (f": {printable(row['newest_error'])}" if row["newest_error"] else ""))
-    if any(troubles.values()):
+    if any(test_errors.values()):
         raise typer.Exit(1)
 
 
-def _channel(channel: Any, summary: Any, troubles: dict[str, str | None]) -> dict[str, Any]:
-    told, failed, newest = summary
+def _channel(channel: Any, summary: Any, test_errors: dict[str, str | None]) -> dict[str, Any]:
+    delivered, failed, newest_error = summary
     return {"channel": str(channel), "key": channel.key, "kinds": [str(kind) for kind in channel.kinds],
-            "delivered": told, "failed": failed, "newest_error": newest,
-            "trouble": troubles.get(channel.key)}
+            "delivered": delivered, "failed": failed, "newest_error": newest_error,
+            "trouble": test_errors.get(channel.key)}
 
 
 def completion(
@@ -244,7 +246,7 @@ def completion(
     from nfresume.domain.errors import UsageError
 
     if shell not in ("bash", "zsh", "fish"):
-        raise UsageError(f"there is no completion for {shell!r}", "bash, zsh or fish")
+        raise UsageError(f"there is no completion for {shell!r}", "choose bash, zsh or fish")
     sys.stdout.write(
         get_completion_script(prog_name="nfresume", complete_var="_NFRESUME_COMPLETE", shell=shell) + "\n"
     )

@@ -1,4 +1,4 @@
-"""costs: what retained storage costs, by whom, and until when."""
+"""costs: what retained storage costs now, over a period, and until it expires."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BAR = 24
 
 def costs(
     by: Annotated[str, typer.Option("--by", metavar="execution|account|pipeline|process|day",
-                                    help="What a line is.")] = "execution",
+                                    help="What each line of the report is about.")] = "execution",
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="30d", help="The last h(ours), d(ays) or w(eeks). Default: 30d."),
@@ -35,11 +35,11 @@ def costs(
     start: Annotated[str | None, typer.Option("--from", metavar="DATE", help="From this day, UTC.")] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Up to this day, UTC.")] = None,
     month: Annotated[str | None, typer.Option("--month", metavar="YYYY-MM", help="A calendar month.")] = None,
-    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Of every account.")] = False,
+    all_accounts: Annotated[bool, typer.Option("--all-accounts", help="Report every account.")] = False,
     account: common.Account = None,
     bill: Annotated[
-        bool, typer.Option("--bill", help="Also what AWS billed for EFS storage, from Cost Explorer (AWS "
-                           "charges 0.01 USD for asking).")
+        bool, typer.Option("--bill", help="Also show what AWS billed for EFS storage, from Cost Explorer "
+                           "(AWS charges 0.01 USD per request).")
     ] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", dir_okay=False,
@@ -48,9 +48,10 @@ def costs(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
     as_json: common.Json = False,
 ) -> None:
-    """What keeping work dirs costs: now, over a period, and until each has expired.
+    """Show what retained storage costs: now, over a period, and until each work dir expires.
 
-    The ledger integrates metered bytes over time; a work dir that was deleted keeps its history.
+    The cost of a period is its usage (metered bytes integrated over time) times the price. Deleted work dirs
+    are included.
 
     Example: nfresume costs --month 2026-10 --by pipeline --html costs.html
     """
@@ -60,14 +61,14 @@ def costs(
 
     kind = common.chosen(By, by, "--by") or By.EXECUTION
 
-    def asked(now: datetime) -> Period:
+    def chosen_period(now: datetime) -> Period:
         return period(now, since=since, start=start, end=end, month=month)
 
     with common.service(account) as service:
-        report = service.costs(kind, asked, all_accounts=all_accounts, notify=say)
-        compared = service.bill(asked) if bill else None
+        report = service.costs(kind, chosen_period, all_accounts=all_accounts, notify=say)
+        compared = service.bill(chosen_period) if bill else None
         if html is not None:
-            _write_page(html, service.costs_page(asked, all_accounts=all_accounts))
+            _write_page(html, service.costs_page(chosen_period, all_accounts=all_accounts))
     if as_json:
         print_json({**documents.report(report), **({"bill": documents.bill(compared)} if compared else {})})
     elif as_csv:
@@ -83,7 +84,7 @@ def _write_page(file: Path, page: str) -> None:
     try:
         durable.write(file.absolute(), page.encode())
     except OSError as e:
-        raise NotFound(f"cannot write {file}: {e.strerror}", "name a file in a folder of yours") from None
+        raise NotFound(f"cannot write {file}: {e.strerror}", "choose a folder you may write to") from None
     say(f"wrote {file} ({size(len(page.encode()))})")
 
 
@@ -126,8 +127,8 @@ def _print_bill(compared: Compared) -> None:
     estimated = ", partly estimated" if bill.estimated else ""
     print(f"billed      {money(bill.amount, paid)} for {bill.gb_months:.6g} GB-months of EFS in "
           f"{bill.region}, {bill.start} to {bill.end}{estimated}")
-    print(f"            the ledger has {money(compared.usage.cost(paid), paid)} for work dirs in these days; "
-          f"{money(compared.difference, paid)} is other data, other file systems, or rounding")
+    print(f"            nfresume's usage costs {money(compared.usage.cost(paid), paid)} in these days; the "
+          f"difference, {money(compared.difference, paid)}, is other data, other file systems, or rounding")
 
 
 def _print_table(report: Report) -> None:
@@ -136,11 +137,12 @@ def _print_table(report: Report) -> None:
     from rich.text import Text
 
     has_value = any(line.reuse_value for line in report.lines)
-    weighed = any(line.reuse_value and line.reuse_value.break_even_hours is not None for line in report.lines)
-    suggests = weighed and report.by == "pipeline"
+    has_limit = any(line.reuse_value and line.reuse_value.break_even_hours is not None
+                    for line in report.lines)
+    suggests = has_limit and report.by == "pipeline"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    headings = [str(report.by), "GB-months", "cost", "held now", *["relaunch saves"] * has_value,
-                *["break-even"] * weighed, *["keep for"] * suggests, ""]
+    headings = [str(report.by), "GB-months", "cost", "stored now", *["relaunch saves"] * has_value,
+                *["break-even"] * has_limit, *["keep for"] * suggests, ""]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in (headings[0], "") else "right")
     most = max(line.usage.cost(report.currency) for line in report.lines)
@@ -150,11 +152,11 @@ def _print_table(report: Report) -> None:
         value = line.reuse_value
         hours = value.break_even_hours if value else None
         cells += [_saves(value, report.currency) if value else "-"] * has_value
-        cells += [f"{hours:,.1f} h" if hours is not None else "-"] * weighed
+        cells += [f"{hours:,.1f} h" if hours is not None else "-"] * has_limit
         cells += [f"{value.suggested_hours:,} h" if value and hours is not None else "-"] * suggests
         table.add_row(Text(printable(line.key)), *cells, _bar(line.usage.cost(report.currency), most))
     Console(width=None if Console().is_terminal else 140).print(table)
-    if has_value and not weighed:
+    if has_value and not has_limit:
         say("set price_per_cpu_hour to see after how many hours keeping costs more than computing again")
 
 

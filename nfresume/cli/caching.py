@@ -1,4 +1,4 @@
-"""cache: what the task cache of an account holds, why a call is or is not in it, and what goes."""
+"""cache: list, explain, prune and clear the task cache of an account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 cache = typer.Typer(no_args_is_help=True, help="Cached results of Python tasks.")
 TaskName = Annotated[
-    str | None, typer.Argument(metavar="[TASK]", help="A task's full name, such as assembly.trim (all).")
+    str | None, typer.Argument(metavar="[TASK]", help="The task's full name (assembly.trim); default: all.")
 ]
 
 
@@ -35,7 +35,7 @@ def list_entries(task: TaskName = None, account: common.Account = None, root: co
         print_json([_document(entry) for entry in entries])
         return
     if not entries:
-        print("nothing is cached; tasks with cache=True are, once they have run")
+        print("nothing is cached; results of tasks with cache=True are, once they have run")
         return
     from rich.console import Console
     from rich.table import Table
@@ -63,7 +63,9 @@ def explain(
     root: common.Root = None,
     as_json: common.Json = False,
 ) -> None:
-    """Say whether a call would be reused, by which key; and if not, what differs from the nearest entry.
+    """Show the key of a call and whether a cached result would be reused; if not, what differs.
+
+    The call is compared with the entry that differs from it the least.
 
     Example: nfresume cache explain assembly.py:trim --reads sample.fastq
     """
@@ -87,12 +89,12 @@ def explain(
 
 @cache.command("prune")
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only print what would go away.")] = False,
     account: common.Account = None, root: common.Root = None, as_json: common.Json = False,
 ) -> None:
-    """Remove what task_cache_hours and task_cache_limit say.
+    """Remove cached results as the settings task_cache_hours and task_cache_limit say.
 
-    Every `nfresume sweep` does so too, and `nfresume serve` once an hour.
+    `nfresume sweep` does this too, and `nfresume serve` once an hour.
 
     Example: nfresume cache prune --dry-run
     """
@@ -104,7 +106,7 @@ def prune(
     for p in gone:
         print(printable(f"{p.entry.key.task} {p.entry.digest[:12]}  {size(p.entry.metered)}  ({p.reason})"))
     say(f"{count(len(gone), 'entry', 'entries')}, {size(sum(p.entry.metered for p in gone))} "
-        + ("would go (dry run: nothing was removed)" if dry_run else "removed"))
+        + ("would be removed (dry run: nothing was)" if dry_run else "removed"))
 
 
 @cache.command("clear")
@@ -113,7 +115,7 @@ def clear(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     account: common.Account = None, root: common.Root = None,
 ) -> None:
-    """Remove all of the account's cached results, or those of one task. Executions keep theirs.
+    """Remove all of the account's cached results, or those of one task. Results in work dirs stay.
 
     Example: nfresume cache clear assembly.trim --yes
     """
@@ -123,7 +125,8 @@ def clear(
         entries = service.cached(task)
         if entries and not yes:
             if not sys.stdin.isatty():
-                raise UsageError(f"removing {count(len(entries), 'cached result')} needs a yes", "add --yes")
+                raise UsageError(f"removing {count(len(entries), 'cached result')} must be confirmed",
+                                 "add --yes")
             typer.confirm(f"Remove {count(len(entries), 'cached result')} "
                           f"({size(sum(e.metered for e in entries))})?", abort=True)
         removed = service.clear_cache(task)

@@ -1,4 +1,4 @@
-"""launch, relaunch, cancel, wait: the commands that start, follow and stop."""
+"""launch, relaunch, cancel, wait: the commands that start, follow and stop executions."""
 
 from __future__ import annotations
 
@@ -18,56 +18,58 @@ if TYPE_CHECKING:
     from nfresume.domain.executions import Execution
     from nfresume.service.verbs import Service
 
-#: Understood behind the pipeline too; any other `--name` there is a parameter of the pipeline.
+#: nfresume's options that are accepted after the pipeline too. Any other `--name` there is a parameter of the
+#: pipeline.
 ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin"})
 
 
 class PassThrough(TyperCommand):
-    """A command whose unknown words go to Nextflow, in order and untouched."""
+    """A command that passes the words it does not know to Nextflow, unchanged and in order."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ours, theirs = split(args, self.params, positional=1 if self.name == "relaunch" else 0)
         names = {name for param in self.params for name in param.opts}
         for word in theirs:
             if "--" not in args and word.partition("=")[0] in names:
-                say(f"note: {word} goes to the pipeline; as an option of nfresume it stands before it")
+                say(f"note: {word} goes to the pipeline; options of nfresume must come before it")
         return super().parse_args(ctx, [*ours, "--", *theirs])
 
 
 def split(
     words: Sequence[str], params: Sequence[Any], positional: int
 ) -> tuple[list[str], list[str]]:
-    """Separate nfresume's options from Nextflow's words.
+    """Separate nfresume's options from the words for Nextflow; returns (ours, theirs).
 
-    Before the pipeline every `--option` of nfresume is nfresume's; behind it only those in ANYWHERE,
-    and behind a bare `--` none. `positional` words in front (an id) are nfresume's too.
+    Before the pipeline every `--option` that is in `params` is ours, after it only those in ANYWHERE, and
+    after a bare `--` none. The first `positional` words that are not options (the id of a relaunch) stay in
+    front of `theirs`.
     """
     flags = {n: isinstance(p, TyperOption) and p.is_flag for p in params for n in p.opts}
     ours: list[str] = []
     theirs: list[str] = []
-    waiting = list(words)
-    behind = False
+    rest = list(words)
+    after_pipeline = False
     front: list[str] = []
-    while waiting:
-        word = waiting.pop(0)
+    while rest:
+        word = rest.pop(0)
         name, equals, _ = word.partition("=")
         if word == "--":
-            theirs += waiting
+            theirs += rest
             break
-        if name.startswith("--") and name in flags and (name in ANYWHERE or not behind):
+        if name.startswith("--") and name in flags and (name in ANYWHERE or not after_pipeline):
             ours.append(word)
-            if not equals and not flags[name] and waiting:
-                ours.append(waiting.pop(0))
-        elif word in ("-h", "--help") and not behind:
+            if not equals and not flags[name] and rest:
+                ours.append(rest.pop(0))
+        elif word in ("-h", "--help") and not after_pipeline:
             ours.append("--help")
         elif len(front) < positional and not word.startswith("-"):
             front.append(word)
         else:
             theirs.append(word)
             if not word.startswith("-"):
-                behind = behind or not _is_value(theirs)
+                after_pipeline = after_pipeline or not _is_value(theirs)
             elif word.startswith("--") and positional:
-                behind = True  # a relaunch has no pipeline word: its first parameter ends our options
+                after_pipeline = True  # `relaunch` takes no pipeline: its first parameter ends our options
     return ours, [*front, *theirs]
 
 
@@ -94,16 +96,16 @@ def launch(
     storage_expiration_hours: Annotated[
         str | None,
         typer.Option("--storage-expiration-hours", metavar="HOURS",
-                     help="Keep the work dir so long after a failure; 0 = not at all. Default: what the "
-                     "pipeline's metadata says, then the site's setting, then 0."),
+                     help="Hours to keep the work dir after a failure; 0 deletes it. Default: the pipeline's "
+                     "metadata, then the site's setting, then 0."),
     ] = None,
-    pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir whatever happens.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir until it is unpinned.")] = False,
     retain: common.Retain = None,
     on_success: common.OnSuccess = None,
     detach: Detach = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="CPUS", min=1,
-                                 help="Of a Python workflow: CPUs for its tasks. Default: all.")
+                                 help="CPUs for the tasks of a Python workflow. Default: all.")
     ] = None,
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="The latch_metadata to use (folder or file).")
@@ -113,12 +115,12 @@ def launch(
     nextflow: common.Nextflow = None,
     as_json: common.Json = False,
 ) -> int:
-    """Run a pipeline: `nfresume launch` stands where `nextflow run` stood.
+    """Run a pipeline: write `nfresume launch` in place of `nextflow run`.
 
-    Options of nfresume go before PIPELINE; everything behind it is Nextflow's and the pipeline's, but for
-    --storage-expiration-hours, --pin and --detach, which are understood there too.
+    Options of nfresume go before PIPELINE. Words after it go to Nextflow and the pipeline, except
+    --storage-expiration-hours, --pin and --detach, which nfresume accepts there too.
 
-    Ctrl-C cancels; a closed terminal changes nothing. The exit code is Nextflow's.
+    Ctrl-C cancels. A closed terminal does not stop the execution. The exit code is Nextflow's.
 
     Examples:
 
@@ -160,27 +162,27 @@ def relaunch(
     words: Annotated[list[str], typer.Argument(metavar="ID [NEXTFLOW OPTIONS]...",
                                                help="The execution, and options to change.")],
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Run this instead, for example a mended copy.")
+        str | None, typer.Option("--pipeline", help="Run this pipeline instead, for example a fixed copy.")
     ] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Run every task again, in the same work dir.")
     ] = False,
     accept_version_change: Annotated[
-        bool, typer.Option("--accept-version-change", help="Go on although Nextflow's version changed.")
+        bool, typer.Option("--accept-version-change", help="Relaunch although Nextflow's version changed.")
     ] = False,
     jobs_are_gone: Annotated[
-        bool, typer.Option("--jobs-are-gone", help="You made sure that no grid job of it runs any more.")
+        bool, typer.Option("--jobs-are-gone", help="Confirm that no grid job of the execution is running.")
     ] = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="CPUS", min=1,
-                                 help="Of a Python workflow: CPUs for its tasks.")
+                                 help="CPUs for the tasks of a Python workflow.")
     ] = None,
     storage_expiration_hours: Annotated[
         str | None,
         typer.Option("--storage-expiration-hours", metavar="HOURS",
-                     help="From now on keep the work dir so long after a failure."),
+                     help="From now on, hours to keep the work dir after a failure."),
     ] = None,
-    pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir whatever happens.")] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep the work dir until it is unpinned.")] = False,
     retain: common.Retain = None,
     on_success: common.OnSuccess = None,
     detach: Detach = False,
@@ -209,7 +211,7 @@ def relaunch(
         found = service.find(words[0])
         given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))
         if pipeline is not None and Path(pipeline.partition(".py:")[0] + ".py").exists():
-            pipeline = str(Path(pipeline).absolute())  # of a Python workflow, the function stays behind it
+            pipeline = str(Path(pipeline).absolute())  # `file.py:function`: the function stays at the end
         elif pipeline is not None and Path(pipeline).exists():
             pipeline = str(Path(pipeline).absolute())
         request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
@@ -274,7 +276,7 @@ def _announce(service: Service, e: Execution) -> None:
     say(f"execution {e.id}, account {e.account}, {attempt.engine} ({attempt.nextflow})")
     source = e.storage_expiration_source
     if e.work_dir.pinned:
-        say("the work dir is kept whatever happens (--pin)")
+        say("work dir: kept until it is unpinned (--pin)")
     elif e.storage_expiration_hours:
         kept = hours(e.storage_expiration_hours)
         success = f"kept {kept} after a success, " if e.on_success == "keep" else "deleted on success, "
@@ -298,12 +300,12 @@ def _follow(service: Service, execution: Execution, *, detach: bool, as_json: bo
         else:
             print(execution.id)
         return 0
-    # SIGINT may be ignored (a script's `&`); Ctrl-C must work all the same
+    # A shell starts `command &` in a script with SIGINT ignored; SIGINT must still cancel.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         execution = show(service, execution, quiet=as_json)
     except KeyboardInterrupt:
-        say(f"cancelling {execution.id} (again Ctrl-C: leave it to end by itself)")
+        say(f"cancelling {execution.id} (Ctrl-C again: do not wait for its end)")
         service.cancel(execution)
         execution = show(service, execution, quiet=True)
     execution = _settled(service, execution)
@@ -311,7 +313,7 @@ def _follow(service: Service, execution: Execution, *, detach: bool, as_json: bo
 
 
 def _settled(service: Service, execution: Execution) -> Execution:
-    """Wait a moment for the size or the removal; a large tree goes on in the background."""
+    """Wait 2 s at most for the settlement and 2 s for the size; a large tree takes longer, unwatched."""
     from nfresume.domain.errors import Conflict
 
     try:

@@ -1,4 +1,4 @@
-"""list, show, logs: the commands that only look."""
+"""list, show, logs: the commands that change nothing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def list_executions(
     state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only these states; may be repeated.")
+        list[str] | None, typer.Option("--state", help="Only executions in this state; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many, newest first.")] = 50,
     account: common.Account = None,
     as_json: common.Json = False,
 ) -> None:
@@ -36,14 +36,14 @@ def list_executions(
 
     for name in state or ():
         if name.upper() not in list(ExecutionState):
-            raise UsageError(f"{name!r} is no state", f"states are {', '.join(ExecutionState)}")
+            raise UsageError(f"{name!r} is not a state", f"states: {', '.join(ExecutionState)}")
     states = [ExecutionState(name.upper()) for name in state or ()]
     with common.service(account) as service:
         found = service.newest(states, limit)
     if as_json:
         print_json([views.execution(e) for e in found])
     elif not found:
-        print("no executions yet: `nfresume launch main.nf` makes one")
+        print("no executions yet; `nfresume launch main.nf` starts one")
     else:
         _print_table(found)
 
@@ -77,8 +77,8 @@ def _print_table(found: list[Execution]) -> None:
     console.print(table)
 
 
-#: The rule by which a work dir went, by the event that says so.
-_RULES = {"expire": "its expiry", "evict": "a budget", "delete": "an order", "succeed": "its success",
+#: Why a work dir was deleted, by the name of the event that ordered it.
+_RULES = {"expire": "its expiry", "evict": "a budget", "delete": "request", "succeed": "its success",
           "fail": "its failure", "cancel": "its cancellation"}
 
 
@@ -129,12 +129,12 @@ def _print_attempt(a: Attempt) -> None:
 def logs(
     execution_id: common.ExecutionId,
     task: Annotated[
-        str | None, typer.Option("--task", help="The output of this task instead: its hash or name.")
+        str | None, typer.Option("--task", help="Show the output of this task, given by hash or name.")
     ] = None,
     attempt: Annotated[int | None, typer.Option("--attempt", min=1, help="Default: the last one.")] = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the attempt is over.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow until the attempt ends.")] = False,
     nextflow_log: Annotated[
-        bool, typer.Option("--nextflow-log", help="Nextflow's log file instead of its output.")
+        bool, typer.Option("--nextflow-log", help="Show Nextflow's log file instead of its output.")
     ] = False,
     account: common.Account = None,
 ) -> None:
@@ -164,7 +164,7 @@ def logs(
 
 
 def _stream(service: Service, execution: Execution, files: list[Path], follow: bool) -> None:
-    """Copy files to stdout as they grow; on a terminal control characters are made visible."""
+    """Copy files to stdout as they grow. On a terminal, control characters are printed as escapes."""
     offsets = dict.fromkeys(files, 0)
     live = True
     while live:

@@ -28,8 +28,8 @@ def measure(
 ) -> None:
     """Measure work dirs now: bytes, files, cost per month, and which process they belong to.
 
-    Finished task dirs are scanned once in their life, so measuring again is quick. Ctrl-C or SIGTERM
-    ends it with what is known so far, marked as partial.
+    A finished task dir is scanned only once, so measuring again is quick. Ctrl-C or SIGTERM stops early and
+    prints the sizes so far, marked as partial.
 
     Example: nfresume measure rnaseq-4k9x2m
     """
@@ -103,7 +103,7 @@ def _print(service: Service, execution: Execution, measured: Measured) -> None:
     Console(width=None if Console().is_terminal else 120).print(table)
     if measured.partial:
         say(f"partial: {count(measured.total.unreadable, 'folder')} could not be read"
-            if measured.total.unreadable else "partial: stopped before the end; measure again to go on")
+            if measured.total.unreadable else "partial: stopped before the end; measure again to continue")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the service behind them."""
+"""Options that several commands share, and how a command opens the service."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+_SITE = "Account, root and engine"  # a heading in --help
+
 
 def complete_id(incomplete: str) -> list[str]:
-    """Ids for shell completion; silent when there is no database."""
+    """Execution ids that start with `incomplete`, for shell completion; none if the database has an error."""
     from nfresume.domain.errors import NfresumeError
 
     try:
@@ -28,26 +30,26 @@ def complete_id(incomplete: str) -> list[str]:
 
 
 ExecutionId = Annotated[
-    str, typer.Argument(metavar="ID", help="The execution; any unique start of its id will do.",
+    str, typer.Argument(metavar="ID", help="The id of the execution, or a unique prefix of it.",
                         autocompletion=complete_id)
 ]
 Account = Annotated[
-    str | None, typer.Option("--account", help="Act for this account.", rich_help_panel="Where and whose")
+    str | None, typer.Option("--account", help="Act for this account.", rich_help_panel=_SITE)
 ]
 Root = Annotated[
     Path | None,
     typer.Option("--root", help="Folder on the shared file system for the work dirs.",
-                 rich_help_panel="Where and whose"),
+                 rich_help_panel=_SITE),
 ]
 Nextflow = Annotated[
     Path | None,
-    typer.Option("--nextflow", help="The nextflow executable to use.", rich_help_panel="Where and whose"),
+    typer.Option("--nextflow", help="The nextflow executable to use.", rich_help_panel=_SITE),
 ]
 Retain = Annotated[
     str | None,
     typer.Option("--retain", metavar="full|slim",
-                 help="What is kept after a failure: all, or slim: without the inside of task dirs of failed "
-                 "and aborted attempts, which no relaunch needs (their .command.* logs stay)."),
+                 help="What is kept after a failure: full = all; slim = what a relaunch needs: task dirs of "
+                 "failed and aborted tasks are emptied, except for their .command.* files."),
 ]
 OnSuccess = Annotated[
     str | None,
@@ -59,7 +61,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def chosen(kind: type[Choice], value: str | None, option: str) -> Choice | None:
-    """The value of an option that is one of a few words. Raises UsageError."""
+    """The member of the enum `kind` that `value` names; None if it is None. Raises UsageError."""
     from nfresume.domain.errors import UsageError
 
     if value is None:
@@ -76,9 +78,10 @@ def service(
     account: str | None = None, root: Path | None = None, nextflow: Path | None = None,
     *, launching: bool = False,
 ) -> Iterator[Service]:
-    """The service for these options; loaded only when a command needs it.
+    """Open the service for these options, and close it at the end.
 
-    `launching`: a supervisor loads its modules while we load ours and check the launch.
+    It is imported only here, so that `--help` stays fast. With `launching` a supervisor is started first: it
+    imports its modules while this process imports its own and checks the launch.
     """
     from nfresume import launchers, settings
 

@@ -1,4 +1,4 @@
-"""How things look: lines on stderr, tables and JSON on stdout, control characters made visible."""
+"""Output: nfresume's own lines on stderr, JSON on stdout, and how values are written for people."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def say(line: str) -> None:
-    """One line of nfresume's own, on stderr."""
+    """Print one line of nfresume's own on stderr, control characters as escapes."""
     print(f"nfresume: {printable(line)}", file=sys.stderr, flush=True)
 
 
 def print_json(document: Any) -> None:
-    """A JSON document on stdout."""
+    """Print a JSON document on stdout."""
     print(json.dumps(document, indent=2))
 
 
 def hours(value: float) -> str:
-    """Hours for people.
+    """Hours with their unit.
 
     >>> hours(48.0)
     '48 h'
@@ -34,7 +34,7 @@ def hours(value: float) -> str:
 
 
 def when(moment: datetime | None) -> str:
-    """A UTC time with the time left or passed."""
+    """A UTC time, and in how long it comes or how long ago it was; `-` for None."""
     if moment is None:
         return "-"
     left = moment - datetime.now(UTC)
@@ -43,12 +43,12 @@ def when(moment: datetime | None) -> str:
 
 
 def count(number: int, noun: str, nouns: str | None = None) -> str:
-    """`1 file`, `2 files`; `nouns` is a plural that has no mere s."""
+    """A number and its noun: `1 file`, `2 files`. `nouns` is the plural where it is not the noun and an s."""
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def work_dir_line(execution: Execution, price: Price) -> str:
-    """What became of the work dir, in one line."""
+    """The state of the work dir in one line: why deleted, or until when kept, its size and monthly cost."""
     from nfresume.domain.costs import cost_per_month
     from nfresume.domain.workdirs import WorkDirState
 
@@ -79,7 +79,10 @@ _progress_shown = ""
 
 
 def progress_line(line: str) -> None:
-    """One line that replaces itself on a terminal; a pipe gets each new stage once."""
+    """Print a line over the previous one on a terminal.
+
+    Where stderr is not a terminal, only lines without a colon (names of stages) are printed, each once.
+    """
     global _progress_shown
     if sys.stderr.isatty():
         print(f"\r\x1b[Knfresume: {line}", end="", file=sys.stderr, flush=True)
@@ -90,6 +93,6 @@ def progress_line(line: str) -> None:
 
 
 def end_progress() -> None:
-    """Take the last progress line away."""
+    """Clear the last progress line."""
     if _progress_shown and sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 token_app = typer.Typer(help="Tokens for programs: create, list, revoke.", no_args_is_help=True)
 user_app = typer.Typer(help="Users of the console: add, list, role.", no_args_is_help=True)
 
-UserName = Annotated[str | None, typer.Option("--user", help="Whose (default: yours).")]
+UserName = Annotated[str | None, typer.Option("--user", help="The user (default: you).")]
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def _identity() -> Iterator[tuple[Identity, Settings, str]]:
 
 
 def login_link(user: UserName = None) -> None:
-    """Print a link that logs a user in, once, within twelve hours.
+    """Print a link that logs a user in. It works once, within twelve hours.
 
     Example: nfresume login-link --user maintainer
     """
@@ -45,20 +45,20 @@ def login_link(user: UserName = None) -> None:
 
 @token_app.command("create")
 def token_create(
-    name: Annotated[str, typer.Option("--name", help="What will use it.")] = "command line",
+    name: Annotated[str, typer.Option("--name", help="Name of the program that uses it.")] = "command line",
     user: UserName = None,
     account: Annotated[
         str | None, typer.Option("--account", help="Only for this account (default: all of the user's).")
     ] = None,
-    days: Annotated[float, typer.Option("--days", min=0.01, max=3650, help="How long it holds.")] = 365,
+    days: Annotated[float, typer.Option("--days", min=0.01, max=3650, help="Days until it expires.")] = 365,
 ) -> None:
-    """Make a token for a program, and print it: it is shown this once.
+    """Create a token for a program, and print it. It cannot be shown again.
 
     Example: nfresume token create --name ci --account team
     """
     with _identity() as (identity, conf, me):
         if user is None:
-            identity.login_link(me, conf.account)  # makes sure that you are a user
+            identity.login_link(me, conf.account)  # adds you as a user, if you are none yet
         print(identity.create_token(user or me, name, account, days))
 
 
@@ -84,7 +84,7 @@ def token_list(user: UserName = None, as_json: common.Json = False) -> None:
 
 @token_app.command("revoke")
 def token_revoke(token_id: Annotated[str, typer.Argument(metavar="TOKEN_ID")], user: UserName = None) -> None:
-    """End a token at once.
+    """Revoke a token: from now on it is refused.
 
     Example: nfresume token revoke 1a2b3c4d
     """
@@ -125,7 +125,9 @@ def user_role(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT")],
     role: Annotated[str, typer.Argument(metavar="owner|editor|viewer|none")],
 ) -> None:
-    """Say what a user may do for an account: look (viewer), launch and delete (editor), or all (owner).
+    """Set what a user may do in an account: look (viewer), launch and delete (editor), or all (owner).
+
+    `none` removes the user from the account.
 
     Example: nfresume user role maintainer team editor
     """
@@ -134,7 +136,7 @@ def user_role(
     chosen = None if role == "none" else common.chosen(Role, role, "ROLE")
     with _identity() as (identity, _, _me):
         identity.set_role(name, account, chosen)
-    say(f"{name} is {'no member' if chosen is None else chosen} of account {account}")
+    say(f"{name} is {'not a member' if chosen is None else chosen} of account {account}")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""A running attempt on the terminal: Nextflow's words on stdout, progress per process below them."""
+"""Follows a running attempt: passes Nextflow's output on, and shows progress per process on a terminal."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ _TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|
 
 
 def show(service: Service, execution: Execution, *, quiet: bool) -> Execution:
-    """Follow until the attempt is over; returns the ended execution.
+    """Follow until the attempt has ended; returns the execution as it is then.
 
-    In a pipe, stdout gets Nextflow's own bytes, untouched, and stderr its stderr.
+    With `quiet` nothing is printed. If stdout is not a terminal, Nextflow's stdout and stderr are passed on
+    byte for byte.
     """
     follower = Follower(service, execution)
     if quiet:
-        return _last(follower)
+        return _show_nothing(follower)
     if sys.stdout.isatty():
         return _show_live(follower)
     return _pass_through(follower)
 
 
-def _last(follower: Follower) -> Execution:
+def _show_nothing(follower: Follower) -> Execution:
     for update in follower.updates():
         execution = update.execution
     return execution
@@ -67,7 +68,7 @@ def _show_live(follower: Follower) -> Execution:
 
 
 def _print_lines(console: Console, data: bytes) -> bytes:
-    """Print whole lines above the table, except those that the table shows; return the rest."""
+    """Print complete lines above the table, except those about tasks; returns the incomplete last line."""
     from rich.text import Text
 
     *lines, rest = data.split(b"\n")
@@ -78,7 +79,7 @@ def _print_lines(console: Console, data: bytes) -> bytes:
 
 
 def processes_table(log: RunLog) -> Table:
-    """One row per process: how many tasks are running, cached, done, failed."""
+    """A table with one row per process: how many tasks are running, cached, done, failed."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def extend(
     execution_id: common.ExecutionId,
-    hours: Annotated[str, typer.Argument(help="Keep the work dir for so many hours from now.")],
+    hours: Annotated[str, typer.Argument(help="Hours to keep the work dir, counted from now.")],
     account: common.Account = None,
     as_json: common.Json = False,
 ) -> None:
@@ -35,7 +35,7 @@ def extend(
 
 def pin(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
         ) -> None:
-    """Keep a work dir until it is unpinned, also if its run succeeds.
+    """Keep a work dir until it is unpinned, even if the run succeeds.
 
     Example: nfresume pin rnaseq-4k9x2m
     """
@@ -45,7 +45,7 @@ def pin(execution_id: common.ExecutionId, account: common.Account = None, as_jso
 
 def unpin(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
           ) -> None:
-    """Let a pinned work dir expire: its full retention counts from now, at least one hour.
+    """Let a pinned work dir expire: all of its hours are counted from now, and one hour at least.
 
     Example: nfresume unpin rnaseq-4k9x2m
     """
@@ -57,14 +57,16 @@ def delete(
     execution_id: common.ExecutionId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     lose_results: Annotated[
-        bool, typer.Option("--lose-results", help="Delete even if published results live in the work dir.")
+        bool, typer.Option("--lose-results", help="Delete even if that loses results which exist only in the "
+                           "work dir.")
     ] = False,
     account: common.Account = None,
     as_json: common.Json = False,
 ) -> None:
-    """Delete a retained work dir now. Published results are made real first.
+    """Delete a retained work dir now. Published links are replaced by the real files first.
 
-    Ctrl-C or SIGTERM pauses the removal: what is gone is gone, `nfresume delete` or the next sweep goes on.
+    Ctrl-C or SIGTERM pauses the removal; `nfresume delete` or the next sweep continues it. Files that were
+    removed by then do not come back.
 
     Example: nfresume delete rnaseq-4k9x2m --yes
     """
@@ -75,10 +77,10 @@ def delete(
         execution = service.find(execution_id)
         if not yes:
             if not sys.stdin.isatty():
-                raise UsageError(f"deleting the work dir of {execution.id} needs a yes", "add --yes")
+                raise UsageError(f"deleting the work dir of {execution.id} must be confirmed", "add --yes")
             w = execution.work_dir
-            typer.confirm(f"Delete {printable(w.path)} ({size(w.bytes)})? It cannot be relaunched then",
-                          abort=True)
+            typer.confirm(f"Delete {printable(w.path)} ({size(w.bytes)})? The execution cannot be relaunched "
+                          "afterwards", abort=True)
         with pausable() as pause:
             deleted = service.delete(
                 execution, lose_results=lose_results, stop=pause.event,
@@ -94,9 +96,9 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only print the plan and why.")] = False,
     as_json: common.Json = False,
 ) -> None:
-    """Settle lost executions and delete expired work dirs, of every account, once.
+    """Run one sweep over all accounts: settle lost executions and delete expired work dirs.
 
-    Ctrl-C or SIGTERM pauses the removal under way; the next sweep goes on with it.
+    Ctrl-C or SIGTERM pauses the current removal; the next sweep continues it.
 
     Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
     """
@@ -127,7 +129,7 @@ def sweep(
             tail = f": {result}" if result else ""
             print(printable(f"{line.execution.id}  {line.action}  ({line.reason}){tail}"))
         acted = [line for line in lines if line.action != "keep"]
-        say(f"{count(len(lines), 'work dir')} looked at, {len(acted)} to act on"
+        say(f"{count(len(lines), 'work dir')} checked, {len(acted)} to act on"
             + (" (dry run: nothing was changed)" if dry_run else ""))
     if pause.signal:
         raise typer.Exit(pause.exit_code)
