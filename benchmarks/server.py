@@ -125,11 +125,11 @@ def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -
         store = Store.open(database)
         fill(store, Root.mark(base / "root"), count)
         conf = settings.load(env)
-        sweeper.sweep(store, conf, whole=False)
+        sweeper.sweep(store, conf, thorough=False)
         sweeps = []
         for _ in range(20):
             begun = time.perf_counter()
-            sweeper.sweep(store, conf, whole=False)
+            sweeper.sweep(store, conf, thorough=False)
             sweeps.append((time.perf_counter() - begun) * 1000)
         identity = Identity(store)
         link = identity.login_link("bench", "team")

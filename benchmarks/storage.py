@@ -58,9 +58,9 @@ def remove_with_nfresume(top: Path, workers: int | None) -> None:
     import resource
 
     from nfresume.storage import Root
-    from nfresume.storage.crew import Pace
     from nfresume.storage.removal import empty_trash
     from nfresume.storage.trash import to_trash
+    from nfresume.storage.workers import Pace
 
     root = Root.open(top / "root")
     wall, cpu = time.perf_counter(), time.process_time()
@@ -74,8 +74,8 @@ def remove_with_nfresume(top: Path, workers: int | None) -> None:
 
 def measure_with_nfresume(work: Path, workers: int | None) -> None:
     """Measure the tree and print seconds, CPU seconds, and the bytes that were found on disk."""
-    from nfresume.storage.crew import Pace
     from nfresume.storage.scan import measure
+    from nfresume.storage.workers import Pace
 
     wall, cpu = time.perf_counter(), time.process_time()
     found = measure(work, pace=Pace(workers))

@@ -278,7 +278,7 @@ def _whole_second(text: str) -> datetime:
     return datetime.strptime(f"2000-{text}", "%Y-%b-%d %H:%M:%S").replace(tzinfo=UTC)  # a leap year
 
 
-def torn(path: Path) -> bool:
+def has_gaps(path: Path) -> bool:
     """True when lines are missing in the middle of a log; False also for one that is not there.
 
     Where a disk was full there is a part of a line, and right behind it the next one that fitted; or a gap
@@ -287,14 +287,14 @@ def torn(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
-                if _is_torn(chunk + file.readline()):
+                if _has_gap(chunk + file.readline()):
                     return True
     except FileNotFoundError:
         pass
     return False
 
 
-def _is_torn(lines: bytes) -> bool:
+def _has_gap(lines: bytes) -> bool:
     for found in _BEGINNING.finditer(lines):
         at = found.start() - len("Nov")
         if at > 0 and lines[at - 1:at] != b"\n":

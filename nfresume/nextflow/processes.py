@@ -43,7 +43,7 @@ def read(attempt_dir: Path) -> Head | None:
         return None
 
 
-def close(attempt_dir: Path) -> None:
+def forbid_start(attempt_dir: Path) -> None:
     """Let nothing be started for an attempt any more, unless it was already.
 
     A supervisor may be stopped just before it starts the shim, and go on when its attempt is long settled.
@@ -52,7 +52,7 @@ def close(attempt_dir: Path) -> None:
     durable.create(attempt_dir / HEAD, b"{}\n")
 
 
-def remains(execution_id: str, attempts: Path, newest: int) -> list[psutil.Process]:
+def of_execution(execution_id: str, attempts: Path, newest: int) -> list[psutil.Process]:
     """Every process of an execution that lives on this host, whichever attempt up to `newest` started it.
 
     Found by the mark in its environment, and by the session that the shim opened: a task that cleared

@@ -22,13 +22,13 @@ from nfresume.nextflow.command import LOG, TRACE
 from nfresume.retained import measuring, places
 from nfresume.settings import Settings
 from nfresume.storage import sizes
-from nfresume.storage.crew import Pace
-from nfresume.storage.publish import RESULTS, MadeReal, make_real
+from nfresume.storage.publish import RESULTS, Materialised, materialise
 from nfresume.storage.removal import Removed, empty_trash
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Measurement, Size, measure
 from nfresume.storage.slimming import slim
 from nfresume.storage.trash import to_trash
+from nfresume.storage.workers import Pace
 from nfresume.store import Store, removals
 from nfresume.system import crashpoints
 
@@ -44,8 +44,8 @@ def pace_of(conf: Settings, stop: threading.Event | None = None) -> Pace:
 
 
 def secure_results(
-    folder: ExecutionFolder, execution: Execution, pace: Pace, alive: Callable[[], None] = lambda: None
-) -> MadeReal:
+    folder: ExecutionFolder, execution: Execution, pace: Pace, heartbeat: Callable[[], None] = lambda: None
+) -> Materialised:
     """Make real what any attempt published; nothing is deleted here. The report is in RESULTS."""
     targets: dict[str, None] = {}
     unreadable: list[str] = []
@@ -55,19 +55,19 @@ def secure_results(
         places.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
         path = folder.attempt(number) / LOG
         log = nextflow_log.read(path)
-        if nextflow_log.torn(path):
+        if nextflow_log.has_gaps(path):
             missing.append(f"{path}: lines of this log are missing (was its disk full?)")
         elif log.whole and not log.error:
             missing.clear()  # a success publishes again what earlier attempts had published
         targets.update((target, None) for target in log.published if "://" not in target)
         unreadable += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
-    result = make_real(targets, folder.work, pace, alive, sorted(places - {str(folder.work)}))
+    result = materialise(targets, folder.work, pace, heartbeat, sorted(places - {str(folder.work)}))
     result.refused += unreadable + missing
     result.write(folder.attempt(execution.attempt) / RESULTS)
     return result
 
 
-def held_by(results: MadeReal) -> str | None:
+def reason_to_hold(results: Materialised) -> str | None:
     """Why a work dir must be kept although its policy says otherwise; None = it need not."""
     if not results.refused:
         return None
@@ -112,7 +112,7 @@ def record_size(
 
 
 def slim_down(
-    folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[], None] = lambda: None
+    folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None] = lambda: None
 ) -> Removed:
     """Remove what no resume needs: the inside of task dirs of failed and aborted attempts of tasks."""
     ended: dict[str, set[str]] = {}
@@ -120,7 +120,7 @@ def slim_down(
         for row in trace.rows(folder.attempt(number) / TRACE):
             ended.setdefault(row.hash, set()).add(row.status)
     useless = [task_hash for task_hash, how in ended.items() if how <= {"FAILED", "ABORTED"}]
-    return slim(folder, useless, pace, lambda _: alive())
+    return slim(folder, useless, pace, lambda _: heartbeat())
 
 
 def remove(
@@ -146,7 +146,7 @@ def remove(
     total = removal.total(removed)
     with store.begin() as tx:
         if removed.blocked:
-            removals.blocked(tx, execution.id, blocked_by(removed), actor, total)
+            removals.blocked(tx, execution.id, describe_blocked(removed), actor, total)
         elif removed.stopped:
             removals.paused(tx, execution.id, total, actor)
         else:
@@ -154,7 +154,7 @@ def remove(
     return removed
 
 
-def blocked_by(removed: Removed) -> str:
+def describe_blocked(removed: Removed) -> str:
     """What could not be removed, in one line."""
     count = removed.blocked_count
     return f"{count} thing{'s' if count > 1 else ''} cannot be removed: {removed.blocked[0]}"

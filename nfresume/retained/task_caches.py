@@ -67,16 +67,16 @@ def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -
     return count
 
 
-def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, whole: bool) -> None:
+def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool) -> None:
     """What a sweep does in a root: prune each cache, note what each holds. Raises OSError, RootUnusable.
 
-    Every entry is read for that: unless `whole`, a cache that was looked at lately is passed over.
+    Every entry is read for that: unless `thorough`, a cache that was looked at lately is passed over.
     """
     for cache in accounts(root):
         if stop.is_set():
             return
         tidied = cache.path / _TIDIED
-        if not whole and tidied.exists() and time.time() - tidied.stat().st_mtime < _TIDY_SECONDS:
+        if not thorough and tidied.exists() and time.time() - tidied.stat().st_mtime < _TIDY_SECONDS:
             continue
         entries = list(cache.entries())
         gone = {p.entry.path: p.entry for p in to_prune(entries, conf, time.time())}

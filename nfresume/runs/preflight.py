@@ -127,7 +127,7 @@ def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
     else:
         root = Root.open(path)
     register(store, root, record)
-    root.check_room()
+    root.check_space()
     return root
 
 

@@ -17,7 +17,7 @@ from nfresume.nextflow.log import RunLog, Task
 from nfresume.storage.root import ExecutionFolder
 
 #: Most of a file that one answer holds.
-MOST = 256 * 1024
+MAX_BYTES = 256 * 1024
 #: Logs of an attempt, and files of a task dir, by the names under which they are asked for.
 LOGS = {"stdout": command.STDOUT, "stderr": command.STDERR, "nextflow": command.LOG}
 TASK_FILES = {"stdout": ".command.out", "stderr": ".command.err", "script": ".command.sh"}
@@ -44,22 +44,22 @@ class Records:
 
     def __init__(self, folder: ExecutionFolder, number: int) -> None:
         self._folder = folder
-        self._place = folder.attempt(number)
+        self._attempt_dir = folder.attempt(number)
 
     def log(self) -> RunLog:
         """What Nextflow's log says."""
-        return nextflow_log.read(self._place / command.LOG)
+        return nextflow_log.read(self._attempt_dir / command.LOG)
 
-    def part(self, name: str, offset: int, most: int = MOST) -> bytes:
+    def part(self, name: str, offset: int, most: int = MAX_BYTES) -> bytes:
         """A part of one of LOGS. Raises NotFound."""
         if name not in LOGS:
             raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
-        return part(self._place / LOGS[name], offset, most)
+        return part(self._attempt_dir / LOGS[name], offset, most)
 
     def size(self, name: str) -> int:
         """The size of one of LOGS; 0 where there is none yet."""
         try:
-            return (self._place / LOGS[name]).stat().st_size
+            return (self._attempt_dir / LOGS[name]).stat().st_size
         except FileNotFoundError:
             return 0
 
@@ -68,7 +68,7 @@ class Records:
         for task in reversed(self.log().tasks.values()):
             if task.hash.startswith(wanted) or wanted in (task.name, task.process):
                 return task
-        raise NotFound(f"there is no task {wanted!r} in {self._place.parent.parent.name}",
+        raise NotFound(f"there is no task {wanted!r} in {self._attempt_dir.parent.parent.name}",
                        "`nfresume logs ID --nextflow-log` names them")
 
     def task_dir(self, task: Task) -> Path:
@@ -79,7 +79,7 @@ class Records:
         raise NotFound(f"the task dir of {task.name} ({task.hash}) is gone",
                        "its work dir was deleted or slimmed")
 
-    def task_part(self, task: Task, name: str, offset: int = 0, most: int = MOST) -> bytes:
+    def task_part(self, task: Task, name: str, offset: int = 0, most: int = MAX_BYTES) -> bytes:
         """A part of one of TASK_FILES. Raises NotFound."""
         if name not in TASK_FILES:
             raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
@@ -105,7 +105,7 @@ def state(task: Task) -> str:
     return "RUNNING" if task.running else "COMPLETED"
 
 
-def part(path: Path, offset: int = 0, most: int = MOST) -> bytes:
+def part(path: Path, offset: int = 0, most: int = MAX_BYTES) -> bytes:
     """Bytes of a regular file; from its end backwards when `offset` is negative. Raises NotFound."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

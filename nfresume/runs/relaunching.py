@@ -79,7 +79,7 @@ def check_cache(execution: Execution, folder: ExecutionFolder, request: Relaunch
                        "a full rerun of every task: add --from-scratch")
 
 
-def check_remains(
+def check_leftovers(
     execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
 ) -> None:
     """Refuse what may still run where it cannot be known. Raises Conflict.
@@ -110,7 +110,7 @@ def check_remains(
             )
 
 
-def keep_reports(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
+def move_reports_aside(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
     """Nextflow refuses to overwrite a report: the last attempt's moves aside, to NAME.<run name>."""
     for option in parsed.after:
         if option.name in options.REPORTS and option.value:

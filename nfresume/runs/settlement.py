@@ -19,9 +19,9 @@ from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
 from nfresume.nextflow.log import RunLog
 from nfresume.retained import disposal
 from nfresume.settings import Settings
-from nfresume.storage.crew import Pace
-from nfresume.storage.publish import MadeReal
-from nfresume.storage.root import NO_ROOM, ExecutionFolder, full
+from nfresume.storage.publish import Materialised
+from nfresume.storage.root import NO_SPACE, ExecutionFolder, out_of_space
+from nfresume.storage.workers import Pace
 from nfresume.store import Store, Tx, queries, transitions
 from nfresume.system import crashpoints, processes
 
@@ -38,7 +38,7 @@ class Evidence:
     history: str | None
     survivors: int = 0
     said: tuple[str, ...] = ()  # last lines: errors on standard output, then all on standard error
-    no_room: str | None = None
+    no_space: str | None = None
     lost_because: str = "Nextflow was lost"
     hung: bool = False  # it failed and did not end, so it was ended
     here: bool = False  # it ran on this host, so `survivors` is all there is
@@ -65,7 +65,7 @@ def judge(evidence: Evidence) -> Verdict:
         reason = f"Nextflow hung after {_failure(evidence)}"
         return Verdict(ExecutionState.FAILED, reason, clean and code != 0)
     if code is None:
-        return Verdict(ExecutionState.FAILED, evidence.no_room or evidence.lost_because, False)
+        return Verdict(ExecutionState.FAILED, evidence.no_space or evidence.lost_because, False)
     if code != 0:
         return Verdict(ExecutionState.FAILED, _failure(evidence), clean)
     if log.publish_warnings:
@@ -82,8 +82,8 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _failure(evidence: Evidence) -> str:
     code, log = evidence.exit_code, evidence.log
-    if evidence.no_room:
-        return evidence.no_room
+    if evidence.no_space:
+        return evidence.no_space
     if log.lock_conflict:
         return "BUSY: another Nextflow holds this session's cache; nothing was run"
     if code is not None and code < 0 and not evidence.hung:
@@ -108,14 +108,14 @@ def gather(
     return Evidence(
         exit_code=exit_code(place), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
-        no_room=full(folder.root.path) or _no_room([*log.error, *said]),
+        no_space=out_of_space(folder.root.path) or _said_no_space([*log.error, *said]),
         lost_because=lost_because, hung=hung, here=attempt.host == processes.host(),
     )
 
 
-def _no_room(said: Iterable[str]) -> str | None:
+def _said_no_space(said: Iterable[str]) -> str | None:
     """What Nextflow or a task said of a full disk or quota: it may not be seen from here, or not any more."""
-    causes = [os.strerror(code) for code in NO_ROOM]
+    causes = [os.strerror(code) for code in NO_SPACE]
     found = [line.strip() for line in said if any(cause in line for cause in causes)]
     return f"no space left: {found[0].removeprefix('Caused by: ')}" if found else None
 
@@ -142,13 +142,13 @@ def _tail(path: Path, size: int = 4096) -> list[str]:
 
 def conclude(
     store: Store, conf: Settings, lease: Lease, evidence: Evidence, actor: str, folder: ExecutionFolder,
-    alive: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> ExecutionState:
     """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
 
     Order: results made real, or what no resume needs removed; then one transaction for execution and
     work dir; then the removal or the measurement. A crash between any two is finished by the next
-    sweep. `alive` is called a few times a second, to renew the lease.
+    sweep. `heartbeat` is called a few times a second, to renew the lease.
     """
     verdict = judge(evidence)
     with store.begin(write=False) as tx:
@@ -160,15 +160,15 @@ def conclude(
     if decision.keep and execution.retain is Retain.SLIM and verdict.state is not ExecutionState.SUCCEEDED:
         hindrance = _must_not_slim(execution, verdict, evidence)
         notes["slimmed"] = {"left_alone": hindrance} if hindrance else _slim(
-            folder, lease.number, pace, alive)
+            folder, lease.number, pace, heartbeat)
     refused = None
     never_retained = lease.number == 1  # a relaunch that fails again gives back what was kept before it
     if never_retained and decision.expires_at is not None and enforcement.refuses(conf):
-        disposal.record_size(store, conf, execution, progress=lambda _: alive())
+        disposal.record_size(store, conf, execution, progress=lambda _: heartbeat())
         refused = enforcement.refusal(store, conf, execution)
     if not decision.keep or refused:
-        results = disposal.secure_results(folder, execution, pace, alive)
-        held = disposal.held_by(results)
+        results = disposal.secure_results(folder, execution, pace, heartbeat)
+        held = disposal.reason_to_hold(results)
         notes["results_made_real"] = _counts(results)
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
@@ -188,15 +188,15 @@ def conclude(
     return state
 
 
-def _counts(results: MadeReal) -> dict[str, int]:
+def _counts(results: Materialised) -> dict[str, int]:
     return {**{how: results.count(how) for how in ("linked", "copied", "redirected")},
             "refused": len(results.refused)}
 
 
-def _slim(folder: ExecutionFolder, attempts: int, pace: Pace, alive: Callable[[], None]) -> dict[str, int]:
+def _slim(folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None]) -> dict[str, int]:
     """Slimming saves money; that it cannot be done must not keep an attempt from being settled."""
     try:
-        slimmed = disposal.slim_down(folder, attempts, pace, alive)
+        slimmed = disposal.slim_down(folder, attempts, pace, heartbeat)
     except OSError:
         return {"blocked": 1}
     return {"files": slimmed.files, "directories": slimmed.directories, "bytes": slimmed.bytes,

@@ -31,7 +31,7 @@ from nfresume.retained import disposal, places
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import delivery, programs, settlement
 from nfresume.storage.aside import set_aside
-from nfresume.storage.root import ExecutionFolder, copy_if_there
+from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, queries, transitions
 from nfresume.system import crashpoints, pausing, processes
 
@@ -105,8 +105,8 @@ class _Supervisor:
         self._lease = lease
         self._actor = f"supervisor@{processes.host()}"
         self._folder: ExecutionFolder = places.folder_of(store, execution)
-        self._place = self._folder.attempt(attempt.number)
-        self._log = nextflow_log.LogReader(self._place / command.LOG)
+        self._attempt_dir = self._folder.attempt(attempt.number)
+        self._log = nextflow_log.LogReader(self._attempt_dir / command.LOG)
         self._shim: int | None = None  # a pidfd: readable once the shim has ended
         self._stopping: float | None = None
         self._hung = False
@@ -128,7 +128,7 @@ class _Supervisor:
         except (OSError, sh.ForkException) as e:
             lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
         crashpoints.reach("followed")
-        survivors = processes.stop(self._processes, alive=self._tick)
+        survivors = processes.stop(self._processes, heartbeat=self._tick)
         crashpoints.reach("head-ended")
         self._log.close()
         return self._settle(len(survivors), lost_because)
@@ -145,16 +145,16 @@ class _Supervisor:
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
             resume=self._attempt.resume, work_dir=self._folder.work,
-            cache_dir=self._folder.cache, attempt_dir=self._place,
+            cache_dir=self._folder.cache, attempt_dir=self._attempt_dir,
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         environment = command.environment({**os.environ, **chosen.environment}, run)
-        stdout, stderr = self._place / command.STDOUT, self._place / command.STDERR
+        stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         with stdout.open("ab") as out, stderr.open("ab") as err:
             shim = sh.Command(sys.executable)(
-                "-I", "-S", str(_SHIM), str(self._place), *words, _bg=True, _bg_exc=False,
+                "-I", "-S", str(_SHIM), str(self._attempt_dir), *words, _bg=True, _bg_exc=False,
                 _new_session=True, _in=os.devnull, _out=out, _err=err, _cwd=str(launch_dir),
                 _env=environment, _ok_code=list(range(256)),
             )
@@ -166,7 +166,7 @@ class _Supervisor:
             return
         with self._store.begin(write=False) as tx:
             before = queries.attempt(tx, self._execution.id, self._attempt.number - 1)
-        if survivors := processes.stop(self._processes, alive=self._tick):
+        if survivors := processes.stop(self._processes, heartbeat=self._tick):
             raise Conflict(f"{len(survivors)} processes of {before.run_name} could not be stopped")
         if before.clean_end:
             return
@@ -182,10 +182,10 @@ class _Supervisor:
 
     def _follow(self) -> None:
         """Until the shim has written the exit status, or everything that could write it is gone."""
-        while settlement.exit_code(self._place) is None:
+        while settlement.exit_code(self._attempt_dir) is None:
             if self._shim_ended(TICK_SECONDS) or not self._head_lives():
                 with contextlib.suppress(OSError):  # a full disk lets no shim begin either
-                    nextflow_processes.close(self._place)
+                    nextflow_processes.forbid_start(self._attempt_dir)
                 if not self._head_lives():
                     return
             self._log.poll()
@@ -193,7 +193,7 @@ class _Supervisor:
             self._sample()
             self._watch()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
-                processes.stop(self._processes, grace=0.0, alive=self._tick)
+                processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
 
     def _watch(self) -> None:
         """End a Nextflow that hangs: it told of an error, runs no task, and has said nothing for long.
@@ -204,10 +204,10 @@ class _Supervisor:
         if self._stopping is not None or not run.error or run.unfinished:
             return
         with contextlib.suppress(OSError):
-            silent = time.time() - (self._place / command.LOG).stat().st_mtime
+            silent = time.time() - (self._attempt_dir / command.LOG).stat().st_mtime
             if silent > self._conf.hang_seconds:
                 self._hung, self._stopping = True, time.monotonic()
-                if found := nextflow_processes.read(self._place):
+                if found := nextflow_processes.read(self._attempt_dir):
                     found.terminate()
 
     def _sample(self) -> None:
@@ -220,7 +220,7 @@ class _Supervisor:
         def watch() -> None:
             self._log.poll()
             self._tick()
-            if self._stopping is not None or settlement.exit_code(self._place) is not None:
+            if self._stopping is not None or settlement.exit_code(self._attempt_dir) is not None:
                 ended.set()
 
         with contextlib.suppress(StoreUnavailable):
@@ -237,14 +237,14 @@ class _Supervisor:
 
     def _head_lives(self) -> bool:
         """True while the head runs, or the shim that will write its exit status."""
-        found = nextflow_processes.read(self._place)
+        found = nextflow_processes.read(self._attempt_dir)
         if found is None:
             return bool(self._processes())  # between the spawn and the shim's first record
         return found.alive or any(p.pid == found.shim for p in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
         """Everything of this attempt and those before it that runs here."""
-        return nextflow_processes.remains(self._execution.id, self._place.parent, self._attempt.number)
+        return nextflow_processes.of_execution(self._execution.id, self._attempt_dir.parent, self._attempt.number)
 
     def _tick(self) -> None:
         """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""
@@ -263,7 +263,7 @@ class _Supervisor:
                 return
             if state is ExecutionState.CANCELLING and self._stopping is None:
                 self._stopping = now
-                if found := nextflow_processes.read(self._place):
+                if found := nextflow_processes.read(self._attempt_dir):
                     found.terminate()
 
     # -- settle ---------------------------------------------------------------------------------
@@ -302,9 +302,9 @@ class _Supervisor:
         """The trace beside the log, and a copy of the log where the user's -log asked for it."""
         parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
         with contextlib.suppress(OSError):  # a full disk must not stop the settlement
-            trace.write(self._place / command.TRACE, self._log.run)
+            trace.write(self._attempt_dir / command.TRACE, self._log.run)
             if parsed.log is not None:
-                copy_if_there(self._place / command.LOG, Path(self._execution.launch_dir) / parsed.log)
+                copy_if_exists(self._attempt_dir / command.LOG, Path(self._execution.launch_dir) / parsed.log)
 
 
 if __name__ == "__main__":

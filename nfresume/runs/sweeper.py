@@ -41,19 +41,19 @@ class SweepLine:
 def sweep(
     store: Store, conf: Settings, *, dry_run: bool = False,
     progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
-    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None, whole: bool = True,
+    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None, thorough: bool = True,
 ) -> list[SweepLine]:
     """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line.
 
     When `stop` is set the removal under way pauses and what is left waits for the next sweep. `notify` is
-    told what concerns no single execution. Unless `whole`, what is kept is not looked at, and not listed.
+    told what concerns no single execution. Unless `thorough`, what is kept is not looked at, and not listed.
     """
     stop = stop or threading.Event()
     if not dry_run and (trouble := pricing.record(store, conf)):
         notify(f"the price of {conf.root} is not up to date: {trouble}")
     lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf)]
     sweeping = _Sweep(store, conf, progress, stop)
-    planned, noted = _plan(store, conf, whole=whole)
+    planned, noted = _plan(store, conf, thorough=thorough)
     if not dry_run and (held := _clock_jumped(store, planned, noted=noted)):
         notify(held)
         planned = [replace(line, action="keep", reason=held) if line.action in ("delete", "evict") else line
@@ -64,13 +64,13 @@ def sweep(
         elif not stop.is_set():
             lines.append(sweeping.carry_out(line))
     if not dry_run and not stop.is_set():
-        _tidy(store, conf, stop, whole=whole)
+        _tidy(store, conf, stop, thorough=thorough)
         for trouble in enforcement.warn(store, conf, actor()):
             notify(trouble)
     return lines
 
 
-def _tidy(store: Store, conf: Settings, stop: threading.Event, *, whole: bool) -> None:
+def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool) -> None:
     """What concerns no single line: the trash and the task caches of every root, what expires soon."""
     from nfresume.retained import task_caches  # a launch, which may settle what was lost, needs none of it
 
@@ -80,17 +80,17 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event, *, whole: bool) -
     for root in roots:
         with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
             _drain_trash(store, conf, root, stop)
-            task_caches.tidy(store, conf, root, stop, whole=whole)
+            task_caches.tidy(store, conf, root, stop, thorough=thorough)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:
             transitions.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
 
 
-def _plan(store: Store, conf: Settings, *, whole: bool) -> tuple[list[retention.PlanLine], bool]:
+def _plan(store: Store, conf: Settings, *, thorough: bool) -> tuple[list[retention.PlanLine], bool]:
     """What is due, and of what stays after that, what a budget has no room for; whether the time is noted."""
     with store.begin(write=False) as tx:
-        found = queries.to_sweep(tx) if whole or conf.budgets else queries.due(tx)
+        found = queries.to_sweep(tx) if thorough or conf.budgets else queries.due(tx)
         planned, noted = retention.plan(found, tx.now), clock.is_noted(tx)
     if not conf.budgets:
         return planned, noted
@@ -105,10 +105,10 @@ def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: boo
     if noted and not due:
         return None
     with store.begin() as tx:
-        held, now = clock.look(tx), tx.now
+        held, now = clock.check(tx), tx.now
     if held is None or not due:
         return None
-    return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MOST.days} days after all that is "
+    return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MAX_GAP.days} days after all that is "
             f"known: what is due waits until {held:%H:%M} UTC, in case it is wrong")
 
 
@@ -172,7 +172,7 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
             return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         "`nfresume sweep` on that host will tell")
-    if here and attempt.boot_id == processes.boot_id() and nextflow_processes.remains(
+    if here and attempt.boot_id == processes.boot_id() and nextflow_processes.of_execution(
             execution.id, place.parent, attempt.number):
         return "adopt", "its supervisor was lost, its Nextflow is alive"
     return "settle", "its supervisor was lost, and Nextflow is gone"
@@ -225,7 +225,7 @@ class _Sweep:
         if folder.attempt(execution.attempt + 1).exists():  # not ours to judge: a person decides
             return "its folder has an attempt that the database does not know: is the database an old backup?"
         pace = disposal.pace_of(self._conf)
-        if held := disposal.held_by(disposal.secure_results(folder, execution, pace)):
+        if held := disposal.reason_to_hold(disposal.secure_results(folder, execution, pace)):
             return held
         with self._store.begin() as tx:
             if line.action == "delete":
@@ -233,7 +233,7 @@ class _Sweep:
             elif line.action == "evict":
                 removals.evict(tx, execution.id, execution.attempt, line.reason, actor())
             else:
-                removals.let_go(tx, execution.id, execution.attempt, actor())
+                removals.delete_success(tx, execution.id, execution.attempt, actor())
         crashpoints.reach("expired")
         return None
 
@@ -251,7 +251,7 @@ class _Sweep:
         if removed is None:
             return done("another one is at it")
         if removed.blocked:
-            return done(f"not all could be removed: {disposal.blocked_by(removed)}")
+            return done(f"not all could be removed: {disposal.describe_blocked(removed)}")
         if removed.stopped:
             return done(f"paused after {removed.files} files; the next sweep goes on")
         return done(f"deleted {removed.files} files, {removed.bytes} bytes on disk")

@@ -184,13 +184,13 @@ class Service(Inspection):
             last = queries.attempt(tx, execution.id, execution.attempt)
         parsed = self._relaunch_options(execution, last, request)
         folder = places.folder_of(self.store, execution)
-        folder.root.check_room()
+        folder.root.check_space()
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
         assert parsed.pipeline is not None
         chosen = programs.find(self.conf, parsed.pipeline, notify)
         relaunching.check_version(execution, last, chosen.version, request)
         relaunching.check_cache(execution, folder, request)
-        relaunching.check_remains(execution, last, folder, request)
+        relaunching.check_leftovers(execution, last, folder, request)
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
             parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version,
@@ -203,7 +203,7 @@ class Service(Inspection):
             transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
-        relaunching.keep_reports(parsed, Path(execution.launch_dir), last.run_name)
+        relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
         self._start(folder, number, attempt)
         return self.get(execution.id)
 
@@ -348,7 +348,7 @@ class Service(Inspection):
             self.mark_for_deletion(execution, lose_results=lose_results)
         removed = disposal.remove(self.store, self.conf, self.get(execution.id), self._actor, progress, stop)
         if removed is not None and removed.blocked:
-            raise RemovalBlocked(f"{execution.id}: {disposal.blocked_by(removed)}",
+            raise RemovalBlocked(f"{execution.id}: {disposal.describe_blocked(removed)}",
                                  "the rest is gone; the next sweep tries again")
         return self.get(execution.id)
 
@@ -380,7 +380,7 @@ class Service(Inspection):
             results = disposal.secure_results(
                 places.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
             )
-            held = disposal.held_by(results)
+            held = disposal.reason_to_hold(results)
             if held and not lose_results:
                 raise ResultsAtRisk(f"{execution.id}: {held}",
                                     "save them first, or add --lose-results to delete them too")

@@ -1,4 +1,4 @@
-"""Task dirs that an unclean death left unfinished are moved aside, so that no resume trusts them."""
+"""Move unfinished task dirs of a head that died uncleanly aside, so that no resume uses them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ASIDE = ".unfinished"
 def set_aside(work: Path, hashes: Iterable[str], run_name: str) -> list[str]:
     """Rename `work/ab/cdef01...` of each hash `ab/cdef01` into `work/.unfinished/<run>/`.
 
-    Returns the names that were moved. They stay part of the retained storage, for a look at them.
+    Returns the moved task dirs as `ab/cdef01...`. They stay part of the retained storage, for inspection.
     """
     moved = []
     for task_hash in hashes:

@@ -1,4 +1,4 @@
-"""Directories by descriptor: no link is followed, no mount is crossed, no path is trusted twice."""
+"""Open, rename and inspect entries relative to directory descriptors; no link is ever followed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_directory(name: str, parent_fd: int) -> int:
-    """Open a directory, giving its owner the right to read it first where that is missing."""
+    """Open a directory; where its mode forbids that, set its mode to 0700 first."""
     try:
         return os.open(name, DIRECTORY, dir_fd=parent_fd)
     except PermissionError:
@@ -18,7 +18,8 @@ def open_directory(name: str, parent_fd: int) -> int:
 
 
 def rename(name: str, parent_fd: int, target: str, target_fd: int) -> None:
-    """Rename into another directory; a directory has to be writable for that, and is made so."""
+    """Rename an entry into another directory. A directory that is not writable gets mode 0700 first: the
+    kernel demands that, because its `..` changes."""
     try:
         os.rename(name, target, src_dir_fd=parent_fd, dst_dir_fd=target_fd)
     except PermissionError:
@@ -31,13 +32,13 @@ def rename(name: str, parent_fd: int, target: str, target_fd: int) -> None:
 def _make_accessible(name: str, parent_fd: int) -> None:
     path_fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
-        os.chmod(f"/proc/self/fd/{path_fd}", 0o700)  # this very inode, wherever its name leads now
+        os.chmod(f"/proc/self/fd/{path_fd}", 0o700)  # changes this inode, even if its name has been replaced
     finally:
         os.close(path_fd)
 
 
 def is_directory(name: str, parent_fd: int) -> bool:
-    """True for a directory, false for a link to one. Raises FileNotFoundError."""
+    """True for a directory, False for a link to one. Raises FileNotFoundError."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
         return os.path.isdir(f"/proc/self/fd/{fd}")
@@ -46,7 +47,7 @@ def is_directory(name: str, parent_fd: int) -> bool:
 
 
 def mount_id(fd: int) -> int:
-    """The mount that a descriptor is on: tells a bind mount of the same file system apart too."""
+    """The id of the mount that a descriptor is on. A bind mount of the same file system has another id."""
     info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = os.read(info, 4096)
@@ -54,5 +55,5 @@ def mount_id(fd: int) -> int:
         os.close(info)
     _, found, rest = text.partition(b"mnt_id:")
     if not found:
-        raise OSError(errno.ENOSYS, "the kernel does not tell mount ids")
+        raise OSError(errno.ENOSYS, "the kernel does not report mount ids")
     return int(rest.split(None, 1)[0])

@@ -1,10 +1,10 @@
-"""Published results made real, so that they survive their work dir (design rule 2).
+"""Materialise published results, so that they survive their work dir (ARCHITECTURE.md, rule 3).
 
-Nextflow publishes a symlink into the work dir unless told otherwise. Before a work dir goes, every link
-in the folders of its results that leads into it is replaced, atomically, by the data itself: a hard link
-where both sides are on one file system (the data is then owned by the result, and the work dir stays
-whole until it is removed, so a crash or a lost race costs nothing), else a verified, fsynced copy. A
-link that only passes through the work dir on its way out is pointed straight at its real target.
+By default Nextflow publishes a symlink into the work dir. Before a work dir is deleted, each such link in
+the folders of the results is replaced atomically by the real file. On one file system that is a hard link:
+the work dir stays complete until it is removed, so a crash or a lost race costs nothing. Across file systems
+it is a verified, fsynced copy. A link that passes through the work dir and ends outside it is replaced by a
+link to its final target.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nfresume.storage import replacing
-from nfresume.storage.crew import Crew, Pace
+from nfresume.storage.workers import Pace, WorkerPool
 from nfresume.system import crashpoints, durable
 
-#: The report of an attempt: path, what was done, and why not. Tab separated, a header line first.
+#: Name of an attempt's report: a TSV file of each path with linked, copied, redirected or refused.
 RESULTS = "results.tsv"
 
 
 @dataclass
-class MadeReal:
-    """What was done with each path that led into the work dir: `done` maps it to linked, copied or
-    redirected; `refused` says of the others why the work dir must be kept."""
+class Materialised:
+    """What happened to each published path that led into the work dir.
+
+    `done` maps a path to linked, copied or redirected. `refused` has one line "path: reason" for each path
+    that could not be materialised; the work dir must then be kept.
+    """
 
     done: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     def count(self, how: str) -> int:
-        """Number of files that were linked, copied or redirected."""
+        """Number of paths in `done` with this value: linked, copied or redirected."""
         return sum(each == how for each in self.done.values())
 
     def write(self, path: Path) -> None:
-        """Write the report; what earlier passes did is kept. A folder that is full is no error."""
+        """Write the report; paths that earlier passes materialised stay in it. A full disk is no error."""
         if not self.done and not self.refused:
             return
         rows = [f"{_one_line(target)}\t{how}\t" for target, how in self.done.items()]
@@ -52,61 +55,65 @@ class MadeReal:
             durable.write(path, text.encode(errors="surrogateescape"))
 
 
-def make_real(
+def materialise(
     targets: Iterable[str | os.PathLike[str]], work: Path, pace: Pace | None = None,
-    alive: Callable[[], None] = lambda: None, formerly: Sequence[str] = (),
-) -> MadeReal:
-    """Make what was published as `targets` independent of `work`. Idempotent, also after a crash.
+    heartbeat: Callable[[], None] = lambda: None, former_paths: Sequence[str] = (),
+) -> Materialised:
+    """Make the published paths `targets` independent of the work dir `work`. Safe to repeat after a crash.
 
-    What cannot be made real is reported in `refused`; the work dir must then be kept. `alive` is called
-    a few times a second. `formerly` are paths that the work dir had when links into it were made.
+    Paths that cannot be materialised are listed in `refused`; the work dir must then be kept. `heartbeat` is
+    called several times a second. `former_paths` are paths that the work dir had before its root moved: links
+    made then still contain them.
     """
     absolute = [os.path.abspath(os.fspath(target)) for target in targets]
-    return _Publisher(work, pace or Pace(), alive, formerly).run(absolute)
+    return _Materialiser(work, pace or Pace(), heartbeat, former_paths).run(absolute)
 
 
-class _Publisher:
+class _Materialiser:
     def __init__(
-        self, work: Path, pace: Pace, alive: Callable[[], None], formerly: Sequence[str]
+        self, work: Path, pace: Pace, heartbeat: Callable[[], None], former_paths: Sequence[str]
     ) -> None:
-        self._into = replacing.Into(os.path.realpath(work), formerly)
+        self._replacer = replacing.LinkReplacer(os.path.realpath(work), former_paths)
         self._workers = pace.removers(work)
-        self._alive = alive
+        self._heartbeat = heartbeat
         self._lock = threading.Lock()
-        self._result = MadeReal()
+        self._result = Materialised()
         self._visited: set[str] = set()
-        self._crew: Crew[tuple[str, bool]]
+        self._pool: WorkerPool[tuple[str, bool]]
 
-    def run(self, targets: list[str]) -> MadeReal:
-        """Folder by folder: the links beside a result are made real with it, whatever the log says."""
+    def run(self, targets: list[str]) -> Materialised:
+        """Materialise every link in the targets' folders: the log may not name all of them."""
         published = dict.fromkeys(targets)
-        folders = [f for f in dict.fromkeys(os.path.dirname(t) for t in published) if self._reach(f)]
+        parents = dict.fromkeys(os.path.dirname(t) for t in published)
+        folders = [folder for folder in parents if self._materialise_parents(folder)]
         for target in published:
-            if self._into.leads(os.path.dirname(target)):
+            if self._replacer.ends_inside(os.path.dirname(target)):
                 self._refuse(target, "published inside the work dir itself")
-        # First what is directly in these folders, then, with no link left on the way, what is below.
+        # First the entries of these folders. After that no published folder is a link: descend into them.
         self._visit([(folder, False) for folder in folders])
         self._visit([(target, True) for target in published if _is_folder(target)])
-        crashpoints.reach("results-real")
+        crashpoints.reach("results-materialised")
         return self._result
 
     def _visit(self, folders: list[tuple[str, bool]]) -> None:
-        never = threading.Event()  # half of the results made real are no result: this is not paused
-        self._crew = Crew(self._workers, never, self._settle)
-        self._crew.run(folders, self._alive)
+        never = threading.Event()  # never set: this does not pause, a half-materialised folder has no use
+        self._pool = WorkerPool(self._workers, never, self._materialise_folder)
+        self._pool.run(folders, self._heartbeat)
 
-    def _reach(self, folder: str) -> bool:
-        """Make the way to a folder real: where it leads over a link into the work dir, that link is what
-        was published. False for a folder that is gone, or lies in the work dir itself."""
+    def _materialise_parents(self, folder: str) -> bool:
+        """Materialise each parent of `folder` that is a link into the work dir: that link was published.
+
+        Returns False for a folder that does not exist or lies in the work dir itself.
+        """
         for parent in [*reversed(Path(folder).parents), Path(folder)]:
             link = str(parent)
-            if link not in self._visited and os.path.islink(link) and self._into.leads(link):
+            if link not in self._visited and os.path.islink(link) and self._replacer.ends_inside(link):
                 self._replace_all(os.path.dirname(link), [link])
             self._visited.add(link)
-        return os.path.isdir(folder) and not self._into.leads(folder)
+        return os.path.isdir(folder) and not self._replacer.ends_inside(folder)
 
-    def _settle(self, unit: tuple[str, bool]) -> None:
-        """Make real every link directly in a folder, and hand on what is below if that is asked for."""
+    def _materialise_folder(self, unit: tuple[str, bool]) -> None:
+        """Materialise every link directly in a folder; if `deep`, also queue its subfolders."""
         folder, deep = unit
         if deep:
             with self._lock:
@@ -114,14 +121,14 @@ class _Publisher:
                     return
                 self._visited.add(seen)
         try:
-            replacing.finish(folder)
+            replacing.clean_up(folder)
             with os.scandir(folder) as entries:
                 links = []
                 for entry in entries:
                     if entry.is_symlink():
                         links.append(entry.path)
                     elif deep and entry.is_dir(follow_symlinks=False):
-                        self._crew.add([(entry.path, True)])
+                        self._pool.add([(entry.path, True)])
         except FileNotFoundError:
             return
         except OSError as e:
@@ -130,7 +137,7 @@ class _Publisher:
         self._replace_all(folder, sorted(links))
 
     def _replace_all(self, folder: str, links: list[str]) -> None:
-        """Replace links of one folder; that they were must survive a crash before the work dir goes."""
+        """Replace links of one folder and fsync it; only then may the work dir be deleted."""
         if sum(self._replace(link) for link in links):
             try:
                 durable.fsync_folder(folder)
@@ -139,11 +146,11 @@ class _Publisher:
 
     def _replace(self, link: str) -> bool:
         try:
-            how = self._into.replace(link)
+            how = self._replacer.replace(link)
         except OSError as e:
             self._refuse(link, e.strerror)
             return False
-        crashpoints.reach("results-half-real")
+        crashpoints.reach("results-half-materialised")
         if how is None:
             return False
         with self._lock:

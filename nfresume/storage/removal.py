@@ -1,10 +1,10 @@
-"""Empty the trash: all of it, as fast as the file system allows, and not one byte outside.
+"""Empty the trash as fast as the file system allows, without touching anything outside it.
 
-Everything happens relative to open descriptors that begin at the marked root. Symlinks are unlinked,
-never followed; a directory on another mount is left alone and reported. Directories are removed side
-by side, a parent when its last child is gone. Descriptors and memory are bounded whatever the shape of
-the tree: a directory that would be one open descriptor too many is renamed to the top of the trash, for
-the next round, and a listing takes in so many subdirectories at a time.
+All operations are relative to open descriptors that start at the marked root. Symlinks are unlinked, never
+followed. A directory on another mount is left alone and reported. Directories are removed in parallel, a
+parent after its last child. Open descriptors and memory are bounded for any shape of tree: when MAX_OPEN
+directories are open, the next one is renamed to the top of the trash and removed in the next round; one
+listing takes in a limited number of subdirectories.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nfresume.storage import descriptors, trash
-from nfresume.storage.crew import Ceiling, Crew, Pace
 from nfresume.storage.root import Root
+from nfresume.storage.workers import Pace, RateLimit, WorkerPool
 from nfresume.system import crashpoints
 
-#: Directories open at once, all workers together.
+#: How many directories all workers together keep open.
 MAX_OPEN = 400
-#: Subdirectories whose names are held at once.
+#: How many subdirectories wait in memory.
 MAX_WAITING = 100_000
-#: Entries of one directory that are held at once.
+#: How many entries of one directory are in memory at once.
 MAX_LISTED = 10_000
-#: Entries that cannot go are counted; so many are named.
+#: How many entries that cannot be removed are named; all are counted.
 MAX_NAMED = 100
-#: Waits between tries for entries that may go by themselves (.nfsXXXX of a file still open).
+#: Seconds between tries for entries that may vanish by themselves (.nfsXXXX of a file that is still open).
 RETRIES = (0.05, 0.2, 1.0)
 
 _BATCH = 64
@@ -41,8 +41,12 @@ _TRANSIENT = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ESTALE
 
 @dataclass
 class Removed:
-    """What a removal did so far: objects gone and their bytes on disk, seconds taken; how many entries
-    cannot go, the first of them by path and reason; `stopped` when it was told to end early."""
+    """What a removal has done so far.
+
+    `files` and `directories` removed, their allocated `bytes`, and the `seconds` it took. `blocked_count`
+    entries cannot be removed; `blocked` names the first MAX_NAMED of them as "path: reason". `stopped`: it
+    was told to end early.
+    """
 
     files: int = 0
     directories: int = 0
@@ -54,7 +58,7 @@ class Removed:
 
     @property
     def files_per_second(self) -> float:
-        """The rate so far."""
+        """Files removed per second so far; 0 before any time has passed."""
         return self.files / self.seconds if self.seconds else 0.0
 
 
@@ -62,9 +66,9 @@ def empty_trash(
     root: Root, execution_id: str, progress: Callable[[Removed], None] = lambda _: None,
     pace: Pace | None = None,
 ) -> Removed:
-    """Remove what is in the trash of one execution. Safe to repeat and to interrupt.
+    """Remove the trash entries of one execution. Safe to repeat and to interrupt.
 
-    `progress` is called a few times a second, from the calling thread.
+    `progress` is called several times a second, from the calling thread.
     """
     pace = pace or Pace()
     with root.descriptor() as root_fd:
@@ -78,9 +82,9 @@ def empty_trash(
 
 
 class _Directory:
-    """One directory on its way out. `pending`: its own listing, and children that are not done."""
+    """One directory that is being removed. `pending` counts its own listing and its unfinished children."""
 
-    __slots__ = ("again", "blocked", "fd", "name", "newcomers", "parent", "pending", "tries")
+    __slots__ = ("blocked", "fd", "name", "new_files", "parent", "pending", "relist", "tries")
 
     def __init__(self, parent: _Directory | None, name: str) -> None:
         self.parent = parent
@@ -88,9 +92,9 @@ class _Directory:
         self.fd = -1
         self.pending = 0
         self.tries = 0
-        self.again = False  # its listing left something for another one
-        self.newcomers = 0  # files that somebody put into it since this removal began
-        self.blocked = False  # something in it cannot go, and is reported
+        self.relist = False  # the last listing did not take in all subdirectories
+        self.new_files = 0  # files that were created since this removal began
+        self.blocked = False  # it contains something that cannot be removed and was reported
 
     @property
     def path(self) -> str:
@@ -111,20 +115,20 @@ class _Removal:
         self._execution_id = execution_id
         self._workers = workers
         self._stop = pace.stop
-        self._ceiling = Ceiling(pace.ceiling, pace.stop) if pace.ceiling else None
+        self._rate_limit = RateLimit(pace.per_second, pace.stop) if pace.per_second else None
         self._progress = progress
         self._mount = descriptors.mount_id(trash_fd)
         with contextlib.suppress(OSError):
-            os.utime(trash_fd)  # now, by the clock of the file system
+            os.utime(trash_fd)  # the present time by the file system's clock
         self._since = os.fstat(trash_fd).st_mtime_ns
         self._removed = Removed()
         self._lock = threading.Lock()
         self._open: set[_Directory] = set()
-        self._later: list[str] = []
-        self._crew: Crew[_Directory]
+        self._next_round: list[str] = []
+        self._pool: WorkerPool[_Directory]
 
     def run(self, entries: list[str]) -> Removed:
-        """Round after round, until nothing was too deep for the last one."""
+        """Remove in rounds, until no directory was moved to the next one."""
         begun = time.monotonic()
 
         def watch() -> None:
@@ -132,14 +136,14 @@ class _Removal:
             self._progress(self._removed)
 
         while entries and not self._stop.is_set():
-            self._crew = Crew(self._workers, self._stop, self._handle)
+            self._pool = WorkerPool(self._workers, self._stop, self._handle)
             try:
-                self._crew.run([_Directory(None, entry) for entry in entries], watch)
+                self._pool.run([_Directory(None, entry) for entry in entries], watch)
             finally:
                 for directory in self._open:
                     os.close(directory.fd)
                 self._open.clear()
-            entries, self._later = self._later, []
+            entries, self._next_round = self._next_round, []
         self._removed.stopped = self._stop.is_set()
         watch()
         return self._removed
@@ -151,7 +155,7 @@ class _Removal:
             self._leave(directory)
 
     def _enter(self, directory: _Directory) -> bool:
-        """Open it, unless it is gone, cannot be opened, is somebody's mount or is one too many."""
+        """Open a directory. False if it is gone, cannot be opened, is a mount point, or must wait a round."""
         parent = directory.parent
         if parent is not None and len(self._open) >= MAX_OPEN:
             self._move_up(directory, parent)
@@ -174,25 +178,25 @@ class _Removal:
         return True
 
     def _list(self, directory: _Directory) -> None:
-        """Unlink what is no directory; hand the directories to the crew as they come."""
+        """Unlink everything but directories; queue the directories for the workers."""
         directory.pending = 1
-        directory.again = False
-        directory.newcomers = 0
-        room = max(1, MAX_WAITING - self._crew.waiting)
+        directory.relist = False
+        directory.new_files = 0
+        room = max(1, MAX_WAITING - self._pool.waiting)
         try:
             with os.scandir(directory.fd) as entries:
                 while chunk := list(itertools.islice(entries, MAX_LISTED)):
-                    room = self._take(directory, chunk, room)
-                    if self._stop.is_set() or directory.newcomers >= MAX_LISTED:
-                        break  # a process that still writes here must not keep us for ever
+                    room = self._process(directory, chunk, room)
+                    if self._stop.is_set() or directory.new_files >= MAX_LISTED:
+                        break  # a process that still writes here must not keep this loop going for ever
         except FileNotFoundError:
-            pass  # somebody else removed it
+            pass  # another process removed it
         except OSError as e:
             self._fail(directory, directory, directory.path, e)
-        self._done(directory)
+        self._child_done(directory)
 
-    def _take(self, directory: _Directory, chunk: list[os.DirEntry[str]], room: int) -> int:
-        """Deal with part of a listing; returns for how many more subdirectories there is room."""
+    def _process(self, directory: _Directory, chunk: list[os.DirEntry[str]], room: int) -> int:
+        """Process part of a listing; returns how many more subdirectories may be queued."""
         found: list[_Directory] = []
         done = Removed()
         for entry in chunk:
@@ -204,7 +208,7 @@ class _Removal:
                 room -= 1
                 found.append(_Directory(directory, entry.name))
             else:
-                directory.again = True
+                directory.relist = True
             if len(found) == _BATCH or done.files == _BATCH:
                 self._report(directory, found, done)
                 found = []
@@ -218,7 +222,7 @@ class _Removal:
             self._removed.bytes += done.bytes
         done.files = done.bytes = 0
         if found:
-            self._crew.add(found)
+            self._pool.add(found)
 
     def _unlink(self, entry: os.DirEntry[str], directory: _Directory, done: Removed) -> None:
         self._wait_turn()
@@ -238,25 +242,25 @@ class _Removal:
             return
         done.files += 1
         done.bytes += status.st_blocks * 512
-        directory.newcomers += status.st_mtime_ns > self._since
+        directory.new_files += status.st_mtime_ns > self._since
 
-    def _done(self, directory: _Directory | None) -> None:
-        """One thing that a directory waited for is done; with the last, it goes, and so on upwards."""
+    def _child_done(self, directory: _Directory | None) -> None:
+        """Count one finished child or listing. After the last, remove the directory and tell its parent."""
         while directory is not None:
             with self._lock:
                 directory.pending -= 1
                 if directory.pending:
                     return
-            if not self._finished(directory):
-                self._crew.add([directory])
+            if not self._try_rmdir(directory):
+                self._pool.add([directory])
                 return
             directory = self._close(directory)
 
     def _leave(self, directory: _Directory) -> None:
-        self._done(self._close(directory))
+        self._child_done(self._close(directory))
 
     def _close(self, directory: _Directory) -> _Directory | None:
-        """Give the descriptor back; returns the parent."""
+        """Close the descriptor; returns the parent."""
         if directory.fd >= 0:
             with self._lock:
                 self._open.discard(directory)
@@ -266,22 +270,22 @@ class _Removal:
             directory.parent.blocked = True
         return directory.parent
 
-    def _finished(self, directory: _Directory) -> bool:
-        """Remove an emptied directory. False: it must be listed once more."""
+    def _try_rmdir(self, directory: _Directory) -> bool:
+        """Remove an emptied directory. Returns False when it must be listed once more."""
         if self._stop.is_set():
             return True
-        if directory.blocked and not directory.again:
-            return True  # what holds it is reported already
+        if directory.blocked and not directory.relist:
+            return True  # the entry that blocks it is already reported
         self._wait_turn()
         try:
             self._rmdir(directory)
         except FileNotFoundError:
             return True
         except OSError as e:
-            if directory.again and not directory.blocked and e.errno == errno.ENOTEMPTY:
-                return False  # it had more subdirectories than one listing takes in
+            if directory.relist and not directory.blocked and e.errno == errno.ENOTEMPTY:
+                return False  # the listing did not take in all its subdirectories
             if e.errno == errno.ESTALE and directory.parent is not None:
-                return True  # somebody else removed it, or its parent: the parent's rmdir will tell
+                return True  # another host removed it or its parent; if not, the parent's rmdir fails
             if e.errno in _TRANSIENT and directory.tries < len(RETRIES):
                 self._stop.wait(RETRIES[directory.tries])
                 directory.tries += 1
@@ -304,15 +308,15 @@ class _Removal:
             os.rmdir(directory.name, dir_fd=parent_fd)
 
     def _wait_turn(self) -> None:
-        if self._ceiling is not None:
-            self._ceiling.wait()
+        if self._rate_limit is not None:
+            self._rate_limit.wait()
 
     def _move_up(self, directory: _Directory, parent: _Directory) -> None:
-        """Rename a subtree to the trash's top, still under its execution's name, for the next round."""
+        """Rename a subtree to the top of the trash, as an entry of the same execution, for the next round."""
         target = f"{self._execution_id}-{uuid.uuid4().hex}"
         self._wait_turn()
         try:
-            with contextlib.suppress(PermissionError):  # somebody else's; perhaps it is writable anyway
+            with contextlib.suppress(PermissionError):  # not our directory; it may be writable all the same
                 os.fchmod(parent.fd, 0o700)
             descriptors.rename(directory.name, parent.fd, target, self._trash_fd)
         except FileNotFoundError:
@@ -321,14 +325,14 @@ class _Removal:
             self._fail(directory, parent, directory.path, e)
             return
         with self._lock:
-            self._later.append(target)
+            self._next_round.append(target)
 
     def _fail(self, at: _Directory, retried_by: _Directory | None, path: str, error: OSError) -> None:
-        """Leave a passing trouble to the next listing of the directory around it; report any other."""
+        """Report an error. A transient one is not reported: `retried_by`, the parent, is listed again."""
         if error.errno == errno.ESTALE and retried_by is not None:
-            return  # somebody else removed it; if not, the directory around it will not be empty
+            return  # another host removed it; if not, the rmdir of the directory around it fails
         if error.errno in _TRANSIENT and retried_by is not None and retried_by.tries < len(RETRIES):
-            return  # that directory's rmdir finds it not empty, waits, and lists it again
+            return  # that directory's rmdir fails as not empty, waits, and lists it again
         self._block(at, path, error.strerror)
 
     def _block(self, at: _Directory, path: str, reason: str | None) -> None:

@@ -3,7 +3,7 @@
     <root>/.nfresume                              marks the root
     <root>/<account>/<execution>/work/            Nextflow's -work-dir
     <root>/<account>/<execution>/cache/           NXF_CACHE_DIR: history and cache database
-    <root>/<account>/<execution>/attempts/<n>/    logs, trace, exit status; outlives the work dir
+    <root>/<account>/<execution>/attempts/<n>/    logs, trace, exit status; kept after the work dir
     <root>/.trash/<execution>-<nonce>/            renamed here first, then removed
 """
 
@@ -26,11 +26,11 @@ from nfresume.system import durable
 MARKER = ".nfresume"
 TRASH = ".trash"
 LAYOUT_VERSION = 1
-#: In an attempt's folder: what it was asked to do, for a database that has forgotten it.
+#: In an attempt's folder: the request behind the attempt, so that a database that lost it can be repaired.
 REQUEST = "request.json"
-#: What a write is told when nothing more fits: the disk is full, or a quota is.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-#: Below this many free bytes a launch is refused: Nextflow cannot even write its cache.
+#: Errors of a write when the disk or a quota is full.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+#: With fewer free bytes a launch is refused, because Nextflow could not even write its cache.
 MINIMUM_FREE = 16 * 2**20
 
 _MARK_HINT = "if this is the right place, and mounted, mark it: `nfresume doctor --mark-root`"
@@ -39,7 +39,7 @@ _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Root:
-    """A root whose marker was read: path, id from the marker, inode of the folder."""
+    """A marked root: its path, the id from its marker, and the inode of its folder."""
 
     path: Path
     id: str
@@ -47,7 +47,7 @@ class Root:
 
     @classmethod
     def open(cls, path: Path) -> Root:
-        """Read the marker. Raises RootUnusable when it is missing: unmounted, or never marked."""
+        """Read the marker. Raises RootUnusable when it is missing: not mounted, or never marked."""
         try:
             data = json.loads((path / MARKER).read_bytes())
             root_id, version = str(data["id"]), int(data["layout"])
@@ -63,17 +63,17 @@ class Root:
 
     @classmethod
     def mark(cls, path: Path, root_id: str | None = None) -> Root:
-        """Create `path` where needed and mark it, keeping an existing mark."""
+        """Create `path` if needed and mark it; an existing marker is kept. Raises RootUnusable."""
         mark = {"id": root_id or str(uuid.uuid4()), "layout": LAYOUT_VERSION}
         try:
             if path.exists():
                 _mark(path, mark)
-            else:  # it appears with its mark, or not at all: another launch may look at it at any moment
+            else:  # create it under a temporary name, so that no other launch sees it without its marker
                 path.parent.mkdir(parents=True, exist_ok=True)
                 made = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
                 made.mkdir(mode=0o755)
                 _mark(made, mark)
-                _take_place(made, path)
+                _rename_unless_exists(made, path)
         except OSError as e:
             raise RootUnusable(f"cannot make {path} a root: {e.strerror}", "choose another: NFRESUME_ROOT"
                                ) from None
@@ -81,14 +81,14 @@ class Root:
 
     @contextmanager
     def descriptor(self) -> Iterator[int]:
-        """An open descriptor of this very folder; refused if another one stands in its place."""
+        """Yield an open descriptor of the root. Raises RootUnusable when its id or inode has changed."""
         fd = os.open(self.path, _DIR & ~os.O_NOFOLLOW)
         try:
             marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             with os.fdopen(marker, "rb") as file:
                 found = json.loads(file.read())["id"]
             if found != self.id or os.fstat(fd).st_ino != self.inode:
-                raise RootUnusable(f"{self.path} is not the root it was (another folder or file system)",
+                raise RootUnusable(f"{self.path} is not the recorded root (another folder or file system)",
                                    "nothing was touched; mount the right one")
             yield fd
         except FileNotFoundError:
@@ -101,11 +101,11 @@ class Root:
         """The folder of one execution; it need not exist yet."""
         return ExecutionFolder(self, account, execution_id)
 
-    def check_room(self) -> None:
-        """Raises RootUnusable when nothing can be written here."""
+    def check_space(self) -> None:
+        """Raise RootUnusable when nothing can be written here."""
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise RootUnusable(f"{self.path} is not writable", "choose another root, or ask its owner")
-        if problem := full(self.path):
+        if problem := out_of_space(self.path):
             raise RootUnusable(problem, "free some space: `nfresume list` shows what is retained")
 
 
@@ -113,11 +113,11 @@ def _mark(folder: Path, mark: dict[str, Any]) -> None:
     durable.create(folder / MARKER, json.dumps(mark).encode() + b"\n")
     if not (folder / TRASH).exists():
         (folder / TRASH).mkdir(exist_ok=True)
-        (folder / TRASH).chmod(folder.stat().st_mode & 0o7777)  # whoever may launch may also remove
+        (folder / TRASH).chmod(folder.stat().st_mode & 0o7777)  # every user who may launch may also remove
 
 
-def _take_place(made: Path, path: Path) -> None:
-    """Rename, unless somebody was faster."""
+def _rename_unless_exists(made: Path, path: Path) -> None:
+    """Rename `made` to `path`; if another launch created `path` first, remove `made`."""
     try:
         made.rename(path)
     except OSError as e:
@@ -129,7 +129,7 @@ def _take_place(made: Path, path: Path) -> None:
 
 @dataclass(frozen=True)
 class ExecutionFolder:
-    """`<root>/<account>/<execution>`: names were validated, so the path stays inside the root."""
+    """`<root>/<account>/<execution>`. The caller has validated the names, so the path is inside the root."""
 
     root: Root
     account: str
@@ -148,11 +148,11 @@ class ExecutionFolder:
         return self.path / "cache"
 
     def attempt(self, number: int) -> Path:
-        """Where attempt `number` keeps its logs, trace and exit status."""
+        """The folder with the logs, trace and exit status of attempt `number`."""
         return self.path / "attempts" / str(number)
 
     def request(self, number: int) -> dict[str, Any] | None:
-        """What attempt `number` was asked to do; None when it did not leave that."""
+        """The request behind attempt `number`; None when there is no readable record of it."""
         try:
             found = json.loads((self.attempt(number) / REQUEST).read_bytes())
         except (OSError, ValueError):
@@ -160,34 +160,35 @@ class ExecutionFolder:
         return found if isinstance(found, dict) else None
 
     def provision(self, number: int) -> None:
-        """Create what an attempt needs; safe to repeat. Raises RootUnusable."""
+        """Create the folders that an attempt needs; safe to repeat. Raises RootUnusable."""
         self._make(self.work, self.cache, self.attempt(number))
 
     def begin_records(self, number: int, asked: dict[str, Any]) -> None:
-        """Create the folder of an attempt's records, with what it is asked to do. Raises RootUnusable.
+        """Create the attempt's folder and store the request in it. Raises RootUnusable.
 
-        The rest is made by whoever owns the attempt.
+        The supervisor creates the other folders.
         """
         self._make(self.attempt(number))
         try:
             durable.write(self.attempt(number) / REQUEST, json.dumps(asked).encode())
         except OSError as e:
-            raise self._no_room(e) from None
+            raise self._write_error(e) from None
 
     def _make(self, *folders: Path) -> None:
         try:
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise self._no_room(e) from None
+            raise self._write_error(e) from None
 
-    def _no_room(self, e: OSError) -> RootUnusable:
-        hint = "free some space" if e.errno in NO_ROOM else "check the permissions of the root"
-        return RootUnusable(f"cannot write in {self.path}: {e.strerror}", full(self.root.path) or hint)
+    def _write_error(self, e: OSError) -> RootUnusable:
+        hint = "free some space" if e.errno in NO_SPACE else "check the permissions of the root"
+        return RootUnusable(f"cannot write in {self.path}: {e.strerror}",
+                            out_of_space(self.root.path) or hint)
 
 
-def full(path: Path) -> str | None:
-    """A line that says what ran out (space or inodes) on the file system of `path`, else None."""
+def out_of_space(path: Path) -> str | None:
+    """One line that says what the file system of `path` lacks, space or inodes; None if it has both."""
     try:
         vfs = os.statvfs(path)
     except OSError as e:
@@ -199,8 +200,8 @@ def full(path: Path) -> str | None:
     return None
 
 
-def copy_if_there(source: Path, target: Path) -> None:
-    """Copy a small report file to where the user asked for it; a missing source is no error."""
+def copy_if_exists(source: Path, target: Path) -> None:
+    """Copy a report file to the path that the user asked for; a missing source is no error."""
     if source.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)

@@ -1,9 +1,9 @@
-"""Measure a work dir: many directories side by side, nothing scanned twice that cannot have changed.
+"""Measure a work dir, with many directories in parallel.
 
-Symlinks are not followed, other file systems not entered, hard links counted once (for the first task
-dir that holds one, in the order of their names). The result is kept by task dir, so that it can be
-joined with the trace. Nextflow never writes to a finished task dir, so one that was measured after it
-finished, and whose own time stamp is the same, is not scanned again: see `sizes`.
+Symlinks are not followed and other file systems are not entered. A file with several hard links counts once,
+for the first task dir by name. Sizes are kept by task dir, so that they can be joined with the trace.
+Nextflow never writes to a finished task dir. So a task dir that was measured after it finished, and whose
+mtime is unchanged, is not scanned again (see `sizes`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nfresume.domain.costs import DATA_STEP, OBJECT_BYTES, metered_bytes
 from nfresume.storage import descriptors
-from nfresume.storage.crew import Crew, Pace
+from nfresume.storage.workers import Pace, WorkerPool
 
 _PREFIX = re.compile(r"[0-9a-f]{2}")
 _TASK = re.compile(r"[0-9a-f]{30}")
@@ -30,8 +30,9 @@ _KIND = 0o170000
 
 @dataclass
 class Size:
-    """`bytes` = apparent data bytes, `disk_bytes` = allocated, `metered` = EFS's rule; `files` =
-    everything that is no directory; `unreadable` = directories that could not be listed."""
+    """`bytes`: apparent size of all data. `disk_bytes`: allocated bytes. `metered`: bytes that EFS would bill
+    (`domain.costs.metered_bytes`). `files`: everything but directories. `unreadable`: directories that could
+    not be listed."""
 
     bytes: int = 0
     disk_bytes: int = 0
@@ -41,7 +42,7 @@ class Size:
     unreadable: int = 0
 
     def add(self, other: Size, sign: int = 1) -> None:
-        """Add another size, or (sign -1) take it away."""
+        """Add another size; with sign -1, subtract it."""
         self.bytes += sign * other.bytes
         self.disk_bytes += sign * other.disk_bytes
         self.metered += sign * other.metered
@@ -52,10 +53,10 @@ class Size:
 
 @dataclass
 class Part:
-    """One task dir (`ab/cdef...`), or one other thing in the work dir, such as `conda`.
+    """One task dir (`ab/cdef...`), or one other entry of the work dir, such as `(conda)`.
 
-    `inodes` are (inode, apparent bytes, disk bytes) of files that another task may link to, one after
-    the other; `linked` those that had several names when they were seen.
+    `inodes` is a flat list of (inode, apparent bytes, disk bytes) of the files that another task may
+    hard-link. `linked` are the inodes that had several names when they were scanned.
     """
 
     name: str
@@ -69,10 +70,10 @@ class Part:
 
 @dataclass
 class Measurement:
-    """`sizes` by part, and their sum; `parts` as they were found, for the next measurement.
+    """`sizes` by name of part, and their sum `total`; `parts` are input for the next measurement.
 
-    `scanned` of the task dirs were scanned, the others were known. `partial`: the scan was stopped, or
-    something could not be read.
+    `scanned`: how many task dirs were scanned; the others were known. `partial`: the scan was stopped, or a
+    directory could not be read.
     """
 
     total: Size
@@ -86,9 +87,9 @@ def measure(
     work: Path, others: Iterable[Path] = (), *, known: Mapping[str, Part] | None = None,
     pace: Pace | None = None, progress: Callable[[Size], None] = lambda _: None,
 ) -> Measurement:
-    """Size of a work dir and of some folders beside it; what vanishes meanwhile is left out.
+    """Measure a work dir and the folders `others` beside it. Files that vanish meanwhile are left out.
 
-    `known` are finished parts of an earlier measurement. Stopping `pace` gives a partial result.
+    `known` are finished parts of an earlier measurement. When `pace.stop` is set, the result is partial.
     """
     pace = pace or Pace()
     return _Scan(known or {}, pace).run(work, [o for o in others if o.is_dir()], progress)
@@ -96,7 +97,7 @@ def measure(
 
 @dataclass
 class _Folder:
-    """A folder to list: the work dir itself, one of its 256 prefixes, or anything inside a part."""
+    """A folder to list: the work dir itself, one of its 256 prefix folders, or a folder inside a part."""
 
     path: str
     kind: str  # top | prefix | inside
@@ -112,14 +113,14 @@ class _Scan:
         self._parts: dict[str, Part] = {}
         self._progress = Size()
         self._scanned = 0
-        self._crew: Crew[_Folder]
+        self._pool: WorkerPool[_Folder]
 
     def run(self, work: Path, others: list[Path], progress: Callable[[Size], None]) -> Measurement:
         first = [self._first(str(other), "inside", f"({other.name})") for other in others]
         if work.is_dir():
             first.append(self._first(str(work), "top", "(work)"))
-        self._crew = Crew(self._pace.readers(work), self._pace.stop, self._list)
-        self._crew.run(first, lambda: progress(self._progress))
+        self._pool = WorkerPool(self._pace.readers(work), self._pace.stop, self._list)
+        self._pool.run(first, lambda: progress(self._progress))
         progress(self._progress)
         sizes = _count_links_once(self._parts)
         total = Size()
@@ -150,7 +151,7 @@ class _Scan:
             pass
         except OSError:
             here.size.unreadable += 1
-        here.pending += self._pace.stop.is_set()  # never complete, so never remembered
+        here.pending += self._pace.stop.is_set()  # keeps the part unfinished, so it is not remembered
         with self._lock:
             part = folder.part
             part.size.add(here.size)
@@ -160,7 +161,7 @@ class _Scan:
             part.pending += here.pending + len([f for f in found if f.part is part]) - 1
             self._progress.add(here.size)
         if found:
-            self._crew.add(found)
+            self._pool.add(found)
 
     def _take(
         self, folder: _Folder, entries: Iterable[os.DirEntry[str]], here: Part, found: list[_Folder]
@@ -168,14 +169,14 @@ class _Scan:
         stopped = self._pace.stop.is_set
         files = data = blocks = steps = 0
         inodes: list[int] = []
-        for entry in entries:  # the innermost loop of every scan: local names, no calls but one
+        for entry in entries:  # the hot loop of every scan: local variables, few calls
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             kind = status.st_mode & _KIND
             if kind == stat.S_IFDIR:
-                if status.st_dev == folder.device:  # another file system is not what this work dir takes
+                if status.st_dev == folder.device:  # other file systems do not count
                     found.extend(self._below(folder, entry.name, status, here.size))
                 if stopped():
                     break
@@ -200,7 +201,7 @@ class _Scan:
     def _below(
         self, folder: _Folder, name: str, status: os.stat_result, size: Size
     ) -> Iterator[_Folder]:
-        """Account for a subdirectory; yields it unless all of it is known."""
+        """Count a subdirectory; yields it as a folder to list, unless its part is known."""
         path = f"{folder.path}/{name}"
         prefix = folder.kind == "top" and _PREFIX.fullmatch(name)
         if folder.kind == "inside" or prefix:
@@ -231,7 +232,7 @@ def _add_directory(size: Size, status: os.stat_result) -> None:
 
 @contextmanager
 def _scandir(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """List a folder; one whose path is too long for the kernel is opened piece by piece."""
+    """List a folder. A path too long for the kernel (PATH_MAX) is opened piece by piece."""
     cut = len(path) if len(path) < _LONGEST_PATH else path.rfind("/", 0, _LONGEST_PATH)
     fd = os.open(path[:cut], descriptors.DIRECTORY)
     try:
@@ -247,7 +248,7 @@ def _scandir(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _count_links_once(parts: Mapping[str, Part]) -> dict[str, Size]:
-    """Sizes by part, in the order of names; a file with several names counts where its first name is."""
+    """Sizes by part, in the order of names. A file with several hard links counts in the first part only."""
     linked = set().union(*(part.linked for part in parts.values()))
     seen: set[int] = set()
     sizes = {}

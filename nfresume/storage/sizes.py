@@ -1,7 +1,7 @@
-"""What is known of finished task dirs, so that the next measurement need not scan them again.
+"""Remembers the sizes of finished task dirs, so that the next measurement need not scan them again.
 
-One file in the execution's `cache` folder, which lives and dies with the work dir. Losing it costs a
-scan and nothing else.
+They are kept in one file in the execution's `cache` folder, which is deleted with the work dir. If the file
+is lost, the next measurement scans everything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LAYOUT = 1
 
 
 def load(cache: Path) -> dict[str, Part]:
-    """Finished parts of the last measurement; empty when there was none, or its record is damaged."""
+    """Finished parts of the last measurement; empty when there was none, or the file is damaged."""
     try:
         document = json.loads(gzip.decompress((cache / NAME).read_bytes()))
         if document["layout"] != _LAYOUT:
@@ -37,7 +37,7 @@ def load(cache: Path) -> dict[str, Part]:
 
 
 def save(cache: Path, parts: Mapping[str, Part]) -> None:
-    """Remember the finished task dirs; an unwritable folder is no error."""
+    """Save the finished parts; an unwritable folder is no error."""
     keep = {
         name: (part.mtime_ns, astuple(part.size), list(part.inodes), sorted(part.linked))
         for name, part in parts.items()

@@ -1,8 +1,8 @@
-"""Slim retention: what `-resume` does not need goes at once, the words of the tasks stay.
+"""Slim retention: remove at once what `-resume` does not need, and keep the logs of the tasks.
 
-A failed or aborted attempt of a task is never reused by a resume: its task dir keeps `.command.*` and
-`.exitcode`, everything else goes. A task whose command ended with exit status 0 and which failed for
-another reason (an output that was not found) keeps everything: its files are good, its declaration is not.
+A resume never reuses a task that failed or was aborted. Its task dir keeps only `.command.*` and `.exitcode`.
+A task whose command ended with exit status 0 but failed for another reason, such as a missing output, keeps
+everything: its files may be good and only the output declaration wrong.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 
 from nfresume.storage import descriptors, trash
 from nfresume.storage.aside import ASIDE
-from nfresume.storage.crew import Pace
 from nfresume.storage.removal import Removed, empty_trash
 from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.workers import Pace
 
 
 def slim(
     folder: ExecutionFolder, hashes: Iterable[str], pace: Pace,
     progress: Callable[[Removed], None] = lambda _: None,
 ) -> Removed:
-    """Empty the task dirs of these hashes (`ab/cdef01`), and those that were set aside; safe to repeat.
+    """Empty the task dirs of these hashes (`ab/cdef01`) and the ones that were set aside. Safe to repeat.
 
-    A hash that fits several task dirs is left alone: it cannot be told which of them failed.
+    A hash that matches several task dirs is left alone, because it does not say which of them failed.
     """
     with trash.folder(folder.root, folder.account, folder.execution_id, "work") as (root_fd, work_fd):
         blocked = []
@@ -68,7 +68,7 @@ def _listed(path: str, base_fd: int) -> list[str]:
 
 
 def _open(path: str, base_fd: int) -> int | None:
-    """Open a folder step by step, following no link; None when it is not there."""
+    """Open a folder component by component, following no link; None when it does not exist."""
     fd = os.dup(base_fd)
     for name in path.split("/"):
         try:

@@ -1,7 +1,7 @@
-"""Into the trash: one rename takes a tree out of everybody's sight, and there is no way back.
+"""Move trees into the root's trash. The rename is the point of no return: nothing is ever moved back.
 
-Every folder on the way is opened without following links, from a descriptor of the marked root, so that
-a parent which was swapped for a symlink is refused and nothing is touched.
+Every folder of the path is opened without following links, starting from a descriptor of the marked root. If
+a parent was replaced by a symlink, the move is refused and nothing is touched.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from nfresume.storage import descriptors
 from nfresume.storage.root import TRASH, Root
 
-#: Owner of entries of task caches in the trash: no execution has this id.
+#: Owner of the trash entries that come from task caches; no execution has this id.
 TASKS = "tasks"
 
 
 def to_trash(root: Root, account: str, execution_id: str) -> None:
     """Rename `work` and `cache` of an execution into the trash; safe to repeat.
 
-    Raises OSError when a folder on the way is a link or a name is not one folder's.
+    Raises OSError when a folder of the path is a link, or a name is not a plain folder name.
     """
     try:
         with folder(root, account, execution_id) as (root_fd, execution_fd):
@@ -36,7 +36,10 @@ def to_trash(root: Root, account: str, execution_id: str) -> None:
 
 @contextmanager
 def folder(root: Root, *names: str) -> Iterator[tuple[int, int]]:
-    """Descriptors of the root and of a folder below it. Raises OSError, FileNotFoundError among them."""
+    """Yield descriptors of the root and of the folder `names` below it; closes both afterwards.
+
+    Raises FileNotFoundError when the folder does not exist, another OSError when it cannot be opened safely.
+    """
     for name in names:
         if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
             raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
@@ -80,12 +83,12 @@ def entries(root: Root) -> set[str]:
 
 
 def owner(entry: str) -> str:
-    """The id of the execution that an entry of the trash belonged to."""
+    """The execution id in the name of a trash entry."""
     return entry.rpartition("-")[0]
 
 
 def open_trash(root_fd: int) -> int:
-    """A descriptor of the trash; never of a link."""
+    """Open the trash; raises OSError if it is a link."""
     return os.open(TRASH, descriptors.DIRECTORY, dir_fd=root_fd)
 
 

@@ -1,6 +1,6 @@
 """A clock that jumps ahead must not expire what people still need.
 
-A sweep notes the time, once in NOTE and whenever something is due. When more than MOST has passed since the
+A sweep notes the time, once in NOTE_EVERY and whenever something is due. When more than MAX_GAP has passed since the
 last one, and since the newest event, either nobody was here for so long, or the clock is wrong: what is due
 waits for HOLD, so that somebody can set it right. A clock that goes back ends the wait; what was written
 meanwhile expires later, never earlier.
@@ -15,18 +15,18 @@ import sqlalchemy as sa
 from nfresume.store.database import Tx
 from nfresume.store.schema import clock, events
 
-MOST = timedelta(days=30)
-NOTE = timedelta(hours=1)
+MAX_GAP = timedelta(days=30)
+NOTE_EVERY = timedelta(hours=1)
 HOLD = timedelta(hours=1)
 
 
 def is_noted(tx: Tx) -> bool:
     """True when the time was noted lately, and is believed."""
     row = tx.conn.execute(clock.select()).first()
-    return row is not None and row.held_until is None and timedelta() <= tx.now - row.seen_at < NOTE
+    return row is not None and row.held_until is None and timedelta() <= tx.now - row.seen_at < NOTE_EVERY
 
 
-def look(tx: Tx) -> datetime | None:
+def check(tx: Tx) -> datetime | None:
     """Note the time. Returns until when nothing may be expired; None when all is well."""
     row = tx.conn.execute(clock.select()).first()
     if row is None:
@@ -36,7 +36,7 @@ def look(tx: Tx) -> datetime | None:
     if held is None:
         newest = tx.conn.execute(sa.select(sa.func.max(events.c.at)).where(events.c.at <= tx.now)).scalar()
         seen = max(row.seen_at, newest) if newest else row.seen_at
-        held = tx.now + HOLD if tx.now - seen > MOST else None
+        held = tx.now + HOLD if tx.now - seen > MAX_GAP else None
     elif tx.now >= held or tx.now < held - HOLD:
         held = None
     seen_at = row.seen_at if held else tx.now  # while it is held, the time is not believed

@@ -36,7 +36,7 @@ def delete(tx: Tx, execution_id: str, attempt: int, reason: str, actor: str) -> 
     record(tx, execution_id, "delete", actor, None, {"reason": reason})
 
 
-def let_go(tx: Tx, execution_id: str, attempt: int, actor: str) -> None:
+def delete_success(tx: Tx, execution_id: str, attempt: int, actor: str) -> None:
     """RETAINED -> DELETING of a success that was held, and need not be any more, unless it was extended."""
     reason = "the run succeeded"
     held = work_dirs.c.expires_at.is_(None) & _unused_since(execution_id, attempt)

@@ -68,9 +68,9 @@ def in_session(session: int) -> list[psutil.Process]:
 def stop(
     find: Callable[[], Iterable[psutil.Process]],
     grace: float = GRACE_SECONDS,
-    alive: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> list[psutil.Process]:
-    """TERM what `find` finds, wait, KILL; returns what still lives. `alive` is called while waiting.
+    """TERM what `find` finds, wait, KILL; returns what still lives. `heartbeat` is called while waiting.
 
     `find` is asked anew each time, so that children started meanwhile are caught too.
     """
@@ -84,7 +84,7 @@ def stop(
                     _send(send, process)
             if time.monotonic() > end:
                 break
-            alive()
+            heartbeat()
             time.sleep(0.05)
         else:
             return []

@@ -256,7 +256,7 @@ def task_log(request: Request, e: Execution, task: Task) -> models.TaskLog:
 
 
 Offset = Annotated[
-    int, Query(ge=0, le=2**62, description=f"From this byte on; at most {records.MOST:,} at once.")
+    int, Query(ge=0, le=2**62, description=f"From this byte on; at most {records.MAX_BYTES:,} at once.")
 ]
 
 

@@ -124,8 +124,8 @@ def test_crash_between_claim_and_spawn(site: Site):
     site.ok("relaunch", e["id"], "--from-scratch")
 
 
-@pytest.mark.parametrize("point", [*often("spawned", "results-half-real"),
-                                   *rarely("head-ended", "results-real")])
+@pytest.mark.parametrize("point", [*often("spawned", "results-half-materialised"),
+                                   *rarely("head-ended", "results-materialised")])
 def test_supervisor_dies_before_it_settles(site: Site, point: str):
     """Cases 2 to 5: Nextflow runs once; its true outcome is found; results are whole."""
     pipeline = site.pipeline("fail-late")
@@ -156,7 +156,7 @@ def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     assert (site.here / "results/sorted.txt").read_text().startswith("1\n2\n")
 
 
-@pytest.mark.parametrize("point", often("expired") + rarely("results-real"))
+@pytest.mark.parametrize("point", often("expired") + rarely("results-materialised"))
 def test_sweeper_dies(site: Site, point: str):
     """Cases 5 and 6 for a sweep: another one finishes what it began."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
@@ -191,7 +191,7 @@ def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "0.0001")
     until(lambda: "delete" in site.run("sweep", "--dry-run").out)
-    sweeper = site.start("sweep", NFRESUME_CRASH_AT="results-real:STOP")
+    sweeper = site.start("sweep", NFRESUME_CRASH_AT="results-materialised:STOP")
     until(lambda: psutil.Process(sweeper.pid).status() == psutil.STATUS_STOPPED)
     assert site.run("relaunch", site.show()["id"], "--storage-expiration-hours", "5").code == 1
     sweeper.send_signal(signal.SIGCONT)

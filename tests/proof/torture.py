@@ -38,8 +38,8 @@ from tests.proof.life import LEASE, Broken, Life, place, plain
 
 #: Where a launch or its supervisor can be struck, and where a sweep can, or a server that sweeps.
 LAUNCH_POINTS = ("launched", "started", "claimed", "spawning", "spawned", "followed", "head-ended", "settled",
-                 "results-half-real", "results-real", "trashed", "half-removed", "emptied")
-SWEEP_POINTS = ("expired", "results-half-real", "results-real", "trashed", "half-removed", "emptied")
+                 "results-half-materialised", "results-materialised", "trashed", "half-removed", "emptied")
+SWEEP_POINTS = ("expired", "results-half-materialised", "results-materialised", "trashed", "half-removed", "emptied")
 #: What happens to whoever is there.
 BLOWS = ("dies", "sleeps", "reboot")
 #: What happens at random moments.

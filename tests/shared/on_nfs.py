@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from nfresume.storage import Root
-from nfresume.storage.crew import Pace
 from nfresume.storage.removal import empty_trash
 from nfresume.storage.scan import measure
 from nfresume.storage.trash import entries, to_trash
+from nfresume.storage.workers import Pace
 from tests.conftest import until
 
 ONE, OTHER = Path("/mnt/efs"), Path("/mnt/efs2")

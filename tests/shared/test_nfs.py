@@ -89,7 +89,7 @@ _REMOVE = """
 import sys
 from pathlib import Path
 from nfresume.storage import Root
-from nfresume.storage.crew import Pace
+from nfresume.storage.workers import Pace
 from nfresume.storage.removal import empty_trash
 from nfresume.storage.trash import to_trash
 from tests.shared.on_nfs import grow
@@ -98,7 +98,7 @@ root.execution("team", "run-a1").provision(1)
 grow(root, 150)
 to_trash(root, "team", "run-a1")
 Path(sys.argv[1]).touch()
-removed = empty_trash(root, "run-a1", pace=Pace(ceiling=150))
+removed = empty_trash(root, "run-a1", pace=Pace(per_second=150))
 print(removed)
 assert not removed.blocked and removed.files == 600, removed
 """

@@ -11,7 +11,7 @@ from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
 from nfresume.domain.workdirs import WorkDir, WorkDirState
 from nfresume.nextflow import command
-from nfresume.runs.relaunching import RelaunchRequest, check_remains
+from nfresume.runs.relaunching import RelaunchRequest, check_leftovers
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
@@ -46,14 +46,14 @@ def attempt(*, clean: bool, host: str | None = None) -> Attempt:
 def test_grid_jobs_that_may_still_run(folder: ExecutionFolder):
     """Unknown is not gone: the jobs are named, and the user has to say that they are gone."""
     with pytest.raises(Conflict, match=r"1 tasks on slurm \(jobs 72\)") as caught:
-        check_remains(execution(folder), attempt(clean=False), folder, RelaunchRequest())
+        check_leftovers(execution(folder), attempt(clean=False), folder, RelaunchRequest())
     assert "--jobs-are-gone" in caught.value.hint
-    check_remains(execution(folder), attempt(clean=False), folder, RelaunchRequest(jobs_are_gone=True))
-    check_remains(execution(folder), attempt(clean=True), folder, RelaunchRequest())
+    check_leftovers(execution(folder), attempt(clean=False), folder, RelaunchRequest(jobs_are_gone=True))
+    check_leftovers(execution(folder), attempt(clean=True), folder, RelaunchRequest())
 
 
 def test_tasks_of_another_host(folder: ExecutionFolder):
     """What died unclean on another host can only be looked at there."""
     with pytest.raises(Conflict, match="died on elsewhere"):
-        check_remains(execution(folder), attempt(clean=False, host="elsewhere"), folder,
+        check_leftovers(execution(folder), attempt(clean=False, host="elsewhere"), folder,
                      RelaunchRequest(jobs_are_gone=True))

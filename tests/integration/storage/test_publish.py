@@ -1,4 +1,4 @@
-"""Published results made real: atomic, idempotent, bit for bit (design rule 2)."""
+"""Materialising published results: atomic, idempotent, byte for byte (ARCHITECTURE.md, rule 3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.storage import publish, replacing
-from nfresume.storage.publish import make_real
+from nfresume.storage.publish import materialise
 from tests.conftest import privileged
 
 
@@ -30,16 +30,16 @@ def work(tmp_path: Path) -> Path:
     return place
 
 
-def settle(targets: list[Path], work: Path) -> publish.MadeReal:
-    """make_real, then the work dir goes, as in life."""
-    result = make_real(targets, work)
+def settle(targets: list[Path], work: Path) -> publish.Materialised:
+    """Materialise, then delete the work dir, as a settlement does."""
+    result = materialise(targets, work)
     if not result.refused:
         shutil.rmtree(work)
     return result
 
 
 def test_a_link_becomes_the_file(work: Path):
-    """Absolute and relative links into the work dir; mode and time stay."""
+    """Absolute and relative links into the work dir are replaced; mode and mtime are kept."""
     out = work.parent / "out"
     source = work / "ab/task/a.txt"
     source.chmod(0o640)
@@ -52,11 +52,11 @@ def test_a_link_becomes_the_file(work: Path):
         assert not (out / name).is_symlink()
         assert (out / name).stat().st_mode & 0o777 == 0o640
         assert (out / name).stat().st_mtime == 1_000_000_000
-    assert make_real([out / "abs"], work).done == {}
+    assert materialise([out / "abs"], work).done == {}
 
 
 def test_a_folder_link_becomes_the_folder(work: Path):
-    """Everything below it, with links that stay inside it kept as links."""
+    """A link to a folder becomes that folder; links inside it that lead to its own files stay links."""
     out = work.parent / "out"
     (out / "folder").symlink_to(work / "ab/task/folder")
     settle([out / "folder"], work)
@@ -67,7 +67,7 @@ def test_a_folder_link_becomes_the_folder(work: Path):
 
 
 def test_chains_and_links_that_only_pass_through(work: Path):
-    """A chain inside work ends in its last file; one that leads out again is pointed straight there."""
+    """A chain of links becomes the last file; a link that leaves the work dir again gets its final target."""
     out = work.parent / "out"
     outside = work.parent / "input.txt"
     outside.write_text("input")
@@ -84,7 +84,7 @@ def test_chains_and_links_that_only_pass_through(work: Path):
 
 
 def test_links_inside_a_copied_folder(work: Path):
-    """copyNoFollow leaves links inside a real folder; those into work become real too."""
+    """copyNoFollow publishes a real folder with links in it: those into the work dir are materialised too."""
     folder = work.parent / "out/real"
     folder.mkdir()
     (folder / "link").symlink_to(work / "ab/task/a.txt")
@@ -95,7 +95,7 @@ def test_links_inside_a_copied_folder(work: Path):
 
 
 def test_across_file_systems(work: Path):
-    """No hard link between two file systems: copied, verified, and equal."""
+    """Between two file systems there is no hard link: the file is copied and verified."""
     out = Path("/dev/shm") / f"nfresume-{os.getpid()}-publish"
     if os.stat("/dev/shm").st_dev == work.stat().st_dev:
         pytest.skip("/dev/shm is on the same file system")
@@ -111,14 +111,14 @@ def test_across_file_systems(work: Path):
         shutil.rmtree(out)
 
 
-def test_what_cannot_be_made_real_is_refused(work: Path):
-    """A source that is gone, a target inside the work dir, a loop: named, and nothing else stops."""
+def test_what_cannot_be_materialised_is_refused(work: Path):
+    """A missing source, a target inside the work dir and a loop are refused by name; all others are done."""
     out = work.parent / "out"
     (out / "gone").symlink_to(work / "ab/task/absent")
     (out / "fine").symlink_to(work / "ab/task/a.txt")
     (work / "ab/task/folder/loop").symlink_to(work / "ab/task")
     (out / "loop").symlink_to(work / "ab/task/folder")
-    result = make_real([out / "gone", out / "fine", work / "ab/task/a.txt", out / "loop"], work)
+    result = materialise([out / "gone", out / "fine", work / "ab/task/a.txt", out / "loop"], work)
     assert len(result.refused) == 3
     assert sorted(line.split(":")[0] for line in result.refused) == sorted(
         [str(out / "gone"), str(work / "ab/task/a.txt"), str(out / "loop")])
@@ -127,18 +127,18 @@ def test_what_cannot_be_made_real_is_refused(work: Path):
 
 
 def test_what_the_user_changed_is_left(work: Path):
-    """A result that was removed, or replaced by something of the user's own, is none of our business."""
+    """A result that the user removed or replaced by something else is left alone."""
     out = work.parent / "out"
     (out / "own").write_text("mine")
     (out / "elsewhere").symlink_to("/etc/hostname")
-    result = make_real([out / "own", out / "elsewhere", out / "removed"], work)
+    result = materialise([out / "own", out / "elsewhere", out / "removed"], work)
     assert (result.done, result.refused) == ({}, [])
     assert (out / "own").read_text() == "mine"
     assert os.readlink(out / "elsewhere") == "/etc/hostname"
 
 
 def test_a_work_dir_that_moved(work: Path):
-    """Links by the path that it had, in results and between its own task dirs, lead to what moved with it."""
+    """Links by the former path of a moved work dir, in results and between task dirs, lead to its files."""
     out, moved = work.parent / "out", work.parent / "elsewhere/work"
     (work / "cd/task").mkdir(parents=True)
     (work / "cd/task/staged.txt").symlink_to(work / "ab/task/a.txt")
@@ -151,8 +151,8 @@ def test_a_work_dir_that_moved(work: Path):
     moved.parent.mkdir()
     work.rename(moved)
     targets = [out / name for name in ("file", "chain", "folder", "deep/folder/b.txt", "other")]
-    assert make_real(targets, moved).done == {}
-    result = make_real(targets, moved, formerly=[str(work)])
+    assert materialise(targets, moved).done == {}
+    result = materialise(targets, moved, former_paths=[str(work)])
     assert (len(result.done), result.refused) == (4, [])
     shutil.rmtree(moved)
     for name in ("file", "chain", "folder/staged.txt"):
@@ -162,38 +162,38 @@ def test_a_work_dir_that_moved(work: Path):
 
 
 def test_the_longest_name(work: Path):
-    """A result with a 255-byte name has room for its temporary too."""
+    """A result with a 255-byte name can be replaced, although its name leaves no room for a suffix."""
     out = work.parent / "out" / ("n" * 255)
     out.symlink_to(work / "ab/task/a.txt")
     settle([out], work)
     assert out.read_text() == "a"
 
 
-_MAKE_REAL = """
+_MATERIALISE = """
 import sys
 from pathlib import Path
-from nfresume.storage.publish import make_real
-result = make_real(sys.argv[2:], Path(sys.argv[1]))
+from nfresume.storage.publish import materialise
+result = materialise(sys.argv[2:], Path(sys.argv[1]))
 print("\\n".join(result.refused))
 """
 
 
-def make_real_in_a_process(work: Path, *targets: Path, **env: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", _MAKE_REAL, str(work), *map(str, targets)], text=True,
+def materialise_in_a_process(work: Path, *targets: Path, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", _MATERIALISE, str(work), *map(str, targets)], text=True,
                           capture_output=True, env={**os.environ, **env})
 
 
-@pytest.mark.parametrize("point", ["file-partial", "results-half-real", "folder-partial", "folder-ready",
-                                   "folder-swapped", "results-real"])
+@pytest.mark.parametrize("point", ["file-partial", "results-half-materialised", "folder-partial",
+                                   "folder-ready", "folder-swapped", "results-materialised"])
 def test_a_kill_between_any_two_steps(work: Path, point: str):
-    """kill -9 at each step: the result can be read, the next pass finishes it, and nothing stays behind."""
+    """After kill -9 at any step the result is readable, the next pass finishes, no temporary file is left."""
     out = work.parent / "out"
     (out / "file").symlink_to(work / "ab/task/a.txt")
     (out / "folder").symlink_to(work / "ab/task/folder")
-    killed = make_real_in_a_process(work, out / "file", out / "folder", NFRESUME_CRASH_AT=point)
+    killed = materialise_in_a_process(work, out / "file", out / "folder", NFRESUME_CRASH_AT=point)
     assert killed.returncode == -9, killed.stderr
     assert (out / "file").read_text() == "a"
-    assert make_real_in_a_process(work, out / "file", out / "folder").stdout.strip() == ""
+    assert materialise_in_a_process(work, out / "file", out / "folder").stdout.strip() == ""
     shutil.rmtree(work)
     assert (out / "file").read_text() == "a"
     assert (out / "folder/deep/c.txt").read_text() == "c"
@@ -201,7 +201,7 @@ def test_a_kill_between_any_two_steps(work: Path, point: str):
 
 
 def test_a_folder_of_the_longest_name(work: Path):
-    """A published folder whose name leaves no room for a suffix."""
+    """A published folder with a 255-byte name can be replaced too."""
     out = work.parent / "out" / ("n" * 255)
     out.symlink_to(work / "ab/task/folder")
     settle([out], work)
@@ -209,7 +209,7 @@ def test_a_folder_of_the_longest_name(work: Path):
 
 
 def test_a_reader_sees_the_link_or_the_file(work: Path):
-    """While results are made real, every read gets the whole content."""
+    """While results are materialised, every read returns the whole content."""
     out = work.parent / "out"
     links = []
     for number in range(300):
@@ -229,14 +229,14 @@ def test_a_reader_sees_the_link_or_the_file(work: Path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert make_real(links, work).count("linked") == 300
+    assert materialise(links, work).count("linked") == 300
     done.set()
     reader.join()
     assert bad == []
 
 
 def test_a_reader_of_a_folder_never_sees_nothing(work: Path):
-    """Where the file system can exchange two names, a folder link turns into the folder at one stroke."""
+    """Where the file system can exchange two names, a link becomes its folder atomically."""
     out = work.parent / "out"
     probe = work.parent / "probe"
     probe.touch()
@@ -261,7 +261,7 @@ def test_a_reader_of_a_folder_never_sees_nothing(work: Path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    result = make_real(links, work)
+    result = materialise(links, work)
     done.set()
     reader.join()
     assert bad == []
@@ -269,7 +269,7 @@ def test_a_reader_of_a_folder_never_sees_nothing(work: Path):
 
 
 def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
-    """What the user puts in the link's place while its data is made ready is the user's, and stays."""
+    """A file that the user puts in the link's place while its data is prepared is not overwritten."""
     link = work.parent / "out/a"
     link.symlink_to(work / "ab/task/a.txt")
 
@@ -278,29 +278,29 @@ def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
         link.unlink()
         link.write_text("mine")
 
-    with pytest.raises(replacing._Replaced):
+    with pytest.raises(replacing._LinkChanged):
         replacing._swap(str(link), str(work / "ab/task/a.txt"), meanwhile)
     assert link.read_text() == "mine"
-    assert make_real([link], work).done == {}
+    assert materialise([link], work).done == {}
     assert [p.name for p in link.parent.iterdir()] == ["a"]
 
 
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from nfresume.storage.publish import make_real
+from nfresume.storage.publish import materialise
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
-result = make_real([base / "theirs/a", base / "ours/a"], base / "work")
+result = materialise([base / "theirs/a", base / "ours/a"], base / "work")
 print(result.done, result.refused)
 """
 
 
 @pytest.mark.skipif(not privileged(), reason="needs root, to be another user")
 def test_links_in_another_users_folder():
-    """Where we may not write, the link cannot be made real: refused, named, and left as it was; a source
-    that may be read but not linked (another user's file) is copied."""
+    """In a folder that we may not write, the link is refused by name and left as it is. A source that we may
+    read but not hard-link (another user's file) is copied."""
     base = Path("/dev/shm") / f"nfresume-{os.getpid()}-theirs"
     for name in ("work", "theirs", "ours"):
         (base / name).mkdir(parents=True)
@@ -320,24 +320,24 @@ def test_links_in_another_users_folder():
 
 
 def test_the_report_names_what_was_done(work: Path):
-    """Path and how, one per line; a second pass adds to it and forgets what was refused before."""
+    """The report has one line per path; a second pass keeps the done ones and drops the old refusals."""
     out = work.parent / "out"
     (out / "a").symlink_to(work / "ab/task/a.txt")
     (out / "gone").symlink_to(work / "absent")
     report = work.parent / publish.RESULTS
-    make_real([out / "a"], work).write(report)
+    materialise([out / "a"], work).write(report)
     lines = report.read_text().splitlines()
     assert lines[:2] == ["path\thow\t", f"{out}/a\tlinked\t"]
     assert lines[2].startswith(f"{out}/gone: ")
     (out / "gone").unlink()
     (out / "b").symlink_to(work / "ab/task/a.txt")
-    make_real([out / "a"], work).write(report)
+    materialise([out / "a"], work).write(report)
     assert report.read_text().splitlines()[1:] == [f"{out}/a\tlinked\t", f"{out}/b\tlinked\t"]
 
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder on tmpfs, where making 100,000 files takes seconds; the usual one where there is none."""
+    """A folder on tmpfs, where 100,000 files are created in seconds; tmp_path where there is no tmpfs."""
     if not os.path.isdir("/dev/shm"):
         yield tmp_path
         return
@@ -361,7 +361,7 @@ def test_a_hundred_thousand_links(memory: Path):
                 file.write(f"{folder}-{number}")
             os.symlink(source if number % 2 else os.path.relpath(source, results), link)
             links.append(link)
-    result = make_real(links, work)
+    result = materialise(links, work)
     assert (result.count("linked"), result.refused) == (100_000, [])
     shutil.rmtree(work)
     for link in links[::97]:
@@ -372,7 +372,7 @@ def test_a_hundred_thousand_links(memory: Path):
 
 
 def test_a_folder_on_the_way_that_is_a_link(work: Path):
-    """What was published below a link into the work dir: the link itself becomes the folder."""
+    """When a parent of a published path is a link into the work dir, that link becomes the folder."""
     out = work.parent / "out"
     (out / "sample").symlink_to(work / "ab/task/folder")
     result = settle([out / "sample/b.txt", out / "sample/deep/c.txt"], work)

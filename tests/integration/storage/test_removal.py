@@ -1,4 +1,4 @@
-"""Removal on a real file system: all of the work dir, and not one byte more (faults, 18 to 32)."""
+"""Removal on a real file system: all of the work dir and nothing else (reliability.md, cases 18 to 32)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from nfresume.domain.errors import RootUnusable
 from nfresume.storage import Root, removal
-from nfresume.storage.crew import Pace
 from nfresume.storage.removal import empty_trash
 from nfresume.storage.root import MARKER
 from nfresume.storage.trash import entries as trash_entries
 from nfresume.storage.trash import to_trash
+from nfresume.storage.workers import Pace
 from tests.conftest import privileged
 
 EXAMPLES = int(os.environ.get("NFRESUME_TEST_EXAMPLES", "60"))
@@ -44,7 +44,7 @@ def remove(root: Root):
 
 
 def test_everything_goes_but_the_attempts(tmp_path: Path):
-    """Work and cache go; attempts, marker and other executions stay."""
+    """`work` and `cache` are removed; attempts, marker and other executions stay."""
     root, work = make(tmp_path)
     (work / "ab/cdef").mkdir(parents=True)
     (work / "ab/cdef/.command.sh").write_text("x" * 5000)
@@ -61,7 +61,7 @@ def test_everything_goes_but_the_attempts(tmp_path: Path):
 
 
 def test_users_of_one_root_share_its_trash(tmp_path: Path):
-    """The trash has the root's mode: where several users may launch, each can remove what is theirs."""
+    """The trash has the root's mode, so that every user who may launch can also remove."""
     (tmp_path / "root").mkdir()
     (tmp_path / "root").chmod(0o1777)
     root = Root.mark(tmp_path / "root")
@@ -69,7 +69,7 @@ def test_users_of_one_root_share_its_trash(tmp_path: Path):
 
 
 def test_links_are_unlinked_never_followed(tmp_path: Path):
-    """Case 20: links to files and folders outside, and loops: the targets stay."""
+    """Case 20: links to files and folders outside and loops are unlinked; their targets stay."""
     root, work = make(tmp_path)
     outside = tmp_path / "precious"
     outside.mkdir()
@@ -86,7 +86,7 @@ def test_links_are_unlinked_never_followed(tmp_path: Path):
 @needs_root
 @pytest.mark.parametrize("kind", ["bind", "tmpfs"])
 def test_a_mount_inside_stops_it(tmp_path: Path, kind: str):
-    """Case 21: what is mounted inside is not touched, and said; the rest goes at the next try."""
+    """Case 21: a mount inside is reported and not touched; after umount the next pass removes the rest."""
     root, work = make(tmp_path)
     outside = tmp_path / "precious"
     outside.mkdir()
@@ -116,7 +116,7 @@ def test_a_mount_inside_stops_it(tmp_path: Path, kind: str):
 
 
 def test_a_swapped_parent_is_refused(tmp_path: Path):
-    """Case 22: an account or execution folder that became a link is not followed."""
+    """Case 22: an account or execution folder that was replaced by a link is refused."""
     root, _ = make(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "run-a1" / "work").mkdir(parents=True)
@@ -133,7 +133,7 @@ def test_a_swapped_parent_is_refused(tmp_path: Path):
 
 
 def test_a_work_dir_that_is_a_link_is_left(tmp_path: Path):
-    """Case 23: `work` itself swapped for a link: nothing behind it is touched."""
+    """Case 23: when `work` itself was replaced by a link, the link's target is not touched."""
     root, work = make(tmp_path)
     precious = tmp_path / "precious"
     precious.mkdir()
@@ -145,7 +145,7 @@ def test_a_work_dir_that_is_a_link_is_left(tmp_path: Path):
 
 
 def test_another_root_is_refused(tmp_path: Path):
-    """Cases 24 and 32: another folder in the root's place, or an empty mount point: nothing is touched."""
+    """Cases 24 and 32: another folder or an empty mount point at the root's path is refused."""
     root, work = make(tmp_path)
     (work / "data").touch()
     root.path.rename(tmp_path / "real")
@@ -154,13 +154,13 @@ def test_another_root_is_refused(tmp_path: Path):
         to_trash(root, "team", "run-a1")
     (root.path / MARKER).write_bytes((tmp_path / "real" / MARKER).read_bytes())  # same id, other inode
     (root.path / "team/run-a1/work").mkdir(parents=True)
-    with pytest.raises(RootUnusable, match="not the root it was"):
+    with pytest.raises(RootUnusable, match="not the recorded root"):
         to_trash(root, "team", "run-a1")
     assert (tmp_path / "real/team/run-a1/work/data").exists()
 
 
 def test_depth_and_names(tmp_path: Path):
-    """Cases 27 and 28: 3,000 levels, paths beyond PATH_MAX, 255-byte and non-UTF-8 names; few descriptors."""
+    """Cases 27 and 28: 3,000 levels, paths over PATH_MAX, 255-byte and non-UTF-8 names; few descriptors."""
     root, work = make(tmp_path)
     here = os.open(work, os.O_RDONLY)
     for _ in range(3000):
@@ -183,7 +183,7 @@ def test_depth_and_names(tmp_path: Path):
 
 @contextmanager
 def most_descriptors() -> Iterator[list[int]]:
-    """How many descriptors this process has open, asked all the time while the block runs."""
+    """Collect the number of open descriptors of this process, in a loop, while the block runs."""
     seen, done = [0], threading.Event()
 
     def watch() -> None:
@@ -201,7 +201,7 @@ def most_descriptors() -> Iterator[list[int]]:
 
 @pytest.mark.scale
 def test_width(tmp_path: Path):
-    """A folder with 20,000 entries, and 2,000 folders side by side, by 64 workers; few descriptors."""
+    """A folder with 20,000 files and 2,000 subfolders, removed by 64 workers with few descriptors."""
     root, work = make(tmp_path)
     for number in range(20_000):
         os.close(os.open(work / str(number), os.O_CREAT | os.O_WRONLY))
@@ -215,7 +215,7 @@ def test_width(tmp_path: Path):
 
 
 def grow(work: Path, tasks: int = 40, files: int = 12) -> int:
-    """Task dirs as Nextflow makes them; returns the number of files."""
+    """Create task dirs as Nextflow does; returns the number of files."""
     for number in range(tasks):
         task = work / f"{number % 7:02x}" / f"{number:030x}"
         (task / "out").mkdir(parents=True)
@@ -226,11 +226,11 @@ def grow(work: Path, tasks: int = 40, files: int = 12) -> int:
 
 
 def test_it_pauses_and_goes_on(tmp_path: Path):
-    """Stopped half-way it says so and leaves the rest in the trash; the next pass removes exactly that."""
+    """A stopped removal says so and leaves the rest in the trash; the next pass removes exactly that."""
     root, work = make(tmp_path)
     files = grow(work)
     to_trash(root, "team", "run-a1")
-    pace = Pace(workers=4, ceiling=1000)
+    pace = Pace(workers=4, per_second=1000)
     first = empty_trash(root, "run-a1", lambda _: pace.stop.set(), pace)
     assert first.stopped
     assert first.blocked == []
@@ -241,18 +241,18 @@ def test_it_pauses_and_goes_on(tmp_path: Path):
     assert trash_entries(root) == set()
 
 
-def test_the_ceiling_holds(tmp_path: Path):
-    """500 operations at 1,000 per second cannot take less than half a second, whatever the workers."""
+def test_the_rate_limit_holds(tmp_path: Path):
+    """500 operations at 1,000 per second take at least half a second, with any number of workers."""
     root, work = make(tmp_path)
     grow(work)
     to_trash(root, "team", "run-a1")
-    removed = empty_trash(root, "run-a1", pace=Pace(workers=16, ceiling=1000))
+    removed = empty_trash(root, "run-a1", pace=Pace(workers=16, per_second=1000))
     assert removed.files == 480
     assert removed.seconds > 0.48
 
 
 def test_two_at_once(tmp_path: Path):
-    """Two removers of one tree do not disturb each other: all goes, nothing is reported as stuck."""
+    """Two processes remove one tree at once: everything is removed, and neither reports a blocked entry."""
     root, work = make(tmp_path)
     files = grow(work, 100)
     to_trash(root, "team", "run-a1")
@@ -264,7 +264,7 @@ def test_two_at_once(tmp_path: Path):
 
 
 def test_what_goes_wrong_in_a_worker_is_raised(tmp_path: Path):
-    """An error that is no file system's stops the crew and reaches the caller; nothing is left open."""
+    """An error that is no OSError stops the workers and is raised to the caller; no descriptor stays open."""
     root, work = make(tmp_path)
     grow(work)
     to_trash(root, "team", "run-a1")
@@ -280,7 +280,7 @@ def test_what_goes_wrong_in_a_worker_is_raised(tmp_path: Path):
 
 
 def test_odd_kinds(tmp_path: Path):
-    """FIFOs, sockets and sparse files go like any other."""
+    """FIFOs, sockets and sparse files are removed like other files."""
     import socket
 
     root, work = make(tmp_path)
@@ -291,7 +291,7 @@ def test_odd_kinds(tmp_path: Path):
         os.close(folder)
     with (work / "sparse").open("wb") as file:
         file.truncate(1 << 40)
-    on_disk = (work / "sparse").stat().st_blocks * 512  # MooseFS calls it full, others empty
+    on_disk = (work / "sparse").stat().st_blocks * 512  # MooseFS reports it as full, others as empty
     removed = remove(root)
     assert (removed.files, removed.blocked) == (3, [])
     assert on_disk <= removed.bytes < on_disk + (1 << 20)
@@ -326,8 +326,8 @@ assert os.listdir(root.path / ".trash") == []
 
 
 def test_modes_without_rights(tmp_path: Path):
-    """Case 25: folders of mode 000 and 0555 go, also for a user who is not root."""
-    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-modes"  # a place that every user can reach
+    """Case 25: folders of mode 000 and 0555 are removed, also by a user who is not root."""
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-modes"  # every user can reach it
     base.mkdir(mode=0o777)
     base.chmod(0o777)
     try:
@@ -340,7 +340,7 @@ def test_modes_without_rights(tmp_path: Path):
 
 
 def set_immutable(path: Path, on: bool) -> bool:
-    """chattr +i without the tool: FS_IOC_SETFLAGS. False where the file system has no such thing."""
+    """Set or clear the immutable flag by FS_IOC_SETFLAGS. False where the file system has no such flag."""
     import fcntl
 
     fd = os.open(path, os.O_RDONLY)
@@ -358,7 +358,7 @@ def set_immutable(path: Path, on: bool) -> bool:
 
 @needs_root
 def test_immutable_entries_are_reported(tmp_path: Path):
-    """Case 26: what cannot go is named and stays DELETING material; the rest goes; later all goes."""
+    """Case 26: an entry that cannot be removed is named, the rest is removed; a later pass removes all."""
     root, work = make(tmp_path)
     (work / "a").mkdir()
     (work / "a/stuck").write_text("x")
@@ -379,7 +379,7 @@ def test_immutable_entries_are_reported(tmp_path: Path):
 
 @needs_root
 def test_many_stuck_entries_are_counted(tmp_path: Path):
-    """Each of 120 entries that cannot go is counted, the first hundred are named, the others go."""
+    """All of 120 entries that cannot be removed are counted, the first 100 are named, the rest is removed."""
     root, work = make(tmp_path)
     for number in range(120):
         (work / f"d{number % 3}").mkdir(exist_ok=True)
@@ -399,7 +399,7 @@ def test_many_stuck_entries_are_counted(tmp_path: Path):
 
 
 def test_an_orphan_that_writes_meanwhile(tmp_path: Path):
-    """Case 18: never reported as gone while something still appears in it."""
+    """Case 18: a tree is not reported as removed while a process still creates files in it."""
     root, work = make(tmp_path)
     (work / "busy").mkdir()
     here = os.open(work / "busy", os.O_RDONLY)
@@ -455,7 +455,7 @@ def build(place: bytes, tree: object, outside: bytes) -> None:
 
 
 def plant(base: Path, tree: dict) -> tuple[Root, Path, Path]:
-    """A root, a work dir that holds `tree`, and a folder outside that its links lead to."""
+    """A root, a work dir that contains `tree`, and the folder outside that its links lead to."""
     root, work = make(base)
     outside = base / "outside"
     (outside / "d").mkdir(parents=True)
@@ -483,8 +483,8 @@ LIMITS = st.sampled_from([
        modes=st.lists(st.sampled_from([0o000, 0o311, 0o500, 0o555, 0o755]), max_size=8))
 def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode: int, workers: int,
                       limits: dict[str, int], modes: list[int]):
-    """Whatever is inside, all of it goes, and nothing outside changes by a byte; also with room for so
-    few descriptors, names and entries that every bound is met."""
+    """Any tree is removed completely, and nothing outside changes by a byte; also when the limits on
+    descriptors, names and entries are so low that each of them is reached."""
     root, work, outside = plant(tmp_path_factory.mktemp("tree"), tree)
     for folder, its_mode in zip([f for f, _, _ in os.walk(work, topdown=False)], modes, strict=False):
         os.chmod(folder, its_mode)
@@ -509,7 +509,7 @@ def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, mode
        depth=st.integers(0, 3))
 def test_random_trees_with_a_mount(tmp_path_factory: pytest.TempPathFactory, tree: dict, tmpfs: bool,
                                    depth: int):
-    """A mount anywhere in a random tree stops the removal there: it is named, and not a byte of it goes."""
+    """A mount anywhere in a random tree stops the removal there: it is named, and its files do not change."""
     root, work, outside = plant(tmp_path_factory.mktemp("tree"), tree)
     point = work.joinpath(*["m"] * depth, "mount point")
     if any(p.is_symlink() or p.is_file() for p in [*point.parents, point] if p.is_relative_to(work)):

@@ -1,4 +1,4 @@
-"""Measuring on a real file system: agrees with du, counts links once, scans nothing twice."""
+"""Measuring on a real file system: agrees with du, counts hard links once, rescans no finished task dir."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from nfresume.domain.costs import metered_bytes
 from nfresume.retained.measuring import by_process
 from nfresume.storage import sizes
-from nfresume.storage.crew import Pace
 from nfresume.storage.scan import Measurement, Size, measure
+from nfresume.storage.workers import Pace
 from tests.conftest import privileged
 
 EXAMPLES = int(os.environ.get("NFRESUME_TEST_EXAMPLES", "40"))
@@ -44,7 +44,7 @@ def remember(work: Path, cache: Path, measured: Measurement) -> Measurement:
 
 
 def test_it_agrees_with_du(tmp_path: Path):
-    """Bytes on disk are those of `du -s`, apparent bytes and counts those of `find`."""
+    """Bytes on disk equal `du -s`; apparent bytes and counts equal `find`."""
     work = tmp_path / "work"
     for number in range(30):
         place = task(work, number, big="x" * (number * 1000), small="")
@@ -64,7 +64,7 @@ def test_it_agrees_with_du(tmp_path: Path):
 
 
 def test_metered_bytes(tmp_path: Path):
-    """EFS's rule: 2 KiB for each object; data by 4 KiB; a link or a folder has 4 KiB."""
+    """EFS's rule: 2 KiB for each object plus data in steps of 4 KiB; a link or a folder has 4 KiB of data."""
     work = tmp_path / "work"
     work.mkdir()
     (work / "empty").touch()
@@ -77,7 +77,7 @@ def test_metered_bytes(tmp_path: Path):
 
 
 def test_links_are_not_followed_and_mounts_not_entered(tmp_path: Path):
-    """A link to a folder outside counts as a link; a tmpfs inside counts nothing."""
+    """A link to a folder outside counts as one link; a tmpfs mounted inside does not count."""
     work, outside = tmp_path / "work", tmp_path / "outside"
     work.mkdir()
     outside.mkdir()
@@ -95,7 +95,7 @@ def test_links_are_not_followed_and_mounts_not_entered(tmp_path: Path):
 
 
 def test_hard_links_count_once(tmp_path: Path):
-    """A file of two tasks, or twice in one, counts for the first; also when one of them is remembered."""
+    """A file with names in two tasks, or two names in one, counts once; also when one task is remembered."""
     work, cache = tmp_path / "work", tmp_path / "cache"
     cache.mkdir()
     first = task(work, 0, data="x" * 10_000)
@@ -106,14 +106,14 @@ def test_hard_links_count_once(tmp_path: Path):
     both = measure(work)
     assert both.total.bytes == alone.total.bytes + len("true") + 1
     assert both.sizes[key(second)].bytes == len("true") + 1
-    known = remember(work, cache, alone)  # the first was measured before it had a second name
+    known = remember(work, cache, alone)  # the first was measured before its file had a second name
     assert (known.scanned, known.total) == (1, both.total)
     again = remember(work, cache, known)
     assert (again.scanned, again.total) == (0, both.total)
 
 
 def test_finished_task_dirs_are_scanned_once(tmp_path: Path):
-    """What changed, or was not finished, is scanned again; all else is remembered."""
+    """Only task dirs that changed or were not finished are scanned again."""
     work, cache = tmp_path / "work", tmp_path / "cache"
     cache.mkdir()
     places = [task(work, number, data="x" * 5000) for number in range(20)]
@@ -121,7 +121,7 @@ def test_finished_task_dirs_are_scanned_once(tmp_path: Path):
     first = measure(work)
     assert first.scanned == 21
     (running / "data").write_text("x" * 9000)
-    os.utime(places[0], ns=(0, places[0].stat().st_mtime_ns - 10**9))  # whatever touched it
+    os.utime(places[0], ns=(0, places[0].stat().st_mtime_ns - 10**9))  # its mtime changed
     task(work, 21, data="new")
     second = remember(work, cache, first)
     assert second.scanned == 3
@@ -132,7 +132,7 @@ def test_finished_task_dirs_are_scanned_once(tmp_path: Path):
 
 
 def test_an_exit_status_deep_inside_does_not_finish_a_task(tmp_path: Path):
-    """Only the task's own .exitcode says that it has finished."""
+    """Only the .exitcode at the top of a task dir marks the task as finished."""
     work, cache = tmp_path / "work", tmp_path / "cache"
     cache.mkdir()
     place = task(work, 0, finished=False)
@@ -142,7 +142,7 @@ def test_an_exit_status_deep_inside_does_not_finish_a_task(tmp_path: Path):
 
 
 def test_a_stopped_scan_is_partial_and_the_next_goes_on(tmp_path: Path):
-    """Stopped early it gives what it has, marked; what it finished need not be scanned again."""
+    """A stopped scan returns a partial result; the next scan reuses what it had finished."""
     work, cache = tmp_path / "work", tmp_path / "cache"
     cache.mkdir()
     for number in range(300):
@@ -174,7 +174,7 @@ assert found.partial and found.total.unreadable == 1 and found.total.files == 1,
 
 
 def test_what_cannot_be_read_is_counted():
-    """A folder that may not be listed makes the result partial, never an error."""
+    """A folder that may not be listed makes the result partial; it raises no error."""
     base = Path("/dev/shm") / f"nfresume-{os.getpid()}-closed"
     base.mkdir(mode=0o777)
     base.chmod(0o777)
@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_counted():
 
 
 def test_paths_longer_than_the_kernel_takes(tmp_path: Path):
-    """400 levels of 40 characters: beyond PATH_MAX, and measured all the same."""
+    """400 levels of 40 characters exceed PATH_MAX and are measured all the same."""
     work = tmp_path / "work"
     work.mkdir()
     here = os.open(work, os.O_RDONLY)
@@ -203,7 +203,7 @@ def test_paths_longer_than_the_kernel_takes(tmp_path: Path):
 
 
 def test_by_process():
-    """Task dirs are joined with the trace by their hash; the rest keeps its own name; largest first."""
+    """Task dirs are joined with the trace by hash; other parts keep their name; the largest come first."""
     rows = by_process(
         {"ab/cdef0123": Size(metered=10, files=1), "ab/cdef9999": Size(metered=30, files=1),
          "00/000000aa": Size(metered=5), "(conda)": Size(metered=20)},
@@ -230,7 +230,7 @@ def build(place: Path, tree: object) -> None:
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=st.dictionaries(names, trees, max_size=5), workers=st.sampled_from([1, 8]))
 def test_random_trees(tmp_path_factory: pytest.TempPathFactory, tree: dict, workers: int):
-    """Any tree has the files, folders and bytes that a walk counts, however many work on it."""
+    """For any tree and any number of workers, files, folders and bytes equal those of os.walk."""
     work = tmp_path_factory.mktemp("tree") / "work"
     build(work, tree)
     found = measure(work, pace=Pace(workers=workers)).total

@@ -1,4 +1,4 @@
-"""Slim retention on a real file system: only what was named goes, only inside, only when it is sure."""
+"""Slim retention on a real file system: only the named task dirs are emptied, and only when that is safe."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from nfresume.storage import Root
-from nfresume.storage.crew import Pace
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.slimming import slim
 from nfresume.storage.trash import entries
+from nfresume.storage.workers import Pace
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def task(folder: ExecutionFolder, name: str, exit_status: str | None) -> Path:
     return place
 
 
-def test_what_failed_keeps_its_words(folder: ExecutionFolder):
-    """.command.* and .exitcode stay, all else goes; other tasks keep everything; twice changes nothing."""
+def test_failed_tasks_keep_their_logs(folder: ExecutionFolder):
+    """Failed and aborted tasks keep .command.* and .exitcode; others keep all; a repeat changes nothing."""
     failed = task(folder, f"ab/cdef01{'0' * 24}", "1")
     aborted = task(folder, f"12/345678{'0' * 24}", None)
     good = task(folder, f"ab/cdef02{'0' * 24}", "0")
@@ -47,7 +47,7 @@ def test_what_failed_keeps_its_words(folder: ExecutionFolder):
 
 
 def test_what_ended_with_zero_or_is_ambiguous_stays(folder: ExecutionFolder):
-    """Exit status 0, or two task dirs that the hash fits: nothing is touched."""
+    """A task with exit status 0, or a hash that matches two task dirs: nothing is touched."""
     good = task(folder, f"ab/cdef01{'0' * 24}", "0\n")
     twins = [task(folder, f"ab/cdef02{digit * 24}", "1") for digit in "12"]
     assert slim(folder, ["ab/cdef01", "ab/cdef02"], Pace()).files == 0
@@ -55,7 +55,7 @@ def test_what_ended_with_zero_or_is_ambiguous_stays(folder: ExecutionFolder):
 
 
 def test_no_link_is_followed(folder: ExecutionFolder, tmp_path: Path):
-    """A task dir, or its prefix, that became a link to somewhere else: nothing there is touched."""
+    """When a task dir or its prefix folder was replaced by a link, the link's target is not touched."""
     precious = task(ExecutionFolder(folder.root, "team", "other"), f"ab/cdef01{'0' * 24}", "1")
     (folder.work / "ab").mkdir(parents=True)
     (folder.work / "ab" / precious.name).symlink_to(precious)
@@ -65,7 +65,7 @@ def test_no_link_is_followed(folder: ExecutionFolder, tmp_path: Path):
 
 
 def test_what_was_set_aside_goes_too(folder: ExecutionFolder):
-    """Task dirs that an unclean death left unfinished are no more needed than others that failed."""
+    """Task dirs that were set aside after an unclean death are emptied like those of failed tasks."""
     place = task(folder, f".unfinished/run-a1-1/ab-cdef01{'0' * 24}", None)
     assert slim(folder, [], Pace()).files == 3
     assert sorted(os.listdir(place)) == [".command.log", ".command.sh"]

@@ -172,12 +172,12 @@ def test_a_deletion_is_of_the_attempt_that_was_looked_at(store: Store):
     with store.begin() as tx:
         transitions.relaunch(tx, "run-a1", 2, attempt(), "me", "/w")
     fail(store, "run-a1", hours=0)
-    for late in (removals.expire, removals.let_go, lambda tx, i, n, a: removals.delete(tx, i, n, "x", a),
+    for late in (removals.expire, removals.delete_success, lambda tx, i, n, a: removals.delete(tx, i, n, "x", a),
                  lambda tx, i, n, a: removals.evict(tx, i, n, "x", a)):
         with store.begin() as tx, pytest.raises(Conflict):
             late(tx, "run-a1", 1, "sweeper")
     with store.begin() as tx, pytest.raises(Conflict):
-        removals.let_go(tx, "run-a1", 2, "sweeper")  # it has an expiry: somebody wants it
+        removals.delete_success(tx, "run-a1", 2, "sweeper")  # it has an expiry: somebody wants it
     with store.begin() as tx:
         removals.expire(tx, "run-a1", 2, "sweeper")
 
@@ -409,7 +409,7 @@ def test_a_clock_that_jumps(store: Store):
     """Case 52: a year ahead holds what is due for an hour, back ends that; a month without a sweep, too."""
     def look(**ahead: float) -> datetime | None:
         with store.begin() as tx:
-            return clock.look(replace(tx, now=tx.now + timedelta(**ahead)))
+            return clock.check(replace(tx, now=tx.now + timedelta(**ahead)))
 
     assert look() is None
     assert look(days=20) is None

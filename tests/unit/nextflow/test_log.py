@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.executions import TaskCounts
-from nfresume.nextflow.log import LogReader, read, torn
+from nfresume.nextflow.log import LogReader, read, has_gaps
 from nfresume.nextflow.trace import reused, rows, write
 
 STAMP = "Nov-21 04:09:27.083 [Task submitter] "
@@ -175,8 +175,8 @@ def test_lines_that_are_missing(tmp_path: Path):
                           ("\tat some.Clas" + line, True), (line + "\0\0" + line, True),
                           (line + "Command error:\n  " + line, False), ("", False)):
         path.write_text(text)
-        assert torn(path) is missing, text
-    assert not torn(tmp_path / "absent")
+        assert has_gaps(path) is missing, text
+    assert not has_gaps(tmp_path / "absent")
 
 
 def test_tasks_without_an_exit_status(tmp_path: Path):

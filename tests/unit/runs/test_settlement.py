@@ -42,7 +42,7 @@ def test_lock_conflict_is_busy():
 
 def test_disk_full_is_named():
     """Case 30: Nextflow does not say it, statvfs does."""
-    verdict = judge(Evidence(1, log(), "ERR", no_room="no space left: 0 bytes"))
+    verdict = judge(Evidence(1, log(), "ERR", no_space="no space left: 0 bytes"))
     assert verdict.error.startswith("no space left")
 
 

@@ -1,8 +1,8 @@
-"""Workers that share a growing heap of directories, newest first.
+"""A pool of threads that work on a growing stack of directories, newest first.
 
-Latency, not processors, is what file operations wait for on a shared file system, so the number of
-workers is chosen by the kind of file system and never by the number of cores. Directories are the unit
-of work: Linux serialises changes within one.
+On a shared file system operations wait for the network, not for the CPU. So the number of workers depends on
+the kind of file system, never on the number of cores. The unit of work is a directory, because Linux
+serialises changes within one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Generic, TypeVar
 
 from nfresume.system import filesystems
 
-#: Changes wait for the server, one at a time in each directory: a worker per slot of an NFSv4.1 session
-#: (64 on Linux and EFS). Reads come by the directory and keep the interpreter busy sooner.
+#: On a shared file system each change waits for the server: one worker per slot of an NFSv4.1 session (64 on
+#: Linux and EFS). Reading returns many entries per call, so fewer workers already saturate the interpreter.
 REMOVERS = 64
 READERS = 16
-#: On a local disk the kernel is what is busy, and more threads only wait for the interpreter.
+#: On a local disk the kernel is the bottleneck; more threads would only wait for the interpreter lock.
 LOCAL_REMOVERS = 2
 LOCAL_READERS = 1
+#: How often `WorkerPool.run` calls `watch`, in seconds.
 WATCH_SECONDS = 0.1
 
 Unit = TypeVar("Unit")
@@ -31,19 +32,22 @@ Unit = TypeVar("Unit")
 
 @dataclass(frozen=True)
 class Pace:
-    """How hard to work: `workers` (None: by the file system), `ceiling` in operations per second
-    (None: no ceiling), and `stop`, which makes the work end early when it is set."""
+    """How fast to work.
+
+    `workers`: number of threads (None: chosen by the file system). `per_second`: at most so many operations
+    per second (None: no limit). `stop`: when set, the work ends early.
+    """
 
     workers: int | None = None
-    ceiling: float | None = None
+    per_second: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def removers(self, path: Path) -> int:
-        """The number of workers that change a folder."""
+        """How many workers change files at `path`."""
         return self.workers or (REMOVERS if _is_shared(path) else LOCAL_REMOVERS)
 
     def readers(self, path: Path) -> int:
-        """The number of workers that read a folder."""
+        """How many workers read directories at `path`."""
         return self.workers or (READERS if _is_shared(path) else LOCAL_READERS)
 
 
@@ -51,8 +55,8 @@ def _is_shared(path: Path) -> bool:
     return filesystems.is_network(filesystems.type_of(path))
 
 
-class Ceiling:
-    """At most so many operations per second, all workers together."""
+class RateLimit:
+    """Allows at most `per_second` operations per second, all workers together."""
 
     def __init__(self, per_second: float, stop: threading.Event) -> None:
         self._interval = 1 / per_second
@@ -61,7 +65,7 @@ class Ceiling:
         self._next = 0.0
 
     def wait(self) -> None:
-        """Until the next operation is allowed, or the work is to stop."""
+        """Wait until the next operation is allowed, or until `stop` is set."""
         with self._lock:
             now = time.monotonic()
             turn = max(self._next, now)
@@ -70,15 +74,15 @@ class Ceiling:
             self._stop.wait(turn - now)
 
 
-class Crew(Generic[Unit]):
-    """Up to `workers` threads that handle units, newest first, and the units that handling adds."""
+class WorkerPool(Generic[Unit]):
+    """Up to `workers` threads that call `handle` with each unit, newest first; a handler may add units."""
 
     def __init__(self, workers: int, stop: threading.Event, handle: Callable[[Unit], None]) -> None:
-        self._most = max(1, workers)
+        self._max_threads = max(1, workers)
         self._stop = stop
         self._handle = handle
         self._units: list[Unit] = []
-        # One token per unit: waiting for one costs no Python, unlike a Condition. False sends home.
+        # One token per unit. SimpleQueue waits in C, unlike a Condition. False ends a thread.
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._unfinished = 0
@@ -88,16 +92,17 @@ class Crew(Generic[Unit]):
 
     @property
     def waiting(self) -> int:
-        """How many units nobody has begun."""
+        """How many units no worker has begun."""
         return len(self._units)
 
     def add(self, units: Sequence[Unit]) -> None:
-        """More to do; workers are started as there is work for them."""
+        """Add units; threads are started as needed."""
         with self._lock:
             self._unfinished += len(units)
             self._units.extend(units)
-            missing = min(len(self._units), self._most - len(self._threads))
-            started = [threading.Thread(target=self._work, name="crew", daemon=True) for _ in range(missing)]
+            missing = min(len(self._units), self._max_threads - len(self._threads))
+            started = [threading.Thread(target=self._work, name="worker", daemon=True)
+                       for _ in range(missing)]
             self._threads += started
         for _ in units:
             self._tokens.put(True)
@@ -105,9 +110,10 @@ class Crew(Generic[Unit]):
             thread.start()
 
     def run(self, units: Sequence[Unit], watch: Callable[[], None] = lambda: None) -> None:
-        """Handle `units` and whatever they add; `watch` is called now and then from this thread.
+        """Handle `units` and all units that are added meanwhile.
 
-        Raises what a handler or `watch` raised; then, and when stopped, units may be left.
+        `watch` is called every WATCH_SECONDS from this thread. Raises the first error of a handler or of
+        `watch`; then, or when stopped, some units are not handled.
         """
         if not units:
             return
