@@ -1,11 +1,11 @@
-"""The cost report as JSON documents, the same for terminal and web: money as decimal texts."""
+"""The cost report as JSON documents, the same for terminal and web. Money is decimal text."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
 
-from nfresume.billing.aws_bill import Compared
+from nfresume.billing.aws_bill import Comparison
 from nfresume.billing.report import Report
 from nfresume.billing.reuse_value import ReuseValue
 from nfresume.domain import views
@@ -13,7 +13,7 @@ from nfresume.domain.costs import Usage
 
 
 def report(report: Report) -> dict[str, Any]:
-    """A report with its lines; money is in `currency`."""
+    """A report with its lines. Money is in the report's currency."""
     return {
         "from": views.time(report.period.start), "to": views.time(report.period.end),
         "currency": report.currency,
@@ -22,7 +22,7 @@ def report(report: Report) -> dict[str, Any]:
             "metered_bytes": report.metered, "work_dirs": report.work_dirs,
             "task_cache_metered_bytes": report.caches,
             "cost_per_month": _digits(report.per_month),
-            "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.endless,
+            "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.without_expiry,
         },
         "total": {**used(report.total, report.currency),
                   "other_currencies": {c: _digits(a) for c, a in other_currencies(report).items()}},
@@ -34,8 +34,8 @@ def report(report: Report) -> dict[str, Any]:
     }
 
 
-def bill(compared: Compared) -> dict[str, Any]:
-    """What AWS billed beside what the ledger says."""
+def bill(compared: Comparison) -> dict[str, Any]:
+    """What AWS billed, beside nfresume's own usage."""
     billed = compared.bill
     return {
         "from": billed.start.isoformat(), "to": billed.end.isoformat(), "region": billed.region,
@@ -48,13 +48,13 @@ def bill(compared: Compared) -> dict[str, Any]:
 
 
 def used(usage: Usage, currency: str) -> dict[str, str]:
-    """Money and GB-months as decimal texts: a float would round them."""
+    """GB-hours, GB-months and cost as decimal texts, because a float would round them."""
     return {"gb_hours": _digits(usage.gb_hours), "gb_months": _digits(usage.gb_months),
             "cost": _digits(usage.cost(currency))}
 
 
 def reuse_value(value: ReuseValue | None) -> dict[str, Any]:
-    """What a relaunch saves, where that is known."""
+    """What a relaunch saves. Every value is None where that is unknown."""
     saved = value.saved_cost if value else None
     hours = value.break_even_hours if value else None
     return {
@@ -66,7 +66,7 @@ def reuse_value(value: ReuseValue | None) -> dict[str, Any]:
 
 
 def other_currencies(report: Report) -> dict[str, Decimal]:
-    """What was paid in other currencies than the report's."""
+    """The costs in other currencies than the report's, by currency."""
     return {c: amount for c, amount in sorted(report.total.costs.items()) if c != report.currency}
 
 

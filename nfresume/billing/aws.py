@@ -1,6 +1,6 @@
-"""AWS: what EFS storage costs by list price, in which classes a file system's bytes are, what was billed.
+"""AWS: the list price of EFS storage, how a file system's bytes are spread over classes, and the bill.
 
-The only user of boto3. Every call is bounded in time and ends in a result or in AwsUnavailable, one line.
+The only user of boto3. Every call is bounded in time: it returns a result or raises AwsUnavailable.
 Credentials come from boto3's usual chain.
 """
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Longest wait for everything that one question takes, credentials included.
+#: How long one question may take in all, credentials included.
 SECONDS = 10.0
-#: Where amazon-efs-utils keeps a file for each mount: its own source says only 127.0.0.1.
+#: Where amazon-efs-utils keeps a file for each mount. The mount table shows only 127.0.0.1 for such a mount.
 EFS_UTILS_STATE = Path("/var/run/efs")
 
 STANDARD, INFREQUENT, ARCHIVE = "Standard", "Infrequent Access", "Archive"
 
 _DNS_NAME = re.compile(r"(?:[a-z0-9-]+\.)?(fs-[0-9a-f]+)\.efs\.([a-z0-9-]+)\.amazonaws\.com")
 _ARN = re.compile(r"arn:aws[a-z-]*:elasticfilesystem:([a-z0-9-]+):\d*:file-system/(fs-[0-9a-f]+)")
-_STORED = re.compile(r"TimedStorage(?:-[A-Z]+)*-ByteHrs$")
+_STORAGE_USAGE = re.compile(r"TimedStorage(?:-[A-Z]+)*-ByteHrs$")
 
 
 @dataclass(frozen=True)
 class FileSystem:
-    """An EFS file system; `region` None: boto3's own."""
+    """An EFS file system. `region` None: the region that boto3 is configured for."""
 
     id: str
     region: str | None = None
@@ -46,7 +46,7 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class ListPrice:
-    """The price of a GB-month in the mix of classes that a file system has, and how it is made up."""
+    """The mean price of a GB-month over a file system's storage classes. `made_of` shows the calculation."""
 
     per_gb_month: Decimal
     currency: str
@@ -55,7 +55,7 @@ class ListPrice:
 
 @dataclass(frozen=True)
 class Bill:
-    """What AWS billed for EFS storage in a region, [start, end); the last days may be `estimated`."""
+    """What AWS billed for EFS storage in a region over [start, end). `estimated`: some days are not final."""
 
     start: date
     end: date
@@ -67,20 +67,23 @@ class Bill:
 
 
 def parse_file_system(text: str) -> FileSystem:
-    """An id, `fs-0123`, or an ARN, which names the region too."""
+    """The file system of an id such as `fs-0123`, or of an ARN, which also has the region."""
     found = _ARN.fullmatch(text)
     return FileSystem(found[2], found[1]) if found else FileSystem(text)
 
 
 def mounted_at(path: Path) -> FileSystem | None:
-    """The EFS file system under `path`, from its mount; None where there is none."""
+    """The EFS file system that is mounted at `path` or above it; None for any other file system."""
     mount = filesystems.mount_of(path)
     return of_mount(mount) if mount else None
 
 
 def of_mount(mount: filesystems.Mount, efs_utils_state: Path = EFS_UTILS_STATE) -> FileSystem | None:
-    """By the name that was mounted; of a mount by amazon-efs-utils, which goes through a local proxy, by
-    the name of its state file: id, mount point with dots, port."""
+    """The EFS file system of a mount, from the DNS name that was mounted.
+
+    A mount by amazon-efs-utils goes through a proxy on 127.0.0.1. There the id comes from the name of its
+    state file: `<id>.<mount point with dots>.<port>`.
+    """
     if not mount.fstype.startswith("nfs"):
         return None
     if found := _DNS_NAME.match(mount.device):
@@ -102,20 +105,25 @@ def of_mount(mount: filesystems.Mount, efs_utils_state: Path = EFS_UTILS_STATE) 
 
 
 def list_price(file_system: FileSystem) -> ListPrice:
-    """The list price of a file system's storage, weighed by what it holds in each class."""
+    """The list price of a file system's storage, weighted by its bytes by class. Raises AwsUnavailable."""
 
     def ask() -> ListPrice:
         session = _session()
         region = _region(session, file_system)
-        stored, one_zone = _stored(session, file_system.id, region)
+        stored, one_zone = _bytes_by_class(session, file_system.id, region)
         prices, currency = _prices(session, region, one_zone=one_zone)
-        return weigh(stored, prices, currency, f"EFS{' One Zone' if one_zone else ''} in {region}")
+        return mean_price(stored, prices, currency, f"EFS{' One Zone' if one_zone else ''} in {region}")
 
     return _bounded(ask)
 
 
-def weigh(stored: Mapping[str, int], prices: Mapping[str, Decimal], currency: str, what: str) -> ListPrice:
-    """The mean price over the classes, by bytes; that of Standard for an empty file system."""
+def mean_price(
+    stored: Mapping[str, int], prices: Mapping[str, Decimal], currency: str, what: str
+) -> ListPrice:
+    """The mean price over the classes, weighted by `stored` bytes. An empty file system has Standard's price.
+
+    `what` names the storage in messages. Raises AwsUnavailable for a class with bytes but without a price.
+    """
     if not any(stored.values()):
         stored = {STANDARD: 1}
     if missing := [name for name, size in stored.items() if size and name not in prices]:
@@ -127,7 +135,7 @@ def weigh(stored: Mapping[str, int], prices: Mapping[str, Decimal], currency: st
     return ListPrice(round(mean, 6), currency, f"{what}: {', '.join(parts)}")
 
 
-def _stored(session: boto3.Session, file_system_id: str, region: str) -> tuple[dict[str, int], bool]:
+def _bytes_by_class(session: boto3.Session, file_system_id: str, region: str) -> tuple[dict[str, int], bool]:
     client = session.client("efs", region_name=region, config=_config())
     found = client.describe_file_systems(FileSystemId=file_system_id)["FileSystems"][0]
     size: Mapping[str, Any] = found["SizeInBytes"]
@@ -137,8 +145,8 @@ def _stored(session: boto3.Session, file_system_id: str, region: str) -> tuple[d
 
 
 def _prices(session: boto3.Session, region: str, *, one_zone: bool) -> tuple[dict[str, Decimal], str]:
-    """List prices per GB-month by class; of several for one class the highest."""
-    client = session.client("pricing", region_name=_home(region), config=_config())
+    """List prices per GB-month by class, and their currency. Of several prices for a class, the highest."""
+    client = session.client("pricing", region_name=_api_region(region), config=_config())
     pages = client.get_paginator("get_products").paginate(
         ServiceCode="AmazonEFS",
         Filters=[{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}],
@@ -156,9 +164,9 @@ def _prices(session: boto3.Session, region: str, *, one_zone: bool) -> tuple[dic
 
 
 def _storage_class(attributes: Mapping[str, str], *, one_zone: bool) -> str:
-    """The class that a product stores; empty for anything else, such as throughput or the other zones."""
+    """The storage class of a product; empty for other products, such as throughput or the other zones."""
     name = attributes.get("storageClass", "")
-    if not _STORED.search(attributes.get("usagetype", "")) or ("One Zone" in name) != one_zone:
+    if not _STORAGE_USAGE.search(attributes.get("usagetype", "")) or ("One Zone" in name) != one_zone:
         return ""
     for kind in (INFREQUENT, ARCHIVE):
         if kind in name:
@@ -177,15 +185,15 @@ def _per_gb_month(offer: Mapping[str, Any], currency: str) -> Iterable[Decimal]:
 
 
 def bill(file_system: FileSystem, start: date, end: date) -> Bill:
-    """What Cost Explorer says was billed for EFS storage in the region, over whole days UTC.
+    """What Cost Explorer says AWS billed for EFS storage in the region, over whole days (UTC).
 
-    AWS charges 0.01 USD for each page of an answer, and is a day or two behind.
+    AWS charges 0.01 USD for each page of an answer. Its figures are a day or two old. Raises AwsUnavailable.
     """
 
     def ask() -> Bill:
         session = _session()
         region = _region(session, file_system)
-        client = session.client("ce", region_name=_home(region), config=_config())
+        client = session.client("ce", region_name=_api_region(region), config=_config())
         question: dict[str, Any] = {
             "TimePeriod": {"Start": start.isoformat(), "End": end.isoformat()},
             "Granularity": "DAILY",
@@ -213,7 +221,7 @@ def _sum(days: Iterable[Mapping[str, Any]], start: date, end: date, region: str)
     for day in days:
         estimated = estimated or bool(day.get("Estimated"))
         for group in day.get("Groups", ()):
-            if _STORED.search(group["Keys"][0]):
+            if _STORAGE_USAGE.search(group["Keys"][0]):
                 cost = group["Metrics"]["UnblendedCost"]
                 amount += Decimal(cost["Amount"])
                 currency = cost["Unit"]
@@ -244,8 +252,8 @@ def _region(session: boto3.Session, file_system: FileSystem) -> str:
     return region
 
 
-def _home(region: str) -> str:
-    """Where the Pricing API and Cost Explorer of a region's partition live."""
+def _api_region(region: str) -> str:
+    """The region that serves the Pricing API and Cost Explorer for the region's partition."""
     return "cn-northwest-1" if region.startswith("cn-") else "us-east-1"
 
 

@@ -1,4 +1,4 @@
-"""What AWS billed for a root's file system beside what the ledger says."""
+"""What AWS billed for EFS, compared with the usage that nfresume measured."""
 
 from __future__ import annotations
 
@@ -19,38 +19,43 @@ from nfresume.store import Store
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What AWS billed for EFS storage in the region, and what the ledger says of the root, the same days."""
+class Comparison:
+    """AWS's bill for EFS storage in the region, and the root's usage over the same days."""
 
     bill: Bill
     usage: Usage
 
     @property
     def difference(self) -> Decimal:
-        """Billed, but not for work dirs: other data, other file systems; negative: not billed (yet)."""
+        """What AWS billed beyond the work dirs: other data, other file systems. Negative: not billed yet."""
         return self.bill.amount - self.usage.cost(self.bill.currency)
 
 
-def compare(store: Store, conf: Settings, chosen: Callable[[datetime], Period]) -> Compared:
-    """The bill beside the ledger, over the whole days of a period. Raises UsageError or AwsUnavailable."""
-    file_system = pricing.of(conf)
+def compare(store: Store, conf: Settings, choose_period: Callable[[datetime], Period]) -> Comparison:
+    """Compare bill and usage over the whole days of a period. `choose_period` makes the period from now.
+
+    Raises UsageError when the period has no whole day, AwsUnavailable when the root is not on EFS or AWS
+    cannot be asked.
+    """
+    file_system = pricing.file_system_of(conf)
     if file_system is None:
         raise AwsUnavailable(f"{conf.root} is not on EFS, as far as its mount tells",
                              "set efs_file_system to the id or ARN of its file system")
     with store.begin(write=False) as tx:
-        asked = chosen(tx.now)
-    known = usage.read(store, conf, None, asked.end)
-    whole = _whole_days(Period(max(asked.start, periods.midnight(known.begun)), asked.end))
-    groups = Groups(known, whole)
-    for execution in known.executions.values():
-        if execution.root_id == known.root_id:
+        period = choose_period(tx.now)
+    ledger = usage.read(store, conf, None, period.end)
+    whole = _whole_days(Period(max(period.start, periods.midnight(ledger.first_sample_at)), period.end))
+    groups = Groups(ledger, whole)
+    for execution in ledger.executions.values():
+        if execution.root_id == ledger.root_id:
             groups.add("", execution)
     bill = aws.bill(file_system, whole.start.date(), whole.end.date())
-    return Compared(bill, groups.usage().get("", Usage()))
+    return Comparison(bill, groups.usage().get("", Usage()))
 
 
 def _whole_days(span: Period) -> Period:
     days = [day for day in periods.days(span) if day.end - day.start == timedelta(days=1)]
     if not days:
-        raise UsageError("AWS bills whole days (UTC), and the ledger has none in this period", "--since 7d")
+        raise UsageError("AWS bills whole days (UTC), and there is no measured whole day in this period",
+                         "--since 7d")
     return Period(days[0].start, days[-1].end)

@@ -13,24 +13,24 @@ from nfresume.domain.periods import Period
 
 Figure = dict[str, Any]
 
-#: Pipelines that have a colour of their own; the rest is one area.
+#: How many pipelines have a colour of their own. The others are one area.
 _TOP = 8
-#: Points over time.
+#: How many intervals the plot over time has.
 _POINTS = 300
 _REST = "all others"
-#: Okabe and Ito's palette, which colour-blind readers can tell apart, on light and dark ground.
+#: Okabe and Ito's palette: colour-blind readers can tell its colours apart. Made for light and dark pages.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#8c6bb1", "#888888")
 
 
-def storage_over_time(known: Ledger, asked: Period) -> Figure:
-    """Metered bytes held over time, stacked by pipeline: the mean of each of a few hundred intervals."""
-    span = Period(max(asked.start, min(known.begun, asked.end)), asked.end)
+def storage_over_time(ledger: Ledger, period: Period) -> Figure:
+    """GB held over time, stacked by pipeline. Each point is the mean of one of a few hundred intervals."""
+    span = Period(max(period.start, min(ledger.first_sample_at, period.end)), period.end)
     step = (span.end - span.start) / _POINTS
     meter = Meter([], span.start, span.end, [span.start + step * n for n in range(1, _POINTS)])
     amounts: dict[str, list[int]] = {}
-    for execution in known.executions.values():
+    for execution in ledger.executions.values():
         mine = amounts.setdefault(execution.pipeline, meter.zeros())
-        meter.add(known.samples.get(execution.id, ()), mine)
+        meter.add(ledger.samples.get(execution.id, ()), mine)
     ordered = sorted((p for p in amounts if any(amounts[p])), key=lambda p: -sum(amounts[p]))
     shown = {pipeline: amounts[pipeline] for pipeline in ordered[:_TOP]}
     if len(ordered) > _TOP:
@@ -46,24 +46,24 @@ def storage_over_time(known: Ledger, asked: Period) -> Figure:
 
 
 def cost_by_account(used: Mapping[str, Usage], currency: str) -> Figure:
-    """What the period cost, an account a bar."""
+    """The cost of the period, one bar per account."""
     accounts = sorted(used, key=lambda account: used[account].cost(currency))
     costs = [float(used[account].cost(currency)) for account in accounts]
     bars = _trace("bar", currency, costs, [label(a) for a in accounts], COLOURS[0], orientation="h")
     return _figure([bars], None, currency)
 
 
-def expiry(known: Ledger) -> Figure:
-    """What is held as time goes on, if nothing is launched, relaunched or extended."""
-    held = known.held()
+def expiry(ledger: Ledger) -> Figure:
+    """GB held in the future, if nothing is launched, relaunched or extended."""
+    held = ledger.held()
     ending = sorted((e.work_dir.expires_at, e.id, e.work_dir.metered_bytes or 0)
                     for e in held if e.work_dir.expires_at is not None)
     left = sum(e.work_dir.metered_bytes or 0 for e in held)
-    at: list[datetime] = [known.now]
+    at: list[datetime] = [ledger.now]
     sizes, texts = [left / GB], ["now"]
     for moment, execution_id, size in ending:
         left -= size
-        at.append(max(moment, known.now))
+        at.append(max(moment, ledger.now))
         sizes.append(left / GB)
         texts.append(f"{execution_id} expires")
     at.append(max(at) + timedelta(hours=1))
@@ -74,7 +74,7 @@ def expiry(known: Ledger) -> Figure:
 
 
 def label(text: str) -> str:
-    """A name as plotly shows it literally: its labels understand a little HTML."""
+    """A name, escaped so that plotly shows it literally. Plotly's labels interpret some HTML."""
     return html.escape("".join(c if c.isprintable() else "\ufffd" for c in text), quote=False)
 
 

@@ -1,4 +1,4 @@
-"""Budgets at work: what is retained now, what a new failure may still add, what has to go."""
+"""Enforce budgets: refuse to retain a work dir, plan evictions, note when a budget is nearly used up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nfresume.store import Store, Tx, queries, transitions
 
 
 def standings(tx: Tx, conf: Settings, executions: Iterable[Execution]) -> list[Standing]:
-    """How the budgets of the settings stand, given these executions."""
+    """How far each configured budget is used by these executions."""
     if not conf.budgets:
         return []
     roots = {root.id: root.path for root in queries.all_roots(tx)}
@@ -27,9 +27,9 @@ def standings(tx: Tx, conf: Settings, executions: Iterable[Execution]) -> list[S
 
 
 def refusal(store: Store, conf: Settings, execution: Execution) -> str | None:
-    """Why a work dir must not be retained: with it a budget would be over its limit. None = it may.
+    """Why the execution's work dir must not be retained: it would exceed a budget. None: it may be retained.
 
-    The work dir has to be measured; everything that is retained already stays.
+    The work dir must have been measured before.
     """
     with store.begin(write=False) as tx:
         fresh = queries.get(tx, execution.id)
@@ -42,12 +42,12 @@ def refusal(store: Store, conf: Settings, execution: Execution) -> str | None:
 
 
 def refuses(conf: Settings) -> bool:
-    """True when a budget may refuse a retention, so that a work dir must be measured first."""
+    """True when a budget can refuse to retain a work dir. Then each must be measured at its first failure."""
     return any(budget.when_full is WhenFull.REFUSE for budget in conf.budgets)
 
 
 def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[PlanLine]:
-    """What has to go for a budget that evicts, each with its reason."""
+    """The work dirs to evict for budgets with `when_full = "evict"`, each with its reason."""
     with store.begin(write=False) as tx:
         over = [s for s in standings(tx, conf, executions)
                 if s.budget.when_full is WhenFull.EVICT and s.share > 1]
@@ -73,7 +73,10 @@ def _seconds_per_gb(store: Store, execution: Execution) -> float | None:
 
 
 def warn(store: Store, conf: Settings, actor: str) -> list[str]:
-    """Note each budget that is nearly or wholly used, once for each new retention; returns the lines."""
+    """Note in the history each budget that is nearly or fully used, once per newly retained work dir.
+
+    Returns what was noted, one line each.
+    """
     said: list[str] = []
     if not conf.budgets:
         return said

@@ -1,4 +1,4 @@
-"""Which price the storage under the root has: the setting's, AWS's list price, or that of a dated table."""
+"""The price of the storage under the root: from the settings, AWS's list prices, or a dated table."""
 
 from __future__ import annotations
 
@@ -19,57 +19,58 @@ from nfresume.settings import Settings
 from nfresume.store import Store, Tx, ledger, queries
 from nfresume.system import durable
 
-#: USD per GB-month where nobody says better: EFS Standard in us-east-1.
+#: USD per GB-month where no other price is known: EFS Standard in us-east-1.
 TABLE_PRICE = Decimal("0.30")
 TABLE_SOURCE = "dated table: EFS Standard in us-east-1, list price of 2025-01"
 
+#: How long an answer of AWS is used.
 _FRESH_SECONDS = 86_400.0
-#: After AWS could not be asked it is left alone for so long.
-_PATIENCE_SECONDS = 3600.0
+#: How long to wait after a failed question before the next.
+_RETRY_SECONDS = 3600.0
 
 
-def known(conf: Settings, now: datetime, recorded: Price | None = None) -> Price:
-    """The price as far as it is known without asking anybody; `recorded` is the ledger's newest."""
+def known_price(conf: Settings, now: datetime, recorded: Price | None = None) -> Price:
+    """The price that is known without asking AWS. `recorded` is the newest price in the database."""
     if conf.price_per_gb_month is not None:
         return Price(now, conf.price_per_gb_month, conf.currency,
                      f"price_per_gb_month of {conf.sources['price_per_gb_month']}")
-    file_system = of(conf)
+    file_system = file_system_of(conf)
     if file_system and "per_gb_month" in (answer := _load(_cache(file_system))):
         return Price(now, Decimal(answer["per_gb_month"]), answer["currency"], answer["source"])
     return recorded or Price(now, TABLE_PRICE, DEFAULT_CURRENCY, TABLE_SOURCE)
 
 
 def record(store: Store, conf: Settings) -> str | None:
-    """Bring the ledger's price of the root up to date, asking AWS when that is due.
+    """Store the root's current price in the database. Ask AWS for it, bounded in time, at most once a day.
 
-    Returns why AWS could not be asked (None = it was, or need not be); bounded in time.
+    Returns why AWS could not be asked; None: it was asked, or need not be.
     """
     trouble = _refresh(conf)
     with store.begin() as tx:
         root = queries.root_at(tx, str(conf.root))
         if root is not None:
-            ledger.set_price(tx, root.id, known(conf, tx.now, ledger.newest_price(tx, root.id)))
+            ledger.set_price(tx, root.id, known_price(conf, tx.now, ledger.newest_price(tx, root.id)))
     return trouble
 
 
 def of_root(tx: Tx, conf: Settings, root_id: str) -> Price:
-    """The price that holds for a root now."""
+    """The price that is valid for a root now."""
     recorded = ledger.newest_price(tx, root_id)
     if recorded is not None and queries.root(tx, root_id).path != str(conf.root):
         return recorded
-    return known(conf, tx.now, recorded)
+    return known_price(conf, tx.now, recorded)
 
 
 def _refresh(conf: Settings) -> str | None:
     """Ask AWS once a day for the price of a root on EFS, unless the settings have one."""
-    file_system = of(conf)
+    file_system = file_system_of(conf)
     if conf.price_per_gb_month is not None or file_system is None:
         return None
     cache = _cache(file_system)
     answer = _load(cache)
     trouble: str | None = answer.get("failed")
     age = time.time() - answer.get("asked_at", 0.0)
-    if 0 <= age < (_PATIENCE_SECONDS if trouble else _FRESH_SECONDS):
+    if 0 <= age < (_RETRY_SECONDS if trouble else _FRESH_SECONDS):
         return trouble
     try:
         found = aws.list_price(file_system)
@@ -83,8 +84,8 @@ def _refresh(conf: Settings) -> str | None:
     return None
 
 
-def of(conf: Settings) -> aws.FileSystem | None:
-    """The EFS file system of the root: the setting's, or that of its mount."""
+def file_system_of(conf: Settings) -> aws.FileSystem | None:
+    """The EFS file system of the root, from the settings or from its mount; None: not on EFS."""
     if conf.efs_file_system is not None:
         return aws.parse_file_system(conf.efs_file_system)
     return aws.mounted_at(conf.root)
@@ -103,6 +104,6 @@ def _load(cache: Path) -> dict[str, Any]:
 
 
 def _save(cache: Path, answer: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # without a cache the question is asked again, nothing else
+    with contextlib.suppress(OSError):  # without the file AWS is asked again; nothing else depends on it
         cache.parent.mkdir(parents=True, exist_ok=True)
         durable.write(cache, json.dumps(answer).encode())

@@ -1,4 +1,4 @@
-"""What retained storage costs: now, over a period, and until everything has expired."""
+"""The cost report: what retained storage costs now, over a period, and until everything has expired."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from nfresume.domain.costs import Price, Usage
 from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
 from nfresume.settings import Settings
-from nfresume.store import Store, ledger, queries
+from nfresume.store import Store, queries
+from nfresume.store.ledger import process_samples
 
 
 class By(StrEnum):
-    """What the lines of a report are."""
+    """What each line of a report stands for."""
 
     EXECUTION = "execution"
     ACCOUNT = "account"
@@ -33,9 +34,9 @@ class By(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """One line: what it is about, what was used in the period, what is held now (metered bytes).
+    """One line: `usage` in the period, and the `metered` bytes held now.
 
-    Of an execution or a pipeline also what a relaunch would save, where that is known.
+    A line of an execution or a pipeline also has a reuse value, where that is known.
     """
 
     key: str
@@ -46,11 +47,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """`metered` bytes are held now, `caches` of them in task caches.
+    """A cost report. Costs are in `currency`.
 
-    `per_month` is the cost of what is held now at this rate; `until_expiry` of keeping each retained
-    work dir until it expires, those without an expiry (`endless` many) left out. Both are in `currency`,
-    that of `price`, which holds for the root of the settings now."""
+    metered: bytes held now; caches: bytes of them in task caches; work_dirs: how many hold bytes now;
+    per_month: cost of keeping what is held now for a month; until_expiry: cost of keeping each work dir until
+    it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price of the
+    configured root now.
+    """
 
     period: Period
     by: By
@@ -61,66 +64,66 @@ class Report:
     caches: int
     per_month: Decimal
     until_expiry: Decimal
-    endless: int
+    without_expiry: int
     price: Price
     budgets: list[Standing]
 
     @property
     def currency(self) -> str:
-        """ISO 4217."""
+        """The ISO 4217 code of the report's costs."""
         return self.price.currency
 
 
 def build(
-    store: Store, conf: Settings, account: str | None, by: By, chosen: Callable[[datetime], Period]
+    store: Store, conf: Settings, account: str | None, by: By, choose_period: Callable[[datetime], Period]
 ) -> Report:
-    """The report of an account (None = all)."""
+    """The report of an account (None = all). `choose_period` makes the period from now."""
     with store.begin(write=False) as tx:
-        asked = chosen(tx.now)
-    return from_ledger(store, conf, usage.read(store, conf, account, asked.end), by, asked)
+        period = choose_period(tx.now)
+    return from_ledger(store, conf, usage.read(store, conf, account, period.end), by, period)
 
 
-def from_ledger(store: Store, conf: Settings, known: Ledger, by: By, asked: Period) -> Report:
-    """The report on a ledger that was read."""
-    held = known.held()
+def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Period) -> Report:
+    """The report from a ledger that was read before."""
+    held = ledger.held()
     if by is By.PROCESS:
-        lines = _by_process(store, known, asked)
+        lines = _by_process(store, ledger, period)
     elif by is By.DAY:
-        lines = _daily(known, asked)
+        lines = _daily(ledger, period)
     else:
-        lines = _lines(by, known, asked)
+        lines = _lines(by, ledger, period)
     if by is By.EXECUTION:
         lines = [replace(line, reuse_value=reuse_value.of_execution(
-            store, conf, known.executions[line.key], known.price))
-                 if line.key in known.executions else line for line in lines]
+            store, conf, ledger.executions[line.key], ledger.price))
+                 if line.key in ledger.executions else line for line in lines]
     elif by is By.PIPELINE:
-        suggested = reuse_value.of_pipelines(store, conf, known.executions.values(), known.samples,
-                                             known.price)
+        suggested = reuse_value.of_pipelines(store, conf, ledger.executions.values(), ledger.samples,
+                                             ledger.price)
         lines = [replace(line, reuse_value=suggested.get(line.key)) for line in lines]
-    rates = {e.id: known.prices(e)[-1] for e in held}
-    paid = [e for e in held if rates[e.id].currency == known.price.currency]
-    cached = [(c.metered, known.prices(c)[-1]) for c in known.caches]
+    rates = {e.id: ledger.prices(e)[-1] for e in held}
+    paid = [e for e in held if rates[e.id].currency == ledger.price.currency]
+    cached = [(c.metered, ledger.prices(c)[-1]) for c in ledger.caches]
     holding = [(held_now(e), rates[e.id]) for e in held] + cached
     return Report(
-        period=asked, by=by, lines=lines, total=sum((line.usage for line in lines), Usage()),
+        period=period, by=by, lines=lines, total=sum((line.usage for line in lines), Usage()),
         metered=sum(metered for metered, _ in holding), work_dirs=len(held),
         caches=sum(metered for metered, _ in cached),
         per_month=sum((costs.cost_per_month(metered, rate.per_gb_month) for metered, rate in holding
-                       if rate.currency == known.price.currency), Decimal(0)),
-        until_expiry=sum((_to_come(e, rates[e.id], known.now) for e in paid), Decimal(0)),
-        endless=sum(e.work_dir.expires_at is None for e in held), price=known.price,
-        budgets=_budgets(store, conf, known),
+                       if rate.currency == ledger.price.currency), Decimal(0)),
+        until_expiry=sum((_to_come(e, rates[e.id], ledger.now) for e in paid), Decimal(0)),
+        without_expiry=sum(e.work_dir.expires_at is None for e in held), price=ledger.price,
+        budgets=_budgets(store, conf, ledger),
     )
 
 
-def _budgets(store: Store, conf: Settings, known: Ledger) -> list[Standing]:
-    """Those that concern the account; they count what all accounts of their scope retain."""
+def _budgets(store: Store, conf: Settings, ledger: Ledger) -> list[Standing]:
+    """The budgets that concern the account. Each counts what all accounts in its scope retain."""
     if not conf.budgets:
         return []
     with store.begin(write=False) as tx:
         found = enforcement.standings(tx, conf, queries.to_sweep(tx))
-    return [s for s in found if known.account is None or s.budget.account is None
-            or any(e.account == known.account for e in s.members)]
+    return [s for s in found if ledger.account is None or s.budget.account is None
+            or any(e.account == ledger.account for e in s.members)]
 
 
 def _to_come(execution: Execution, price: Price, now: datetime) -> Decimal:
@@ -131,14 +134,14 @@ def _to_come(execution: Execution, price: Price, now: datetime) -> Decimal:
     return costs.cost_until(work_dir.metered_bytes or 0, hours, price.per_gb_month)
 
 
-def _lines(by: By, known: Ledger, asked: Period) -> list[Line]:
-    groups = Groups(known, asked)
+def _lines(by: By, ledger: Ledger, period: Period) -> list[Line]:
+    groups = Groups(ledger, period)
     held: dict[str, int] = {}
-    for execution in known.holders:
+    for execution in ledger.holders:
         key = {By.EXECUTION: execution.id, By.ACCOUNT: execution.account, By.PIPELINE: execution.pipeline}[by]
         groups.add(key, execution)
         held[key] = held.get(key, 0) + held_now(execution)
-    return _sorted(groups, held, known.price.currency)
+    return _sorted(groups, held, ledger.price.currency)
 
 
 def _sorted(groups: Groups, held: Mapping[str, int], currency: str) -> list[Line]:
@@ -146,14 +149,14 @@ def _sorted(groups: Groups, held: Mapping[str, int], currency: str) -> list[Line
     return sorted(lines, key=lambda line: (-line.usage.cost(currency), -line.metered, line.key))
 
 
-def _by_process(store: Store, known: Ledger, asked: Period) -> list[Line]:
-    groups = Groups(known, asked)
+def _by_process(store: Store, ledger: Ledger, period: Period) -> list[Line]:
+    groups = Groups(ledger, period)
     held: dict[str, int] = {}
     with store.begin(write=False) as tx:
-        for execution_id, steps in ledger.process_samples(tx, known.account, asked.end):
-            execution = known.executions[execution_id]
+        for execution_id, steps in process_samples(tx, ledger.account, period.end):
+            execution = ledger.executions[execution_id]
             _, meter = groups.meter(execution)
-            for (at, sizes), until in zip(steps, [*(at for at, _ in steps[1:]), asked.end], strict=True):
+            for (at, sizes), until in zip(steps, [*(at for at, _ in steps[1:]), period.end], strict=True):
                 pieces = list(meter.split(at, until))
                 for process, metered in sizes.items():
                     _, amounts = groups.amounts(process, execution)
@@ -161,23 +164,23 @@ def _by_process(store: Store, known: Ledger, asked: Period) -> list[Line]:
                         amounts[number] += metered * length
             for process, metered in steps[-1][1].items():
                 held[process] = held.get(process, 0) + (metered if held_now(execution) else 0)
-    for cache in known.caches:
+    for cache in ledger.caches:
         groups.add(cache.pipeline, cache)
         held[cache.pipeline] = held.get(cache.pipeline, 0) + cache.metered
-    return _sorted(groups, defaultdict(int, held), known.price.currency)
+    return _sorted(groups, defaultdict(int, held), ledger.price.currency)
 
 
-def _daily(known: Ledger, asked: Period) -> list[Line]:
-    """A line for each day (UTC) from the first on which anything was held."""
-    span = Period(max(known.begun, asked.start), asked.end)
+def _daily(ledger: Ledger, period: Period) -> list[Line]:
+    """One line per day (UTC), from the first day on which anything was held."""
+    span = Period(max(ledger.first_sample_at, period.start), period.end)
     days = list(periods.days(span))
-    groups = Groups(known, span, [day.start for day in days])
-    for execution in known.holders:
+    groups = Groups(ledger, span, [day.start for day in days])
+    for execution in ledger.holders:
         groups.add("", execution)
     used: dict[datetime, Usage] = {}
     for start, amount in groups.by_interval().items():
         midnight = periods.midnight(start)
         used[midnight] = used.get(midnight, Usage()) + amount
-    begun = min(used, default=asked.end)
+    begun = min(used, default=period.end)
     return [Line(f"{day.start:%Y-%m-%d}", used.get(periods.midnight(day.start), Usage()), 0)
             for day in days if periods.midnight(day.start) >= begun]

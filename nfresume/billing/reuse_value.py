@@ -1,4 +1,7 @@
-"""What a retained work dir is worth: task time that a relaunch would reuse, against what keeping costs."""
+"""The reuse value of a retained work dir: the task time that a relaunch saves, and its price.
+
+It is compared with the cost of keeping the work dir.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.store import Store
 
-#: So many of a pipeline's newest failures are looked at for what it suggests.
-_LOOKED_AT = 20
+#: From how many of its newest failures a pipeline's reuse value is computed.
+_NEWEST_FAILURES = 20
 
 
 @dataclass(frozen=True)
 class ReuseValue:
-    """Task time that a relaunch reuses, its price, and after how many hours keeping has cost more.
+    """The task time that a relaunch saves, what that costs, and after how many hours keeping has cost more.
 
-    Money and hours are None without a price per CPU-hour in the storage's currency. Of a pipeline:
-    medians over its newest failures, and `suggested_hours` as its storage_expiration_hours.
+    `saved_cost` and `break_even_hours` are None without a price per CPU-hour in the storage's currency. A
+    pipeline has the medians of its newest failures.
     """
 
     saves: timedelta
@@ -37,39 +40,39 @@ class ReuseValue:
 
     @property
     def suggested_hours(self) -> int | None:
-        """Whole hours for which keeping is not dearer than computing again."""
+        """The storage_expiration_hours to suggest: the whole hours before the break-even."""
         return None if self.break_even_hours is None else min(int(self.break_even_hours), int(MAX_HOURS))
 
 
 def of_execution(store: Store, conf: Settings, execution: Execution, price: Price) -> ReuseValue | None:
-    """Of a retained execution; None for others, and where its root is not there."""
+    """The reuse value of a retained execution. None: not retained, or its root is not mounted."""
     if execution.work_dir.state is not WorkDirState.RETAINED:
         return None
     saves = saved_by_relaunch(store, execution)
-    return None if saves is None else _weigh(conf, saves, execution.work_dir.metered_bytes or 0, price)
+    return None if saves is None else _value(conf, saves, execution.work_dir.metered_bytes or 0, price)
 
 
 def of_pipelines(
     store: Store, conf: Settings, executions: Iterable[Execution], samples: Mapping[str, list[Sample]],
     price: Price,
 ) -> dict[str, ReuseValue]:
-    """By pipeline, from its newest failures: their traces outlive the work dirs."""
+    """Reuse values by pipeline, from the traces of its newest failures. Traces outlive the work dirs."""
     newest: dict[str, list[Execution]] = {}
     for execution in sorted(executions, key=lambda e: e.created_at, reverse=True):
         chosen = newest.setdefault(execution.pipeline, [])
         failed = execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
-        if failed and execution.id in samples and len(chosen) < _LOOKED_AT:
+        if failed and execution.id in samples and len(chosen) < _NEWEST_FAILURES:
             chosen.append(execution)
     found: dict[str, ReuseValue] = {}
     for pipeline, chosen in newest.items():
         saved = [(saved_by_relaunch(store, e), max(s.metered for s in samples[e.id])) for e in chosen]
-        if each := [_weigh(conf, saves, most, price) for saves, most in saved if saves is not None]:
-            found[pipeline] = _middle(each)
+        if each := [_value(conf, saves, most, price) for saves, most in saved if saves is not None]:
+            found[pipeline] = _median(each)
     return found
 
 
 def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
-    """Task time that a relaunch would not spend again; None when the root is not there."""
+    """The task time that a relaunch would save. None: the root is not mounted."""
     try:
         folder = places.folder_of(store, execution)
     except NfresumeError:
@@ -78,7 +81,7 @@ def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
     return trace.reusable(traces)[1]
 
 
-def _weigh(conf: Settings, saves: timedelta, metered: int, price: Price) -> ReuseValue:
+def _value(conf: Settings, saves: timedelta, metered: int, price: Price) -> ReuseValue:
     rate = conf.price_per_cpu_hour
     if rate is None or conf.currency != price.currency:
         return ReuseValue(saves, None, None)
@@ -86,7 +89,7 @@ def _weigh(conf: Settings, saves: timedelta, metered: int, price: Price) -> Reus
                  costs.break_even_hours(saves, rate, metered, price.per_gb_month))
 
 
-def _middle(each: list[ReuseValue]) -> ReuseValue:
+def _median(each: list[ReuseValue]) -> ReuseValue:
     from statistics import median  # 10 ms that a launch need not pay
 
     hours = [w.break_even_hours for w in each if w.break_even_hours is not None]

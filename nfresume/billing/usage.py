@@ -1,4 +1,4 @@
-"""The ledger as it is now, and usage added up from it by any kind of group."""
+"""Read the stored samples and prices, and add up usage by any grouping."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nfresume.domain.workdirs import WorkDirState
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 
-#: The pipeline, and the process, of what a task cache holds.
+#: Stands for the pipeline and the process of a task cache.
 TASK_CACHE = "(task cache)"
 
 
 @dataclass(frozen=True)
-class CacheHeld:
-    """The task cache of an account in a root, as a holder of bytes beside the executions."""
+class TaskCacheHolder:
+    """The task cache of an account in a root. It holds bytes, as an execution does."""
 
     root_id: str
     account: str
@@ -29,104 +29,110 @@ class CacheHeld:
 
     @property
     def id(self) -> str:
-        """How a report names it."""
+        """Its name in a report."""
         return f"{TASK_CACHE} {self.account}"
 
     @property
     def metered(self) -> int:
-        """Metered bytes that it holds now, as last measured."""
+        """The metered bytes that it holds now, by the last measurement."""
         return self.samples[-1].metered
 
 
 #: Whatever holds bytes over time.
-Holder = Execution | CacheHeld
+Holder = Execution | TaskCacheHolder
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a report is made from: executions of one account (None = all), sizes and prices over time."""
+    """What a report is made from: the executions of an account (None = all), their samples, and the prices.
+
+    `samples` are by execution id.
+    """
 
     account: str | None
     now: datetime
     executions: Mapping[str, Execution]
     samples: Mapping[str, list[Sample]]
-    history: Mapping[str, list[Price]]  # by root
-    root_id: str | None  # of the root of the settings
-    price: Price  # of the same, now
-    caches: Sequence[CacheHeld] = ()
+    history: Mapping[str, list[Price]]  # by root id
+    root_id: str | None  # of the configured root
+    price: Price  # of the configured root, now
+    caches: Sequence[TaskCacheHolder] = ()
 
-    def prices(self, execution: Holder) -> Sequence[Price]:
-        """The prices of an execution's root; today's where none was recorded yet."""
-        return self.history.get(execution.root_id) or [self.price]
+    def prices(self, holder: Holder) -> Sequence[Price]:
+        """The prices of the holder's root; today's price where none was stored yet."""
+        return self.history.get(holder.root_id) or [self.price]
 
     @property
-    def begun(self) -> datetime:
-        """When the first of the samples was taken; now, when there is none."""
+    def first_sample_at(self) -> datetime:
+        """When the first sample was taken; now, if there is none."""
         every = (*self.samples.values(), *(cache.samples for cache in self.caches))
         return min((steps[0].at for steps in every), default=self.now)
 
     @property
     def holders(self) -> list[Holder]:
-        """Executions and caches."""
+        """All executions and task caches."""
         return [*self.executions.values(), *self.caches]
 
     def held(self) -> list[Execution]:
-        """Executions whose work dir takes space now."""
+        """The executions whose work dir holds bytes now."""
         return [e for e in self.executions.values()
                 if e.work_dir.state is not WorkDirState.DELETED and e.work_dir.metered_bytes]
 
 
 def read(store: Store, conf: Settings, account: str | None, until: datetime | None = None) -> Ledger:
-    """The ledger as it is now, samples taken before `until` (None = all)."""
+    """Read the ledger of an account (None = all), with samples from before `until` (None = all)."""
     with store.begin(write=False) as tx:
         root = queries.root_at(tx, str(conf.root))
-        price = pricing.of_root(tx, conf, root.id) if root else pricing.known(conf, tx.now)
+        price = pricing.of_root(tx, conf, root.id) if root else pricing.known_price(conf, tx.now)
         return Ledger(
             account, tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
             ledger.samples(tx, account, until or tx.now), ledger.price_history(tx), root.id if root else None,
-            price, [CacheHeld(root_id, whose, steps) for (root_id, whose), steps
+            price, [TaskCacheHolder(root_id, whose, steps) for (root_id, whose), steps
                     in ledger.samples_of_caches(tx, account, until or tx.now).items()],
         )
 
 
 class Groups:
-    """Usage by group: amounts are added up in each root's meter, and made usage in the end."""
+    """Adds up usage by group. Each root has its own Meter, because prices differ by root.
 
-    def __init__(self, known: Ledger, asked: Period, cuts: Iterable[datetime] = ()) -> None:
+    `cuts` are further borders of the intervals, see `Meter`.
+    """
+
+    def __init__(self, ledger: Ledger, period: Period, cuts: Iterable[datetime] = ()) -> None:
         cuts = list(cuts)
-        self._known = known
+        self._ledger = ledger
         self._meters: dict[str | None, Meter] = {
-            root: Meter(prices, asked.start, asked.end, cuts) for root, prices in known.history.items()}
-        self._meters[None] = Meter([known.price], asked.start, asked.end, cuts)
+            root: Meter(prices, period.start, period.end, cuts) for root, prices in ledger.history.items()}
+        self._meters[None] = Meter([ledger.price], period.start, period.end, cuts)
         self._amounts: dict[str, dict[str | None, list[int]]] = {}
 
-    def meter(self, execution: Holder) -> tuple[str | None, Meter]:
-        """The meter for an execution's root, and that root's id."""
-        root = execution.root_id if execution.root_id in self._meters else None
+    def meter(self, holder: Holder) -> tuple[str | None, Meter]:
+        """The holder's root id and the Meter of that root. The id is None if the root has no stored price."""
+        root = holder.root_id if holder.root_id in self._meters else None
         return root, self._meters[root]
 
-    def amounts(self, key: str, execution: Holder) -> tuple[Meter, list[int]]:
-        """Where the bytes of an execution are added up for a group."""
-        root, meter = self.meter(execution)
+    def amounts(self, key: str, holder: Holder) -> tuple[Meter, list[int]]:
+        """The Meter of the holder's root, and the amounts of the group `key` in that root, to add to."""
+        root, meter = self.meter(holder)
         mine = self._amounts.setdefault(key, {})
         if root not in mine:
             mine[root] = meter.zeros()
         return meter, mine[root]
 
-    def add(self, key: str, execution: Holder) -> None:
-        """Add all that an execution or a cache held in the period to a group."""
-        meter, amounts = self.amounts(key, execution)
-        mine = execution.samples if isinstance(execution, CacheHeld) else self._known.samples.get(
-            execution.id, ())
+    def add(self, key: str, holder: Holder) -> None:
+        """Add everything that the holder held in the period to the group `key`."""
+        meter, amounts = self.amounts(key, holder)
+        mine = holder.samples if isinstance(holder, TaskCacheHolder) else self._ledger.samples.get(
+            holder.id, ())
         meter.add(mine, amounts)
 
     def usage(self) -> dict[str, Usage]:
-        """By group."""
+        """Usage by group."""
         return {key: sum((self._meters[root].usage(amounts) for root, amounts in mine.items()), Usage())
                 for key, mine in self._amounts.items()}
 
     def by_interval(self) -> dict[datetime, Usage]:
-        """Usage by the start of each interval, over all groups."""
+        """Usage of all groups together, by the start of each interval."""
         found: dict[datetime, Usage] = {}
         for mine in self._amounts.values():
             for root, amounts in mine.items():
@@ -139,9 +145,9 @@ class Groups:
         return found
 
 
-def held_now(execution: Holder) -> int:
-    """Metered bytes of a work dir, or a cache, that is still there."""
-    if isinstance(execution, CacheHeld):
-        return execution.metered
-    gone = execution.work_dir.state is WorkDirState.DELETED
-    return 0 if gone else execution.work_dir.metered_bytes or 0
+def held_now(holder: Holder) -> int:
+    """The metered bytes that a work dir or a task cache holds now; 0 for a deleted one."""
+    if isinstance(holder, TaskCacheHolder):
+        return holder.metered
+    gone = holder.work_dir.state is WorkDirState.DELETED
+    return 0 if gone else holder.work_dir.metered_bytes or 0

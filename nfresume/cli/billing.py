@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from nfresume.billing.aws_bill import Compared
+    from nfresume.billing.aws_bill import Comparison
     from nfresume.billing.report import Report
     from nfresume.billing.reuse_value import ReuseValue
     from nfresume.domain.periods import Period
@@ -100,15 +100,16 @@ def _print_csv(report: Report) -> None:
                          line.metered, *as_json.reuse_value(line.reuse_value).values()])
 
 
-def _print(report: Report, compared: Compared | None) -> None:
+def _print(report: Report, compared: Comparison | None) -> None:
     from nfresume.billing import as_json
 
     paid = report.currency
     cached = f" and the task cache ({size(report.caches)})" if report.caches else ""
     print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}{cached}: "
           f"{money(report.per_month, paid)} a month")
-    endless = f", and {count(report.endless, 'work dir')} without an expiry" if report.endless else ""
-    print(f"to come     {money(report.until_expiry, paid)} until each has expired{endless}")
+    endless = report.without_expiry
+    unlimited = f", and {count(endless, 'work dir')} without an expiry" if endless else ""
+    print(f"to come     {money(report.until_expiry, paid)} until each has expired{unlimited}")
     others = "".join(f", {money(amount, c)}" for c, amount in as_json.other_currencies(report).items())
     print(f"period      {report.period.start:%Y-%m-%d %H:%M} to {report.period.end:%Y-%m-%d %H:%M} UTC: "
           f"{report.total.gb_months:.6g} GB-months, {money(report.total.cost(paid), paid)}{others}")
@@ -122,7 +123,7 @@ def _print(report: Report, compared: Compared | None) -> None:
         _print_table(report)
 
 
-def _print_bill(compared: Compared) -> None:
+def _print_bill(compared: Comparison) -> None:
     bill, paid = compared.bill, compared.bill.currency
     estimated = ", partly estimated" if bill.estimated else ""
     print(f"billed      {money(bill.amount, paid)} for {bill.gb_months:.6g} GB-months of EFS in "

@@ -184,7 +184,7 @@ class Inspection:
 
         return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
 
-    def bill(self, chosen: Callable[[datetime], Period]) -> aws_bill.Compared:
+    def bill(self, chosen: Callable[[datetime], Period]) -> aws_bill.Comparison:
         """What AWS billed for the root's storage in a period, beside the ledger."""
         from nfresume.billing import aws_bill
 

@@ -1,4 +1,4 @@
-"""The cost report over a real store: past, present and what is to come."""
+"""The cost report over a real database: past, present and future costs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def report(store: Store, conf: settings.Settings, by: By = By.EXECUTION, account
 
 
 def test_the_check_value_of_aws(store: Store, conf: settings.Settings):
-    """132,000 GB-hours in March, and the same again from the sum of its days."""
+    """132,000 GB-hours in March; the sum of its days is the same."""
     failed(store, "run-a1")
     price(store, MARCH, "0.30")
     at(store, "run-a1", MARCH, 100)
@@ -89,7 +89,7 @@ def test_the_check_value_of_aws(store: Store, conf: settings.Settings):
 
 
 def test_lines_by_execution_account_and_pipeline(store: Store, conf: settings.Settings):
-    """Each grouping has the same total; other accounts appear only when all are asked for."""
+    """Each grouping has the same total. Other accounts appear only in a report of all accounts."""
     price(store, MARCH, "0.30")
     for execution_id, account, pipeline, gigabytes in (
         ("run-a1", "team", "a.nf", 10), ("run-a2", "team", "b.nf", 20), ("run-a3", "team", "a.nf", 30),
@@ -106,14 +106,14 @@ def test_lines_by_execution_account_and_pipeline(store: Store, conf: settings.Se
 
 
 def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Settings):
-    """The ledger ends at the removal and stays; nothing is held any more."""
+    """A removal ends the samples and keeps them. Nothing is held any more."""
     failed(store, "run-a1")
     with store.begin() as tx:
         removals.measured(tx, "run-a1", bytes=1, disk_bytes=1, metered_bytes=5 * GB, files=1, directories=1,
                           partial=False)
     at(store, "run-a1", MARCH, 5)
     held = report(store, conf)
-    assert (held.metered, held.work_dirs, held.endless) == (5 * GB, 1, 0)
+    assert (held.metered, held.work_dirs, held.without_expiry) == (5 * GB, 1, 0)
     assert held.per_month == 5 * pricing.TABLE_PRICE
     five_hours = 5 * 5 * pricing.TABLE_PRICE / 730
     assert held.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
@@ -129,7 +129,7 @@ def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Setting
 
 
 def test_a_new_price_holds_from_now_on(store: Store, conf: settings.Settings):
-    """What a month cost stays what it was; the same price again is no new one."""
+    """A new price does not change the cost of the past. The same price again is not stored."""
     failed(store, "run-a1")
     at(store, "run-a1", MARCH, 1)
     price(store, MARCH, "0.30")
@@ -144,7 +144,7 @@ def test_a_new_price_holds_from_now_on(store: Store, conf: settings.Settings):
 
 
 def test_periods():
-    """Hours, days and weeks back; dates; calendar months; everything else is refused in one line."""
+    """A period is hours, days or weeks back, dates, or a calendar month. Anything else is refused."""
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
     def asked(**words: str) -> Period:
@@ -162,7 +162,7 @@ def test_periods():
 
 
 def test_lines_by_process(store: Store, conf: settings.Settings):
-    """What each process held, from the scan's join with the trace; the sum is that of the executions."""
+    """Usage by process, from the scan joined with the trace. Its sum is that of the executions."""
     failed(store, "run-a1")
     price(store, MARCH, "0.30")
     for moment, total, processes in (
@@ -178,7 +178,7 @@ def test_lines_by_process(store: Store, conf: settings.Settings):
 
 
 def test_what_a_removal_has_left_costs_on(store: Store, conf: settings.Settings):
-    """A removal that pauses or cannot go on leaves its share in the ledger, by process too."""
+    """A removal that is paused or blocked stores a sample of what is left, by process too."""
     failed(store, "run-a1")
     with store.begin() as tx:
         removals.measured(tx, "run-a1", {"ALIGN": 4 * GB, "SORT": GB}, bytes=1, disk_bytes=1,
@@ -197,7 +197,7 @@ def test_what_a_removal_has_left_costs_on(store: Store, conf: settings.Settings)
 
 
 def test_each_root_has_its_price_and_currency(store: Store, conf: settings.Settings):
-    """Two storages, two prices; amounts in different currencies are told apart, never added."""
+    """Each root has its own price. Costs in different currencies are never added."""
     with store.begin() as tx:
         transitions.register_root(tx, "other", "/other", 2)
         ledger.set_price(tx, "root", Price(tx.now, Decimal("0.30")))
@@ -217,7 +217,7 @@ def test_each_root_has_its_price_and_currency(store: Store, conf: settings.Setti
 @pytest.mark.scale
 @pytest.mark.long
 def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings):
-    """The size at which the report must still be quick: every grouping has the same total."""
+    """At 10,000 executions every grouping still has the same total."""
     year = Period(MARCH - timedelta(days=365), MARCH)
     executions, work_dirs, samples = [], [], []
     for number in range(10_000):

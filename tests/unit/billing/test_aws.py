@@ -1,4 +1,4 @@
-"""What AWS says, understood: mounts, price lists, bills. No network."""
+"""EFS mounts, AWS's price lists and AWS's bills are parsed. No network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.aws import OFFERS
 def test_the_file_system_is_found_from_its_mount(
     tmp_path: Path, device: str, fstype: str, expected: FileSystem | None
 ):
-    """By its DNS name, or by the state file of amazon-efs-utils for this very mount point."""
+    """It is found by its DNS name, or by the state file of amazon-efs-utils for this mount point."""
     for name in ("fs-66.mnt.other.20048", "fs-77.mnt.efs.20049", "stunnel-config.fs-88.mnt.efs.20049"):
         (tmp_path / name).touch()
     assert aws.of_mount(Mount(device, "/mnt/efs", fstype), tmp_path) == expected
@@ -37,7 +37,7 @@ def test_the_file_system_is_found_from_its_mount(
 
 
 def test_ids_and_arns():
-    """An ARN names the region, an id leaves it to boto3."""
+    """An ARN has the region. For an id boto3's region is used."""
     arn = "arn:aws:elasticfilesystem:eu-west-1:123456789012:file-system/fs-0a1b"
     assert aws.parse_file_system(arn) == FileSystem("fs-0a1b", "eu-west-1")
     assert aws.parse_file_system("fs-0a1b") == FileSystem("fs-0a1b")
@@ -70,25 +70,25 @@ class Session(boto3.Session):
     (True, {STANDARD: "0.16", INFREQUENT: "0.0133"}),
 ])
 def test_the_price_list_by_class(one_zone: bool, expected: dict[str, str]):
-    """Storage only, per GB-month, regional or One Zone, over several pages."""
+    """Only prices of storage per GB-month are taken, regional or One Zone, from several pages."""
     session = Session([OFFERS[:2], OFFERS[2:]])
     prices, currency = aws._prices(session, "us-west-2", one_zone=one_zone)
     assert (prices, currency) == ({kind: Decimal(p) for kind, p in expected.items()}, "USD")
 
 
 def test_the_price_of_a_mix():
-    """The mean by bytes; an empty file system has the price of Standard; a class without a price is said."""
+    """The mean is weighted by bytes. An empty file system costs as Standard. A missing price is an error."""
     prices = {STANDARD: Decimal("0.30"), INFREQUENT: Decimal("0.016")}
-    mixed = aws.weigh({STANDARD: 1, INFREQUENT: 3}, prices, "USD", "EFS in x")
+    mixed = aws.mean_price({STANDARD: 1, INFREQUENT: 3}, prices, "USD", "EFS in x")
     assert (mixed.per_gb_month, mixed.made_of) == (
         Decimal("0.087"), "EFS in x: 25 % Standard at 0.3, 75 % Infrequent Access at 0.016")
-    assert aws.weigh({STANDARD: 0}, prices, "USD", "x").per_gb_month == Decimal("0.30")
+    assert aws.mean_price({STANDARD: 0}, prices, "USD", "x").per_gb_month == Decimal("0.30")
     with pytest.raises(AwsUnavailable, match="no price for Archive"):
-        aws.weigh({ARCHIVE: 1}, prices, "USD", "x")
+        aws.mean_price({ARCHIVE: 1}, prices, "USD", "x")
 
 
 def test_a_bill_is_the_sum_of_storage():
-    """Days and classes are added up; requests and throughput are no storage."""
+    """Days and classes are added up. Requests and throughput are not counted."""
     def group(usage_type: str, amount: str, quantity: str) -> dict[str, Any]:
         return {"Keys": [usage_type], "Metrics": {"UnblendedCost": {"Amount": amount, "Unit": "USD"},
                                                   "UsageQuantity": {"Amount": quantity, "Unit": "GB-Month"}}}
