@@ -1,9 +1,9 @@
-"""A clock that jumps ahead must not expire what people still need.
+"""Protects work dirs from a clock that jumps ahead.
 
-A sweep notes the time, once in NOTE_EVERY and whenever something is due. When more than MAX_GAP has passed since the
-last one, and since the newest event, either nobody was here for so long, or the clock is wrong: what is due
-waits for HOLD, so that somebody can set it right. A clock that goes back ends the wait; what was written
-meanwhile expires later, never earlier.
+A sweep notes the time every NOTE_EVERY, and whenever something is due. When more than MAX_GAP has passed
+since the last note and since the newest event, either no sweep ran for so long, or the clock is wrong. Then
+nothing expires for HOLD, so that an administrator can correct the clock. The hold ends if the clock goes
+back. Expiries that were set while the clock was ahead are later than meant, never earlier.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ HOLD = timedelta(hours=1)
 
 
 def is_noted(tx: Tx) -> bool:
-    """True when the time was noted lately, and is believed."""
+    """True when the time was noted less than NOTE_EVERY ago and expiry is not on hold."""
     row = tx.conn.execute(clock.select()).first()
     return row is not None and row.held_until is None and timedelta() <= tx.now - row.seen_at < NOTE_EVERY
 
 
 def check(tx: Tx) -> datetime | None:
-    """Note the time. Returns until when nothing may be expired; None when all is well."""
+    """Note the time. Returns until when nothing may be expired; None when the clock is plausible."""
     row = tx.conn.execute(clock.select()).first()
     if row is None:
         tx.conn.execute(clock.insert().values(id=1, seen_at=tx.now, held_until=None))
@@ -39,6 +39,6 @@ def check(tx: Tx) -> datetime | None:
         held = tx.now + HOLD if tx.now - seen > MAX_GAP else None
     elif tx.now >= held or tx.now < held - HOLD:
         held = None
-    seen_at = row.seen_at if held else tx.now  # while it is held, the time is not believed
+    seen_at = row.seen_at if held else tx.now  # during a hold the present time is not trusted
     tx.conn.execute(clock.update().values(seen_at=seen_at, held_until=held))
     return held

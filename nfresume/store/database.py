@@ -1,4 +1,4 @@
-"""Open the state database, bring it up to date, and hand out transactions with their time."""
+"""Open the state database, migrate it, and begin transactions, each with its time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from nfresume.store.schema import HEAD
 from nfresume.system.filesystems import is_network, type_of
 
 BUSY_SECONDS = 30
-#: A host that hangs in a transaction must not keep the others waiting: PostgreSQL ends its session. All of
-#: ours take milliseconds.
+#: PostgreSQL ends the session of a host that hangs in a transaction for so long, so that the others need not
+#: wait. Our transactions take milliseconds.
 TRANSACTION_SECONDS = 20.0
-#: Any fixed number: PostgreSQL's advisory lock under which one process migrates.
+#: Key of the PostgreSQL advisory lock under which one process migrates; any fixed number will do.
 _MIGRATION_LOCK = 0x6E667265
 _READ_ONLY = "nfresume_read_only"
 
@@ -59,7 +59,10 @@ class Store:
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[Tx]:
-        """One transaction; commits at the end, rolls back on any error. Readers never wait."""
+        """One transaction: commits at the end, rolls back on any error. Readers never wait for writers.
+
+        Raises StoreUnavailable when the database fails.
+        """
         try:
             with self._engine.connect().execution_options(**{_READ_ONLY: not write}) as conn, conn.begin():
                 yield Tx(conn, self._now(conn))
@@ -90,12 +93,12 @@ def _sqlite(url: sa.URL) -> sa.Engine:
                 f"SQLite cannot be trusted on a network file system, and {file} is on {fstype}",
                 "put it on a local disk, or use PostgreSQL: NFRESUME_DATABASE_URL=postgresql://...",
             )
-    # One for each thread of a server: those beyond the pool's size would be opened and closed every time.
+    # Enough for each thread of a server; connections beyond the pool size would be reopened every time.
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_size=50)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # BEGIN is ours, see below
+        connection.isolation_level = None  # we issue BEGIN ourselves, see _begin
         cursor = connection.cursor()
         _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
@@ -104,14 +107,14 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(conn: sa.Connection) -> None:
-        # IMMEDIATE: a transaction that reads first and writes later would fail, not wait, when busy
+        # IMMEDIATE: else a transaction that reads first and writes later fails when busy, and does not wait
         conn.exec_driver_sql("BEGIN" if conn.get_execution_options().get(_READ_ONLY) else "BEGIN IMMEDIATE")
 
     return engine
 
 
 def _use_wal(cursor: Any) -> None:
-    """Switch to WAL; the very first switch does not wait for others as all else does, so we do."""
+    """Switch to WAL. SQLite's busy timeout does not apply to the first switch, so retry it here."""
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Sizes and prices over time. Rows are added, never changed: what a closed period cost stays what it was."""
+"""Size samples and prices over time. Rows are only added, so the cost of a past period never changes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nfresume.domain.costs import Price, Sample
 from nfresume.store.database import Tx
 from nfresume.store.schema import cache_samples, executions, prices, roots, size_samples
 
-#: Bytes of task dirs that no trace and no log names.
+#: Name for the bytes of task dirs that no trace and no log names.
 UNKNOWN = "(unknown)"
 
 
 def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int] | None = None) -> None:
-    """From now on the work dir has so many metered bytes; `processes` says which have how many of them.
+    """Record that the work dir has `metered` bytes from now on; `processes` maps process names to their part.
 
-    A sample holds until the next one, so the same again is not written.
+    A sample holds until the next one, so an unchanged size is not written again.
     """
     new = (metered, dict(processes or {}))
     if _newest(tx, execution_id) != new:
@@ -30,7 +30,7 @@ def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int]
 
 
 def sample_rest(tx: Tx, execution_id: str, metered: int) -> None:
-    """From now on so many metered bytes are left of the newest sample, by process in the same shares."""
+    """Record that only `metered` bytes of the newest sample are left, each process with its old share."""
     newest = _newest(tx, execution_id)
     if newest is not None and newest[0]:
         processes = {name: size * metered // newest[0] for name, size in newest[1].items()}
@@ -38,7 +38,7 @@ def sample_rest(tx: Tx, execution_id: str, metered: int) -> None:
 
 
 def sample_cache(tx: Tx, root_id: str, account: str, metered: int) -> None:
-    """From now on the task cache of an account in a root has so many metered bytes."""
+    """Record that the task cache of an account in a root has `metered` bytes from now on."""
     c = cache_samples.c
     newest = tx.conn.execute(
         sa.select(c.metered_bytes).where(c.root_id == root_id, c.account == account)
@@ -81,7 +81,10 @@ def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Samp
 def process_samples(
     tx: Tx, account: str | None, until: datetime
 ) -> Iterator[tuple[str, list[tuple[datetime, dict[str, int]]]]]:
-    """The same with metered bytes by process; bytes that no process was found for are `UNKNOWN`'s."""
+    """By execution, its samples before `until` as time and metered bytes by process, oldest first.
+
+    Bytes that belong to no known process are under UNKNOWN.
+    """
     columns = (size_samples.c.execution_id, size_samples.c.at, size_samples.c.metered_bytes,
                size_samples.c.processes)
     rows = tx.conn.execute(_samples(columns, account, until))
@@ -109,7 +112,7 @@ def _samples(columns: Iterable[sa.Column[Any]], account: str | None, until: date
 
 
 def set_price(tx: Tx, root_id: str, price: Price) -> None:
-    """The price that holds for a root from now on; nothing happens when it already does."""
+    """Record the price of a root from now on; does nothing when it has not changed."""
     newest = newest_price(tx, root_id)
     if newest is None or (newest.per_gb_month, newest.currency) != (price.per_gb_month, price.currency):
         tx.conn.execute(prices.insert().values(
@@ -118,7 +121,7 @@ def set_price(tx: Tx, root_id: str, price: Price) -> None:
 
 
 def newest_price(tx: Tx, root_id: str) -> Price | None:
-    """The price that was set last for a root."""
+    """The price that a root has now, or None."""
     mine = (prices.c.root_id == root_id) | prices.c.root_id.is_(None)
     row = tx.conn.execute(
         prices.select().where(mine).order_by(prices.c.since.desc(), prices.c.id.desc()).limit(1)
@@ -127,7 +130,7 @@ def newest_price(tx: Tx, root_id: str) -> Price | None:
 
 
 def price_history(tx: Tx) -> dict[str, list[Price]]:
-    """By root id every price that held, oldest first; the first one holds for what was before it, too."""
+    """By root id, all its prices, oldest first. The first one also holds for the time before it."""
     rows = tx.conn.execute(prices.select().order_by(prices.c.since, prices.c.id)).all()
     found: dict[str, list[Price]] = {}
     for root_id in tx.conn.execute(sa.select(roots.c.id)).scalars():

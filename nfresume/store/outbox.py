@@ -1,4 +1,4 @@
-"""Which events were told on which channel: each once, tried again a few times."""
+"""Deliveries of events to channels: each event goes to each channel once, with a few retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from nfresume.store.schema import deliveries, events, executions
 def due(
     tx: Tx, channel: str, names: Sequence[str], stale: timedelta, account: str | None
 ) -> list[tuple[int, Event, str]]:
-    """Events that a channel was not told of yet, oldest first: id, event, execution's id."""
+    """Events to deliver to a channel now, oldest first, as event id, event and execution id.
+
+    Only events with one of `names`, not older than `stale`, of `account` (None = all).
+    """
     mine = (deliveries.c.event_id == events.c.id) & (deliveries.c.channel == channel)
     query = (
         sa.select(events)
@@ -35,7 +38,7 @@ def due(
 
 
 def claim(tx: Tx, event_id: int, channel: str, waits: Sequence[timedelta]) -> bool:
-    """True for the one process that may tell it now; it may be tried again after the next of `waits`."""
+    """Claim one delivery; False when another process has it. It is due again after the next of `waits`."""
     mine = (deliveries.c.event_id == event_id) & (deliveries.c.channel == channel)
     tries = tx.conn.execute(sa.select(deliveries.c.tries).where(mine)).scalar()
     if tries is None:
@@ -56,12 +59,12 @@ def claim(tx: Tx, event_id: int, channel: str, waits: Sequence[timedelta]) -> bo
 
 
 def delivered(tx: Tx, event_id: int, channel: str) -> None:
-    """It was told."""
+    """Record a delivery that succeeded."""
     _update(tx, event_id, channel, delivered_at=tx.now, next_try_at=None, error=None)
 
 
 def failed(tx: Tx, event_id: int, channel: str, error: str) -> None:
-    """It could not be told; `claim` has set when to try again, if at all."""
+    """Record a delivery that failed; `claim` has already set when to try again, if at all."""
     _update(tx, event_id, channel, error=error)
 
 
@@ -74,13 +77,13 @@ def _update(tx: Tx, event_id: int, channel: str, **values: object) -> None:
 
 
 def summary(tx: Tx, channel: str) -> tuple[int, int, str | None]:
-    """How many notices a channel got, how many it did not, and the newest reason."""
+    """For a channel: how many notices were delivered, how many failed, and the newest error."""
     mine = deliveries.c.channel == channel
     count = sa.select(sa.func.count()).select_from(deliveries).where(mine)
-    told = tx.conn.execute(count.where(deliveries.c.delivered_at.is_not(None))).scalar_one()
+    delivered_ = tx.conn.execute(count.where(deliveries.c.delivered_at.is_not(None))).scalar_one()
     failed_ = tx.conn.execute(count.where(deliveries.c.error.is_not(None))).scalar_one()
     newest = tx.conn.execute(
         sa.select(deliveries.c.error).where(mine, deliveries.c.error.is_not(None))
         .order_by(deliveries.c.event_id.desc()).limit(1)
     ).scalar()
-    return told, failed_, newest
+    return delivered_, failed_, newest

@@ -16,7 +16,7 @@ from nfresume.store.schema import executions, members, tokens, users
 
 
 def add_user(tx: Tx, name: str, issuer: str | None = None, subject: str | None = None) -> User:
-    """A new user, who owns the account of the same name. Raises Conflict when the name is taken."""
+    """Add a user, who owns the account of the same name. Raises Conflict when the name is taken."""
     check_account(name)
     taken = sa.select(users.c.id).where(users.c.name == name)
     if tx.conn.execute(taken).first() or tx.conn.execute(
@@ -30,7 +30,7 @@ def add_user(tx: Tx, name: str, issuer: str | None = None, subject: str | None =
 
 
 def is_free(tx: Tx, name: str) -> bool:
-    """True for a name that is no user's, and whose account nobody is a member of or ever ran anything in."""
+    """True when no user has this name, and the account of this name has no members and no executions."""
     return not any(tx.conn.execute(query.limit(1)).first() for query in (
         sa.select(users.c.id).where(users.c.name == name),
         sa.select(members.c.account).where(members.c.account == name),
@@ -49,7 +49,7 @@ def by_name(tx: Tx, name: str) -> User:
 
 
 def by_subject(tx: Tx, issuer: str, subject: str) -> User | None:
-    """A user by identity at an OpenID Connect provider."""
+    """The user with this identity at an OpenID Connect provider, or None."""
     try:
         return _user(tx, (users.c.issuer == issuer) & (users.c.subject == subject), subject)
     except NotFound:
@@ -72,14 +72,14 @@ def all_users(tx: Tx) -> list[User]:
 
 
 def members_of(tx: Tx, account: str) -> list[tuple[User, Role]]:
-    """Who may act for an account."""
+    """The members of an account with their roles, by name."""
     query = sa.select(members.c.user_id, members.c.role).where(members.c.account == account)
     rows = tx.conn.execute(query).all()
     return sorted(((get(tx, user_id), Role(role)) for user_id, role in rows), key=lambda pair: pair[0].name)
 
 
 def set_role(tx: Tx, account: str, user_id: str, role: Role | None) -> None:
-    """Give, change or (None) take a role. Raises Conflict when an account would lose its last owner."""
+    """Set a user's role in an account, or remove it (None). Raises Conflict for the account's last owner."""
     mine = (members.c.account == account) & (members.c.user_id == user_id)
     owners = tx.conn.execute(sa.select(members.c.user_id).where(
         members.c.account == account, members.c.role == Role.OWNER)).scalars().all()
@@ -96,8 +96,8 @@ def set_role(tx: Tx, account: str, user_id: str, role: Role | None) -> None:
 def issue(
     tx: Tx, user_id: str, kind: TokenKind, name: str, valid: timedelta | None, account: str | None = None
 ) -> str:
-    """A new secret; only its digest is stored, so it is shown this once."""
-    secret = f"nfr_{secrets.token_urlsafe(32)}"  # 256 bits; scanners for leaked secrets know the prefix
+    """Create a token and return its secret; only a digest is stored, so it cannot be shown again."""
+    secret = f"nfr_{secrets.token_urlsafe(32)}"  # 256 bits; the prefix lets secret scanners recognise it
     tx.conn.execute(tokens.insert().values(
         id=secrets.token_hex(4), user_id=user_id, kind=kind, digest=digest(secret), name=name,
         account=account, created_at=tx.now, expires_at=tx.now + valid if valid else None,
@@ -106,7 +106,7 @@ def issue(
 
 
 def find_token(tx: Tx, secret: str, kind: TokenKind) -> Token | None:
-    """The token with this secret, if it is of this kind and still holds."""
+    """The token with this secret, or None if it is of another kind, expired or revoked."""
     row = tx.conn.execute(tokens.select().where(
         tokens.c.digest == digest(secret), tokens.c.kind == kind, tokens.c.revoked_at.is_(None),
         tokens.c.expires_at.is_(None) | (tokens.c.expires_at > tx.now),
@@ -115,18 +115,18 @@ def find_token(tx: Tx, secret: str, kind: TokenKind) -> Token | None:
 
 
 def use_once(tx: Tx, secret: str) -> Token | None:
-    """The login token with this secret, for the one caller who comes first."""
+    """The login token with this secret, revoked at once: only the first caller gets it, others get None."""
     token = find_token(tx, secret, TokenKind.LOGIN)
     return token if token is not None and revoke(tx, token.id) else None
 
 
 def used(tx: Tx, token_id: str) -> None:
-    """Remember when a token was used last."""
+    """Record that a token is used now."""
     tx.conn.execute(tokens.update().where(tokens.c.id == token_id).values(used_at=tx.now))
 
 
 def revoke(tx: Tx, token_id: str, user_id: str | None = None) -> bool:
-    """End a token, of this user only if one is named; False when there was nothing to end."""
+    """Revoke a token, only if it belongs to `user_id` when that is given; False when none was revoked."""
     query = tokens.update().where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
     if user_id is not None:
         query = query.where(tokens.c.user_id == user_id)
@@ -134,7 +134,7 @@ def revoke(tx: Tx, token_id: str, user_id: str | None = None) -> bool:
 
 
 def tokens_of(tx: Tx, user_id: str) -> list[Token]:
-    """A user's API tokens that hold, newest first."""
+    """A user's API tokens that are not revoked, newest first."""
     rows = tx.conn.execute(tokens.select().where(
         tokens.c.user_id == user_id, tokens.c.kind == TokenKind.API, tokens.c.revoked_at.is_(None),
     ).order_by(tokens.c.created_at.desc()))

@@ -1,4 +1,4 @@
-"""Reads. All take the `Tx` in which they look; none changes anything."""
+"""All reads. Each function takes the transaction `tx` in which it reads; none changes anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXECUTION, _WORK_DIR = executions.c.keys(), work_dirs.c.keys()
 
 @dataclass(frozen=True)
 class RootRecord:
-    """A root as it was when it was marked."""
+    """A registered root: its id, path and inode."""
 
     id: str
     path: str
@@ -66,7 +66,7 @@ def newest(
 ) -> list[Execution]:
     """Executions, newest first, of one account (None = all).
 
-    `before` is the creation time and the id of the last one of the page before.
+    `before` is the creation time and the id of the last execution on the previous page.
     """
     query = _JOINED.order_by(executions.c.created_at.desc(), executions.c.id).limit(limit)
     if account is not None:
@@ -84,7 +84,7 @@ def newest(
     return [_execution(row) for row in tx.conn.execute(query)]
 
 
-#: How a list may be sorted.
+#: Sort orders of `search`, by name.
 SORTS = {
     "newest": (executions.c.created_at.desc(), executions.c.id),
     "oldest": (executions.c.created_at, executions.c.id),
@@ -97,7 +97,7 @@ SORTS = {
 def search(
     tx: Tx, account: str, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
 ) -> list[Execution]:
-    """An account's executions with `text` in id or pipeline, sorted by one of SORTS (else newest first)."""
+    """An account's executions with `text` in their id or pipeline, sorted by a key of SORTS (else newest)."""
     query = _JOINED.where(executions.c.account == account)
     if chosen := list(states):
         query = query.where(executions.c.state.in_(chosen))
@@ -109,7 +109,7 @@ def search(
 
 
 def task_counts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, TaskCounts]:
-    """Tasks of the last attempt of each execution, by its id."""
+    """By execution id, the task counts of its last attempt."""
     columns = [attempts.c[name] for name in TaskCounts.__dataclass_fields__]
     query = sa.select(attempts.c.execution_id, *columns).join(
         executions, executions.c.id == attempts.c.execution_id).where(
@@ -142,14 +142,14 @@ def attempt(tx: Tx, execution_id: str, number: int) -> Attempt:
 
 
 def events_of(tx: Tx, execution_id: str) -> list[Event]:
-    """The history, oldest first."""
+    """An execution's events, oldest first."""
     query = events.select().where(events.c.execution_id == execution_id).order_by(events.c.id)
     return [Event(r.at, r.name, r.actor, r.attempt, r.detail) for r in tx.conn.execute(query)]
 
 
 @dataclass(frozen=True)
 class Change:
-    """An event, or the progress of a live attempt; `key` tells it from all others."""
+    """An event, or the progress of a live attempt. `key` is unique; `what` is the event's name or `tasks`."""
 
     key: tuple[str, ...]
     type: str  # event | progress
@@ -159,7 +159,7 @@ class Change:
 
 
 def changes(tx: Tx, since: timedelta) -> list[Change]:
-    """Events of the last while, and how far each live attempt is."""
+    """Events not older than `since`, and the task counts of each running attempt."""
     recent = (
         sa.select(events.c.id, events.c.name, executions.c.account, executions.c.id)
         .join(executions, executions.c.id == events.c.execution_id)
@@ -189,22 +189,22 @@ def to_sweep(tx: Tx) -> list[Execution]:
 
 
 def due(tx: Tx) -> list[Execution]:
-    """Of those only what a sweep has to do something about."""
+    """Executions that a sweep must act on: expired, deleting, or a success that was kept for a reason."""
     retained = work_dirs.c.state == WorkDirState.RETAINED
     expired = retained & (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
     succeeded = (retained & work_dirs.c.expires_at.is_(None)
                  & (executions.c.state == ExecutionState.SUCCEEDED) & ~work_dirs.c.pinned)
     deleting = work_dirs.c.state == WorkDirState.DELETING
     found: dict[str, Execution] = {}
-    for which in (deleting, expired, succeeded):  # three look-ups in an index; an OR would read the table
+    for which in (deleting, expired, succeeded):  # three index look-ups; an OR would scan the table
         query = _JOINED.where(which).order_by(work_dirs.c.expires_at, executions.c.id)
         found.update((e.id, e) for e in map(_execution, tx.conn.execute(query)))
     return list(found.values())
 
 
 def expiring(tx: Tx) -> list[Execution]:
-    """Retained work dirs whose end is to be announced now."""
-    # The few that the index of notices finds; with more conditions SQLite would choose another index.
+    """Executions with a retained work dir for which the notice of its expiry is due."""
+    # The other conditions are checked in Python: with them SQLite would choose a worse index.
     query = _JOINED.where(work_dirs.c.notice_at <= tx.now).order_by(work_dirs.c.notice_at)
     found = [_execution(row) for row in tx.conn.execute(query)]
     return [e for e in found if e.work_dir.state is WorkDirState.RETAINED and not e.work_dir.pinned
@@ -212,9 +212,9 @@ def expiring(tx: Tx) -> list[Execution]:
 
 
 def to_measure(tx: Tx, seconds: float, limit: int = 100) -> list[Execution]:
-    """Work dirs in use or retained that were last measured so long ago; never measured ones first.
+    """Executions whose active or retained work dir was not measured for `seconds`; never measured ones first.
 
-    One that is in use and was never measured is listed once it is that old.
+    An active work dir that was never measured is listed when its execution has not changed for `seconds`.
     """
     before = tx.now - timedelta(seconds=seconds)
     never = work_dirs.c.measured_at.is_(None)
@@ -230,7 +230,7 @@ def to_measure(tx: Tx, seconds: float, limit: int = 100) -> list[Execution]:
 
 
 def lost(tx: Tx, queued_seconds: float) -> list[Execution]:
-    """Executions whose supervisor's lease ran out, or that nobody claimed within `queued_seconds`."""
+    """Executions whose lease ran out, or that no supervisor claimed within `queued_seconds`."""
     current = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == executions.c.attempt)
     running = executions.c.state.in_([ExecutionState.RUNNING, ExecutionState.CANCELLING])
     queued = executions.c.state == ExecutionState.QUEUED
@@ -254,7 +254,7 @@ def root(tx: Tx, root_id: str) -> RootRecord:
 
 
 def known_root(tx: Tx, root_id: str) -> RootRecord | None:
-    """The registered root with this id, if any."""
+    """The registered root with this id, or None."""
     row = tx.conn.execute(roots.select().where(roots.c.id == root_id)).first()
     return RootRecord(row.id, row.path, row.inode) if row else None
 
@@ -270,7 +270,7 @@ def ids(tx: Tx) -> set[str]:
 
 
 def root_at(tx: Tx, path: str) -> RootRecord | None:
-    """The root that was registered at `path`, if any."""
+    """The root that is registered at `path`, or None."""
     row = tx.conn.execute(roots.select().where(roots.c.path == path)).first()
     return RootRecord(row.id, row.path, row.inode) if row else None
 

@@ -1,4 +1,4 @@
-"""How a work dir goes: by which rule, who is at it, how far it is, and the tombstone in the end."""
+"""Transitions of a work dir's deletion: start and reason, claim, progress, tombstone."""
 
 from __future__ import annotations
 
@@ -17,36 +17,39 @@ from nfresume.store.schema import executions, work_dirs
 from nfresume.store.transitions import move_work_dir, record
 
 
-def _unused_since(execution_id: str, attempt: int) -> Any:
-    """Not pinned, nor relaunched since its results were made real: a later attempt has results of its own."""
+def _deletable(execution_id: str, attempt: int) -> Any:
+    """SQL condition: the work dir is not pinned, and `attempt` is still the last one.
+
+    Only the results of attempts up to `attempt` were materialised; a later one may have published more.
+    """
     same = sa.exists().where(executions.c.id == execution_id, executions.c.attempt == attempt)
     return ~work_dirs.c.pinned & same
 
 
 def expire(tx: Tx, execution_id: str, attempt: int, actor: str) -> None:
-    """RETAINED -> DELETING, only if it is due and not pinned at this very moment."""
-    due = (work_dirs.c.expires_at <= tx.now) & _unused_since(execution_id, attempt)
+    """RETAINED -> DELETING, only if the work dir is due and not pinned now. Raises Conflict otherwise."""
+    due = (work_dirs.c.expires_at <= tx.now) & _deletable(execution_id, attempt)
     move_work_dir(tx, execution_id, wd.EXPIRE, also=due, reason="expired")
     record(tx, execution_id, "expire", actor)
 
 
 def delete(tx: Tx, execution_id: str, attempt: int, reason: str, actor: str) -> None:
-    """RETAINED -> DELETING because somebody says so."""
-    move_work_dir(tx, execution_id, wd.DELETE, also=_unused_since(execution_id, attempt), reason=reason)
+    """RETAINED -> DELETING on request. Raises Conflict if the work dir is pinned or was relaunched."""
+    move_work_dir(tx, execution_id, wd.DELETE, also=_deletable(execution_id, attempt), reason=reason)
     record(tx, execution_id, "delete", actor, None, {"reason": reason})
 
 
 def delete_success(tx: Tx, execution_id: str, attempt: int, actor: str) -> None:
-    """RETAINED -> DELETING of a success that was held, and need not be any more, unless it was extended."""
+    """RETAINED -> DELETING of a success whose hold or pin has ended. Raises Conflict if it was extended."""
     reason = "the run succeeded"
-    held = work_dirs.c.expires_at.is_(None) & _unused_since(execution_id, attempt)
+    held = work_dirs.c.expires_at.is_(None) & _deletable(execution_id, attempt)
     move_work_dir(tx, execution_id, wd.DELETE, also=held, reason=reason)
     record(tx, execution_id, "delete", actor, None, {"reason": reason})
 
 
 def evict(tx: Tx, execution_id: str, attempt: int, reason: str, actor: str) -> None:
-    """RETAINED -> DELETING because a budget is used up; never one that is pinned or held."""
-    expires = _unused_since(execution_id, attempt) & work_dirs.c.expires_at.is_not(None)
+    """RETAINED -> DELETING because a budget is used up. Raises Conflict if it is pinned or held."""
+    expires = _deletable(execution_id, attempt) & work_dirs.c.expires_at.is_not(None)
     move_work_dir(tx, execution_id, wd.DELETE, also=expires, reason=reason)
     record(tx, execution_id, "evict", actor, None, {"reason": reason})
 
@@ -54,9 +57,9 @@ def evict(tx: Tx, execution_id: str, attempt: int, reason: str, actor: str) -> N
 def claim(
     tx: Tx, execution_id: str, remover: str, seconds: float, so_far: RemovalProgress | None = None
 ) -> bool:
-    """True for the one process that may remove a DELETING work dir for the next `seconds`.
+    """Claim the removal of a DELETING work dir for `seconds`; False when another process has the claim.
 
-    Claiming again prolongs the claim, and tells others how far the removal is.
+    The holder renews its claim by claiming again, and publishes its progress `so_far` with it.
     """
     result = tx.conn.execute(
         work_dirs.update()
@@ -77,7 +80,7 @@ def _progress(so_far: RemovalProgress | None) -> dict[str, Any]:
 
 
 def paused(tx: Tx, execution_id: str, so_far: RemovalProgress, actor: str) -> None:
-    """Stay DELETING; the next sweep goes on at once."""
+    """Stay DELETING and give up the claim, so that the next sweep continues at once."""
     tx.conn.execute(
         work_dirs.update().where(work_dirs.c.execution_id == execution_id)
         .values(remover_until=None, **_progress(so_far))
@@ -87,7 +90,7 @@ def paused(tx: Tx, execution_id: str, so_far: RemovalProgress, actor: str) -> No
 
 
 def _sample_rest(tx: Tx, execution_id: str, so_far: RemovalProgress) -> None:
-    """What is left costs on: its share of the metered bytes is taken to be that of its files."""
+    """Sample the bytes that are left, estimated by the share of files that are left: they still cost."""
     row = tx.conn.execute(sa.select(work_dirs.c.metered_bytes, work_dirs.c.files)
                           .where(work_dirs.c.execution_id == execution_id)).one()
     if row.metered_bytes and row.files:
@@ -98,7 +101,7 @@ def _sample_rest(tx: Tx, execution_id: str, so_far: RemovalProgress) -> None:
 def blocked(
     tx: Tx, execution_id: str, reason: str, actor: str, so_far: RemovalProgress | None = None
 ) -> None:
-    """Stay DELETING, with the reason shown; the next sweep tries again."""
+    """Stay DELETING, record why it cannot be removed, and give up the claim; the next sweep tries again."""
     result = tx.conn.execute(
         work_dirs.update()
         .where(
@@ -119,7 +122,7 @@ def blocked(
 
 
 def removed(tx: Tx, execution_id: str, actor: str, freed: RemovalProgress) -> None:
-    """DELETING -> DELETED; the tombstone keeps when, by whom and how much."""
+    """DELETING -> DELETED; the row stays as a tombstone: when, by whom and how much was deleted."""
     move_work_dir(tx, execution_id, wd.REMOVED, deleted_at=tx.now, remover_until=None, expires_at=None,
                    **_progress(freed))
     ledger.sample(tx, execution_id, 0)
@@ -131,7 +134,7 @@ def measured(
 ) -> None:
     """Record a work dir's size: bytes, disk_bytes, metered_bytes, files, directories and partial.
 
-    `processes` are the metered bytes of each, for the ledger.
+    `processes` maps process names to metered bytes, for the sample. Does nothing for a DELETED work dir.
     """
     result = tx.conn.execute(
         work_dirs.update()

@@ -92,7 +92,7 @@ work_dirs = sa.Table(
     _column("remover_until", UtcDateTime, null=True),
     _column("removal", sa.JSON, null=True),
     _column("notice_at", UtcDateTime, null=True),
-    # Not a partial index: naming a dialect here would import that dialect in every process.
+    # Not a partial index: that would import both dialects in every process.
     sa.Index("work_dirs_due", "state", "expires_at"),
     sa.Index("work_dirs_notice", "notice_at"),
     sa.Index("work_dirs_measured", "state", "measured_at"),

@@ -1,7 +1,7 @@
-"""Every change of state: one guarded UPDATE that must match, one event, one transaction.
+"""Every change of state: one guarded UPDATE that must match a row, and one event, in one transaction.
 
-All functions take the `Tx` in which they act. Those of a supervisor take its `Lease` and refuse a
-stale token (StaleLease). Those of a user raise Conflict when the state does not allow the change.
+All functions take the transaction `tx`. Functions for a supervisor take its `Lease` and raise StaleLease for
+an old token. Functions for a user raise Conflict when the state does not allow the change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ALWAYS = sa.true()
 
 @dataclass(frozen=True)
 class Owner:
-    """Who runs a supervisor: its host and that host's boot."""
+    """Where a supervisor runs: its host, and the boot id of that host."""
 
     host: str
     boot_id: str
@@ -54,7 +54,7 @@ class NewExecution:
 
 @dataclass(frozen=True)
 class NewAttempt:
-    """What one `nextflow run` will be given; `options` are the user's own, in order."""
+    """What is stored of one `nextflow run` before it starts; `options` are the user's own, in order."""
 
     pipeline: str
     options: tuple[str, ...]
@@ -79,7 +79,7 @@ class Outcome:
 
 
 def register_root(tx: Tx, root_id: str, path: str, inode: int) -> bool:
-    """Remember a marked root, so that its absence is noticed later; False when another launch has just."""
+    """Register a marked root; False when its id or path is registered already."""
     try:
         with tx.conn.begin_nested():
             tx.conn.execute(roots.insert().values(id=root_id, path=path, inode=inode, created_at=tx.now))
@@ -89,7 +89,7 @@ def register_root(tx: Tx, root_id: str, path: str, inode: int) -> bool:
 
 
 def move_root(tx: Tx, root_id: str, path: str, inode: int) -> None:
-    """A root that was made anew, or is elsewhere, on the user's word."""
+    """Change the path and inode of a registered root, because the user said that it has moved."""
     tx.conn.execute(roots.update().where(roots.c.id == root_id).values(path=path, inode=inode))
 
 
@@ -138,7 +138,7 @@ def _insert_attempt(tx: Tx, execution_id: str, number: int, new: NewAttempt) -> 
 
 
 def claim(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Lease:
-    """QUEUED -> RUNNING, for exactly one supervisor. Raises Conflict for all others."""
+    """QUEUED -> RUNNING for exactly one supervisor; raises Conflict for all others."""
     _move(tx, execution_id, ex.CLAIM)
     number = _current_attempt(tx, execution_id)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
@@ -153,9 +153,9 @@ def claim(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Leas
 
 
 def take_over(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Lease:
-    """Own a running attempt whose supervisor's lease ran out. Raises Conflict if it did not.
+    """Take over a running attempt whose lease ran out. Raises Conflict if it has not.
 
-    Host and boot id stay those where Nextflow was started.
+    The attempt keeps the host and boot id where its head was started.
     """
     number = _current_attempt(tx, execution_id)
     result = tx.conn.execute(
@@ -169,13 +169,13 @@ def take_over(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> 
         .values(token=attempts.c.token + 1, lease_until=tx.now + timedelta(seconds=lease_seconds))
     )
     if result.rowcount != 1:
-        raise Conflict(f"{execution_id} has an owner, or has ended")
+        raise Conflict(f"another supervisor owns {execution_id}, or it has ended")
     record(tx, execution_id, "take_over", _supervisor(owner), number)
     return _lease(tx, execution_id, number)
 
 
 def renew(tx: Tx, lease: Lease, lease_seconds: float, tasks: TaskCounts) -> ExecutionState:
-    """Prolong a lease, record progress, and learn the execution's state (CANCELLING, say)."""
+    """Renew a lease and record progress; returns the execution's state, such as CANCELLING."""
     _update_leased(tx, lease, lease_until=tx.now + timedelta(seconds=lease_seconds), **asdict(tasks))
     state = tx.conn.execute(
         sa.select(executions.c.state).where(executions.c.id == lease.execution_id)
@@ -184,15 +184,14 @@ def renew(tx: Tx, lease: Lease, lease_seconds: float, tasks: TaskCounts) -> Exec
 
 
 def engine_chosen(tx: Tx, lease: Lease, nextflow: str, version: str) -> None:
-    """Record which Nextflow an attempt runs."""
+    """Record which Nextflow an attempt runs, and its version."""
     _update_leased(tx, lease, nextflow=nextflow, nextflow_version=version)
 
 
 def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str) -> ExecutionState:
-    """RUNNING -> SUCCEEDED or FAILED, CANCELLING -> CANCELLED or SUCCEEDED, work dir with it.
+    """RUNNING -> SUCCEEDED or FAILED, CANCELLING -> CANCELLED or SUCCEEDED; the work dir with it.
 
-    Returns the state that was reached: a cancel that arrived in the meantime turns FAILED into
-    CANCELLED.
+    Returns the new state: if a cancel arrived in the meantime, FAILED becomes CANCELLED.
     """
     state = outcome.state
     was = tx.conn.execute(
@@ -227,7 +226,7 @@ def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome) -> None:
 
 
 def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> None:
-    """QUEUED -> CANCELLED: nothing has started, nothing will."""
+    """QUEUED -> CANCELLED; nothing was started, and no supervisor can claim it any more."""
     number = _current_attempt(tx, execution_id)
     _move(tx, execution_id, ex.CANCEL_QUEUED)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
@@ -240,7 +239,7 @@ def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> No
 
 
 def cancel(tx: Tx, execution_id: str, actor: str) -> None:
-    """RUNNING -> CANCELLING: its supervisor will stop Nextflow."""
+    """RUNNING -> CANCELLING; its supervisor will stop the head."""
     number = _current_attempt(tx, execution_id)
     _move(tx, execution_id, ex.CANCEL)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
@@ -257,7 +256,7 @@ def extend(
 
 
 def pin(tx: Tx, execution_id: str, actor: str) -> None:
-    """Keep a work dir whatever its expiry; also while its attempt still runs."""
+    """Keep a work dir until it is unpinned, whatever its expiry; allowed while an attempt runs, too."""
     _change_pin(tx, execution_id, pinned=True)
     record(tx, execution_id, "pin", actor)
 
@@ -265,7 +264,7 @@ def pin(tx: Tx, execution_id: str, actor: str) -> None:
 def unpin(
     tx: Tx, execution_id: str, expires_at: datetime | None, actor: str, notice_at: datetime | None = None
 ) -> None:
-    """Let the clock count again; `expires_at` is the new expiry of a retained work dir."""
+    """Undo a pin; `expires_at` is the new expiry of a retained work dir."""
     _change_pin(tx, execution_id, pinned=False, expires_at=expires_at, notice_at=notice_at)
     detail = {"expires_at": expires_at.isoformat() if expires_at else None}
     record(tx, execution_id, "unpin", actor, None, detail)
@@ -281,7 +280,7 @@ def _change_pin(tx: Tx, execution_id: str, **values: Any) -> None:
 
 
 def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> bool:
-    """Note that a retained work dir expires soon; once for each expiry, False when that was done."""
+    """Record once that a retained work dir expires soon; False when it was recorded or has changed."""
     result = tx.conn.execute(
         work_dirs.update()
         .where(
@@ -299,7 +298,7 @@ def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> 
 def set_policy(
     tx: Tx, execution_id: str, retain: Retain | None, on_success: OnSuccess | None, actor: str
 ) -> None:
-    """Another choice of what is kept, for the attempts to come; None = as before."""
+    """Change what future attempts keep; None leaves a choice as it is."""
     chosen = {k: v for k, v in (("retain", retain), ("on_success", on_success)) if v is not None}
     if chosen:
         tx.conn.execute(executions.update().where(executions.c.id == execution_id).values(**chosen))
@@ -307,7 +306,7 @@ def set_policy(
 
 
 def set_expiration(tx: Tx, execution_id: str, hours: float, source: str, actor: str) -> None:
-    """Another number of hours for the failures to come."""
+    """Change the storage expiration in hours for future failures; `source` says where it comes from."""
     tx.conn.execute(
         executions.update().where(executions.c.id == execution_id)
         .values(storage_expiration_hours=hours, storage_expiration_source=source)
@@ -316,7 +315,7 @@ def set_expiration(tx: Tx, execution_id: str, hours: float, source: str, actor: 
 
 
 def note(tx: Tx, execution_id: str, name: str, actor: str, detail: Mapping[str, Any]) -> None:
-    """An event that changes no state, such as a list of results that were made real."""
+    """Record an event that changes no state, such as how many results were materialised."""
     record(tx, execution_id, name, actor, _current_attempt(tx, execution_id), detail)
 
 
@@ -403,7 +402,7 @@ def record(
     tx: Tx, execution_id: str, name: str, actor: str, attempt: int | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """One line of an execution's history."""
+    """Add an event to an execution's history."""
     tx.conn.execute(
         events.insert().values(execution_id=execution_id, attempt=attempt, at=tx.now, name=name,
                                actor=actor, detail=dict(detail or {}))

@@ -1,4 +1,4 @@
-"""Case 47: killed before and after every commit of a life, again and again: done whole, or not at all."""
+"""Case 47: killed before and after each commit: a transaction is done completely, or not at all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fail(tx: Tx, execution: str) -> None:
     transitions.note(tx, execution, "slimmed", "s", {"files": 1})
 
 
-#: A life, step by step; each is one transaction.
+#: The life of an execution in steps; each is one transaction.
 STEPS: tuple[Step, ...] = (
     launch,
     lambda tx, e: transitions.claim(tx, e, OWNER, -1.0),
@@ -67,7 +67,7 @@ STEPS: tuple[Step, ...] = (
 
 
 def run(url: str, execution: str, number: int, *, committed: bool) -> int:
-    """One step of a life, in a process that is killed just before or just after its commit; its end."""
+    """Do one step in a process that is killed just before or just after its commit; returns its exit code."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -84,14 +84,14 @@ def run(url: str, execution: str, number: int, *, committed: bool) -> int:
 
 @contextmanager
 def opened(url: str) -> Iterator[Store]:
-    """The database, closed again before anything forks."""
+    """Open the database, and close it before the next fork."""
     store = Store.open(url)
     yield store
     store.close()
 
 
 def seen(url: str) -> list[list[tuple[object, ...]]]:
-    """Every row."""
+    """Every row of every table."""
     with opened(url) as store, store.begin(write=False) as tx:
         return [[tuple(row) for row in tx.conn.execute(table.select())]
                 for table in schema.metadata.sorted_tables]
@@ -99,7 +99,7 @@ def seen(url: str) -> list[list[tuple[object, ...]]]:
 
 @pytest.mark.slow
 def test_killed_at_every_commit(url: str):
-    """60 kills: what was committed is there, what was not left no trace, and the life goes on from there."""
+    """60 kills: committed changes are there, uncommitted ones left no trace, and the next step works."""
     with opened(url) as store, store.begin() as tx:
         transitions.register_root(tx, "root", "/root", 1)
     kills = 0

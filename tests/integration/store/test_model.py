@@ -1,6 +1,6 @@
-"""The life cycle as a state machine: whatever is done in whatever order, the invariants hold after each step.
+"""The life cycle as a state machine: the invariants hold after each step, for any steps in any order.
 
-The model knows the tables of the design; the store is the real one, SQLite and PostgreSQL.
+The model has the tables of allowed transitions; the store is real, SQLite and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
                 yield replace(tx, now=self.now)
 
         def attempted(self, allowed: bool, act: Callable[[Tx], Any], *refusals: type[NfresumeError]) -> Any:
-            """Do it: it must work exactly when the model allows it, and be refused in a known way else."""
+            """Run `act`: it must succeed when the model allows it, and otherwise raise an expected error."""
             try:
                 with self.begin() as tx:
                     result = act(tx)
@@ -113,7 +113,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
 
         @rule(one=executions)
         def take_over(self, one: str) -> None:
-            """Another supervisor, once the lease has run out."""
+            """Another supervisor takes over; possible once the lease has run out."""
             k = self.known[one]
             free = k.state in (S.RUNNING, S.CANCELLING) and (
                 k.lease_until is None or k.lease_until <= self.now)
@@ -136,7 +136,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
 
         @rule(one=executions)
         def a_stale_supervisor_wakes(self, one: str) -> None:
-            """Whatever it tries is refused."""
+            """A supervisor with an old token can change nothing."""
             for execution, lease in self.stale:
                 if execution == one:
                     self.attempted(False, lambda tx, lease=lease: transitions.renew(
@@ -206,7 +206,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
 
         @rule(one=executions)
         def expire(self, one: str) -> None:
-            """A sweep that thinks that it is due: the database decides."""
+            """A sweep tries to expire the work dir; the database decides whether it is due."""
             k = self.known[one]
             due = (k.work_dir is W.RETAINED and not k.pinned and k.expires_at is not None
                    and k.expires_at <= self.now)
@@ -225,7 +225,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
 
         @rule(one=executions)
         def remove(self, one: str) -> None:
-            """Somebody removes the bytes and says so."""
+            """The bytes were removed."""
             k = self.known[one]
             if k.work_dir is W.DELETING:
                 with self.begin() as tx:
@@ -277,7 +277,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
 
 
 def test_the_life_cycle(url: str):
-    """Launch, fail, succeed, relaunch, cancel, extend, pin, expire, lose, adopt, clock jumps: any order."""
+    """Launch, fail, succeed, relaunch, cancel, extend, pin, expire, take over, clock jumps, in any order."""
     run_state_machine_as_test(machine(url), settings=settings(
         max_examples=30 if url.startswith("sqlite") else 10, stateful_step_count=40, deadline=None,
         suppress_health_check=list(HealthCheck)))

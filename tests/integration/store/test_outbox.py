@@ -1,4 +1,4 @@
-"""The outbox over real databases: each notice once on each channel, tried again, then given up."""
+"""The outbox on real databases: each notice goes to each channel once, with retries up to a limit."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def claim(store: Store, event: int = 1, channel: str = "c") -> bool:
 
 
 def later(store: Store) -> None:
-    """As if the wait were over."""
+    """Make the next tries due."""
     with store.begin() as tx:
         tx.conn.execute(schema.deliveries.update().where(schema.deliveries.c.next_try_at.is_not(None))
                         .values(next_try_at=tx.now - timedelta(seconds=1)))
 
 
 def test_each_channel_is_told_once(store: Store):
-    """By account; what was delivered is not due again, on this channel."""
+    """A delivered notice is not due again on its channel; a channel may be limited to one account."""
     assert due(store) == ["run-1", "run-2"]
     assert due(store, account="other") == ["run-2"]
     assert claim(store)
@@ -61,7 +61,7 @@ def test_each_channel_is_told_once(store: Store):
 
 
 def test_a_failure_is_tried_again_and_then_given_up(store: Store):
-    """After each of the waits; the reason stays."""
+    """A failed delivery is due again after each of the waits, then no more; its error stays."""
     for _ in range(2):
         assert claim(store)
         assert not claim(store)
@@ -77,7 +77,7 @@ def test_a_failure_is_tried_again_and_then_given_up(store: Store):
 
 
 def test_one_of_many_tells_it(store: Store):
-    """Several servers at once: one claim wins."""
+    """Of several servers that claim one delivery at once, one wins."""
     won: list[bool] = []
     threads = [threading.Thread(target=lambda: won.append(claim(store))) for _ in range(8)]
     for thread in threads:
@@ -88,7 +88,7 @@ def test_one_of_many_tells_it(store: Store):
 
 
 def test_history_is_not_told(store: Store):
-    """A channel that is new gets nothing older than a day."""
+    """A new channel gets no event older than a day."""
     with store.begin() as tx:
         forge(tx, at=tx.now - timedelta(hours=25))
     assert due(store) == []

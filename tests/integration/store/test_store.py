@@ -1,4 +1,4 @@
-"""One contract for the store, run over SQLite and PostgreSQL, both real."""
+"""The contract of the store, on real SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def race(actions: list[Callable[[], None]]) -> list[Exception | None]:
 
 
 def test_life_with_a_failure_and_a_relaunch(store: Store):
-    """launch, claim, fail, relaunch, succeed, removed: states, attempts and events agree."""
+    """Launch, claim, fail, relaunch, succeed, remove: states, attempts and events agree."""
     launch(store)
     fail(store, "run-a1")
     e = get(store)
@@ -118,7 +118,7 @@ def test_life_with_a_failure_and_a_relaunch(store: Store):
 
 
 def test_one_claim(store: Store):
-    """Case 13: of 8 supervisors one gets the attempt."""
+    """Case 13: of 8 supervisors that claim an attempt, one gets it."""
     launch(store)
 
     def claim() -> None:
@@ -131,7 +131,7 @@ def test_one_claim(store: Store):
 
 
 def test_fifty_relaunches_are_one(store: Store):
-    """Case 12: a click repeated 50 times makes one attempt."""
+    """Case 12: 50 relaunches at once make one attempt."""
     launch(store)
     fail(store, "run-a1")
 
@@ -147,7 +147,7 @@ def test_fifty_relaunches_are_one(store: Store):
 
 @pytest.mark.parametrize("round_", range(5))
 def test_relaunch_against_expiry(store: Store, round_: int):
-    """Case 11: one wins, the other is told; there is no way back from DELETING."""
+    """Case 11: either the relaunch or the expiry wins, and the other gets a Conflict."""
     launch(store)
     fail(store, "run-a1", hours=0)
 
@@ -166,24 +166,25 @@ def test_relaunch_against_expiry(store: Store, round_: int):
 
 
 def test_a_deletion_is_of_the_attempt_that_was_looked_at(store: Store):
-    """Case 11: whoever decided before a relaunch, and comes after it has failed too, takes nothing."""
+    """Case 11: a deletion that was decided before a relaunch deletes nothing, even if the relaunch failed."""
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
         transitions.relaunch(tx, "run-a1", 2, attempt(), "me", "/w")
     fail(store, "run-a1", hours=0)
-    for late in (removals.expire, removals.delete_success, lambda tx, i, n, a: removals.delete(tx, i, n, "x", a),
+    for late in (removals.expire, removals.delete_success,
+                 lambda tx, i, n, a: removals.delete(tx, i, n, "x", a),
                  lambda tx, i, n, a: removals.evict(tx, i, n, "x", a)):
         with store.begin() as tx, pytest.raises(Conflict):
             late(tx, "run-a1", 1, "sweeper")
     with store.begin() as tx, pytest.raises(Conflict):
-        removals.delete_success(tx, "run-a1", 2, "sweeper")  # it has an expiry: somebody wants it
+        removals.delete_success(tx, "run-a1", 2, "sweeper")  # it has an expiry, so it is wanted until then
     with store.begin() as tx:
         removals.expire(tx, "run-a1", 2, "sweeper")
 
 
 def test_a_transaction_that_is_never_ended(postgresql_database: str, monkeypatch: pytest.MonkeyPatch):
-    """Case 14: who sleeps with a lock of PostgreSQL loses it, and what it had begun: others go on."""
+    """Case 14: PostgreSQL rolls back a transaction that hangs with a lock, so that others can continue."""
     monkeypatch.setattr(database, "TRANSACTION_SECONDS", 0.5)
     store = Store.open(postgresql_database)
     with store.begin() as tx:
@@ -204,7 +205,7 @@ def test_a_transaction_that_is_never_ended(postgresql_database: str, monkeypatch
 
 
 def test_extension_against_expiry(store: Store):
-    """Case 19: what was extended or pinned in time is not expired, and the extension never lies."""
+    """Case 19: a work dir extended or pinned in time is not expired; a DELETING one cannot be extended."""
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
@@ -225,7 +226,7 @@ def test_extension_against_expiry(store: Store):
 
 
 def test_stale_token_is_refused(store: Store):
-    """Case 14: a supervisor that slept past its lease can change nothing any more."""
+    """Case 14: a supervisor that slept past its lease can change nothing after a take-over."""
     launch(store)
     with store.begin() as tx:
         old = transitions.claim(tx, "run-a1", OWNER, -1)
@@ -245,7 +246,7 @@ def test_stale_token_is_refused(store: Store):
 
 
 def test_a_failed_transition_changes_nothing(store: Store):
-    """An error after the first update of a transaction undoes all of it, event included."""
+    """An error after the first update of a transaction rolls back all of it, including the event."""
     launch(store)
     with store.begin() as tx:
         lease = transitions.claim(tx, "run-a1", OWNER, 30)
@@ -261,7 +262,7 @@ def test_a_failed_transition_changes_nothing(store: Store):
 
 
 def test_cancel_against_the_natural_end(store: Store):
-    """Case 15: one terminal state; exit 0 in the meantime is SUCCEEDED, anything else CANCELLED."""
+    """Case 15: a cancel during the end gives one final state: SUCCEEDED after exit 0, else CANCELLED."""
     for name, state, expected in (("a", SUCCEEDED, "SUCCEEDED"), ("b", FAILED, "CANCELLED")):
         launch(store, name)
         with store.begin() as tx:
@@ -274,7 +275,7 @@ def test_cancel_against_the_natural_end(store: Store):
 
 
 def test_cancelling_what_is_queued(store: Store):
-    """What was not claimed is cancelled at once, and can then not be claimed."""
+    """A queued attempt is cancelled at once, and cannot be claimed afterwards."""
     launch(store)
     with store.begin() as tx, pytest.raises(Conflict):
         transitions.cancel(tx, "run-a1", "me")
@@ -285,7 +286,7 @@ def test_cancelling_what_is_queued(store: Store):
 
 
 def test_find_by_prefix(store: Store):
-    """Any unique start of an id, within one account, and no pattern characters."""
+    """Any unique prefix of an id finds it, within one account; pattern characters have no meaning."""
     for name in ("rna-aa", "rna-ab", "dna_aa"):
         launch(store, name)
     launch(store, "rna-zz", account="other")
@@ -300,7 +301,7 @@ def test_find_by_prefix(store: Store):
 
 
 def test_twins_of_an_account_are_strangers(store: Store):
-    """Case 67: `team` and `team-b` share nothing."""
+    """Case 67: accounts `team` and `team-b` share nothing."""
     launch(store, "a", account="team")
     launch(store, "b", account="team-b")
     with store.begin(write=False) as tx:
@@ -308,7 +309,7 @@ def test_twins_of_an_account_are_strangers(store: Store):
 
 
 def test_one_remover(store: Store):
-    """Case 55: a removal has one claimant until its claim runs out."""
+    """Case 55: one process has the claim on a removal until the claim runs out."""
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
@@ -322,7 +323,7 @@ def test_one_remover(store: Store):
 
 
 def test_lost_ones_are_found(store: Store):
-    """A lease that ran out, and a queued attempt that nobody claimed."""
+    """An attempt whose lease ran out is lost, and so is a queued one that no supervisor claimed."""
     launch(store, "quiet")
     launch(store, "fine")
     launch(store, "lost")
@@ -335,7 +336,7 @@ def test_lost_ones_are_found(store: Store):
 
 
 def test_due_first(store: Store):
-    """What a sweep looks at comes soonest expiry first, without end last."""
+    """A sweep sees the soonest expiry first."""
     for name, hours in (("late", 5), ("soon", 0.1)):
         launch(store, name)
         fail(store, name, hours=hours)
@@ -345,7 +346,7 @@ def test_due_first(store: Store):
 
 
 def test_migrations_make_the_schema(store: Store):
-    """The migrations and the tables in code are the same, and HEAD names the newest."""
+    """The migrations create the tables in schema.py, and HEAD is the newest migration."""
     with store.begin(write=False) as tx:
         context = MigrationContext.configure(tx.conn)
         assert compare_metadata(context, schema.metadata) == []
@@ -353,7 +354,7 @@ def test_migrations_make_the_schema(store: Store):
 
 
 def test_concurrent_first_opens(url: str):
-    """Several first launches at once make one schema."""
+    """Several first launches at once create one schema."""
     def open_() -> None:
         Store.open(url).close()
 
@@ -361,7 +362,7 @@ def test_concurrent_first_opens(url: str):
 
 
 def test_a_newer_database_is_refused(url: str):
-    """A schema from the future is not touched."""
+    """A database with a newer schema is refused."""
     opened = Store.open(url)
     with opened.begin() as tx:
         tx.conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -371,7 +372,7 @@ def test_a_newer_database_is_refused(url: str):
 
 
 def test_a_root_is_registered_once(store: Store):
-    """Two first launches at the same time: one registers the root, the other finds it, and both go on."""
+    """Of two first launches at once one registers the root, and the other finds it; both continue."""
     with store.begin() as tx:
         assert not transitions.register_root(tx, "root", "/root", 1)
         assert not transitions.register_root(tx, "another", "/root", 2)
@@ -382,7 +383,7 @@ def test_a_root_is_registered_once(store: Store):
 
 
 def test_a_root_appears_with_its_mark(tmp_path: Path):
-    """Of first launches at the same time none sees a folder that is not marked yet, and all get one root."""
+    """Of several first launches at once none sees a root without its marker, and all get the same root."""
     for turn in range(20):
         path, found = tmp_path / f"r{turn}" / "root", []
 
@@ -396,7 +397,7 @@ def test_a_root_appears_with_its_mark(tmp_path: Path):
 
 
 def test_the_event_log_only_grows(store: Store):
-    """The database itself refuses to change or to delete an event, whoever asks."""
+    """The database refuses to change or delete an event."""
     launch(store, "x")
     for forged in (schema.events.update().values(actor="nobody"), schema.events.delete()):
         with pytest.raises(StoreUnavailable, match="events are never changed"), store.begin() as tx:
@@ -406,7 +407,7 @@ def test_the_event_log_only_grows(store: Store):
 
 
 def test_a_clock_that_jumps(store: Store):
-    """Case 52: a year ahead holds what is due for an hour, back ends that; a month without a sweep, too."""
+    """Case 52: a jump of a year, or a month without a sweep, holds expiry for an hour; going back ends it."""
     def look(**ahead: float) -> datetime | None:
         with store.begin() as tx:
             return clock.check(replace(tx, now=tx.now + timedelta(**ahead)))
@@ -417,10 +418,10 @@ def test_a_clock_that_jumps(store: Store):
     held = look(days=400)
     assert held is not None
     assert look(days=400, minutes=30) == held
-    assert look() is None  # it was wrong, and is right again
+    assert look() is None  # the clock was wrong and was corrected
     assert look(days=-365) is None
     assert look(days=400) is not None
-    assert look(days=400, hours=2) is None  # an hour later it says the same: nobody was here for so long
+    assert look(days=400, hours=2) is None  # after an hour the clock still says so: it is right
     assert look(days=400, hours=3) is None
 
 
@@ -428,14 +429,14 @@ def test_a_clock_that_jumps(store: Store):
     "bad", ["mysql://x/y", "nonsense", "sqlite:////proc/nope/x.db", "postgresql://u:secret@127.0.0.1:1/x"]
 )
 def test_a_database_that_cannot_be_opened(bad: str):
-    """One line, without the password."""
+    """The error is one line, without the password."""
     with pytest.raises(StoreUnavailable) as caught:
         Store.open(bad)
     assert "secret" not in str(caught.value)
 
 
 def test_sqlite_integrity_under_many_writers(tmp_path: Path):
-    """Case 46: many writers at once wait for each other; no transition is lost."""
+    """Case 46: many writers at once wait for each other, and no transition is lost."""
     store = Store.open(f"sqlite:///{tmp_path / 'x.db'}")
     with store.begin() as tx:
         transitions.register_root(tx, "root", "/root", 1)
@@ -454,7 +455,7 @@ def test_sqlite_integrity_under_many_writers(tmp_path: Path):
 
 
 def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
-    """Case 45: by the type of the file system (here /dev/shm's own, taken for a network one)."""
+    """Case 45: a network file system is known by its type (here that of /dev/shm, declared a network one)."""
     from nfresume.system import filesystems
 
     monkeypatch.setattr(filesystems, "NETWORK", {filesystems.type_of("/dev/shm")})
@@ -464,7 +465,7 @@ def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
 
 
 def test_a_database_of_the_first_schema_is_upgraded(url: str):
-    """What was launched before there was a choice is kept in full and deleted on success, as it was."""
+    """Executions older than the choice keep their work dir in full and delete it on success, as before."""
     engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg") if "postgres" in url
                               else url)
     now = "2026-01-01 00:00:00+00:00"
@@ -490,7 +491,7 @@ def test_a_database_of_the_first_schema_is_upgraded(url: str):
 
 @pytest.mark.parametrize("revision", [f"{number:04}" for number in range(1, int(schema.HEAD))])
 def test_every_schema_is_upgraded_with_its_data(url: str, revision: str):
-    """From each schema that ever was: rows of every table that it had are there afterwards, and readable."""
+    """From each older schema: the rows of all its tables are there after the upgrade, and readable."""
     told = {"id": "x-1", "execution_id": "x-1", "account": "team", "root_id": "root", "state": "FAILED",
             "number": 1, "attempt": 1, "path": "/root/team/x-1/work", "name": "fail", "token": 3,
             "currency": "USD", "per_gb_month": "0.3", "run_name": "x-1-1", "retain": "full",
@@ -540,7 +541,7 @@ def test_every_schema_is_upgraded_with_its_data(url: str, revision: str):
 
 
 def test_a_paused_removal_goes_on_at_once(store: Store):
-    """Paused, it stays DELETING with what is gone so far; the next remover need not wait for the claim."""
+    """A paused removal stays DELETING with its progress, and another process can claim it at once."""
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
@@ -556,7 +557,7 @@ def test_a_paused_removal_goes_on_at_once(store: Store):
 
 
 def test_what_is_kept_may_change_between_attempts(store: Store):
-    """set_policy changes what was named and leaves the rest; each change is an event."""
+    """set_policy changes only what is given; each change is an event."""
     launch(store)
     with store.begin() as tx:
         transitions.set_policy(tx, "run-a1", Retain.SLIM, None, "me")
