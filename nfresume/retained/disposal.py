@@ -1,7 +1,7 @@
-"""What happens to a work dir's bytes: results made real, size measured, tree slimmed or removed.
+"""Work on the bytes of a work dir: materialise its results, measure it, slim it, remove it.
 
-Every step is idempotent and finds its work in the database and on disk, so that whoever comes next
-can go on where a crash left off.
+Every step is idempotent and reads what is left to do from the database and the disk. So after a crash the
+next sweep continues where the last process stopped.
 """
 
 from __future__ import annotations
@@ -32,43 +32,46 @@ from nfresume.storage.workers import Pace
 from nfresume.store import Store, removals
 from nfresume.system import crashpoints
 
-#: How long one process may be at removing a tree before another may take over; renewed as it goes.
+#: How long the claim on a removal lasts without renewal; then another process may take over.
 REMOVER_SECONDS = 60.0
-#: How often others are told how far a removal is.
-TELL_SECONDS = 2.0
+#: How often a removal renews its claim and stores its progress.
+PROGRESS_SECONDS = 2.0
 
 
 def pace_of(conf: Settings, stop: threading.Event | None = None) -> Pace:
-    """How hard the settings allow to work on a root."""
+    """The number of workers and the rate limit of the settings; `stop` ends the work early."""
     return Pace(conf.storage_workers, conf.delete_per_second, stop or threading.Event())
 
 
 def secure_results(
     folder: ExecutionFolder, execution: Execution, pace: Pace, heartbeat: Callable[[], None] = lambda: None
 ) -> Materialised:
-    """Make real what any attempt published; nothing is deleted here. The report is in RESULTS."""
+    """Materialise what all attempts published, and write the report RESULTS. Deletes nothing.
+
+    `refused` also names logs with missing lines and published paths that the log does not give readably.
+    """
     targets: dict[str, None] = {}
     unreadable: list[str] = []
     missing: list[str] = []
-    places = {execution.work_dir.path}  # where it was when links were made: a root may have moved
+    paths = {execution.work_dir.path}  # of all attempts: the root may have moved since links were made
     for number in range(1, execution.attempt + 1):
-        places.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
+        paths.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
         path = folder.attempt(number) / LOG
         log = nextflow_log.read(path)
         if nextflow_log.has_gaps(path):
             missing.append(f"{path}: lines of this log are missing (was its disk full?)")
         elif log.whole and not log.error:
-            missing.clear()  # a success publishes again what earlier attempts had published
+            missing.clear()  # a successful attempt publishes everything, also what earlier ones had published
         targets.update((target, None) for target in log.published if "://" not in target)
-        unreadable += [f"{name}: its name cannot be read from the log" for name in log.unreadable]
-    result = materialise(targets, folder.work, pace, heartbeat, sorted(places - {str(folder.work)}))
+        unreadable += [f"{name}: its path cannot be read from the log" for name in log.unreadable]
+    result = materialise(targets, folder.work, pace, heartbeat, sorted(paths - {str(folder.work)}))
     result.refused += unreadable + missing
     result.write(folder.attempt(execution.attempt) / RESULTS)
     return result
 
 
 def reason_to_hold(results: Materialised) -> str | None:
-    """Why a work dir must be kept although its policy says otherwise; None = it need not."""
+    """Why a work dir must be held: results would be lost with it. None when there is no such reason."""
     if not results.refused:
         return None
     count = len(results.refused)
@@ -79,7 +82,7 @@ def reason_to_hold(results: Materialised) -> str | None:
 def size_of(
     folder: ExecutionFolder, pace: Pace, progress: Callable[[Size], None] = lambda _: None
 ) -> Measurement:
-    """Measure what is retained, `work` and `cache`; finished task dirs are scanned once in their life."""
+    """Measure `work` and `cache` of an execution; finished task dirs are scanned only once."""
     measured = measure(folder.work, [folder.cache], known=sizes.load(folder.cache), pace=pace,
                        progress=progress)
     if measured.scanned:
@@ -91,10 +94,9 @@ def record_size(
     store: Store, conf: Settings, execution: Execution, stop: threading.Event | None = None,
     progress: Callable[[Size], None] = lambda _: None,
 ) -> tuple[Measurement, list[measuring.ProcessSize]]:
-    """Measure a work dir and store the result, in all and by process.
+    """Measure a work dir; store and return its size, in total and by process.
 
-    A scan that was stopped is stored only while nothing better is known: the ledger must not take a
-    work dir for smaller than it is.
+    A stopped scan is stored only if there is no earlier measurement: a partial size would be too small.
     """
     folder = places.folder_of(store, execution)
     measured = size_of(folder, pace_of(conf, stop), progress)
@@ -114,23 +116,23 @@ def record_size(
 def slim_down(
     folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None] = lambda: None
 ) -> Removed:
-    """Remove what no resume needs: the inside of task dirs of failed and aborted attempts of tasks."""
+    """Empty the task dirs that failed or were aborted in attempts 1 to `attempts`; no resume needs them."""
     ended: dict[str, set[str]] = {}
     for number in range(1, attempts + 1):
         for row in trace.rows(folder.attempt(number) / TRACE):
             ended.setdefault(row.hash, set()).add(row.status)
-    useless = [task_hash for task_hash, how in ended.items() if how <= {"FAILED", "ABORTED"}]
-    return slim(folder, useless, pace, lambda _: heartbeat())
+    unneeded = [task_hash for task_hash, how in ended.items() if how <= {"FAILED", "ABORTED"}]
+    return slim(folder, unneeded, pace, lambda _: heartbeat())
 
 
 def remove(
     store: Store, conf: Settings, execution: Execution, actor: str,
     progress: Callable[[RemovalProgress], None] = lambda _: None, stop: threading.Event | None = None,
 ) -> Removed | None:
-    """Remove a DELETING work dir; None when another process is at it.
+    """Remove a DELETING work dir; returns None when another process has the claim.
 
-    DELETED is written only when the last byte is gone; what cannot go is reported in the state. When
-    `stop` is set the removal pauses, and whoever sweeps next goes on.
+    DELETED is stored only after the last byte is gone. When entries cannot be removed, the state's reason names
+    them. When `stop` is set the removal pauses, and the next sweep continues it.
     """
     removal = _Removal(store, execution, progress)
     root = places.root_of(store, execution)
@@ -139,7 +141,7 @@ def remove(
     try:
         to_trash(root, execution.account, execution.id)
         crashpoints.reach("trashed")
-        removed = empty_trash(root, execution.id, removal.tell, pace_of(conf, stop))
+        removed = empty_trash(root, execution.id, removal.report, pace_of(conf, stop))
     except OSError as e:
         removed = Removed(blocked_count=1, blocked=[f"{execution.work_dir.path}: {e.strerror or e}"])
     crashpoints.reach("emptied")
@@ -155,13 +157,13 @@ def remove(
 
 
 def describe_blocked(removed: Removed) -> str:
-    """What could not be removed, in one line."""
+    """How many entries could not be removed, and the first of them, in one line."""
     count = removed.blocked_count
     return f"{count} thing{'s' if count > 1 else ''} cannot be removed: {removed.blocked[0]}"
 
 
 class _Removal:
-    """The claim on a removal, renewed while it goes on, with what earlier passes had removed."""
+    """The claim on a removal, renewed as it goes on, and its progress including earlier passes."""
 
     def __init__(
         self, store: Store, execution: Execution, progress: Callable[[RemovalProgress], None]
@@ -171,10 +173,10 @@ class _Removal:
         self._progress = progress
         self._remover = f"{socket.gethostname()}:{os.getpid()}"
         self._before = execution.work_dir.removal or RemovalProgress()
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def claim(self, so_far: RemovalProgress | None = None) -> bool:
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
         with self._store.begin() as tx:
             return removals.claim(tx, self._id, self._remover, REMOVER_SECONDS, so_far)
 
@@ -185,9 +187,9 @@ class _Removal:
             before.bytes + removed.bytes, round(before.seconds + removed.seconds, 3), removed.blocked_count,
         )
 
-    def tell(self, removed: Removed) -> None:
+    def report(self, removed: Removed) -> None:
         total = self.total(removed)
-        if time.monotonic() - self._told > TELL_SECONDS:
-            with contextlib.suppress(StoreUnavailable):  # the bytes go on going
+        if time.monotonic() - self._reported_at > PROGRESS_SECONDS:
+            with contextlib.suppress(StoreUnavailable):  # the removal goes on without the database
                 self.claim(total)
         self._progress(total)

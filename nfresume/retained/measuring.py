@@ -1,4 +1,4 @@
-"""Which process fills the disk: sizes of task dirs joined with the trace."""
+"""Sizes by process: task dirs joined with the trace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HASH = len("ab/cdef01")
 
 @dataclass
 class ProcessSize:
-    """What the task dirs of one process take; `(cache)`, `(conda)` and the like are no process."""
+    """The size of all task dirs of one process. Names in parentheses, such as `(cache)`, are other parts."""
 
     process: str
     tasks: int = 0
@@ -25,15 +25,16 @@ class ProcessSize:
 
 
 def process_names(folder: ExecutionFolder, attempts: int) -> dict[str, str]:
-    """Process by task hash (`ab/cdef01`), from the traces; from the log where there is none yet."""
+    """Process by task hash (`ab/cdef01`), from the traces of attempts 1 to `attempts`, or from their logs."""
     names: dict[str, str] = {}
     for number in range(1, attempts + 1):
-        place = folder.attempt(number)
-        rows = list(trace.rows(place / TRACE))
+        attempt_dir = folder.attempt(number)
+        rows = list(trace.rows(attempt_dir / TRACE))
         if rows:
             names.update((row.hash, row.name.split(" (", 1)[0]) for row in rows)
         else:
-            names.update((task.hash, task.process) for task in nextflow_log.read(place / LOG).tasks.values())
+            log = nextflow_log.read(attempt_dir / LOG)
+            names.update((task.hash, task.process) for task in log.tasks.values())
     return names
 
 

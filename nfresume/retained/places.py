@@ -1,4 +1,4 @@
-"""Where an execution lies: its marked root, and its folder in it."""
+"""Find the root and the folder of an execution."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from nfresume.store import Store, queries
 
 
 def root_of(store: Store, execution: Execution) -> Root:
-    """The marked root that holds an execution. Raises RootUnusable if it is not there, or another."""
+    """The marked root of an execution. Raises RootUnusable if it is missing or not the recorded one."""
     with store.begin(write=False) as tx:
         record = queries.root(tx, execution.root_id)
     root = Root.open(Path(record.path))
     if root.id != record.id:
-        raise RootUnusable(f"{record.path} is another root than the one that was recorded",
+        raise RootUnusable(f"{record.path} is not the recorded root",
                            "nothing was touched; mount the right one")
     return Root(root.path, record.id, record.inode)
 
 
 def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
-    """The folder of an execution in its marked root."""
+    """The folder of an execution in its root. Raises RootUnusable."""
     return root_of(store, execution).execution(execution.account, execution.id)

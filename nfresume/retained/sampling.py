@@ -1,4 +1,4 @@
-"""Measures work dirs now and then, for the ledger, in at most 1 % of the time."""
+"""Samples the sizes of work dirs from time to time, in at most 1 % of the process's time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REST = 99.0
 
 
 class Sampler:
-    """Remembers how long it measured, and rests accordingly; what was never measured does not wait."""
+    """Measures work dirs and rests in proportion. The first measurement of a work dir never waits."""
 
     def __init__(self, store: Store, conf: Settings) -> None:
         self._store = store
@@ -28,9 +28,9 @@ class Sampler:
     def measure(
         self, execution: Execution, stop: threading.Event, watch: Callable[[], None] = lambda: None
     ) -> bool:
-        """Measure one work dir; False, and nothing done, while resting. What fails is said, and that is all.
+        """Measure one work dir. While resting, return False and do nothing. Errors are printed, not raised.
 
-        `watch` is called a few times a second meanwhile.
+        `watch` is called several times a second.
         """
         if execution.work_dir.measured_at is not None and time.monotonic() < self._rest_until:
             return False
@@ -38,7 +38,7 @@ class Sampler:
         try:
             disposal.record_size(self._store, self._conf, execution, stop, lambda _: watch())
         except (NfresumeError, OSError) as e:
-            print(f"nfresume: {execution.id}: not measured: {e}", file=sys.stderr, flush=True)
+            print(f"nfresume: {execution.id}: cannot be measured: {e}", file=sys.stderr, flush=True)
         now = time.monotonic()
         self._rest_until = max(self._rest_until, now) + _REST * (now - begun)
         return True

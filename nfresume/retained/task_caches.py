@@ -1,4 +1,4 @@
-"""The task caches of a root: what is in them, what goes, what they hold over time."""
+"""The task caches of a root: list, prune and sample them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, ledger
 from nfresume.tasks.cache import FOLDER, NEW, Cache, Entry
 
-#: What was begun so long ago and is not whole will not be; seconds.
+#: An incomplete entry older than this is taken for abandoned; seconds.
 _ABANDONED = 86_400.0
-#: In the folder of a cache: when all of it was last looked at; and how often a server does so, in seconds.
-_TIDIED, _TIDY_SECONDS = ".tidied", 3600.0
+#: A file in the folder of a cache; its mtime is when the cache was last tidied.
+_TIDIED = ".tidied"
+#: How often `nfresume serve` tidies a cache.
+_TIDY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """An entry that goes, and why."""
+    """An entry to remove, and why."""
 
     entry: Entry
     reason: str
@@ -38,7 +40,10 @@ def accounts(root: Root) -> Iterator[Cache]:
 
 
 def to_prune(cached: Iterable[Entry], conf: Settings, now: float) -> list[Pruned]:
-    """Entries that were not used for task_cache_hours; then, over the limit, those not used for longest."""
+    """Entries unused for task_cache_hours; if the rest exceeds task_cache_limit, also the longest unused.
+
+    `now` is a POSIX timestamp.
+    """
     entries = sorted(cached, key=lambda e: e.used_at)
     oldest = now - conf.task_cache_hours * 3600
     found = [Pruned(e, f"not used for {conf.task_cache_hours:g} h") for e in entries if e.used_at < oldest]
@@ -53,7 +58,7 @@ def to_prune(cached: Iterable[Entry], conf: Settings, now: float) -> list[Pruned
 
 
 def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -> int:
-    """Take entries away, each by one rename, so that nobody finds a part of one. Returns how many went."""
+    """Remove entries, each by one rename, so that no task sees part of one. Returns how many were removed."""
     count = 0
     for entry in entries:
         with contextlib.suppress(FileNotFoundError):
@@ -68,9 +73,9 @@ def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -
 
 
 def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool) -> None:
-    """What a sweep does in a root: prune each cache, note what each holds. Raises OSError, RootUnusable.
+    """Prune and sample each task cache of a root, for a sweep. Raises OSError, RootUnusable.
 
-    Every entry is read for that: unless `thorough`, a cache that was looked at lately is passed over.
+    That reads every entry. So unless `thorough`, a cache that was tidied within the hour is skipped.
     """
     for cache in accounts(root):
         if stop.is_set():
@@ -82,19 +87,19 @@ def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, tho
         gone = {p.entry.path: p.entry for p in to_prune(entries, conf, time.time())}
         remove(root, cache, gone.values(), conf)
         _drop_abandoned(cache)
-        note(store, root, cache, (entry for entry in entries if entry.path not in gone))
+        sample(store, root, cache, (entry for entry in entries if entry.path not in gone))
         tidied.touch()
 
 
-def note(store: Store, root: Root, cache: Cache, entries: Iterable[Entry]) -> None:
-    """From now on the cache holds these entries."""
+def sample(store: Store, root: Root, cache: Cache, entries: Iterable[Entry]) -> None:
+    """Sample the cache: from now on it has these entries."""
     metered = sum(entry.metered for entry in entries)
     with store.begin() as tx:
         ledger.sample_cache(tx, root.id, cache.account, metered)
 
 
 def _drop_abandoned(cache: Cache) -> None:
-    """Entries that a crash left half written; they were never in their place."""
+    """Remove entries that a crash left incomplete in the folder NEW."""
     for place in (cache.path / NEW).glob("*"):
         with contextlib.suppress(OSError):
             if time.time() - os.lstat(place).st_mtime > _ABANDONED and not place.is_symlink():

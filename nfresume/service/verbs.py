@@ -371,7 +371,7 @@ class Service(Inspection):
         cache, root = self.task_cache(), Root.open(self.conf.root)
         removed = task_caches.remove(root, cache, entries, self.conf)
         if removed:
-            task_caches.note(self.store, root, cache, cache.entries())
+            task_caches.sample(self.store, root, cache, cache.entries())
         return removed
 
     def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
