@@ -1,4 +1,4 @@
-"""Settings: the environment, then a TOML file, then defaults; each value knows its source."""
+"""Settings from the environment, then a TOML file, then defaults. Each value's source is known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONFIG_ENV = "NFRESUME_CONFIG"
 
 
 class LauncherName(StrEnum):
-    """Launchers that there are."""
+    """How a supervisor can be started."""
 
     LOCAL = "local"
     SLURM = "slurm"
@@ -36,7 +36,7 @@ class LauncherName(StrEnum):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: TOML key, environment variable, meaning, parser."""
+    """One setting. `parse` turns a text or TOML value into its type, or raises ValueError or TypeError."""
 
     key: str
     help: str
@@ -125,7 +125,7 @@ def _efs(value: Any) -> str:
 
 
 def _size(value: Any) -> int:
-    from pydantic import ByteSize, TypeAdapter  # 30 ms that few need
+    from pydantic import ByteSize, TypeAdapter  # takes 30 ms, and few need it
 
     return int(TypeAdapter(ByteSize).validate_python(value))
 
@@ -138,7 +138,7 @@ def _share(value: Any) -> float:
 
 
 class Secret(str):
-    """A text that is not shown."""
+    """A text that is never printed: str() and repr() give asterisks."""
 
     __slots__ = ()
 
@@ -160,7 +160,7 @@ def _url(value: Any) -> str:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    """A list of texts; separated by commas in the environment."""
+    """A list of texts. In the environment they are separated by commas."""
     texts = [text.strip() for text in value.split(",")] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise ValueError(f"must be a list of texts, not {value!r}")
@@ -172,7 +172,7 @@ def _nothing() -> None:
 
 
 def user_name() -> str:
-    """The user's login name; the number where there is no name (a container, say)."""
+    """The user's login name, or `uid` and the number where there is no name (in a container, say)."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -180,7 +180,7 @@ def user_name() -> str:
 
 
 def _default_account() -> str:
-    """The user's login name, with what an account name cannot hold left out."""
+    """The user's login name without the characters that an account name must not have."""
     return re.sub(r"[^A-Za-z0-9._-]", "", user_name()).lstrip("._-")[:63] or "default"
 
 
@@ -197,51 +197,50 @@ SETTINGS = (
     Setting("nextflow", "the nextflow executable to use", _path, _nothing),
     Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
             _nothing),
-    Setting("storage_expiration_hours", "hours a work dir is kept after a failure, when neither the "
-            "command line nor the pipeline says", check_hours, _nothing),
-    Setting("retain", "what is kept after a failure: full, or slim (without task dirs of failed attempts)",
+    Setting("storage_expiration_hours", "hours a work dir is kept after a failure, if neither the "
+            "command line nor the pipeline sets them", check_hours, _nothing),
+    Setting("retain", "what is kept after a failure: full, or slim (without the task dirs of failed tasks)",
             _one_of(Retain), lambda: Retain.FULL),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
             "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
-    Setting("storage_workers", "how many directories of a root are worked on at once (default: 64 to "
-            "remove and 16 to measure on a shared file system)", _workers, _nothing),
-    Setting("delete_per_second", "file operations per second that one removal may do (default: no ceiling)",
+    Setting("storage_workers", "how many directories are removed or measured at the same time (default on a "
+            "shared file system: 64 to remove, 16 to measure)", _workers, _nothing),
+    Setting("delete_per_second", "file operations per second that one removal may do (default: no limit)",
             _per_second, _nothing),
     Setting("price_per_gb_month", "price of a GB-month of the storage under root (default: AWS's list price "
             "when root is on EFS, else a dated table)", _price, _nothing),
-    Setting("price_per_cpu_hour", "price of an hour of a CPU, to weigh keeping against computing again",
+    Setting("price_per_cpu_hour", "price of a CPU hour, to compare keeping with computing again",
             _price, _nothing),
     Setting("currency", "ISO 4217 code of the prices in these settings", _currency,
             lambda: DEFAULT_CURRENCY),
-    Setting("efs_file_system", "id or ARN of the EFS file system of root, where its mount does not tell",
+    Setting("efs_file_system", "id or ARN of root's EFS file system, if it cannot be found from the mount",
             _efs, _nothing),
     Setting("budgets", "limits on retained storage, by account and root (a list of tables; JSON in the "
             "environment)", budgets.parse, tuple),
     Setting("notify", "where notices go: Apprise URLs, or tables with url, account and kinds (JSON in the "
             "environment)", notices.parse, tuple),
-    Setting("notify_before_expiry", "share of the retention that is left when its end is announced (at least "
-            "an hour)", _share, lambda: 0.2),
-    Setting("launcher", "how a supervisor starts, and its Nextflow with it: local, or slurm (a batch job)",
+    Setting("notify_before_expiry", "share of the retention that is left when the notice of its expiry is "
+            "sent (at least an hour)", _share, lambda: 0.2),
+    Setting("launcher", "where a supervisor and its Nextflow run: local, or slurm (in a batch job)",
             _one_of(LauncherName), lambda: LauncherName.LOCAL),
     Setting("slurm_options", "options of sbatch for those jobs, such as --partition=long", _texts, tuple),
-    Setting("web_url", "the URL at which users reach the console, when it is not only on this machine",
-            _url, _nothing),
-    Setting("web_launches", "folder for the launch folders of what is launched from the web", _path,
+    Setting("web_url", "the console's URL for users on other machines", _url, _nothing),
+    Setting("web_launches", "folder in which each launch from the web gets its launch dir", _path,
             lambda: platformdirs.user_data_path("nfresume") / "launches"),
-    Setting("web_pipelines", "pipelines that may be launched from the web; * is any part (default: any)",
+    Setting("web_pipelines", "pipelines that may be launched from the web; * matches any text (default: any)",
             _texts, tuple),
     Setting("web_profiles", "profiles that may be used from the web (default: any)", _texts, tuple),
     Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
     Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
     Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
-    Setting("task_cache_hours", "an entry of the task cache that was not used for so long goes", check_hours,
-            lambda: 720.0),
-    Setting("task_cache_limit", "size that an account's task cache may have, such as 500 GB; what was not "
-            "used for longest goes first (default: no limit)", _size, _nothing),
-    Setting("lease_seconds", "a supervisor not heard of for so long is taken for lost", _seconds,
-            lambda: 30.0),
-    Setting("hang_seconds", "a Nextflow that has failed, runs no task and says nothing for so long is ended",
-            _seconds, lambda: 1800.0),
+    Setting("task_cache_hours", "hours without use after which an entry of the task cache is removed",
+            check_hours, lambda: 720.0),
+    Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
+            "used entries are removed first (default: no limit)", _size, _nothing),
+    Setting("lease_seconds", "how long a supervisor may not renew its lease before its attempt is lost",
+            _seconds, lambda: 30.0),
+    Setting("hang_seconds", "how long a Nextflow that has failed may run no task and write nothing before it "
+            "is stopped", _seconds, lambda: 1800.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
             "(it spends at most 1 % of its time on that)", _seconds, lambda: 3600.0),
     Setting("sweep_seconds", "how often `nfresume serve` sweeps", _seconds, lambda: 60.0),
@@ -250,8 +249,10 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, typed; `sources` maps each key to where its value came from, `given` to what was
-    written there, if anything was."""
+    """All settings, typed.
+
+    `sources` maps each key to where its value came from, `given` to the raw value if there was one.
+    """
 
     root: Path
     database_url: str
@@ -289,20 +290,20 @@ class Settings:
     given: Mapping[str, Any]
 
     def for_account(self, account: str) -> Settings:
-        """The same for another account."""
+        """These settings, for another account."""
         return replace(self, account=account, given={**self.given, "account": account})
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """The TOML file that is read, whether it exists or not."""
+    """The path of the settings file. The file need not exist."""
     explicit = environ.get(CONFIG_ENV)
     return Path(explicit) if explicit else platformdirs.user_config_path("nfresume") / "nfresume.toml"
 
 
 def load(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settings:
-    """Read settings; `overrides` are command line values (None = not given).
+    """Read the settings. `overrides` are command line values by key (None = not given).
 
-    Raises InvalidSettings naming the source and the key.
+    Raises InvalidSettings with the source and the key.
     """
     file = config_file(environ)
     in_file = _read_file(file, required=bool(environ.get(CONFIG_ENV)))

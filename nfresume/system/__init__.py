@@ -1,4 +1,4 @@
-"""The operating system: processes, file systems, durable writes, calls that are bounded in time.
+"""The operating system: processes, file systems, durable writes, calls with a timeout.
 
 May import: settings, domain.
 """

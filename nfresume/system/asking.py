@@ -1,7 +1,7 @@
-"""Ask a process of its own, which runs somebody's code, for one JSON document, in bounded time.
+"""Run a user's code in a child process and get one JSON document from it, within a timeout.
 
-Such code may print, hang, crash or exit. None of that reaches us: the child answers on a pipe of its own, or
-with nothing.
+The user's code may print, hang, crash or exit the process. The parent is safe from all of that: the child
+sends its answer through a pipe of its own, or it sends nothing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ from nfresume.domain.errors import InvalidMetadata, UsageError
 
 @dataclass(frozen=True)
 class Answer:
-    """What the child said; None when it ended without an answer."""
+    """What the child answered. `document` is None when it ended without an answer."""
 
-    said: dict[str, Any] | None
+    document: dict[str, Any] | None
     exit_status: int
 
 
 def ask(module: str, question: Mapping[str, Any], timeout: float) -> Answer:
-    """Run `python -m module FD`, which gets the question on standard input. Raises TimeoutError."""
+    """Run `python -m module FD` in a child process. The question is its standard input, FD takes its answer.
+
+    `timeout` is in seconds. When it is over, the child and its process group are killed and TimeoutError is
+    raised.
+    """
     read_end, write_end = os.pipe()
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", module, str(write_end)], stdin=subprocess.PIPE,
@@ -44,28 +48,31 @@ def ask(module: str, question: Mapping[str, Any], timeout: float) -> Answer:
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(json.dumps(question).encode())
-        said = _read(read_end, child, timeout)
+        document = _read(read_end, child, timeout)
     finally:
         os.close(read_end)
-        _end(child)
-    return Answer(said, child.returncode)
+        _kill(child)
+    return Answer(document, child.returncode)
 
 
 def ask_about(subject: str, module: str, question: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-    """Ask about a Python workflow or task. Raises UsageError for inputs, InvalidMetadata for its file."""
+    """Ask about a Python workflow or task, which `subject` names in messages.
+
+    `timeout` is in seconds. Raises UsageError for bad inputs, InvalidMetadata for a file that does not load.
+    """
     try:
         found = ask(module, question, timeout)
     except TimeoutError:
         raise InvalidMetadata(f"{subject}: loading took longer than {timeout:.0f} s",
-                              "something in it waits or computes; take it out of the import") from None
-    if found.said is None:
+                              "move what waits or computes during the import into a function") from None
+    if found.document is None:
         raise InvalidMetadata(f"{subject}: the process that loaded it ended without an answer "
                               f"(exit status {found.exit_status})", "try to import the file in Python")
-    if "input" in found.said:
-        raise UsageError(f"{subject}: {found.said['input']}", "inputs are --NAME VALUE")
-    if "error" in found.said:
-        raise InvalidMetadata(f"{subject}: {found.said['error']}", "mend the file")
-    return found.said
+    if "input" in found.document:
+        raise UsageError(f"{subject}: {found.document['input']}", "inputs are --NAME VALUE")
+    if "error" in found.document:
+        raise InvalidMetadata(f"{subject}: {found.document['error']}", "mend the file")
+    return found.document
 
 
 def _read(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, Any] | None:
@@ -84,7 +91,7 @@ def _read(fd: int, child: subprocess.Popen[bytes], timeout: float) -> dict[str, 
     return answer
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _kill(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -93,22 +100,25 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def answer(
     work: Callable[[dict[str, Any]], dict[str, Any]], explain: Callable[[BaseException, dict[str, Any]], str]
 ) -> None:
-    """The child: do the work, answer; whatever it raises, SystemExit included, is our answer."""
+    """Do the work in the child, send the answer, and exit.
+
+    When `work` raises anything, SystemExit included, the answer is {"error": the text that `explain` gives}.
+    """
     fd = int(sys.argv[1])
     question = json.loads(sys.stdin.buffer.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
-        said = work(question)
+        document = work(question)
     except BaseException as e:
-        said = {"error": explain(e, question)}
-    data = json.dumps(said).encode() + b"\n"
+        document = {"error": explain(e, question)}
+    data = json.dumps(document).encode() + b"\n"
     while data:
         data = data[os.write(fd, data):]
     os._exit(0)
 
 
 def explain(error: BaseException, file: Path) -> str:
-    """What a file of somebody's raised while it was loaded, and where, in one line."""
+    """What a user's `file` raised while it was loaded, and in which line: one line of text."""
     from pydantic import ValidationError
 
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(file.parent))]

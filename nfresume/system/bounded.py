@@ -1,4 +1,4 @@
-"""Calls into what may hang: a library that asks the network, a channel that never answers."""
+"""Calls with a timeout, for libraries that may hang on the network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Result = TypeVar("Result")
 
 
 def call(seconds: float, function: Callable[[], Result]) -> Result:
-    """The result of `function`, or its exception; raises TimeoutError when it takes longer.
+    """Call `function` and return its result, or raise what it raises. TimeoutError: it takes too long.
 
-    It runs in a daemon thread, which a call that hangs for good leaves behind until the process ends.
+    It runs in a daemon thread. A call that never returns leaves its thread behind until the process ends.
     """
     results: list[Result] = []
     errors: list[BaseException] = []

@@ -1,16 +1,16 @@
-"""Named points at which a test can kill this process, or stop it: each boundary between durable states."""
+"""Named points at which a test can kill or stop this process, one between any two durable states."""
 
 from __future__ import annotations
 
 import os
 import signal
 
-#: NAME: die there; NAME:STOP: sleep there, once, until somebody sends SIGCONT.
+#: NAME: die at that point. NAME:STOP: stop at that point, once, until SIGCONT.
 ENV = "NFRESUME_CRASH_AT"
 
 
 def reach(name: str) -> None:
-    """Die here, without any clean-up, or sleep, if a test asked for it."""
+    """If a test asked for it: die here by SIGKILL, or stop here by SIGSTOP."""
     point, _, how = os.environ.get(ENV, "").partition(":")
     if point != name:
         return

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Write files so that a crash leaves the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write, fsync, rename over `path`, fsync the folder: a reader sees the old file or the new."""
+    """Replace `path` by a file with this data: write, fsync, rename, fsync of the folder. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -25,9 +25,9 @@ def write(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Write a file that is not there yet; False, and nothing changed, when there is one.
+    """Create `path` with this data. Returns False, and changes nothing, when it exists already.
 
-    Whether there is one is decided by the file server: a host may not see for seconds what another made.
+    On NFS a host may not see another host's new file for seconds. So the file server decides, by link(2).
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     write(temporary, data)
@@ -42,7 +42,7 @@ def create(path: Path, data: bytes) -> bool:
 
 
 def fsync_folder(folder: str | os.PathLike[str]) -> None:
-    """Make renames and new names in `folder` survive a crash."""
+    """Put the names in `folder` on disk, so that renames and new files survive a crash."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

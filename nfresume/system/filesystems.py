@@ -1,4 +1,4 @@
-"""What kind of file system a path is on."""
+"""The mount and the file system type of a path."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 
-#: File systems on which SQLite's locks and its shared memory cannot be trusted between hosts.
+#: File systems that several hosts may share. SQLite's locks and its shared memory do not work between hosts.
 NETWORK = frozenset({
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "beegfs", "ceph", "glusterfs", "gpfs",
     "lustre", "mmfs", "ocfs2", "gfs2", "panfs", "pvfs2", "virtiofs",
 })
-#: FUSE file systems of this machine alone; any other, a plain "fuse" (MooseFS) among them, may be shared.
+#: FUSE file systems that only this machine uses. All others may be shared; MooseFS, for one, is plain "fuse".
 _LOCAL_FUSE = frozenset({"fuseblk", "fuse.ntfs-3g", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.squashfuse"})
 
 
@@ -24,7 +24,7 @@ def is_network(fstype: str) -> bool:
 
 @dataclass(frozen=True)
 class Mount:
-    """A line of /proc/mounts: what is mounted (`device`), where, as which type."""
+    """One line of /proc/mounts."""
 
     device: str
     mountpoint: str
@@ -32,10 +32,10 @@ class Mount:
 
 
 def mount_of(path: str | os.PathLike[str]) -> Mount | None:
-    """The mount that holds `path`; None = unknown."""
+    """The mount that `path` is on; None = unknown."""
     real = Path(os.path.realpath(path))
     found = max(
-        # of two mounts on one folder, the later one is seen
+        # of two mounts on one folder, the later one hides the other
         (p for p in reversed(psutil.disk_partitions(all=True)) if real.is_relative_to(p.mountpoint)),
         key=lambda p: len(p.mountpoint),
         default=None,
@@ -44,6 +44,6 @@ def mount_of(path: str | os.PathLike[str]) -> Mount | None:
 
 
 def type_of(path: str | os.PathLike[str]) -> str:
-    """The file system type under `path`, as /proc/mounts names it ('' = unknown)."""
+    """The type of the file system that `path` is on, as in /proc/mounts ('' = unknown)."""
     mount = mount_of(path)
     return mount.fstype if mount else ""

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to pause: what is under way ends in a state that goes on later."""
+"""SIGTERM and SIGINT as a request to pause. The work stops in a state from which it can continue later."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass
 class Pause:
-    """`event` is set once a signal asked for a pause; `signal` is its number, 0 before."""
+    """`event` is set when a signal has asked for a pause. `signal` is that signal's number, 0 before."""
 
     event: threading.Event = field(default_factory=threading.Event)
     signal: int = 0
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports for a command that this signal ended."""
+        """The exit code that a shell reports for a command that this signal ended: 128 + its number."""
         return 128 + self.signal
 
 
 @contextmanager
 def pausable() -> Iterator[Pause]:
-    """Within this block the signals only ask for a pause; a second one ends the process. Main thread only."""
+    """In this block the first signal asks for a pause, and a second one ends the process.
+
+    Only for the main thread. The previous handlers are restored at the end of the block.
+    """
     pause = Pause()
 
     def ask(number: int, _frame: FrameType | None) -> None:

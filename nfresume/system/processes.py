@@ -1,4 +1,4 @@
-"""Processes on this host: found by a mark in their environment or by their session, and stopped."""
+"""Find processes of this host by an environment variable or by their session, and stop them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from pathlib import Path
 
 import psutil
 
-#: After SIGTERM, how long a task may take to clean up before SIGKILL.
+#: How long a task may take to clean up after SIGTERM, before SIGKILL.
 GRACE_SECONDS = 10.0
+#: How long to wait for processes to be gone after SIGKILL.
 KILL_SECONDS = 5.0
 
 
 def host() -> str:
-    """This host's name, as shims record it."""
+    """This host's name, as the shim records it."""
     return os.uname().nodename
 
 
 def boot_id() -> str:
-    """Changes with every boot: processes of another boot are gone for certain."""
+    """The kernel's id of this boot. A process of another boot is certainly gone."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def start_ticks(pid: int) -> int | None:
-    """When `pid` started, in clock ticks since boot; None if there is no such live process."""
+    """When `pid` started, in clock ticks since boot. None: there is no such process, or it is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -34,12 +35,12 @@ def start_ticks(pid: int) -> int | None:
 
 
 def is_alive(pid: int, ticks: int) -> bool:
-    """True if this very process still runs: a reused pid has another start time."""
+    """True if the process with this pid and start time still runs. A reused pid has another start time."""
     return start_ticks(pid) == ticks
 
 
 def marked(name: str, matches: Callable[[str], bool]) -> list[psutil.Process]:
-    """Live processes whose environment has `name` with a value that `matches`, but not ourselves."""
+    """Live processes, other than this one, with an environment variable `name` whose value `matches`."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -54,7 +55,7 @@ def marked(name: str, matches: Callable[[str], bool]) -> list[psutil.Process]:
 
 
 def in_session(session: int) -> list[psutil.Process]:
-    """Live processes of a session."""
+    """Live processes of a session (setsid)."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -70,9 +71,10 @@ def stop(
     grace: float = GRACE_SECONDS,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> list[psutil.Process]:
-    """TERM what `find` finds, wait, KILL; returns what still lives. `heartbeat` is called while waiting.
+    """Send SIGTERM to the processes that `find` finds, wait `grace` seconds, then send SIGKILL.
 
-    `find` is asked anew each time, so that children started meanwhile are caught too.
+    `find` is called again and again, so that processes started meanwhile are stopped too. `heartbeat` is
+    called while waiting. Returns the processes that still live.
     """
     for send, seconds in ((psutil.Process.terminate, grace), (psutil.Process.kill, KILL_SECONDS)):
         end = time.monotonic() + seconds
@@ -93,6 +95,6 @@ def stop(
 
 def _send(send: Callable[[psutil.Process], None], process: psutil.Process) -> None:
     try:
-        send(process)  # psutil compares start times first: a reused pid is never signalled
+        send(process)  # psutil compares start times first, so a reused pid is never signalled
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return
