@@ -1,6 +1,6 @@
-"""What a pipeline declares about itself: the metadata classes of Latch files, under nfresume's name.
+"""The metadata classes that a pipeline's `latch_metadata` uses, under a name of nfresume's own.
 
-Depends on pydantic only and is usable without the rest of nfresume:
+This package needs pydantic only, and works without the rest of nfresume:
 
 >>> from nfresume_metadata import NextflowMetadata, NextflowRuntimeResources, LatchAuthor
 >>> meta = NextflowMetadata("RNA-seq", LatchAuthor("A. Author"),

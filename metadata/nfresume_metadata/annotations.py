@@ -1,4 +1,4 @@
-"""The annotation that Latch files put into `Annotated[...]`."""
+"""The annotation class that Latch files use in `Annotated[...]`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 class FlyteAnnotation:
-    """Carries a dict beside a type: `Annotated[LatchDir, FlyteAnnotation({"output": True})]`."""
+    """Adds a dict to a type: `Annotated[LatchDir, FlyteAnnotation({"output": True})]`."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self._data = data
 
     @property
     def data(self) -> dict[str, Any]:
-        """The dict, as given."""
+        """The dict that was passed in."""
         return self._data
 
     def __eq__(self, other: object) -> bool:

@@ -1,7 +1,7 @@
-"""Paths that may be remote: LatchFile, LatchDir, LPath. Nothing here touches a file or the network.
+"""Paths that may be remote: LatchFile, LatchDir, LPath. Nothing here opens a file or uses the network.
 
-Unlike the originals they are hashable, so that they can be dataclass defaults on Python >= 3.11, as
-many public files use them.
+Unlike Latch's own classes they are hashable. Many public files use them as dataclass defaults, and since
+Python 3.11 such a default must be hashable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _REMOTE = re.compile(r"(latch|s3|gs|az)://.*")
 
 
 class _LatchPath:
-    """A path or URL, and the remote place that it stands for."""
+    """A path or URL, with the URL that it has remotely."""
 
     def __init__(self, path: str | os.PathLike[str], remote_path: str | os.PathLike[str] | None = None,
                  **_other: object) -> None:
@@ -28,12 +28,12 @@ class _LatchPath:
 
     @property
     def remote_path(self) -> str | None:
-        """The URL for `latch://`, `s3://` and alike; None for a local path."""
+        """The `latch://`, `s3://`, `gs://` or `az://` URL; None for a local path."""
         return self._raw_remote_path
 
     @property
     def local_path(self) -> str:
-        """The path as given; nothing is downloaded."""
+        """The path that was passed in. Nothing is downloaded."""
         return self.path
 
     def __fspath__(self) -> str:

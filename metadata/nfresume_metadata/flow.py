@@ -1,4 +1,4 @@
-"""How a launch form is laid out: the elements of a `flow`."""
+"""The layout of a launch form: the elements of a `flow`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 class FlowBase:
-    """Any element of a flow."""
+    """The base class of the elements of a flow."""
 
 
 @dataclass(frozen=True, init=False)
@@ -23,7 +23,7 @@ class Section(FlowBase):
 
 @dataclass(frozen=True, init=False)
 class Spoiler(FlowBase):
-    """A box that starts folded."""
+    """A box that is collapsed at first."""
 
     spoiler: str
     flow: tuple[FlowBase, ...]
@@ -35,7 +35,7 @@ class Spoiler(FlowBase):
 
 @dataclass(frozen=True, init=False)
 class Params(FlowBase):
-    """Parameters, by name."""
+    """The fields of some parameters, by name."""
 
     params: tuple[str, ...]
 
@@ -71,7 +71,7 @@ class ForkBranch(FlowBase):
 
 @dataclass(frozen=True, init=False)
 class Fork(FlowBase):
-    """A choice between branches; `fork` is the parameter that holds it."""
+    """A choice between branches. `fork` is the name of the parameter that holds the choice."""
 
     fork: str
     display_name: str

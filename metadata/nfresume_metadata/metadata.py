@@ -1,8 +1,8 @@
-"""Metadata classes: Latch's names, positional order and defaults, so that its files load unchanged.
+"""Metadata classes with Latch's names, positional order and defaults, so that Latch's files load unchanged.
 
-One deliberate difference: `storage_expiration_hours` is None unless declared, so that work dirs are
-not stored by default (the site's setting can change that). And it is checked: a finite number of hours
->= 0. Nothing else is checked that a public file could fail, nothing prints, nothing exits the process.
+There are two differences. `storage_expiration_hours` is None unless declared, so that work dirs are not
+stored by default (the site's setting can change that). It must be a finite number of hours >= 0. Nothing
+else is checked that a public file could fail. Nothing prints, and nothing exits the process.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 @checked_dataclass(frozen=True, config=ConfigDict(arbitrary_types_allowed=True))
 class NextflowRuntimeResources:
-    """What Nextflow's head gets, and how long its work dir is kept after a failure.
+    """The resources of Nextflow's head, and how long the work dir is kept after a failure.
 
     cpus: number; memory and storage_gib: GiB; storage_expiration_hours: hours, None = not declared,
-    0 = not kept. Raises pydantic.ValidationError (a ValueError) for hours that are no number >= 0.
+    0 = not kept. Raises pydantic.ValidationError (a ValueError) for hours that are not a number >= 0.
     """
 
     cpus: Any = 4
@@ -63,7 +63,10 @@ class LatchAuthor:
 
 @dataclass
 class LatchRule:
-    """A pattern that a parameter's value must match, and what to say if it does not."""
+    """A regex that a parameter's value must match, and the message if it does not.
+
+    Raises ValueError for a malformed regex.
+    """
 
     regex: str
     message: str
@@ -76,7 +79,7 @@ class LatchRule:
 
     @property
     def dict(self) -> dict[str, str]:
-        """Both fields."""
+        """Both fields as a dict."""
         return {"regex": self.regex, "message": self.message}
 
 
@@ -131,7 +134,7 @@ class LatchParameter:
 
 @dataclass
 class NextflowParameter(LatchParameter, Generic[T]):
-    """A parameter of a Nextflow pipeline. A samplesheet constructor is kept and never called."""
+    """A parameter of a Nextflow pipeline. A samplesheet constructor is stored, but never called."""
 
     type: Any = None
     default: Any = None
@@ -142,7 +145,7 @@ class NextflowParameter(LatchParameter, Generic[T]):
 
 @dataclass
 class NextflowFileParameter(LatchParameter, Generic[T]):
-    """A file parameter as files of 2024-01 wrote it; gone from the SDK since."""
+    """A file parameter, as in files of 2024-01. Latch's SDK has since dropped this class."""
 
     type: Any = None
     default: Any = None
@@ -159,7 +162,7 @@ class SamplesheetItem(Generic[T]):
 
 @dataclass
 class LatchMetadata:
-    """What any workflow says about itself."""
+    """The metadata of any workflow."""
 
     display_name: str
     author: LatchAuthor
@@ -181,14 +184,14 @@ _last: NextflowMetadata | None = None
 
 @dataclass
 class NextflowMetadata(LatchMetadata):
-    """What a Nextflow pipeline says about itself. Creating one registers it; the last one counts."""
+    """The metadata of a Nextflow pipeline. Creating an instance registers it. The last one is used."""
 
     name: str | None = None
     runtime_resources: NextflowRuntimeResources = field(default_factory=NextflowRuntimeResources)
     execution_profiles: list[str] = field(default_factory=list)
     log_dir: LatchDir | None = None
     upload_command_logs: bool = False
-    output_directory: Any = None  # files of 2024-01 pass it; gone from the SDK since
+    output_directory: Any = None  # files of 2024-01 pass it; Latch's SDK has since dropped it
 
     def __post_init__(self) -> None:
         if self.name is None:
@@ -224,7 +227,7 @@ class DockerMetadata:
 
 @dataclass
 class EnvironmentConfig:
-    """Where Snakemake's rules run."""
+    """The environment in which Snakemake's rules run."""
 
     use_conda: bool = False
     use_container: bool = False
@@ -250,7 +253,7 @@ class SnakemakeFileParameter(SnakemakeParameter[T]):
 
 @dataclass
 class SnakemakeFileMetadata:
-    """Where a file parameter goes."""
+    """Where to put the file of a file parameter."""
 
     path: Path
     config: bool = False
@@ -259,7 +262,7 @@ class SnakemakeFileMetadata:
 
 @dataclass
 class SnakemakeMetadata(LatchMetadata):
-    """What a Snakemake workflow says about itself."""
+    """The metadata of a Snakemake workflow."""
 
     output_dir: LatchDir | None = None
     name: str | None = None

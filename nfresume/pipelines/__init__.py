@@ -1,4 +1,4 @@
-"""What a pipeline declares about itself: its metadata and its parameters.
+"""What a pipeline declares: its metadata and its parameters.
 
 May import: tasks, nextflow, system, settings, domain.
 """

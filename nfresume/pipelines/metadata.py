@@ -1,6 +1,6 @@
-"""Load what a pipeline declares in `latch_metadata`, in a bounded process of its own.
+"""Load a pipeline's `latch_metadata`, in a child process with a timeout.
 
-The file is the pipeline's code: see `asking`.
+The file is the pipeline's own code, which may do anything: see `system.asking`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _PACKAGE = "latch_metadata"
 
 @dataclass(frozen=True)
 class PipelineMetadata:
-    """What nfresume takes from a `latch_metadata`. Hours are None when not declared."""
+    """What nfresume reads from a `latch_metadata`. A value is None when it is not declared."""
 
     file: Path
     display_name: str | None
     name: str | None
     storage_expiration_hours: float | None
-    parameters: list[dict[str, Any]] = field(default_factory=list)  # as of parameters.Parameter
+    parameters: list[dict[str, Any]] = field(default_factory=list)  # with the keys of parameters.Parameter
 
 
 def find(pipeline: Path, explicit: Path | None) -> Path | None:
-    """The `__init__.py` (or single file) to load: `--metadata`, else beside the pipeline.
+    """The file to load: the one that `--metadata` (`explicit`) names, else the one beside the pipeline.
 
-    Raises NotFound when `--metadata` names nothing that can be loaded.
+    None: the pipeline has none. Raises NotFound when `--metadata` names no file that can be loaded.
     """
     if explicit is not None:
         for candidate in (explicit / _PACKAGE / "__init__.py", explicit / "__init__.py", explicit):
@@ -48,13 +48,13 @@ def find(pipeline: Path, explicit: Path | None) -> Path | None:
 
 
 def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
-    """Load `file`. Raises InvalidMetadata in one line that names file and field."""
+    """Load `file`, in at most `timeout` seconds. Raises InvalidMetadata: one line with file and field."""
     try:
         found = asking.ask(__name__, {"file": str(file.resolve())}, timeout)
     except TimeoutError:
         raise InvalidMetadata(f"{file}: loading took longer than {timeout:.0f} s",
-                              "something in it waits or computes; take it out of the import") from None
-    answer = found.said
+                              "move what waits or computes during the import into a function") from None
+    answer = found.document
     if answer is None:
         raise InvalidMetadata(f"{file}: the process that loaded it ended without an answer "
                               f"(exit status {found.exit_status})", "try `python -c 'import latch_metadata'`")
@@ -64,7 +64,7 @@ def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
                             answer["parameters"])
 
 
-def _load_here(file: Path) -> dict[str, Any]:
+def _load_in_child(file: Path) -> dict[str, Any]:
     from nfresume_metadata import forget, last_nextflow_metadata
 
     from nfresume.tasks import standins
@@ -93,7 +93,7 @@ def _load_here(file: Path) -> dict[str, Any]:
 
 
 def _parameter(name: str, entry: Any) -> list[dict[str, Any]]:
-    """One declared parameter, or each field of a dataclass, as Latch passes them: --name.field."""
+    """The row of one declared parameter. A dataclass has one row per field: Latch passes --name.field."""
     kind = getattr(entry, "type", None)
     if isinstance(kind, type) and is_dataclass(kind):
         return [_described(f"{name}.{f.name}", f.type, None, "", "") for f in fields(kind)]
@@ -114,9 +114,9 @@ def _described(name: str, kind: Any, default: Any, text: str, section: str) -> d
 
 
 def _main() -> None:
-    """The child."""
-    asking.answer(lambda asked: _load_here(Path(asked["file"])),
-                  lambda error, asked: asking.explain(error, Path(asked["file"])))
+    """Run in the child process."""
+    asking.answer(lambda question: _load_in_child(Path(question["file"])),
+                  lambda error, question: asking.explain(error, Path(question["file"])))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ class Parameter:
 
 
 def declared(pipeline: Path) -> list[Parameter]:
-    """What a local pipeline declares, in its order; nothing is a list without entries.
+    """The parameters that a local pipeline declares, in its order. Empty when it declares none.
 
-    Raises InvalidMetadata for a schema or metadata that cannot be read.
+    Raises InvalidMetadata for a schema or a `latch_metadata` that cannot be read.
     """
     folder = pipeline if pipeline.is_dir() else pipeline.parent
     schema = folder / SCHEMA
@@ -45,7 +45,7 @@ def declared(pipeline: Path) -> list[Parameter]:
 
 
 def of_workflow(pipeline: str) -> list[Parameter]:
-    """The inputs of a Python workflow, `/path/file.py:workflow`. Raises InvalidMetadata."""
+    """The inputs of the Python workflow `/path/file.py:workflow`. Raises InvalidMetadata."""
     return _rows(checking.check(pipeline, Path("/")).parameters)
 
 
@@ -54,7 +54,7 @@ def _rows(found: list[dict[str, Any]]) -> list[Parameter]:
 
 
 def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
-    """nf-core's layout: groups under `$defs` (or `definitions`), or properties at the top."""
+    """nf-core's schema: groups under `$defs` (or `definitions`), and properties at the top level."""
     groups = schema.get("$defs") or schema.get("definitions") or {}
     for group in (*groups.values(), schema):
         required = group.get("required", ())
@@ -70,7 +70,7 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
 
 
 def typed(value: str, kind: str) -> object:
-    """A form's text as a value of a JSON Schema type; a text that is none stays a text."""
+    """A text from a form as a value of the JSON Schema type `kind`. A text that does not fit stays a text."""
     if kind == "boolean":
         return value.lower() in ("true", "on", "yes", "1")
     try:

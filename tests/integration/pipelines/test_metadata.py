@@ -1,4 +1,4 @@
-"""`latch_metadata` files as they are in the wild, loaded unmodified, in a bounded process."""
+"""`latch_metadata` files as users write them are loaded unmodified, in a child process with a timeout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(tmp_path: Path, text: str, **modules: str) -> Path:
 
 
 def test_the_fixture_project():
-    """Relative imports, enums, dataclasses with LatchFile defaults, a constructor that must not run."""
+    """The fixture has relative imports, enums, LatchFile defaults, and a constructor that must not run."""
     file = find(FIXTURES / "modules", None)
     assert file is not None
     loaded = load(file)
@@ -47,13 +47,13 @@ def test_the_fixture_project():
     ("text", "hours"), [("7", 7.0), ("'7'", 7.0), ("0", 0.0), ("None", None), ("0.5", 0.5)]
 )
 def test_hours(tmp_path: Path, text: str, hours: float | None):
-    """Numbers and numeric strings; None is `not declared`."""
+    """Hours are numbers or numeric strings. None means not declared."""
     assert load(write(tmp_path, HEAD + TAIL.format(hours=text))).storage_expiration_hours == hours
 
 
 @pytest.mark.parametrize("text", ["-1", "'soon'", "float('nan')", "float('inf')", "[1]", "True"])
 def test_bad_hours_name_file_and_field(tmp_path: Path, text: str):
-    """An error says in one line which file, which line, which field."""
+    """The error is one line that names the file and the field."""
     file = write(tmp_path, HEAD + TAIL.format(hours=text))
     with pytest.raises(InvalidMetadata) as caught:
         load(file)
@@ -63,13 +63,13 @@ def test_bad_hours_name_file_and_field(tmp_path: Path, text: str):
 
 
 def test_not_declared_by_default():
-    """Ours differs from Latch's 168 on purpose: not stored unless asked for."""
+    """The default is None where Latch's is 168: a work dir is kept only when somebody asks for it."""
     assert ours.NextflowRuntimeResources().storage_expiration_hours is None
     assert ours.NextflowRuntimeResources(4, 8, 100, 12).storage_expiration_hours == 12.0
 
 
 def test_names_that_the_sdk_dropped(tmp_path: Path):
-    """NextflowFileParameter and NextflowMetadata(output_directory=) of 2024-01 load."""
+    """Files of 2024-01 load, with NextflowFileParameter and NextflowMetadata(output_directory=)."""
     file = write(tmp_path, """
         from pathlib import Path
         from latch.types.metadata import (NextflowFileParameter, NextflowMetadata, NextflowParameter,
@@ -85,7 +85,7 @@ def test_names_that_the_sdk_dropped(tmp_path: Path):
 
 
 def test_everything_of_the_surface(tmp_path: Path):
-    """Snakemake classes, flows, rules, multi-selects, LPath, samplesheets with odd arguments."""
+    """Snakemake classes, flows, rules, multi-selects, LPath and samplesheets with odd arguments load."""
     file = write(tmp_path, """
         import typing, typing_extensions
         from dataclasses import dataclass
@@ -148,7 +148,7 @@ def test_everything_of_the_surface(tmp_path: Path):
 
 
 def test_the_last_one_counts(tmp_path: Path):
-    """Like the SDK's own registry."""
+    """Of several NextflowMetadata in a file the last one is used, as in Latch's SDK."""
     file = write(tmp_path, HEAD + TAIL.format(hours=1) + TAIL.format(hours=2))
     assert load(file).storage_expiration_hours == 2
 
@@ -166,14 +166,14 @@ def test_the_last_one_counts(tmp_path: Path):
     ],
 )
 def test_files_that_misbehave(tmp_path: Path, body: str, said: str):
-    """Printing, exiting, crashing, raising: one clear line, and our process goes on."""
+    """A file that prints, exits, crashes or raises gives a one-line error, and does not end our process."""
     with pytest.raises(InvalidMetadata) as caught:
         load(write(tmp_path, body))
     assert said in caught.value.message
 
 
 def test_a_file_that_hangs(tmp_path: Path):
-    """A file that never ends is ended, children included."""
+    """A file that never ends is killed with its children."""
     body = "import subprocess, time\nsubprocess.Popen(['sleep', '987'])\ntime.sleep(987)"
     start = time.monotonic()
     with pytest.raises(InvalidMetadata, match="longer than 1 s"):
@@ -183,7 +183,7 @@ def test_a_file_that_hangs(tmp_path: Path):
 
 
 def test_what_we_do_not_provide_comes_from_the_installed_package(tmp_path: Path, monkeypatch):
-    """Ours stand in even where `latch` is installed; its other names are reached, and see only itself."""
+    """Our modules are used even where `latch` is installed. Other names come from `latch` itself."""
     fake = tmp_path / "site" / "latch"
     (fake / "types").mkdir(parents=True)
     (fake / "__init__.py").write_text("pod_task = 'real task'\nsmall_task = 1\n")
@@ -205,7 +205,7 @@ assert not issubclass(OnlyThere, NextflowMetadata)
 
 
 def test_nothing_stays_behind():
-    """Standing in leaves sys.modules and the import machinery as they were."""
+    """Afterwards sys.modules and sys.meta_path are as they were before."""
     from nfresume.tasks import standins
 
     before, path = dict(sys.modules), list(sys.meta_path)
@@ -219,7 +219,7 @@ def test_nothing_stays_behind():
 
 
 def test_where_it_is_looked_for(tmp_path: Path):
-    """Beside the script, in the folder, or where --metadata says: folder, package or file."""
+    """It is found beside the script, in the folder, or where --metadata says: a folder, package or file."""
     file = write(tmp_path, HEAD)
     script = tmp_path / "main.nf"
     script.touch()

@@ -1,4 +1,4 @@
-"""What a pipeline declares, for the launch form: nf-core's schema, or Latch's metadata."""
+"""The parameters of a pipeline for the launch form, from nf-core's schema or Latch's metadata."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NextflowMetadata(display_name="x", author=LatchAuthor(name="y"), parameters={
 
 
 def test_nf_core_schema(tmp_path: Path):
-    """Groups in their order, hidden ones left out, with types, defaults and choices."""
+    """Parameters keep the order of the groups, with types, defaults and choices. Hidden ones are left out."""
     (tmp_path / "main.nf").touch()
     (tmp_path / "nextflow_schema.json").write_text(json.dumps(SCHEMA))
     expected = [
@@ -57,7 +57,7 @@ def test_nf_core_schema(tmp_path: Path):
 
 
 def test_latch_metadata(tmp_path: Path):
-    """Enums are choices, dataclasses are --name.field, hidden ones are left out."""
+    """Enums become choices, dataclasses become --name.field, and hidden parameters are left out."""
     (tmp_path / "latch_metadata").mkdir()
     (tmp_path / "latch_metadata/__init__.py").write_text(METADATA)
     assert declared(tmp_path) == [
@@ -73,5 +73,5 @@ def test_latch_metadata(tmp_path: Path):
     ("[1]", "array", [1]), ("x", "integer", "x"), ("007", "string", "007"),
 ])
 def test_form_texts_become_values(text: str, kind: str, value: object):
-    """By the declared type; what does not fit stays a text, and Nextflow says what it thinks of it."""
+    """A text becomes a value of the declared type. One that does not fit is passed to Nextflow as it is."""
     assert typed(text, kind) == value
