@@ -1,1 +1,1 @@
-"""The console and the API, over `service` alone."""
+"""The console and the API; they reach the other rooms through `service`."""

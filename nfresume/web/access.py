@@ -1,4 +1,4 @@
-"""Who is asking, for which account, and whether they may: the one place that scopes by account."""
+"""Who sends a request, for which account, and whether their role allows it. Only this module decides it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ from nfresume.store import Store
 Result = TypeVar("Result")
 
 COOKIE = "nfresume"
-_RECENT_SECONDS = 2.0
-#: Pages made at once. They are computed rather than waited for: more of them only fight for the interpreter,
-#: and then a burst is never worked off. What changes something is not limited: it waits for disks.
-_COMPUTING = 4
-#: Failed log-ins and bad tokens that one address may have in a minute.
+_CACHE_SECONDS = 2.0
+#: How many requests that only read are answered at a time; further ones wait. They need the processor: more
+#: of them at once would only compete for the interpreter lock. Requests that change something mostly wait for
+#: disks, and are not limited.
+_READS_AT_ONCE = 4
+#: Failed log-ins and bad tokens that one address may have per minute.
 TRIES = RateLimitItemPerMinute(20)
 
 
 class Unauthorized(NfresumeError):
-    """Nobody is logged in, or the token does not hold."""
+    """Nobody is logged in, or the token is not valid."""
 
     exit_code = 77
     http_status = 401
 
 
 class Forbidden(NfresumeError):
-    """The role does not allow this, or the request was not made from a form of ours."""
+    """The role does not allow this, or the request did not come from a form of the console."""
 
     exit_code = 77
     http_status = 403
@@ -62,56 +63,56 @@ class Site:
     store: Store
     identity: Identity
     limiter: MovingWindowRateLimiter
-    computing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COMPUTING))
-    known: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
+    reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READS_AT_ONCE))
+    cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
 
-    def recent(self, what: str, whose: str, look: Callable[[], Result]) -> Result:
-        """What `look` finds, or found two seconds ago at most: for what every page shows."""
-        at, found = self.known.get((what, whose), (0.0, None))
-        if found is None or time.monotonic() - at > _RECENT_SECONDS:
-            found = look()
-            self.known[what, whose] = (time.monotonic(), found)
+    def cached(self, kind: str, key: str, compute: Callable[[], Result]) -> Result:
+        """The result of `compute`, or one for the same kind and key that is at most two seconds old."""
+        at, found = self.cache.get((kind, key), (0.0, None))
+        if found is None or time.monotonic() - at > _CACHE_SECONDS:
+            found = compute()
+            self.cache[kind, key] = (time.monotonic(), found)
         return cast("Result", found)
 
     @classmethod
     def open(cls, conf: Settings, store: Store) -> Site:
-        """With a limiter of this process."""
+        """The site with a rate limiter of this process only."""
         return cls(conf, store, Identity(store), MovingWindowRateLimiter(MemoryStorage()))
 
     @property
     def secure(self) -> bool:
-        """True when browsers reach us by HTTPS, so that cookies may be kept from anything else."""
+        """True if users reach the console by HTTPS; cookies are then marked Secure."""
         return (self.conf.web_url or "").startswith("https://")
 
 
-async def site(request: Request) -> Site:
-    """The site of the application; async, because FastAPI would run anything else in a thread."""
-    return _site(request)
+async def _site(request: Request) -> Site:
+    return site_of(request)  # async: FastAPI would run a plain function in a thread
 
 
-def _site(request: Request) -> Site:
+def site_of(request: Request) -> Site:
+    """The Site of the application that received a request."""
     found: Site = request.app.state.site
     return found
 
 
-SiteOf = Annotated[Site, Depends(site)]
+SiteOf = Annotated[Site, Depends(_site)]
 
 
 def client(request: Request) -> str:
-    """The address that a request came from."""
+    """The IP address of the client, `unknown` if there is none."""
     return request.client.host if request.client else "unknown"
 
 
-def failed(request: Request) -> None:
-    """Count a secret that did not hold. Raises TooManyTries."""
-    limiter = _site(request).limiter
+def count_failure(request: Request) -> None:
+    """Count a failed log-in or a bad token for the client's address. Raises TooManyTries."""
+    limiter = site_of(request).limiter
     if not limiter.hit(TRIES, client(request)):
         raise TooManyTries("too many failed tries from this address", "wait a minute")
 
 
 def check_tries(request: Request) -> None:
-    """Refuse an address with too many failed tries. Raises TooManyTries."""
-    if not _site(request).limiter.test(TRIES, client(request)):
+    """Raises TooManyTries if the client's address has too many failed tries in the last minute."""
+    if not site_of(request).limiter.test(TRIES, client(request)):
         raise TooManyTries("too many failed tries from this address", "wait a minute")
 
 
@@ -120,21 +121,21 @@ def check_tries(request: Request) -> None:
 
 @dataclass(frozen=True)
 class Visitor:
-    """A user in a browser, with the session's secret."""
+    """A user in a browser, and the secret of their session."""
 
     user: User
     session: str
 
     @property
     def csrf(self) -> str:
-        """What every form of this session sends along."""
+        """The token that every form of this session must send."""
         return csrf(self.session)
 
 
 def visitor(request: Request) -> Visitor:
-    """Who is logged in. Raises Unauthorized."""
+    """The user who is logged in. Raises Unauthorized."""
     session = request.cookies.get(COOKIE, "")
-    user = _site(request).identity.session(session) if session else None
+    user = site_of(request).identity.session(session) if session else None
     if user is None:
         raise Unauthorized("you are not logged in", "log in first")
     return Visitor(user, session)
@@ -144,11 +145,11 @@ VisitorOf = Annotated[Visitor, Depends(visitor)]
 
 
 def posted(request: Request, who: VisitorOf, token: Annotated[str, Form(alias="csrf")] = "") -> Visitor:
-    """Who sent a form of ours: with this session's token, and from our own pages. Raises Forbidden."""
+    """The user who sent a form. Raises Forbidden without this session's token or from a foreign page."""
     origin = request.headers.get("origin")
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if foreign or not secrets.compare_digest(token.encode(), who.csrf.encode()):
-        raise Forbidden("this form is not from here, or is too old",
+        raise Forbidden("this form is from another site or another session",
                         "go back, reload the page, and try again")
     return who
 
@@ -157,36 +158,36 @@ PostedBy = Annotated[Visitor, Depends(posted)]
 
 
 def role_in(user: User, account: str, need: Role) -> Role:
-    """The user's role in an account. Raises NotFound for others' accounts, Forbidden for too small a role."""
+    """The user's role in an account. Raises NotFound without one, Forbidden if it is less than `need`."""
     role = user.roles.get(account)
     if role is None:
-        raise NotFound(f"there is no account {account!r} of yours", "choose one of yours")
+        raise NotFound(f"you have no account {account!r}", "choose one of your accounts")
     if not role.includes(need):
         raise Forbidden(f"a {role} of account {account} may not do this", f"ask an owner to make you {need}")
     return role
 
 
-def service_of(here: Site, user: User, account: str, need: Role) -> Service:
-    """The verbs, for one of the user's accounts."""
+def service_of(site: Site, user: User, account: str, need: Role) -> Service:
+    """A Service for one of the user's accounts. Raises NotFound and Forbidden, as `role_in` does."""
     role_in(user, account, need)
-    return Service(here.conf.for_account(account), store=here.store, actor=f"{user.name}@web")
+    return Service(site.conf.for_account(account), store=site.store, actor=f"{user.name}@web")
 
 
-async def viewing(account: str, here: SiteOf, who: VisitorOf) -> AsyncIterator[Service]:
-    """The verbs for the account in a page's path, to look; a few pages at once, the others wait."""
-    service = service_of(here, who.user, account, Role.VIEWER)
-    async with here.computing:
+async def viewing(account: str, site: SiteOf, who: VisitorOf) -> AsyncIterator[Service]:
+    """A Service for the account in the path of a page, for a viewer; waits while other reads are answered."""
+    service = service_of(site, who.user, account, Role.VIEWER)
+    async with site.reads:
         yield service
 
 
-async def watching(account: str, here: SiteOf, who: VisitorOf) -> Service:
-    """The same for what stays open, and computes nothing."""
-    return service_of(here, who.user, account, Role.VIEWER)
+async def watching(account: str, site: SiteOf, who: VisitorOf) -> Service:
+    """The same for an event stream: it stays open and needs no processor, so that it does not wait."""
+    return service_of(site, who.user, account, Role.VIEWER)
 
 
-def editing(account: str, here: SiteOf, who: PostedBy) -> Service:
-    """The verbs for the account in a form's path, to change something."""
-    return service_of(here, who.user, account, Role.EDITOR)
+def editing(account: str, site: SiteOf, who: PostedBy) -> Service:
+    """A Service for the account in the path of a form, for an editor."""
+    return service_of(site, who.user, account, Role.EDITOR)
 
 
 Viewing = Annotated[Service, Depends(viewing)]
@@ -199,7 +200,7 @@ Editing = Annotated[Service, Depends(editing)]
 
 @dataclass(frozen=True)
 class Caller:
-    """A program with a token, acting for one account."""
+    """The user of a program's token, and the account that the program acts for."""
 
     user: User
     account: str
@@ -209,40 +210,40 @@ def caller(
     request: Request, authorization: Annotated[str, Header()] = "",
     x_account: Annotated[str, Header(description="The account to act for (default: the token's).")] = "",
 ) -> Caller:
-    """Who holds the bearer token. Raises Unauthorized, NotFound, TooManyTries."""
+    """The user and account of the bearer token. Raises Unauthorized, NotFound, TooManyTries."""
     check_tries(request)
     scheme, _, secret = authorization.partition(" ")
-    known = _site(request).identity.bearer(secret.strip()) if scheme.lower() == "bearer" else None
+    known = site_of(request).identity.bearer(secret.strip()) if scheme.lower() == "bearer" else None
     if known is None:
         if secret:
-            failed(request)
-        raise Unauthorized("a bearer token is needed" if not secret else "this token does not hold",
-                           "`nfresume token create` makes one")
+            count_failure(request)
+        raise Unauthorized("a bearer token is needed" if not secret else "this token is not valid",
+                           "`nfresume token create` creates one")
     user, token = known
     account = x_account or token.account or user.name
     if token.account not in (None, account):
-        raise NotFound(f"there is no account {account!r} of yours", "the token is another account's")
+        raise NotFound(f"you have no account {account!r}", "this token is for another account only")
     return Caller(user, account)
 
 
 CallerOf = Annotated[Caller, Depends(caller)]
 
 
-async def reading(here: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
-    """The verbs, to look; a few requests at once."""
-    service = service_of(here, who.user, who.account, Role.VIEWER)
-    async with here.computing:
+async def reading(site: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
+    """A Service for the token's account, for a viewer; waits while other reads are answered."""
+    service = service_of(site, who.user, who.account, Role.VIEWER)
+    async with site.reads:
         yield service
 
 
-async def listening(here: SiteOf, who: CallerOf) -> Service:
-    """The same for what stays open, and computes nothing."""
-    return service_of(here, who.user, who.account, Role.VIEWER)
+async def listening(site: SiteOf, who: CallerOf) -> Service:
+    """The same for an event stream: it stays open and needs no processor, so that it does not wait."""
+    return service_of(site, who.user, who.account, Role.VIEWER)
 
 
-def writing(here: SiteOf, who: CallerOf) -> Service:
-    """The verbs, to change something."""
-    return service_of(here, who.user, who.account, Role.EDITOR)
+def writing(site: SiteOf, who: CallerOf) -> Service:
+    """A Service for the token's account, for an editor."""
+    return service_of(site, who.user, who.account, Role.EDITOR)
 
 
 Reading = Annotated[Service, Depends(reading)]

@@ -1,4 +1,4 @@
-"""The application: routes, headers, and what happens when it starts and stops."""
+"""The FastAPI application: its routes, middleware, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HEADERS = {
 
 
 def create(conf: Settings, store: Store) -> FastAPI:
-    """The application over a database that is open."""
+    """The application over an open store. Raises InvalidSettings if the oidc settings are incomplete."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +62,7 @@ def _hosts(conf: Settings) -> list[str]:
 
 
 class _Headers:
-    """Adds what every answer has; plain ASGI, because Starlette's own base class costs a task per request."""
+    """Adds headers to every response. Plain ASGI: Starlette's BaseHTTPMiddleware costs a task per request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,7 @@
-"""What happens, as it happens: one reader of the database for all listeners of this process.
+"""Live events: one task of this process polls the database for all of its listeners.
 
-A listener is told an event of the log, or that the tasks of a running attempt went on. Servers on other
-hosts read the same database, so that it does not matter which one a browser listens to.
+A listener gets a message for each new event of a history, and when tasks of a running attempt changed. All
+servers read the same database, so that a browser may listen to any of them.
 """
 
 from __future__ import annotations
@@ -17,53 +17,54 @@ from typing import Any
 from nfresume.domain.errors import StoreUnavailable
 from nfresume.store import Store, queries
 
-#: How often the database is asked, for all listeners together.
+#: How often the database is polled, for all listeners together.
 POLL_SECONDS = 0.5
-#: How often a listener without news gets a sign of life, so that dead connections are noticed.
+#: A listener that got no message for so long gets a comment, so that dead connections are noticed.
 ALIVE_SECONDS = 15.0
-#: Events are committed in another order than they are numbered: the last seconds are read again.
+#: Events may be committed in another order than they are numbered: each poll reads the last seconds again.
 _OVERLAP = timedelta(seconds=10)
+#: How many changes are remembered as sent; the oldest are forgotten.
 _REMEMBERED = 20_000
-#: News that one slow listener may be behind; beyond it, the oldest are dropped.
-_MOST_BEHIND = 200
+#: Messages that wait for one listener; if it is slower, the oldest are dropped.
+_MAX_QUEUE = 200
 
 
 class _Listener:
-    """One connection: for an account, perhaps for one execution only."""
+    """One connection, for an account or for one execution of it."""
 
     def __init__(self, account: str, execution_id: str | None) -> None:
         self.account = account
         self.execution_id = execution_id
-        self.news: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MOST_BEHIND)
+        self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_MAX_QUEUE)
 
-    def tell(self, news: dict[str, Any]) -> None:
-        if self.news.full():
-            self.news.get_nowait()
-        self.news.put_nowait(news)
+    def put(self, message: dict[str, Any]) -> None:
+        if self.queue.full():
+            self.queue.get_nowait()
+        self.queue.put_nowait(message)
 
 
 class Changes:
-    """Reads while anybody listens."""
+    """Sends changes of the database to listeners. It polls only while there are any."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._listeners: set[_Listener] = set()
-        self._reader: asyncio.Task[None] | None = None
+        self._poller: asyncio.Task[None] | None = None
         self._closed = False
-        self._known: OrderedDict[tuple[str, ...], None] = OrderedDict()
+        self._sent: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
     async def listen(self, account: str, execution_id: str | None) -> AsyncIterator[str]:
-        """Server-sent events until the connection, or the server, ends."""
+        """Yields server-sent events until the client disconnects or the server stops."""
         listener = _Listener(account, execution_id)
         self._listeners.add(listener)
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.create_task(self._read())
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll_while_heard())
         try:
             yield "retry: 2000\n\n"
             while not self._closed:
                 try:
-                    news = await asyncio.wait_for(listener.news.get(), ALIVE_SECONDS)
-                    yield f"event: {news['type']}\ndata: {json.dumps(news)}\n\n"
+                    message = await asyncio.wait_for(listener.queue.get(), ALIVE_SECONDS)
+                    yield f"event: {message['type']}\ndata: {json.dumps(message)}\n\n"
                 except TimeoutError:
                     yield ": alive\n\n"
         finally:
@@ -72,36 +73,36 @@ class Changes:
     def close(self) -> None:
         """End every connection."""
         self._closed = True
-        if self._reader is not None:
-            self._reader.cancel()
+        if self._poller is not None:
+            self._poller.cancel()
         for listener in self._listeners:
-            listener.tell({"type": "closing"})
+            listener.put({"type": "closing"})
 
-    async def _read(self) -> None:
-        await self._look(tell=False)
+    async def _poll_while_heard(self) -> None:
+        await self._poll(send=False)  # what happened before anybody listened
         while self._listeners:
             await asyncio.sleep(POLL_SECONDS)
-            await self._look(tell=True)
+            await self._poll(send=True)
 
-    async def _look(self, *, tell: bool) -> None:
+    async def _poll(self, *, send: bool) -> None:
         found: list[queries.Change] = []
-        with contextlib.suppress(StoreUnavailable):  # the next look may find it again
-            found = await asyncio.to_thread(self._ask)
+        with contextlib.suppress(StoreUnavailable):  # the next poll tries again
+            found = await asyncio.to_thread(self._query)
         for change in found:
-            if change.key in self._known:
+            if change.key in self._sent:
                 continue
-            self._known[change.key] = None
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-            if tell:
-                self._tell(change)
+            self._sent[change.key] = None
+            if len(self._sent) > _REMEMBERED:
+                self._sent.popitem(last=False)
+            if send:
+                self._send(change)
 
-    def _ask(self) -> list[queries.Change]:
+    def _query(self) -> list[queries.Change]:
         with self._store.begin(write=False) as tx:
             return queries.changes(tx, _OVERLAP)
 
-    def _tell(self, change: queries.Change) -> None:
-        news = {"type": change.type, "id": change.execution_id, "what": change.what}
+    def _send(self, change: queries.Change) -> None:
+        message = {"type": change.type, "id": change.execution_id, "what": change.what}
         for listener in self._listeners:
             if listener.account == change.account and listener.execution_id in (None, change.execution_id):
-                listener.tell(news)
+                listener.put(message)

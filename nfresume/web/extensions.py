@@ -1,4 +1,4 @@
-"""What WES has no word for: relaunch, extend, pin, delete a work dir, costs, and a stream of events."""
+"""The API beyond WES: relaunch, extend, pin, delete a work dir, costs, and a stream of events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nfresume.billing.report import By
 from nfresume.domain import views
 from nfresume.domain.periods import period
 from nfresume.service import submissions
-from nfresume.service.submissions import Changed
+from nfresume.service.submissions import Resubmission
 from nfresume.web import models
 from nfresume.web.access import Listening, Reading, Writing
 from nfresume.web.problems import API
@@ -31,8 +31,8 @@ def details(run_id: str, service: Reading) -> dict[str, Any]:
 
 @router.post("/runs/{run_id}/relaunch")
 def relaunch(run_id: str, service: Writing, wanted: models.Relaunch) -> models.RunStatus:
-    """A new attempt from the failed task, in the same session and work dir."""
-    e = submissions.resubmit(service, service.get(run_id), Changed(
+    """Relaunch from the failed task: a new attempt in the same session and work dir."""
+    e = submissions.resubmit(service, service.get(run_id), Resubmission(
         pipeline=wanted.workflow_url, params=wanted.workflow_params, profiles=tuple(wanted.profiles or ()),
         revision=wanted.revision, storage_expiration_hours=wanted.storage_expiration_hours,
         pinned=wanted.pinned, from_scratch=wanted.from_scratch, jobs_are_gone=wanted.jobs_are_gone,
@@ -43,7 +43,7 @@ def relaunch(run_id: str, service: Writing, wanted: models.Relaunch) -> models.R
 
 @router.post("/runs/{run_id}/extend")
 def extend(run_id: str, service: Writing, wanted: models.Extension) -> dict[str, Any]:
-    """Keep a retained work dir for so many hours from now."""
+    """Keep a retained work dir for this number of hours from now."""
     return views.execution(service.extend(service.get(run_id), wanted.hours))
 
 
@@ -55,13 +55,13 @@ def pin(run_id: str, service: Writing) -> dict[str, Any]:
 
 @router.post("/runs/{run_id}/unpin")
 def unpin(run_id: str, service: Writing) -> dict[str, Any]:
-    """Let the clock run again."""
+    """Let a pinned work dir expire again."""
     return views.execution(service.unpin(service.get(run_id)))
 
 
 @router.delete("/runs/{run_id}/work-dir", status_code=202)
 def delete_work_dir(run_id: str, service: Writing, response: Response) -> dict[str, Any]:
-    """Delete a retained work dir: marked here, removed by the next sweep. Published results are made real."""
+    """Order the deletion of a retained work dir: the next sweep materialises its results and removes it."""
     e = service.mark_for_deletion(service.get(run_id))
     response.headers["Location"] = f"{API}/runs/{e.id}/details"
     return views.execution(e)
@@ -82,9 +82,9 @@ def costs(
             responses={200: {"content": {"text/event-stream": {}}}})
 async def events(
     request: Request, service: Listening,
-    run_id: Annotated[str | None, Query(description="Of one run only.", max_length=64)] = None,
+    run_id: Annotated[str | None, Query(description="Only events of this run.", max_length=64)] = None,
 ) -> StreamingResponse:
-    """Server-sent events: `event` for each line of the history, `progress` when tasks of a run went on."""
+    """Server-sent events: `event` for each line of a run's history, `progress` when its tasks changed."""
     if run_id is not None:
         service.get(run_id)
     stream = request.app.state.changes.listen(service.account, run_id)

@@ -16,35 +16,35 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/login")
-def login_page(request: Request, here: SiteOf, token: str = "") -> HTMLResponse:
-    """A link leads here; it counts when its button is pressed, so that a preview of it uses nothing up."""
-    return page(request, "login.html", token=token, oidc=bool(here.conf.oidc_issuer))
+def login_page(request: Request, site: SiteOf, token: str = "") -> HTMLResponse:
+    """The page that a login link opens. Only its button uses the link up, so that a preview does not."""
+    return page(request, "login.html", token=token, oidc=bool(site.conf.oidc_issuer))
 
 
 @router.post("/login")
-def log_in(request: Request, here: SiteOf, token: Annotated[str, Form(max_length=200)] = "") -> Response:
-    """Use a login link. Raises Unauthorized, TooManyTries."""
+def log_in(request: Request, site: SiteOf, token: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """Log in with the secret of a login link. Raises Unauthorized, TooManyTries."""
     access.check_tries(request)
-    session = here.identity.log_in(token)
+    session = site.identity.log_in(token)
     if session is None:
-        access.failed(request)
+        access.count_failure(request)
         raise Unauthorized("this login link was used before, or is too old",
                            "`nfresume login-link` prints a new one")
-    return logged_in(here, session)
+    return logged_in(site, session)
 
 
-def logged_in(here: Site, session: str) -> Response:
-    """To the first page, with the session's cookie."""
+def logged_in(site: Site, session: str) -> Response:
+    """A redirect to the first page that sets the session's cookie."""
     response = RedirectResponse("/", 303)
     response.set_cookie(COOKIE, session, max_age=round(SESSION.total_seconds()), httponly=True,
-                        samesite="lax", secure=here.secure, path="/")
+                        samesite="lax", secure=site.secure, path="/")
     return response
 
 
 @router.post("/logout")
-def log_out(here: SiteOf, who: PostedBy) -> Response:
-    """End the session everywhere."""
-    here.identity.log_out(who.session)
+def log_out(site: SiteOf, who: PostedBy) -> Response:
+    """End the session, also for copies of its cookie."""
+    site.identity.log_out(who.session)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, path="/")
     return response

@@ -89,7 +89,7 @@ class RunList(BaseModel):
 
 
 class RunRequest(BaseModel):
-    """What a run was asked to do."""
+    """The request that started a run."""
 
     workflow_params: dict[str, Any] | None = None
     workflow_type: str = "NFL"
@@ -102,7 +102,7 @@ class RunRequest(BaseModel):
 
 
 class Log(BaseModel):
-    """How something was run; `stdout` and `stderr` are URLs."""
+    """The command, times and exit code of a run or a task; `stdout` and `stderr` are URLs."""
 
     name: str | None = None
     cmd: list[str] | None = None
@@ -152,7 +152,7 @@ class Problem(BaseModel):
 
 
 class Relaunch(BaseModel):
-    """Changes for a relaunch from the failed task; what is left out stays as it was."""
+    """Changes for a relaunch from the failed task; a field that is left out stays as it was."""
 
     workflow_params: dict[str, Any] | None = None
     workflow_url: str | None = None

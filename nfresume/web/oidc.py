@@ -17,12 +17,12 @@ router = APIRouter(include_in_schema=False)
 
 
 def install(app: FastAPI, conf: Settings) -> None:
-    """Add the routes, when the settings name a provider. Raises InvalidSettings when something is missing."""
+    """Add the routes if a provider is set. Raises InvalidSettings if a setting or Authlib is missing."""
     if conf.oidc_issuer is None:
         return
     if not conf.oidc_client_id or not conf.oidc_client_secret or not conf.web_url:
         raise InvalidSettings("oidc_issuer is set without oidc_client_id, oidc_client_secret or web_url",
-                              "all four belong together")
+                              "set all four of them")
     try:
         from authlib.integrations.starlette_client import OAuth
         from starlette.middleware.sessions import SessionMiddleware
@@ -37,7 +37,7 @@ def install(app: FastAPI, conf: Settings) -> None:
         client_kwargs={"scope": "openid profile email", "code_challenge_method": "S256", "timeout": 10},
     )
     app.state.oauth = oauth.provider
-    # The state of a log-in under way is in a signed cookie: another server may get the answer.
+    # The state of a log-in is in a signed cookie, because another server may receive the callback.
     app.add_middleware(
         SessionMiddleware, secret_key=hashlib.sha256(f"nfresume {secret}".encode()).hexdigest(),
         session_cookie="nfresume_oidc", max_age=600, same_site="lax",
@@ -47,28 +47,28 @@ def install(app: FastAPI, conf: Settings) -> None:
 
 
 @router.get("/login/oidc")
-async def begin(request: Request, here: SiteOf) -> Response:
-    """To the provider."""
+async def begin(request: Request, site: SiteOf) -> Response:
+    """Redirect to the provider. Raises Unauthorized if it cannot be reached."""
     try:
         answer: Response = await request.app.state.oauth.authorize_redirect(
-            request, f"{here.conf.web_url}/login/oidc/callback")
-    except Exception as e:  # whatever the provider, or the way to it, does
+            request, f"{site.conf.web_url}/login/oidc/callback")
+    except Exception as e:  # any failure of the provider or of the network
         raise Unauthorized(f"the log-in provider cannot be reached: {_text(e)}", "try again later") from e
     return answer
 
 
 @router.get("/login/oidc/callback")
-async def end(request: Request, here: SiteOf) -> Response:
-    """Back from the provider: the one who logged in there has a session here."""
+async def end(request: Request, site: SiteOf) -> Response:
+    """The provider's callback: log in the user who logged in there. Raises Unauthorized."""
     try:
         token: dict[str, Any] = await request.app.state.oauth.authorize_access_token(request)
         claims = token["userinfo"]
         subject = str(claims["sub"])
-    except Exception as e:  # a forged state, an old code, a provider that answers nonsense
+    except Exception as e:  # a forged state, an expired code, an invalid answer of the provider
         raise Unauthorized(f"the log-in did not succeed: {_text(e)}", "log in again") from e
     wanted = str(claims.get("preferred_username") or claims.get("email") or subject)
-    assert here.conf.oidc_issuer is not None
-    return logged_in(here, here.identity.log_in_as(here.conf.oidc_issuer, subject, wanted))
+    assert site.conf.oidc_issuer is not None
+    return logged_in(site, site.identity.log_in_as(site.conf.oidc_issuer, subject, wanted))
 
 
 def _text(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Pages about people: an account's members, and one's own tokens."""
+"""The settings page of an account: its members, and the user's own tokens."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ from nfresume.web.rendering import page
 
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
 
-#: Settings that concern what a user of the console sees; none of them is secret.
+#: The settings that the page shows; none of them is secret.
 _SHOWN = ("storage_expiration_hours", "retain", "on_success", "price_per_gb_month", "price_per_cpu_hour",
           "currency", "web_pipelines", "web_profiles", "sweep_seconds", "sample_seconds")
 
 
 @router.get("/settings")
-def settings_page(account: str, request: Request, here: SiteOf, who: VisitorOf, service: Viewing
+def settings_page(account: str, request: Request, site: SiteOf, who: VisitorOf, service: Viewing
                   ) -> HTMLResponse:
-    """Members, tokens, and the site's settings as far as they concern a user."""
-    return _page(account, request, here, who, service)
+    """The account's members, the user's tokens, and some of the site's settings."""
+    return _page(account, request, site, who, service)
 
 
 def _page(
-    account: str, request: Request, here: SiteOf, who: Visitor, service: Viewing, secret: str = ""
+    account: str, request: Request, site: SiteOf, who: Visitor, service: Viewing, secret: str = ""
 ) -> HTMLResponse:
     rows = [(s.key, s.help, getattr(service.conf, s.key)) for s in SETTINGS if s.key in _SHOWN]
     return page(
         request, "settings.html", user=who.user, account=account, csrf=who.csrf, roles=list(Role),
-        members=here.identity.members(account), tokens=here.identity.tokens(who.user.name), secret=secret,
+        members=site.identity.members(account), tokens=site.identity.tokens(who.user.name), secret=secret,
         settings=rows,
     )
 
 
 @router.post("/tokens")
 def create_token(
-    account: str, request: Request, here: SiteOf, who: PostedBy,
+    account: str, request: Request, site: SiteOf, who: PostedBy,
     service: Viewing, name: Annotated[str, Form(min_length=1, max_length=100)],
     days: Annotated[float, Form(gt=0, le=3650)] = 365,
 ) -> HTMLResponse:
-    """A new token for this account; its secret is on the page that comes back, and nowhere else."""
-    secret = here.identity.create_token(who.user.name, name, account, days)
-    return _page(account, request, here, who, service, secret)
+    """Create a token for this account. Only the returned page shows its secret."""
+    secret = site.identity.create_token(who.user.name, name, account, days)
+    return _page(account, request, site, who, service, secret)
 
 
 @router.post("/tokens/{token_id}/revoke")
-def revoke_token(account: str, token_id: str, here: SiteOf, who: PostedBy) -> Response:
-    """End one of the user's own tokens."""
-    here.identity.revoke(who.user.name, token_id)
+def revoke_token(account: str, token_id: str, site: SiteOf, who: PostedBy) -> Response:
+    """Revoke one of the user's own tokens."""
+    site.identity.revoke(who.user.name, token_id)
     return RedirectResponse(f"/a/{account}/settings", 303)
 
 
 def owner(account: str, who: PostedBy) -> Visitor:
-    """Who sent a form, being an owner of the account."""
+    """The user who sent a form. Raises NotFound or Forbidden unless they are an owner of the account."""
     role_in(who.user, account, Role.OWNER)
     return who
 
 
 @router.post("/members", dependencies=[Depends(owner)])
 def set_role(
-    account: str, here: SiteOf,
+    account: str, site: SiteOf,
     name: Annotated[str, Form(min_length=1, max_length=63)], role: Annotated[str, Form()],
 ) -> Response:
-    """Give, change or take (`none`) a member's role."""
+    """Set a member's role; `none` removes the member."""
     if role not in ("none", *Role):
-        raise UsageError(f"{role!r} is no role", f"one of {', '.join(Role)}, none")
-    here.identity.set_role(name, account, None if role == "none" else Role(role))
+        raise UsageError(f"{role!r} is not a role", f"roles: {', '.join(Role)}, none")
+    site.identity.set_role(name, account, None if role == "none" else Role(role))
     return RedirectResponse(f"/a/{account}/settings", 303)

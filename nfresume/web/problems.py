@@ -1,4 +1,4 @@
-"""Errors on the web: a problem document (RFC 9457) for programs, a page for people."""
+"""Errors of the web: a problem document (RFC 9457) for programs, a page for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ API = "/ga4gh/wes/v1"
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of ours, of FastAPI and of Starlette leave the same way."""
+    """Register the handlers for errors of nfresume, of FastAPI and of Starlette, and for bugs."""
 
     @app.exception_handler(NfresumeError)
     def _ours(request: Request, error: NfresumeError) -> Response:
@@ -31,23 +31,23 @@ def install(app: FastAPI) -> None:
     def _invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return answer(request, 422, "invalid-request", f"{where}: {first['msg']}", "/docs has the documents")
+        return answer(request, 422, "invalid-request", f"{where}: {first['msg']}", "see /docs")
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
         response = answer(request, error.status_code, "http", str(error.detail), "")
-        if error.status_code == 405:  # of all routes at this path: Starlette names those of the first
+        if error.status_code == 405:  # Starlette names only the methods of the first route at this path
             response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
     @app.exception_handler(Exception)
     def _fault(request: Request, _error: Exception) -> Response:
-        return answer(request, 500, "fault", "this is a fault in nfresume; nothing was deleted because of it",
-                      "its log says more")
+        return answer(request, 500, "fault", "this is a bug in nfresume; nothing was deleted because of it",
+                      "see the log of `nfresume serve`")
 
 
 def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:
-    """The error as a document or as a page, by who asks."""
+    """The error as a problem document if the path is the API's, otherwise as a page."""
     title = HTTPStatus(status).phrase
     if _is_api(request):
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}

@@ -1,4 +1,4 @@
-"""Pages from templates: everything that a user or a pipeline wrote is escaped, and shown as it is."""
+"""Renders pages from templates. All text is HTML-escaped, and control characters are made visible."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nfresume.domain.people import User
 
 
 def left(value: datetime | None) -> str:
-    """How long until a time."""
+    """How long it is until a time; `-` for None."""
     return wording.duration(value - datetime.now(UTC)) if value else "-"
 
 
 def visible(value: Any) -> Any:
-    """Control characters as they are written in code: a log must not hide or fake anything.
+    r"""Write control characters as escapes such as \x1b, so that a log cannot hide or fake text.
 
-    Every text that a template shows goes through here; what templates made themselves is left alone.
+    The templates apply this to every value that they print, except to Markup.
     """
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
@@ -40,7 +40,7 @@ def page(
     request: Request, template: str, status: int = 200, *, user: User | None = None, account: str = "",
     csrf: str = "", **values: Any,
 ) -> HTMLResponse:
-    """A page of the console."""
+    """Render a page of the console; `values` are the variables of the template."""
     text = _environment.get_template(template).render(
         user=user, account=account, csrf=csrf, version=__version__, path=request.url.path, status=status,
         **values,

@@ -1,4 +1,4 @@
-"""Pages about executions: the list, one of them, the launch form; and what their buttons do."""
+"""Pages about executions: the list, one execution, the launch form; and the forms on these pages."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.pipelines import parameters
 from nfresume.runs import records
 from nfresume.service import submissions
-from nfresume.service.submissions import Changed, Submission
+from nfresume.service.submissions import Resubmission, Submission
 from nfresume.service.verbs import Service
 from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
 
-_PAGE = 25
+_PAGE = 25  # executions
 _TASKS = 500
-_TAIL = 32 * 1024
+_TAIL = 32 * 1024  # bytes
 Text = Annotated[str, Form(max_length=5_000_000)]
 
 
 @router.get("/executions")
 def list_page(
-    account: str, request: Request, here: SiteOf, who: VisitorOf, service: Viewing,
+    account: str, request: Request, site: SiteOf, who: VisitorOf, service: Viewing,
     state: Annotated[str, Query(max_length=20)] = "", search: Annotated[str, Query(max_length=200)] = "",
     sort: Annotated[str, Query(max_length=20)] = "newest", after: Annotated[str, Query(max_length=300)] = "",
 ) -> HTMLResponse:
@@ -40,12 +40,12 @@ def list_page(
     states = [s for s in ExecutionState if s == state.upper()]
     offset = int(after) if after.isdecimal() else 0
     found = service.search(states, search, sort, limit=_PAGE + 1, offset=offset)
-    price = here.recent("price", found[0].root_id, lambda: service.price(found[0])) if found else None
+    price = site.cached("price", found[0].root_id, lambda: service.price(found[0])) if found else None
     return page(
         request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found[:_PAGE],
         more=offset + _PAGE if len(found) > _PAGE else None, less=max(0, offset - _PAGE) if offset else None,
         state=state, search=search, sort=sort, states=list(ExecutionState), price=price,
-        counts=here.recent("counts", account, service.state_counts),
+        counts=site.cached("counts", account, service.state_counts),
         tasks=service.task_counts(found[:_PAGE]),
         may_edit=_may_edit(who, account),
     )
@@ -60,7 +60,7 @@ def bulk(
     account: str, service: Editing, action: Annotated[str, Form()],
     chosen: Annotated[list[str] | None, Form(alias="id")] = None, hours: Annotated[str, Form()] = "48",
 ) -> Response:
-    """Extend or delete several at once. Raises Conflict naming those that could not be."""
+    """Extend or delete the chosen executions. Raises Conflict with the first error if some of them refuse."""
     refused = []
     for execution_id in (chosen or [])[:1000]:
         try:
@@ -69,8 +69,8 @@ def bulk(
         except (NfresumeError, OSError) as error:
             refused.append(str(error))
     if refused:
-        raise Conflict(f"{len(refused)} of {len(chosen or [])} could not be: {refused[0]}",
-                       "the others are done")
+        raise Conflict(f"{len(refused)} of {len(chosen or [])} executions were not changed: {refused[0]}",
+                       "the others were")
     return RedirectResponse(f"/a/{account}/executions", 303)
 
 
@@ -89,7 +89,7 @@ def execution_page(
     name = log if log in records.LOGS else "stdout"
     return page(
         request, "execution.html", user=who.user, account=account, csrf=who.csrf, e=e, details=details,
-        went=deletion(details.events), number=number, attempt=details.attempts[number - 1],
+        deletion=deletion(details.events), number=number, attempt=details.attempts[number - 1],
         timeline=timeline(details.attempts),
         log_name=name, logs=list(records.LOGS), may_edit=_may_edit(who, account),
         price=service.price(e), **_of_attempt(service, e, number, name),
@@ -97,7 +97,7 @@ def execution_page(
 
 
 def _of_attempt(service: Service, e: Execution, number: int, log_name: str) -> dict[str, Any]:
-    """What is read from the attempt's records; empty where its root is not there."""
+    """What the page shows of the attempt's records; nothing but the error if they cannot be read."""
     empty: dict[str, Any] = {"tasks": [], "more_tasks": 0, "progress": [], "failed": None, "log_text": "",
                              "log_end": 0, "published": [], "unread": None}
     try:
@@ -118,7 +118,7 @@ def _of_attempt(service: Service, e: Execution, number: int, log_name: str) -> d
 
 
 def _failed(found: records.Records, log: Any) -> dict[str, Any] | None:
-    """The last task that failed, with its script and the end of what it wrote."""
+    """The last task that failed, with its script and the end of its output; None if no task failed."""
     tasks = [task for task in log.tasks.values() if task.failed and not task.ignored and not task.retried]
     if not tasks:
         return None
@@ -134,7 +134,7 @@ def _failed(found: records.Records, log: Any) -> dict[str, Any] | None:
 
 
 def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:
-    """Each attempt with where it begins and how long it took, in hundredths of the whole."""
+    """Each started attempt, its start and its length, in percent of the time from first start to last end."""
     begun = [a for a in attempts if a.started_at]
     if not begun:
         return []
@@ -153,7 +153,7 @@ def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:
 @router.get("/executions/{execution_id}/log/{number}/{name}")
 def log_part(execution_id: str, number: int, name: str, service: Viewing,
              offset: Annotated[int, Query(ge=0, le=2**62)] = 0) -> PlainTextResponse:
-    """A bounded part of a log, for the live tail and for downloads."""
+    """A part of a log from byte `offset` on; the header X-End has the offset of the next part."""
     e = service.get(execution_id)
     if not 1 <= number <= e.attempt:
         raise NotFound(f"{e.id} has no attempt {number}")
@@ -168,7 +168,7 @@ def relaunch(
     jobs_are_gone: Text = "",
 ) -> Response:
     """Relaunch from Failed Task."""
-    e = submissions.resubmit(service, service.get(execution_id), Changed(
+    e = submissions.resubmit(service, service.get(execution_id), Resubmission(
         pipeline=pipeline.strip() or None, revision=revision.strip() or None,
         params=submissions.parse_params(params) if params.strip() else None, profiles=_words(profiles),
         storage_expiration_hours=hours.strip() or None, from_scratch=bool(from_scratch),
@@ -199,24 +199,24 @@ def launch_page(
     account: str, request: Request, who: VisitorOf, service: Viewing,
     pipeline: Annotated[str, Query(max_length=2000)] = "",
 ) -> HTMLResponse:
-    """The launch form; with the pipeline's own parameters where it declares them."""
-    declared, trouble = [], ""
+    """The launch form, with a field for each parameter that the pipeline declares."""
+    declared, error = [], ""
     if pipeline:
         try:
             submissions.check_pipeline(service.conf, pipeline)
             declared = service.declared_params(pipeline)
-        except NfresumeError as error:
-            trouble = str(error)
+        except NfresumeError as e:
+            error = str(e)
     return page(
         request, "launch.html", user=who.user, account=account, csrf=who.csrf, pipeline=pipeline,
-        declared=declared, trouble=trouble, allowed=service.conf.web_pipelines,
+        declared=declared, error=error, allowed=service.conf.web_pipelines,
         profiles=service.conf.web_profiles, may_edit=_may_edit(who, account),
     )
 
 
 @router.post("/launch")
 async def launch(account: str, request: Request, service: Editing) -> Response:
-    """Launch what the form says."""
+    """Launch the pipeline of the form."""
     form = await request.form(max_files=100, max_part_size=submissions.MAX_PARAMS)
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     e = await asyncio.to_thread(submissions.submit, service, _submission(texts))
@@ -224,7 +224,7 @@ async def launch(account: str, request: Request, service: Editing) -> Response:
 
 
 def _submission(texts: dict[str, str]) -> Submission:
-    """Fields named `param.NAME` are parameters of their own; empty ones keep the pipeline's default."""
+    """The submission of a form. A field `param.NAME` is the parameter NAME; empty means the default."""
     params = submissions.parse_params(texts.get("params", ""))
     for name, value in texts.items():
         if name.startswith("param.") and value != "":

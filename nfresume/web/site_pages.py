@@ -1,4 +1,4 @@
-"""The first page, billing, the API's own page, live events for browsers, and plotly.js."""
+"""The first page, the billing page, the page about the API, live events for browsers, and plotly.js."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def first_page(who: VisitorOf) -> Response:
-    """To the user's own account, or to the first one."""
+    """Redirect to the executions of an account: the user's only shared one, or else their own."""
     own = who.user.name if who.user.name in who.user.roles else next(iter(who.user.roles), who.user.name)
-    return RedirectResponse(f"/a/{_with_runs(who, own)}/executions", 303)
+    return RedirectResponse(f"/a/{_start_account(who, own)}/executions", 303)
 
 
-def _with_runs(who: Visitor, own: str) -> str:
+def _start_account(who: Visitor, own: str) -> str:
     others = [account for account in who.user.roles if account != own]
     return others[0] if len(others) == 1 else own
 
 
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
-    """How programs use the API."""
+    """The page that says how programs use the API."""
     return page(request, "docs.html", api=API)
 
 
@@ -39,7 +39,7 @@ def billing(
     account: str, request: Request, who: VisitorOf, service: Viewing,
     since: Annotated[str, Query(max_length=20)] = "30d",
 ) -> HTMLResponse:
-    """What retained storage costs: the report, with its plots."""
+    """What storage costs: the report and its plots."""
     found = service.costs_figures(lambda now: period(now, since=since, start=None, end=None, month=None))
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
@@ -58,7 +58,7 @@ async def events(request: Request, service: Watching, execution: str | None = No
 
 @router.get("/plotly.js")
 def plotly() -> Response:
-    """The library that draws the plots; the same until it is upgraded."""
+    """The JavaScript library that draws the plots, from the Python package."""
     from plotly.offline import get_plotlyjs
 
     return Response(get_plotlyjs(), media_type="text/javascript",

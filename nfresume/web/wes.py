@@ -1,4 +1,4 @@
-"""GA4GH Workflow Execution Service 1.1: runs are executions, a run's tasks those of its last attempt."""
+"""GA4GH Workflow Execution Service 1.1. A run is an execution; its tasks are those of the last attempt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATES = {
     ExecutionState.CANCELLING: "CANCELING", ExecutionState.SUCCEEDED: "COMPLETE",
     ExecutionState.FAILED: "EXECUTOR_ERROR", ExecutionState.CANCELLED: "CANCELED",
 }
-#: What `workflow_engine_parameters` may hold, with its type and default.
+#: The names that `workflow_engine_parameters` may have, with type and default.
 ENGINE_PARAMETERS = {
     "profile": ("string", None), "revision": ("string", None), "storage_expiration_hours": ("number", None),
     "pin": ("boolean", "false"), "retain": ("string", "full"), "on_success": ("string", "delete"),
@@ -44,10 +44,10 @@ PageToken = Annotated[str, Query(max_length=300)]
 
 
 @router.get("/service-info")
-def service_info(here: SiteOf, service: Reading) -> models.ServiceInfo:
+def service_info(site: SiteOf, service: Reading) -> models.ServiceInfo:
     """What this service can do, and how many of the account's runs are in each state."""
     counts = {STATES[state]: number for state, number in service.state_counts().items()}
-    url = here.conf.web_url or "http://localhost"
+    url = site.conf.web_url or "http://localhost"
     return models.ServiceInfo(
         id="nfresume", name="nfresume", version=__version__,
         description="Runs Nextflow pipelines; a failed run can be relaunched from the failed task.",
@@ -73,7 +73,7 @@ def list_runs(
     """The account's runs, newest first."""
     states = [ours for ours, theirs in STATES.items() if theirs == state]
     if state is not None and not states:
-        raise UsageError(f"{state!r} is no state here", f"one of {', '.join(STATES.values())}")
+        raise UsageError(f"{state!r} is not a state of WES", f"states: {', '.join(STATES.values())}")
     found = service.newest(states, page_size + 1, before=_position(page_token))
     runs = [summary(e) for e in found[:page_size]]
     more = len(found) > page_size
@@ -93,7 +93,7 @@ def _position(token: str) -> tuple[datetime, str] | None:
         if at.tzinfo is None or not execution_id:
             raise ValueError
     except ValueError:
-        raise UsageError("this page token is none of ours", "begin again without one") from None
+        raise UsageError("this page token is not valid", "begin again without one") from None
     return at, execution_id
 
 
@@ -110,7 +110,7 @@ def run_workflow(
     service: Writing,
     workflow_url: Annotated[str, Form(max_length=2000)],
     workflow_type: Annotated[str, Form()] = "NFL",
-    workflow_type_version: Annotated[str, Form()] = "DSL2",  # noqa: ARG001 WES names it; Nextflow finds out
+    workflow_type_version: Annotated[str, Form()] = "DSL2",  # noqa: ARG001 required by WES; Nextflow knows
     workflow_params: Annotated[str, Form()] = "{}",
     workflow_engine_parameters: Annotated[str, Form()] = "{}",
     workflow_engine: Annotated[str, Form()] = "nextflow",
@@ -118,11 +118,11 @@ def run_workflow(
     tags: Annotated[str, Form()] = "{}",
     workflow_attachment: Annotated[list[UploadFile] | None, Form()] = None,
 ) -> models.RunId:
-    """Launch a workflow; the first number of `storage_expiration_hours` that is given counts, as always."""
+    """Launch a workflow. `storage_expiration_hours` defaults to the pipeline's, then the site's setting."""
     if workflow_type.upper() not in ("NFL", "NEXTFLOW", "PY"):
-        raise UsageError(f"workflow_type {workflow_type!r} cannot be run here", "NFL can, and PY")
+        raise UsageError(f"workflow_type {workflow_type!r} is not supported", "use NFL or PY")
     if workflow_engine.lower() not in ("nextflow", "python"):
-        raise UsageError(f"workflow_engine {workflow_engine!r} is not here", "nextflow is, and python")
+        raise UsageError(f"workflow_engine {workflow_engine!r} is not supported", "use nextflow or python")
     chosen = engine_parameters(_object(workflow_engine_parameters, "workflow_engine_parameters"))
     attached = {file.filename or "": file.file.read(submissions.MAX_ATTACHED + 1)
                 for file in workflow_attachment or ()}
@@ -144,13 +144,13 @@ def _object(text: str, name: str) -> dict[str, Any]:
 
 
 def engine_parameters(given: dict[str, Any]) -> dict[str, Any]:
-    """`workflow_engine_parameters` as parts of a submission. Raises UsageError."""
+    """`workflow_engine_parameters` as keyword arguments of a Submission. Raises UsageError."""
     known = {name.lstrip("-"): value for name, value in given.items()}
     if "r" in known:
         known["revision"] = known.pop("r")
     if unknown := sorted(set(known) - set(ENGINE_PARAMETERS)):
-        raise UsageError(f"workflow_engine_parameters: {unknown[0]!r} is not understood",
-                         f"these are: {', '.join(ENGINE_PARAMETERS)}")
+        raise UsageError(f"workflow_engine_parameters: {unknown[0]!r} is not known",
+                         f"known are {', '.join(ENGINE_PARAMETERS)}")
     try:
         return {
             "profiles": tuple(p for p in str(known.get("profile") or "").split(",") if p),
@@ -167,7 +167,7 @@ def engine_parameters(given: dict[str, Any]) -> dict[str, Any]:
 
 @router.get("/runs/{run_id}")
 def run_log(run_id: str, request: Request, service: Reading) -> models.RunLog:
-    """Everything about one run; its stdout and stderr are behind the URLs that are named."""
+    """Everything about one run; `stdout` and `stderr` are URLs."""
     details = service.details(service.get(run_id))
     e, last = details.execution, details.attempts[-1]
     base = f"{str(request.base_url).rstrip('/')}{API}/runs/{e.id}"
@@ -199,7 +199,7 @@ def _request(e: Execution, last: Attempt) -> models.RunRequest:
 
 
 def _params(e: Execution, file: str | None) -> dict[str, Any] | None:
-    """The parameters that were given as a file, where it can still be read."""
+    """The parameters of a JSON file given with -params-file; None if it cannot be read."""
     if file is None or not file.endswith(".json"):
         return None
     try:
@@ -218,7 +218,7 @@ def run_status(run_id: str, service: Reading) -> models.RunStatus:
 
 @router.post("/runs/{run_id}/cancel")
 def cancel_run(run_id: str, service: Writing) -> models.RunId:
-    """Stop a run; its work dir is kept for its hours."""
+    """Stop a run; its work dir is kept for its storage expiration hours."""
     return models.RunId(run_id=service.cancel(service.get(run_id)).id)
 
 
@@ -230,7 +230,7 @@ def list_tasks(
     e = service.get(run_id)
     tasks = list(service.records(e).log().tasks.values())
     if page_token and not page_token.isdecimal():
-        raise UsageError("this page token is none of ours", "begin again without one")
+        raise UsageError("this page token is not valid", "begin again without one")
     start = int(page_token or 0)
     rows = [task_log(request, e, task) for task in tasks[start:start + page_size]]
     end = start + page_size
@@ -262,7 +262,7 @@ Offset = Annotated[
 
 @router.get("/runs/{run_id}/logs/{name}", response_class=PlainTextResponse)
 def run_output(run_id: str, name: str, service: Reading, offset: Offset = 0) -> PlainTextResponse:
-    """What Nextflow wrote: stdout, stderr, or its own log, nextflow."""
+    """What Nextflow wrote. `name`: stdout, stderr, or nextflow for its log."""
     return PlainTextResponse(service.records(service.get(run_id)).part(name, offset))
 
 
@@ -270,6 +270,6 @@ def run_output(run_id: str, name: str, service: Reading, offset: Offset = 0) -> 
 def task_output(
     run_id: str, first: str, rest: str, name: str, service: Reading, offset: Offset = 0
 ) -> PlainTextResponse:
-    """What a task wrote: stdout or stderr; or its script."""
+    """What a task wrote. `name`: stdout, stderr, or script for the task's script."""
     last = service.records(service.get(run_id))
     return PlainTextResponse(last.task_part(last.task(f"{first}/{rest}"), name, offset))

@@ -1,7 +1,7 @@
 "use strict";
-// Live parts of a page, the tail of a log, countdowns, and plots. Everything else works without.
+// Live parts of a page, the tail of a log, countdowns, and plots. Everything else works without JavaScript.
 
-// A part marked data-live is replaced by what the server would send now.
+// Fetches the page again, and replaces each element that is marked data-live.
 let refreshing = false, again = false;
 async function refresh() {
   if (refreshing) { again = true; return; }
@@ -22,7 +22,7 @@ async function refresh() {
   }
 }
 
-// What somebody is using right now is left alone.
+// True for an element in which the user is typing or has chosen something: it is not replaced now.
 function busy(part) {
   return part.contains(document.activeElement) && part.querySelector("input, textarea, select")
     || part.querySelector("details[open], input:checked");
@@ -55,7 +55,7 @@ if (log) {
       log.append(visible(decoder.decode(bytes, { stream: true })));
       if (log.textContent.length > 2_000_000) log.textContent = log.textContent.slice(-1_000_000);
       if (atEnd) log.scrollTop = log.scrollHeight;
-    } catch { /* the next look tries again */ }
+    } catch { /* the next interval tries again */ }
   }, 1000);
 }
 

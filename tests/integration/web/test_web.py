@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script>\x1b]0;pwned\x07"
 
 
 class Web:
-    """An application with two users: ada owns account team, bob account rivals; eve may look at team."""
+    """An application with three users: ada owns account team, bob owns account rivals, eve views team."""
 
     def __init__(self, base: Path, url: str, **conf: str) -> None:
         (base / "c.toml").touch()
@@ -64,7 +64,7 @@ class Web:
         return browser, re.search(r'name="csrf" value="(\w+)"', page.text)[1]
 
     def failed(self, name: str, account: str = "team", pipeline: str = "main.nf") -> str:
-        """A failed execution whose work dir is retained, with something in its records."""
+        """A failed execution whose work dir is retained, with some text in its stdout."""
         folder = self.root.execution(account, name)
         with self.store.begin() as tx:
             new = NewExecution(name, account, self.root.id, str(folder.work), pipeline,
@@ -88,7 +88,7 @@ def web(url: str, tmp_path: Path) -> Iterator[Web]:
 
 
 def test_runs_are_listed_in_pages(web: Web):
-    """Newest first, each once, filtered by state; other accounts' are not there."""
+    """Runs are listed newest first, each once, filtered by state, without those of other accounts."""
     mine = [web.failed(f"run-{n}") for n in range(5)]
     web.failed("run-theirs", "rivals")
     ask = web.api("ada")
@@ -108,7 +108,7 @@ def test_runs_are_listed_in_pages(web: Web):
 
 
 def test_everything_about_a_run(web: Web):
-    """Request, log, status, tasks and output; numbers and URLs that lead somewhere."""
+    """Request, log, status, tasks and output of a run are answered, and the URLs in them work."""
     name = web.failed("run-1")
     ask = web.api("ada")
     log = ask("GET", f"/runs/{name}").json()
@@ -124,7 +124,7 @@ def test_everything_about_a_run(web: Web):
 
 
 def test_work_dirs_by_the_api(web: Web):
-    """Extend, pin, unpin, delete; a conflict is a problem document with the hint of the command line."""
+    """Extend, pin, unpin and delete work; a conflict is a problem document with the command line's hint."""
     name = web.failed("run-1")
     ask = web.api("ada")
     assert ask("POST", f"/runs/{name}/extend", json={"hours": 100}).status_code == 200
@@ -142,7 +142,7 @@ def test_work_dirs_by_the_api(web: Web):
 
 
 def test_other_accounts_answer_404(web: Web):
-    """Cases 66, 67: reading, changing, logs, events, costs, pages, forms: as if it were not there."""
+    """Cases 66, 67: for another account's execution every read, change, log, event, page and form is a 404."""
     name = web.failed("run-1")
     web.failed("run-b", "team-b")
     for ask in (web.api("bob"), web.api("bob", "rivals")):
@@ -169,7 +169,7 @@ def test_other_accounts_answer_404(web: Web):
 
 
 def test_a_viewer_may_look_only(web: Web):
-    """403 for every change, by API and by form."""
+    """A viewer can read, and gets 403 for every change, by the API and by a form."""
     name = web.failed("run-1")
     ask = web.api("eve")
     assert ask("GET", f"/runs/{name}").status_code == 200
@@ -177,14 +177,14 @@ def test_a_viewer_may_look_only(web: Web):
     assert ask("POST", "/runs", data={"workflow_url": "x"}).status_code == 403
     browser, csrf = web.browser("eve")
     page = browser.get(f"/a/team/executions/{name}")
-    assert "You may look, not change." in page.text
+    assert "You may look at this execution, but not change it." in page.text
     assert browser.post(f"/a/team/executions/{name}/pin", data={"csrf": csrf}).status_code == 403
     sent = browser.post("/a/team/members", data={"csrf": csrf, "name": "eve", "role": "owner"})
     assert sent.status_code == 403
 
 
 def test_forms_need_their_token(web: Web):
-    """Case 56: without the session's token, or from a foreign page, nothing changes; GET changes nothing."""
+    """Case 56: a form without the session's token or from a foreign page is refused; GET changes nothing."""
     name = web.failed("run-1")
     browser, csrf = web.browser("ada")
     pin = f"/a/team/executions/{name}/pin"
@@ -201,7 +201,7 @@ def test_forms_need_their_token(web: Web):
 
 
 def test_foreign_hosts_and_headers(web: Web):
-    """Cases 57, 58: a foreign Host is refused; no script of a page's own runs, nobody frames it."""
+    """Cases 57, 58: a foreign Host is refused; response headers forbid inline scripts and frames."""
     assert web.client.get("/login", headers={"Host": "evil.example"}).status_code == 400
     headers = web.client.get("/login").headers
     policy = headers["content-security-policy"]
@@ -214,7 +214,7 @@ def test_foreign_hosts_and_headers(web: Web):
 
 
 def test_hostile_text_is_inert(web: Web):
-    """Case 58: names, errors and logs are shown as they are; control characters as code."""
+    """Case 58: markup in names, errors and logs is escaped; control characters are shown as escapes."""
     name = web.failed("run-1", pipeline=f"/x/{HOSTILE}.nf")
     browser, _ = web.browser("ada")
     for path in ("executions", f"executions/{name}", "billing"):
@@ -226,7 +226,7 @@ def test_hostile_text_is_inert(web: Web):
 
 
 def test_logs_stay_in_their_folder(web: Web):
-    """Cases 59, 61: no path, no link, no endless read; a huge log is read in bounded parts."""
+    """Cases 59, 61: a path for a name, or a link for a log, is a 404; a huge log is read in bounded parts."""
     name = web.failed("run-1")
     ask = web.api("ada")
     browser, _ = web.browser("ada")
@@ -246,7 +246,7 @@ def test_logs_stay_in_their_folder(web: Web):
 
 
 def test_log_in_and_out(web: Web):
-    """Case 62: a link works once; a log-out ends the session everywhere; sessions cannot be planted."""
+    """Case 62: a link works once; a log-out ends stolen sessions too; a planted session cookie is replaced."""
     link = web.identity.login_link("ada")
     first = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
     first.cookies.set("nfresume", "planted")
@@ -263,7 +263,7 @@ def test_log_in_and_out(web: Web):
 
 
 def test_guessing_is_throttled(web: Web):
-    """Case 62: after some bad tokens an address has to wait, also with a good one."""
+    """Case 62: after too many bad tokens an address has to wait, for any request with a token or a link."""
     codes = [web.client.get(f"{API}/runs", headers={"Authorization": f"Bearer nfr_{n}"}).status_code
              for n in range(25)]
     assert codes[0] == 401
@@ -273,7 +273,7 @@ def test_guessing_is_throttled(web: Web):
 
 
 def test_tokens_are_stored_hashed_and_can_be_revoked(web: Web):
-    """A copy of the database holds no secret that works."""
+    """The database does not hold a token's secret; a revoked token is refused."""
     browser, csrf = web.browser("ada")
     page = browser.post("/a/team/tokens", data={"csrf": csrf, "name": HOSTILE, "days": "1"})
     secret = re.search(r'id="secret">(nfr_[\w-]+)<', page.text)[1]
@@ -293,7 +293,7 @@ def test_tokens_are_stored_hashed_and_can_be_revoked(web: Web):
 
 
 def test_a_name_of_a_host_inside(web: Web):
-    """A URL whose host is a name that leads to an address which is not public."""
+    """Case 60: a URL is refused if the name of its host resolves to an address that is not public."""
     lines = [line.split() for line in Path("/etc/hosts").read_text().splitlines() if line.startswith("127.")]
     inside = next(name for words in lines for name in words[1:] if name != "localhost")
     sent = web.api("ada")("POST", "/runs", data={"workflow_url": f"http://{inside}/x.git"})
@@ -316,7 +316,7 @@ def test_a_name_of_a_host_inside(web: Web):
     {"workflow_url": "main.nf", "workflow_engine_parameters": '{"storage_expiration_hours": -1}'},
 ])
 def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
-    """Cases 60, 63: options in disguise, hosts that only this machine reaches, documents that are none."""
+    """Cases 60, 63: values that are options, URLs of internal hosts and malformed documents are refused."""
     refused = web.api("ada")("POST", "/runs", data=bad)
     assert refused.status_code in (400, 404), refused.text
     assert refused.json()["hint"]
@@ -324,7 +324,7 @@ def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
 
 
 def test_attachments_stay_in_their_folder(web: Web):
-    """A name that leads elsewhere is refused, and nothing is left."""
+    """An attachment whose name leads out of its folder is refused, and nothing is written."""
     for name in ("../evil.nf", "/etc/evil.nf", "a/../../evil.nf", "-x.nf"):
         refused = web.api("ada")("POST", "/runs", data={"workflow_url": "main.nf"},
                                  files=[("workflow_attachment", (name, b"x"))])
@@ -333,7 +333,7 @@ def test_attachments_stay_in_their_folder(web: Web):
 
 
 def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
-    """A site that lists its pipelines runs no others, whoever asks."""
+    """A site that lists its pipelines and profiles runs no others."""
     web = Web(tmp_path, url, NFRESUME_WEB_PIPELINES="nf-core/*, /pipelines/x.nf",
               NFRESUME_WEB_PROFILES="test,docker")
     ask = web.api("ada")
@@ -352,7 +352,7 @@ def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
 
 
 def test_search_sort_and_bulk(web: Web):
-    """The list is searched and sorted by the server; several are extended or deleted at once."""
+    """The server searches and sorts the list; several executions are extended or deleted at once."""
     for number in range(3):
         web.failed(f"run-{number}", pipeline=f"p{number}.nf")
     browser, csrf = web.browser("ada")
@@ -370,12 +370,12 @@ def test_search_sort_and_bulk(web: Web):
     sent = browser.post("/a/team/executions",
                         data={"csrf": csrf, "action": "delete", "id": ["run-0", "gone"]})
     assert sent.status_code == 409
-    assert "1 of 2 could not be" in sent.text
+    assert "1 of 2 executions were not changed" in sent.text
     assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
 
 
 def test_a_new_name_takes_over_no_account(web: Web):
-    """Whatever a provider calls somebody: accounts that exist, of users or of runs alone, stay theirs."""
+    """A new user of a provider whose name is that of a user or of an account with runs gets another name."""
     web.failed("run-1", account="pipelines")
     for wanted in ("ada", "team", "pipelines@example.org"):
         user = web.identity.session(web.identity.log_in_as("https://issuer", wanted, wanted))
@@ -384,7 +384,7 @@ def test_a_new_name_takes_over_no_account(web: Web):
 
 
 def test_members(web: Web):
-    """An owner gives and takes roles; the last owner stays."""
+    """An owner sets and removes roles; the last owner cannot be demoted."""
     browser, csrf = web.browser("ada")
 
     def change(name: str, role: str) -> int:
@@ -400,7 +400,7 @@ def test_members(web: Web):
 
 
 def test_pages_for_people_and_documents_for_programs(web: Web):
-    """The same error is a page or a problem document, by who asks; without a log-in, the log-in page."""
+    """An error is a problem document for the API and a page for browsers; no session: to the log-in page."""
     assert web.client.get("/a/team/executions").headers["location"] == "/login"
     assert web.client.get(f"{API}/nothing").headers["content-type"] == "application/problem+json"
     browser, _ = web.browser("ada")
