@@ -131,8 +131,8 @@ def remove(
 ) -> Removed | None:
     """Remove a DELETING work dir; returns None when another process has the claim.
 
-    DELETED is stored only after the last byte is gone. When entries cannot be removed, the state's reason names
-    them. When `stop` is set the removal pauses, and the next sweep continues it.
+    DELETED is stored only after the last byte is gone. When entries cannot be removed, the stored reason says
+    so. When `stop` is set the removal pauses, and the next sweep continues it.
     """
     removal = _Removal(store, execution, progress)
     root = places.root_of(store, execution)

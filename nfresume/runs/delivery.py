@@ -1,8 +1,8 @@
-"""Delivers notices: what the event log says, to the channels of the settings, each once.
+"""Deliver notices: each event of the event log goes to each configured channel once.
 
-Nothing waits for a channel but this module: events are written in their transitions, and whoever has
-time (a supervisor that has settled its attempt, a sweep at its end, `nfresume serve`) delivers what was
-not yet. A channel that hangs holds up its own notices only.
+Events are stored with their transitions. Supervisors that have settled, sweeps at their end, and
+`nfresume serve` deliver those that are still due. So nothing else waits for a channel, and a channel that
+hangs delays only its own notices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEND_SECONDS = 20.0
 
 
 class Sender:
-    """Deliveries under way, a daemon thread for each channel: no process waits for one for good."""
+    """Delivers notices in one daemon thread per channel: the process can end while a channel hangs."""
 
     def __init__(self, store: Store, conf: Settings) -> None:
         self._store = store
@@ -35,14 +35,14 @@ class Sender:
         self.troubles: list[str] = []
 
     def start(self) -> None:
-        """Begin to deliver everything that is due."""
+        """Start to deliver everything that is due."""
         for channel in self._conf.notify:
             thread = threading.Thread(target=self._deliver, args=(channel,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def join(self, seconds: float) -> list[str]:
-        """Wait at most so long; returns what went wrong, a line each. The rest is tried again later."""
+        """Wait up to `seconds`; returns one line per problem. What was not delivered is tried again later."""
         end = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -54,7 +54,7 @@ class Sender:
             for event_id, event, execution_id in self._due(channel):
                 if trouble := self._tell(channel, event_id, event, execution_id):
                     self.troubles.append(f"{channel}: {trouble}")
-                    return  # the others would fare alike, and are tried again later
+                    return  # the rest would fail too; it is tried again later
         except (NfresumeError, OSError) as e:
             self.troubles.append(f"{channel}: {e}")
 
@@ -68,7 +68,7 @@ class Sender:
     def _tell(self, channel: Channel, event_id: int, event: Event, execution_id: str) -> str | None:
         with self._store.begin() as tx:
             if not outbox.claim(tx, event_id, channel.key, notices.RETRIES):
-                return None  # another process is at it
+                return None  # another process delivers it
             execution = queries.get(tx, execution_id)
             text = _notice(tx, self._conf, event, execution)
         trouble = send(channel, text) if notices.still_true(event, execution) else None
@@ -81,7 +81,7 @@ class Sender:
 
 
 def deliver(store: Store, conf: Settings) -> list[str]:
-    """Deliver what is due, in bounded time; returns what went wrong, a line each."""
+    """Deliver what is due, in at most SEND_SECONDS; returns one line per problem."""
     sender = Sender(store, conf)
     sender.start()
     return sender.join(SEND_SECONDS)
@@ -96,7 +96,7 @@ def _notice(tx: Tx, conf: Settings, event: Event, execution: Execution) -> Notic
 
 
 def send(channel: Channel, notice: Notice) -> str | None:
-    """Send one notice, in bounded time; returns why it could not be."""
+    """Send one notice, in at most SEND_SECONDS; returns why it failed, or None."""
     import apprise
 
     def run() -> str | None:
@@ -115,13 +115,16 @@ def send(channel: Channel, notice: Notice) -> str | None:
 
 
 def summaries(conf: Settings) -> list[tuple[Channel, tuple[int, int, str | None]]]:
-    """Each channel with how many notices it got, how many it did not, and the newest reason."""
+    """Each channel with how many notices were delivered, how many failed, and the newest error."""
     with closing(Store.open(conf.database_url)) as store, store.begin(write=False) as tx:
         return [(channel, outbox.summary(tx, channel.key)) for channel in conf.notify]
 
 
 def test(channels: Iterable[Channel], account: str) -> list[tuple[Channel, str | None]]:
-    """Send a test notice to each channel; with why it could not be. Raises InvalidSettings without any."""
+    """Send a test notice to each channel; returns why it failed, or None, for each.
+
+    Raises InvalidSettings when there are no channels.
+    """
     chosen = list(channels)
     if not chosen:
         raise InvalidSettings("no channel is set", "notify = [\"mailto://user:password@example.org\"] in the "

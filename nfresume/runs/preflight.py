@@ -1,4 +1,4 @@
-"""What is checked before anything starts: each refusal is one clear line."""
+"""Checks before a launch. Each refusal is one clear line."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from nfresume.tasks import calls, checking
 
 @dataclass(frozen=True)
 class Retention:
-    """How long a failed run's work dir is kept, and who said so."""
+    """The storage expiration in hours, and where it comes from."""
 
     hours: float
     source: str
 
 
 def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | None = None) -> Path | None:
-    """The local path of a pipeline, None for a remote one. Raises NotFound or UsageError."""
+    """The local path of a pipeline; None for a remote one. Raises NotFound or UsageError."""
     if pipeline is None:
         raise UsageError("no pipeline given", "`nfresume launch main.nf`, or a folder, or owner/repo")
     if python := python_workflow(pipeline):
@@ -46,7 +46,7 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
                        "a path, a folder with main.nf, or owner/repo") from None
     if path.is_file():
         if path.suffix == ".py" and not python:
-            raise UsageError(f"{pipeline} is a Python file, and not said which of its workflows to run",
+            raise UsageError(f"{pipeline} is a Python file: name which of its workflows to run",
                              f"`nfresume launch {pipeline}:WORKFLOW`")
         return path
     if path.is_dir():
@@ -77,7 +77,11 @@ def retention_of(
     local: Path | None, pipeline: str, explicit: object, metadata: Path | None, conf: Settings,
     workflow: checking.Declared | None = None,
 ) -> Retention:
-    """Where `storage_expiration_hours` comes from; the first match wins. Raises InvalidMetadata."""
+    """Find storage_expiration_hours. The first of these that has it wins; otherwise it is 0.
+
+    The command line, the pipeline's metadata, the Python workflow, the settings. Raises UsageError,
+    InvalidMetadata.
+    """
     if explicit is not None:
         try:
             return Retention(check_hours(explicit), "--storage-expiration-hours")
@@ -96,24 +100,24 @@ def retention_of(
         try:
             return Retention(check_hours(workflow.storage_expiration_hours), pipeline)
         except ValueError as e:
-            raise InvalidMetadata(f"{pipeline}: {e}", "mend the file") from None
+            raise InvalidMetadata(f"{pipeline}: {e}", "fix the file") from None
     if conf.storage_expiration_hours is not None:
         return Retention(conf.storage_expiration_hours, conf.sources["storage_expiration_hours"])
     return Retention(0.0, "default")
 
 
 def check_keep(on_success: OnSuccess, hours: float, *, pinned: bool, asked: bool) -> None:
-    """Keeping after a success needs to know for how long. Raises UsageError if that was asked for here."""
+    """Refuse `--on-success keep` without hours or a pin, if this launch `asked` for it. Raises UsageError."""
     if asked and on_success is OnSuccess.KEEP and hours == 0 and not pinned:
-        raise UsageError("--on-success keep: storage_expiration_hours is 0, so nothing says for how long",
+        raise UsageError("--on-success keep: storage_expiration_hours is 0, so nothing would be kept",
                          "add --storage-expiration-hours 48, or --pin to keep it until you unpin it")
 
 
 def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
-    """The root of the settings, marked and registered. Raises RootUnusable.
+    """Open the configured root, and register it. Raises RootUnusable.
 
-    A root that does not exist yet is made; a folder that exists without a mark is refused, because
-    it may be the mount point of a file system that is not mounted.
+    A root that does not exist yet is created and marked. An existing folder without a marker is refused: it
+    may be the mount point of a file system that is not mounted.
     """
     path = conf.root
     _check_place(path, launch_dir)
@@ -121,7 +125,7 @@ def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
         record = queries.root_at(tx, str(path))
     if record is None and not path.exists():
         if not path.parent.exists() and conf.sources["root"] != "default":
-            raise RootUnusable(f"{path} cannot be made: {path.parent} does not exist",
+            raise RootUnusable(f"{path} cannot be created: {path.parent} does not exist",
                                "is it mounted? otherwise create that folder first")
         root = Root.mark(path)
     else:
@@ -132,10 +136,10 @@ def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
 
 
 def mark_root(store: Store, conf: Settings) -> Root:
-    """Mark the root of the settings on the user's word; a root known by this path keeps its id.
+    """Mark the configured root at the user's request. A root registered at this path keeps its id.
 
-    A known root that is now at another path, or was made anew, is remembered as it is now. Raises
-    RootUnusable for a copy: the bytes of its executions are the original's.
+    If the root has moved or was created anew, its registration is updated. Raises RootUnusable for a copy of
+    a root that still exists: the executions belong to the original.
     """
     with store.begin(write=False) as tx:
         here = queries.root_at(tx, str(conf.root))
@@ -149,14 +153,14 @@ def mark_root(store: Store, conf: Settings) -> Root:
         if os.path.samefile(known.path, root.path):
             raise RootUnusable(f"{root.path} is the root at {known.path}, seen twice", "use that path")
         raise RootUnusable(f"{root.path} is a copy of the root at {known.path}, which is still there",
-                           f"to make it one of its own, remove {root.path / MARKER} and mark it again")
+                           f"to make it a root of its own, remove {root.path / MARKER} and mark it again")
     with store.begin() as tx:
         transitions.move_root(tx, root.id, str(root.path), root.inode)
     return root
 
 
 def _is_there(known: queries.RootRecord) -> bool:
-    """Whether a root is still where it was."""
+    """True when a root is still at its registered path."""
     try:
         found = Root.open(Path(known.path))
     except RootUnusable:
@@ -165,7 +169,7 @@ def _is_there(known: queries.RootRecord) -> bool:
 
 
 def register(store: Store, root: Root, record: queries.RootRecord | None) -> None:
-    """Remember a root that was not known, refuse one that is not what was remembered."""
+    """Register a new root (`record` None); check one that is registered already. Raises RootUnusable."""
     if record is None:
         with store.begin() as tx:
             if transitions.register_root(tx, root.id, str(root.path), root.inode):
@@ -174,7 +178,7 @@ def register(store: Store, root: Root, record: queries.RootRecord | None) -> Non
 
 
 def check_known(store: Store, root: Root) -> None:
-    """A root that is known has to be where it was, and what it was. Raises RootUnusable."""
+    """Check that a registered root has its registered path, id and inode. Raises RootUnusable."""
     with store.begin(write=False) as tx:
         here, known = queries.root_at(tx, str(root.path)), queries.known_root(tx, root.id)
     if known is not None and here is None:
@@ -193,14 +197,14 @@ def _check_place(root: Path, launch_dir: Path) -> None:
                            "launch from a folder of your own: what is inside the root gets deleted")
     if real_launch in real_root.parents:
         between = real_root.relative_to(real_launch).parts
-        # Hidden folders are out of the way of globs and of pipelines (~/.local/share, from ~)
+        # A hidden folder, such as ~/.local/share for a launch from ~, does not get into a pipeline's globs
         if not any(part.startswith(".") for part in between[:-1]):
             raise RootUnusable(f"the root {root} lies inside the launch folder {launch_dir}",
                                "choose a root elsewhere: NFRESUME_ROOT")
 
 
 def check_output(options: RunOptions, root: Path, launch_dir: Path) -> None:
-    """Refuse an output folder that would be deleted with the work dir. Raises UsageError."""
+    """Refuse an output folder inside or around the root. Raises UsageError."""
     given = options.value("--outdir", "-o", "-output-dir") or _in_params_file(options, launch_dir)
     if not given or "://" in given:
         return
@@ -208,13 +212,13 @@ def check_output(options: RunOptions, root: Path, launch_dir: Path) -> None:
     real_root = Path(os.path.realpath(root))
     if out == real_root or real_root in out.parents:
         raise UsageError(f"the output folder {given} lies inside the root {root}",
-                         "results there would go with the work dir; choose another")
+                         "results there would be deleted with the work dir; choose another folder")
     if out in real_root.parents:
         raise UsageError(f"the output folder {given} contains the root {root}", "choose one beside it")
 
 
 def check_params_file(options: RunOptions, launch_dir: Path) -> None:
-    """Refuse a params file that is not there, or is no JSON although its name says so."""
+    """Check that the params file exists, and that a .json file is valid JSON. Raises NotFound, UsageError."""
     given = options.value("-params-file")
     if given is None:
         return
@@ -225,7 +229,7 @@ def check_params_file(options: RunOptions, launch_dir: Path) -> None:
         try:
             json.loads(path.read_bytes())
         except ValueError as e:
-            raise UsageError(f"{given} is not JSON: {e}", "mend the file") from None
+            raise UsageError(f"{given} is not JSON: {e}", "fix the file") from None
 
 
 def _in_params_file(options: RunOptions, launch_dir: Path) -> str | None:

@@ -1,6 +1,6 @@
-"""Which program is the head of an attempt: Nextflow, or our own for a Python workflow.
+"""The program that is the head of an attempt: Nextflow, or `nfresume.tasks.head` for a Python workflow.
 
-Both are started by the same shim and leave the same records, so this is all that tells them apart.
+Both are started by the same shim and leave the same records. Only this module tells them apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nfresume.settings import Settings
 
 
 def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _: None) -> Engine:
-    """What runs a pipeline. Raises EngineUnavailable."""
+    """The engine for a pipeline; `notify` gets the progress of an installation. Raises EngineUnavailable."""
     if python_workflow(pipeline) is None:
         return engine.find(conf, notify)
     words = (sys.executable, "-P", "-m", "nfresume.tasks.head")
@@ -29,7 +29,7 @@ def argv(
     conf: Settings, chosen: Engine, run: command.Run, execution: Execution, attempt: Attempt,
     options: RunOptions,
 ) -> list[str]:
-    """The argument vector of one attempt."""
+    """The argument vector of the head of one attempt."""
     if python_workflow(attempt.pipeline) is None:
         return command.argv(chosen.launcher, run, options)
     slurm = conf.launcher == "slurm"

@@ -1,6 +1,6 @@
-"""What an attempt left on disk, read in bounded parts: its logs, its tasks and what they wrote.
+"""Read the records of an attempt in bounded parts: its logs, its tasks, and the files of a task dir.
 
-Task dirs hold what anybody's script made: only regular files are read, and no link is followed.
+A script may have put anything into a task dir. So only regular files are read, and no link is followed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow.log import RunLog, Task
 from nfresume.storage.root import ExecutionFolder
 
-#: Most of a file that one answer holds.
+#: The largest part of a file that one answer holds.
 MAX_BYTES = 256 * 1024
-#: Logs of an attempt, and files of a task dir, by the names under which they are asked for.
+#: The logs of an attempt and the files of a task dir that can be read, by their public names.
 LOGS = {"stdout": command.STDOUT, "stderr": command.STDERR, "nextflow": command.LOG}
 TASK_FILES = {"stdout": ".command.out", "stderr": ".command.err", "script": ".command.sh"}
 
 
 @dataclass
 class Progress:
-    """How far one process is: its tasks by state."""
+    """The progress of one process: how many of its tasks are in each state."""
 
     process: str
     cached: int = 0
@@ -47,24 +47,24 @@ class Records:
         self._attempt_dir = folder.attempt(number)
 
     def log(self) -> RunLog:
-        """What Nextflow's log says."""
+        """Nextflow's log, parsed."""
         return nextflow_log.read(self._attempt_dir / command.LOG)
 
     def part(self, name: str, offset: int, most: int = MAX_BYTES) -> bytes:
-        """A part of one of LOGS. Raises NotFound."""
+        """Up to `most` bytes of one of LOGS; from the end when `offset` is negative. Raises NotFound."""
         if name not in LOGS:
             raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
         return part(self._attempt_dir / LOGS[name], offset, most)
 
     def size(self, name: str) -> int:
-        """The size of one of LOGS; 0 where there is none yet."""
+        """The size of one of LOGS in bytes; 0 when it does not exist yet."""
         try:
             return (self._attempt_dir / LOGS[name]).stat().st_size
         except FileNotFoundError:
             return 0
 
     def task(self, wanted: str) -> Task:
-        """The last task with this hash (or a start of it), name or process. Raises NotFound."""
+        """The last task with this name, process or start of a hash. Raises NotFound."""
         for task in reversed(self.log().tasks.values()):
             if task.hash.startswith(wanted) or wanted in (task.name, task.process):
                 return task
@@ -72,7 +72,7 @@ class Records:
                        "`nfresume logs ID --nextflow-log` names them")
 
     def task_dir(self, task: Task) -> Path:
-        """Where a task ran. Raises NotFound once it is gone."""
+        """The task dir of a task. Raises NotFound when it was deleted."""
         first, _, rest = task.hash.partition("/")
         for found in (self._folder.work / first).glob(f"{rest}*"):
             return found
@@ -80,14 +80,14 @@ class Records:
                        "its work dir was deleted or slimmed")
 
     def task_part(self, task: Task, name: str, offset: int = 0, most: int = MAX_BYTES) -> bytes:
-        """A part of one of TASK_FILES. Raises NotFound."""
+        """Up to `most` bytes of one of TASK_FILES, as for `part`. Raises NotFound."""
         if name not in TASK_FILES:
             raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
         return part(self.task_dir(task) / TASK_FILES[name], offset, most)
 
 
 def progress(log: RunLog) -> list[Progress]:
-    """By process, in order of appearance."""
+    """The progress of each process, in order of appearance in the log."""
     found: dict[str, Progress] = {}
     for task in log.tasks.values():
         row = found.setdefault(task.process, Progress(task.process))
@@ -97,7 +97,7 @@ def progress(log: RunLog) -> list[Progress]:
 
 
 def state(task: Task) -> str:
-    """CACHED, FAILED, RUNNING or COMPLETED."""
+    """A task's state: CACHED, FAILED, RUNNING or COMPLETED."""
     if task.cached:
         return "CACHED"
     if task.failed:
@@ -106,7 +106,7 @@ def state(task: Task) -> str:
 
 
 def part(path: Path, offset: int = 0, most: int = MAX_BYTES) -> bytes:
-    """Bytes of a regular file; from its end backwards when `offset` is negative. Raises NotFound."""
+    """Up to `most` bytes of a regular file; from the end when `offset` is negative. Raises NotFound."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

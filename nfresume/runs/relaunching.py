@@ -1,4 +1,4 @@
-"""What must hold before a relaunch; each refusal is exact."""
+"""Checks before a relaunch. Each one raises an error that says exactly what is wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from nfresume.system import processes
 
 @dataclass(frozen=True)
 class RelaunchRequest:
-    """Changes for a relaunch; everything not named stays as it was."""
+    """What a relaunch changes; None or the default leaves a value as it was.
+
+    `words` are options and parameters for Nextflow, as on the command line.
+    """
 
     words: tuple[str, ...] = ()
     pipeline: str | None = None
@@ -31,7 +34,7 @@ class RelaunchRequest:
 
 
 def check_state(execution: Execution) -> None:
-    """Ended, its work dir still there, its launch folder too. Raises Conflict, Expired or NotFound."""
+    """Require an ended execution with its work dir and launch dir. Raises Conflict, Expired or NotFound."""
     work_dir = execution.work_dir
     if execution.state.live:
         raise Conflict(f"{execution.id} is {execution.state}: attempt {execution.attempt} is not over",
@@ -53,10 +56,10 @@ def check_state(execution: Execution) -> None:
 def check_version(
     execution: Execution, last: Attempt, version: str, request: RelaunchRequest
 ) -> None:
-    """Another Nextflow may not understand the cache: refused until accepted. Raises Conflict."""
+    """Refuse another Nextflow version, which may not read the cache, unless accepted. Raises Conflict."""
     before = last.nextflow_version
     if python_workflow(last.pipeline) is not None:
-        return  # its results are read by any supported Python
+        return  # any supported Python reads its results
     if before and before != version and not (request.accept_version_change or request.from_scratch):
         raise Conflict(
             f"{execution.id} ran on Nextflow {before}, and {version} would run now: its cache may "
@@ -66,13 +69,13 @@ def check_version(
 
 
 def check_cache(execution: Execution, folder: ExecutionFolder, request: RelaunchRequest) -> None:
-    """What `-resume` needs is there, at the path where it was: tasks are found by it. Raises Conflict."""
+    """What `-resume` needs exists, at the same path: Nextflow finds tasks by path. Raises Conflict."""
     if request.from_scratch:
         return
     if (before := execution.work_dir.path) != str(folder.work):
         raise Conflict(
-            f"{execution.id} cannot be resumed: its work dir was {before} and is {folder.work} now, and "
-            "finished tasks are found by their paths",
+            f"{execution.id} cannot be resumed: its work dir moved from {before} to {folder.work}, and "
+            "Nextflow finds finished tasks by path",
             "mount the root where it was (`nfresume doctor --mark-root`); or a full rerun: --from-scratch")
     if gone := history.resumable(folder.cache, execution.session_id):
         raise Conflict(f"{execution.id} cannot be resumed: {gone}",
@@ -82,10 +85,10 @@ def check_cache(execution: Execution, folder: ExecutionFolder, request: Relaunch
 def check_leftovers(
     execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
 ) -> None:
-    """Refuse what may still run where it cannot be known. Raises Conflict.
+    """Refuse while tasks of the last attempt may still run elsewhere. Raises Conflict.
 
-    What runs on this host is stopped by the new attempt's supervisor, which owns the work dir by then:
-    a relaunch that loses the race for it must not touch the winner's processes.
+    Processes on this host are not checked: the new attempt's supervisor stops them once it owns the work dir.
+    A relaunch that loses the race for the work dir must not touch the winner's processes.
     """
     if not last.clean_end:
         if last.launcher == slurm.SlurmLauncher.name:
@@ -100,7 +103,7 @@ def check_leftovers(
         seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
         grid = seen.executors - {"local"}
         if grid == {"slurm"} and slurm.job(last.run_name) is not slurm.Job.UNKNOWN:
-            return  # Slurm answers: the new attempt's supervisor cancels what is left, and waits for it
+            return  # Slurm answers: the new attempt's supervisor cancels the jobs and waits for their end
         if grid and seen.unfinished and not request.jobs_are_gone:
             jobs = ", ".join(list(seen.jobs)[-20:]) or "see `nfresume logs`"
             raise Conflict(
@@ -111,7 +114,7 @@ def check_leftovers(
 
 
 def move_reports_aside(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
-    """Nextflow refuses to overwrite a report: the last attempt's moves aside, to NAME.<run name>."""
+    """Rename the last attempt's reports to NAME.<run name>, because Nextflow refuses to overwrite them."""
     for option in parsed.after:
         if option.name in options.REPORTS and option.value:
             report = launch_dir / option.value

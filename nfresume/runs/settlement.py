@@ -1,4 +1,4 @@
-"""How an attempt ended: evidence in, verdict out; then the database, then the bytes."""
+"""Settle an attempt: judge the evidence, store the outcome, see to the work dir."""
 
 from __future__ import annotations
 
@@ -25,28 +25,33 @@ from nfresume.storage.workers import Pace
 from nfresume.store import Store, Tx, queries, transitions
 from nfresume.system import crashpoints, processes
 
-#: How Nextflow begins what it says of an error, on standard output.
+#: How Nextflow begins an error message on standard output.
 _ERROR = "ERROR ~ "
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of an ended attempt. `exit_code` None: Nextflow left no exit status."""
+    """Everything known about how an attempt ended.
+
+    `exit_code`: the head's exit status, negative for a signal, None when the shim wrote none. `history`: the
+    run's status in Nextflow's history file. `survivors`: how many of its processes could not be stopped.
+    """
 
     exit_code: int | None
     log: RunLog
     history: str | None
     survivors: int = 0
-    said: tuple[str, ...] = ()  # last lines: errors on standard output, then all on standard error
-    no_space: str | None = None
+    said: tuple[str, ...] = ()  # last lines: errors on standard output, then standard error
+    no_space: str | None = None  # what ran out: space, inodes or a quota
     lost_because: str = "Nextflow was lost"
-    hung: bool = False  # it failed and did not end, so it was ended
-    here: bool = False  # it ran on this host, so `survivors` is all there is
+    hung: bool = False  # the head reported an error, did not end, and was terminated
+    here: bool = False  # it ran on this host, so `survivors` counts all its processes
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`held` is why the work dir must be kept whatever the policy says."""
+    """The outcome of an attempt. `clean_end`: no task can be running or half done any more. `held`: why the
+    work dir must be kept whatever the policy says."""
 
     state: ExecutionState
     error: str | None
@@ -55,7 +60,10 @@ class Verdict:
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Success is exit status 0, and Nextflow's own word for it, and nothing left undone."""
+    """Success needs exit status 0, OK in Nextflow's history, a complete log, and everything published.
+
+    Source: ARCHITECTURE.md, rule 2.
+    """
     code, log = evidence.exit_code, evidence.log
     clean = code is not None and code >= 0 and (log.completed or not log.unfinished)
     if evidence.survivors:
@@ -75,7 +83,7 @@ def judge(evidence: Evidence) -> Verdict:
         reason = "Nextflow exited with status 0 before its workflow ended (`exit 0` in the script?)"
         return Verdict(ExecutionState.FAILED, reason, clean, reason)
     if not log.whole:
-        reason = "its log is not whole (was its disk full?): what it published is not all known"
+        reason = "its log is incomplete (was its disk full?): some published results may be unknown"
         return Verdict(ExecutionState.FAILED, reason, clean, reason)
     return Verdict(ExecutionState.SUCCEEDED, None, clean)
 
@@ -101,7 +109,7 @@ def gather(
     attempt: Attempt, folder: ExecutionFolder, log: RunLog, survivors: int,
     lost_because: str, *, hung: bool = False,
 ) -> Evidence:
-    """Read an attempt's records."""
+    """Collect the evidence from an attempt's records."""
     place = folder.attempt(attempt.number)
     said = [line.removeprefix(_ERROR) for line in _tail(place / STDOUT) if line.startswith(_ERROR)]
     said += _tail(place / STDERR)
@@ -114,14 +122,14 @@ def gather(
 
 
 def _said_no_space(said: Iterable[str]) -> str | None:
-    """What Nextflow or a task said of a full disk or quota: it may not be seen from here, or not any more."""
+    """An error message about a full disk or quota: statvfs may not show it, or no longer."""
     causes = [os.strerror(code) for code in NO_SPACE]
     found = [line.strip() for line in said if any(cause in line for cause in causes)]
     return f"no space left: {found[0].removeprefix('Caused by: ')}" if found else None
 
 
 def exit_code(attempt_dir: Path) -> int | None:
-    """What the shim wrote durably: Nextflow's exit status, negative for a signal; None = not yet."""
+    """The head's exit status as the shim wrote it, negative for a signal; None when there is none yet."""
     try:
         return int(json.loads((attempt_dir / EXIT_STATUS).read_bytes())["exit_code"])
     except (FileNotFoundError, ValueError, KeyError):
@@ -129,7 +137,7 @@ def exit_code(attempt_dir: Path) -> int | None:
 
 
 def _tail(path: Path, size: int = 4096) -> list[str]:
-    """The last lines of a file that are not empty."""
+    """The non-empty lines in the last `size` bytes of a file."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
@@ -146,9 +154,9 @@ def conclude(
 ) -> ExecutionState:
     """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
 
-    Order: results made real, or what no resume needs removed; then one transaction for execution and
-    work dir; then the removal or the measurement. A crash between any two is finished by the next
-    sweep. `heartbeat` is called a few times a second, to renew the lease.
+    First results are materialised, or task dirs slimmed; then one transaction changes execution and work dir.
+    The caller removes or measures the work dir afterwards. After a crash the next sweep does the rest.
+    `heartbeat` is called several times a second, to renew the lease.
     """
     verdict = judge(evidence)
     with store.begin(write=False) as tx:
@@ -158,11 +166,11 @@ def conclude(
     notes: dict[str, dict[str, Any]] = {}
     pace = disposal.pace_of(conf)
     if decision.keep and execution.retain is Retain.SLIM and verdict.state is not ExecutionState.SUCCEEDED:
-        hindrance = _must_not_slim(execution, verdict, evidence)
-        notes["slimmed"] = {"left_alone": hindrance} if hindrance else _slim(
+        reason = _must_not_slim(execution, verdict, evidence)
+        notes["slimmed"] = {"left_alone": reason} if reason else _slim(
             folder, lease.number, pace, heartbeat)
     refused = None
-    never_retained = lease.number == 1  # a relaunch that fails again gives back what was kept before it
+    never_retained = lease.number == 1  # a work dir that was retained before stays so, whatever the budget
     if never_retained and decision.expires_at is not None and enforcement.refuses(conf):
         disposal.record_size(store, conf, execution, progress=lambda _: heartbeat())
         refused = enforcement.refusal(store, conf, execution)
@@ -193,8 +201,10 @@ def _counts(results: Materialised) -> dict[str, int]:
             "refused": len(results.refused)}
 
 
-def _slim(folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None]) -> dict[str, int]:
-    """Slimming saves money; that it cannot be done must not keep an attempt from being settled."""
+def _slim(
+    folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None]
+) -> dict[str, int]:
+    """Slim a work dir. An error is counted, not raised: it must not stop the settlement."""
     try:
         slimmed = disposal.slim_down(folder, attempts, pace, heartbeat)
     except OSError:
@@ -204,8 +214,10 @@ def _slim(folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callabl
 
 
 def _must_not_slim(execution: Execution, verdict: Verdict, evidence: Evidence) -> str | None:
-    """Why nothing of a failure may go yet. Only after an orderly end, seen from the host it ran on, can
-    nothing still write there, and is sure what failed."""
+    """Why a failed work dir must not be slimmed; None when it may.
+
+    Only a clean end on this host makes it certain which tasks failed, and that nothing writes there any more.
+    """
     if execution.work_dir.pinned:
         return "it is pinned"
     if verdict.held:

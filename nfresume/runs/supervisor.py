@@ -1,8 +1,8 @@
-"""The process that owns one running attempt, from claim to last byte: `python -m nfresume.runs.supervisor`.
+"""The supervisor owns one attempt until it is settled: `python -m nfresume.runs.supervisor`.
 
-It reads its order, one JSON line, from standard input; without one it ends. It claims a queued attempt
-and starts Nextflow, or takes over a running one whose supervisor was lost; from there on both are the
-same: follow the log, renew the lease, stop Nextflow when told to, settle.
+It reads its order, one line of JSON, from standard input; without one it ends. It claims a queued attempt and
+starts the head, or takes over a running attempt whose supervisor was lost. Then it follows the log, renews
+the lease, stops the head on a cancel, and settles the attempt.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, queries, transitions
 from nfresume.system import crashpoints, pausing, processes
 
-#: How often the log is read and, at a multiple, the database asked whether to go on.
+#: How often the log is read.
 TICK_SECONDS = 0.25
+#: How often the database is asked for a cancel.
 STATE_SECONDS = 1.0
-#: How long Nextflow may take to end its tasks after SIGTERM.
+#: How long the head may take to end its tasks after SIGTERM.
 STOP_SECONDS = 30.0
-#: How long a supervisor that has nothing else to do waits for those whom it told.
+#: How long a supervisor that is done waits for the delivery of its notices.
 NOTIFY_SECONDS = 30.0
 _SHIM = Path(command.__file__).with_name("shim.py")
 
@@ -49,9 +50,9 @@ def main() -> None:
     """Supervise the execution named in the order on standard input."""
     line = sys.stdin.readline()
     if not line:
-        return  # whoever made us ready refused the launch, or is gone
+        return  # no order: the launch was refused, or the process that started us has died
     order = json.loads(line)
-    with contextlib.suppress(OSError):  # a full disk: what is said is lost, the rest is told to the database
+    with contextlib.suppress(OSError):  # full disk: our messages are lost, the outcome is in the database
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -72,13 +73,13 @@ def supervise(
     store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
     settled: Callable[[], None] = lambda: None,
 ) -> ExecutionState:
-    """Own the current attempt until it is settled and its work dir seen to.
+    """Own the current attempt until it is settled and its work dir removed or measured.
 
-    `stop` pauses the removal or the measurement at its end; without it, in a process of our own, SIGTERM
-    does. A sweep may run in any thread, and has its own `stop`. `settled` is called when the database has
-    the outcome, before the removal or the measurement.
+    `stop` pauses that removal or measurement. Without `stop` SIGTERM does so; a sweep passes its own `stop`,
+    because it may run in a thread, which cannot handle signals. `settled` is called when the outcome is
+    stored, before the removal or measurement.
 
-    Raises Conflict when another supervisor owns it, StaleLease when one took over meanwhile.
+    Raises Conflict when another supervisor owns the attempt, StaleLease when one took over meanwhile.
     """
     owner = transitions.Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
@@ -107,7 +108,7 @@ class _Supervisor:
         self._folder: ExecutionFolder = places.folder_of(store, execution)
         self._attempt_dir = self._folder.attempt(attempt.number)
         self._log = nextflow_log.LogReader(self._attempt_dir / command.LOG)
-        self._shim: int | None = None  # a pidfd: readable once the shim has ended
+        self._shim: int | None = None  # a pidfd, which becomes readable when the shim has ended
         self._stopping: float | None = None
         self._hung = False
         self._renewed = self._asked = 0.0
@@ -122,7 +123,7 @@ class _Supervisor:
             crashpoints.reach("spawned")
             self._follow()
         except StaleLease:
-            raise  # another supervisor owns the attempt: nothing of it is ours to stop
+            raise  # another supervisor owns the attempt: stop nothing
         except NfresumeError as e:
             lost_because = e.message
         except (OSError, sh.ForkException) as e:
@@ -137,7 +138,7 @@ class _Supervisor:
 
     def _start(self) -> None:
         chosen = programs.find(self._conf, self._attempt.pipeline)
-        with self._store.begin() as tx:  # refused when it is not ours any more: then nothing is made here
+        with self._store.begin() as tx:  # raises StaleLease before anything is created
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
@@ -161,7 +162,7 @@ class _Supervisor:
         self._shim = os.pidfd_open(shim.pid)
 
     def _clear_predecessor(self) -> None:
-        """After an unclean death: no task of the last attempt runs on, no half task dir is trusted."""
+        """Stop what is left of the last attempt. If it died uncleanly, set its unfinished task dirs aside."""
         if self._attempt.number == 1:
             return
         with self._store.begin(write=False) as tx:
@@ -181,24 +182,24 @@ class _Supervisor:
     # -- follow ---------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Until the shim has written the exit status, or everything that could write it is gone."""
+        """Follow the head until the shim has written its exit status, or both are gone."""
         while settlement.exit_code(self._attempt_dir) is None:
             if self._shim_ended(TICK_SECONDS) or not self._head_lives():
-                with contextlib.suppress(OSError):  # a full disk lets no shim begin either
+                with contextlib.suppress(OSError):  # on a full disk no shim can start either
                     nextflow_processes.forbid_start(self._attempt_dir)
                 if not self._head_lives():
                     return
             self._log.poll()
             self._tick()
             self._sample()
-            self._watch()
+            self._end_if_hung()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
                 processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
 
-    def _watch(self) -> None:
-        """End a Nextflow that hangs: it told of an error, runs no task, and has said nothing for long.
+    def _end_if_hung(self) -> None:
+        """Terminate a head that hangs: an error in the log, no running task, no new line for hang_seconds.
 
-        Seen when the file system of its cache was full: `Unexpected thread exception`, and no end.
+        Nextflow hangs so when the file system of its cache is full (`Unexpected thread exception`).
         """
         run = self._log.run
         if self._stopping is not None or not run.error or run.unfinished:
@@ -211,7 +212,7 @@ class _Supervisor:
                     found.terminate()
 
     def _sample(self) -> None:
-        """Measure now and then what the run holds. The log is followed meanwhile, and the end ends it."""
+        """Measure the work dir every sample_seconds; follow the log meanwhile. Stops when the head ends."""
         if time.monotonic() - self._sampled < self._conf.sample_seconds:
             return
         self._sampled = time.monotonic()
@@ -229,25 +230,26 @@ class _Supervisor:
             self._sampler.measure(execution, ended, watch)
 
     def _shim_ended(self, seconds: float) -> bool:
-        """Wait at most so long; True when the shim that we started has ended."""
+        """Wait up to `seconds`; True when the shim that this process started has ended."""
         if self._shim is None:
             time.sleep(seconds)
             return False
         return bool(select.select([self._shim], [], [], seconds)[0])
 
     def _head_lives(self) -> bool:
-        """True while the head runs, or the shim that will write its exit status."""
+        """True while the head runs, or the shim that is to write its exit status."""
         found = nextflow_processes.read(self._attempt_dir)
         if found is None:
-            return bool(self._processes())  # between the spawn and the shim's first record
+            return bool(self._processes())  # the shim has not written its record yet
         return found.alive or any(p.pid == found.shim for p in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
-        """Everything of this attempt and those before it that runs here."""
-        return nextflow_processes.of_execution(self._execution.id, self._attempt_dir.parent, self._attempt.number)
+        """Every process on this host that this attempt or an earlier one started."""
+        attempts = self._attempt_dir.parent
+        return nextflow_processes.of_execution(self._execution.id, attempts, self._attempt.number)
 
     def _tick(self) -> None:
-        """Renew the lease in time; learn of a cancel. A database that is away stops nothing."""
+        """Renew the lease when it is time, and check for a cancel. A database that is down stops nothing."""
         now = time.monotonic()
         with contextlib.suppress(StoreUnavailable):
             if now - self._renewed > min(5.0, self._conf.lease_seconds / 4):
@@ -269,7 +271,7 @@ class _Supervisor:
     # -- settle ---------------------------------------------------------------------------------
 
     def _settle(self, survivors: int, lost_because: str) -> ExecutionState:
-        self._tick()  # whoever slept until now is told here that it is not ours any more
+        self._tick()  # raises StaleLease if another supervisor took over while this one was suspended
         self._deliver_reports()
         evidence = settlement.gather(
             self._attempt, self._folder, self._log.run, survivors, lost_because, hung=self._hung,
@@ -287,7 +289,7 @@ class _Supervisor:
         return state
 
     def _persist(self, evidence: settlement.Evidence) -> ExecutionState:
-        """Settle, waiting for a database that is away: the exit status is safe on disk meanwhile."""
+        """Settle the attempt; while the database is down, try again. The exit status is safe on disk."""
         wait = 0.2
         while True:
             try:
@@ -299,9 +301,9 @@ class _Supervisor:
                 wait = min(wait * 2, 30.0)
 
     def _deliver_reports(self) -> None:
-        """The trace beside the log, and a copy of the log where the user's -log asked for it."""
+        """Write the trace, and copy the log to the path of the user's -log option."""
         parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
-        with contextlib.suppress(OSError):  # a full disk must not stop the settlement
+        with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
             trace.write(self._attempt_dir / command.TRACE, self._log.run)
             if parsed.log is not None:
                 copy_if_exists(self._attempt_dir / command.LOG, Path(self._execution.launch_dir) / parsed.log)

@@ -1,4 +1,7 @@
-"""One pass that settles what was lost and deletes what is due. Safe to run anywhere, any number at once."""
+"""The sweep: one pass that settles lost attempts and deletes what is due.
+
+Any number of sweeps may run at once, on any host.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from nfresume.system import crashpoints, processes
 
 @dataclass(frozen=True)
 class SweepLine:
-    """What a sweep did, or would do, with one execution, and why."""
+    """One line of a sweep's report: what it did, or would do, with an execution, and why."""
 
     execution: Execution
     action: str
@@ -41,12 +44,14 @@ class SweepLine:
 def sweep(
     store: Store, conf: Settings, *, dry_run: bool = False,
     progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
-    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None, thorough: bool = True,
+    stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None,
+    thorough: bool = True,
 ) -> list[SweepLine]:
-    """Reconcile, then execute the plan; a dry run only returns it. Errors stay with their line.
+    """Settle lost attempts, then delete what is due; a dry run only returns the plan.
 
-    When `stop` is set the removal under way pauses and what is left waits for the next sweep. `notify` is
-    told what concerns no single execution. Unless `thorough`, what is kept is not looked at, and not listed.
+    An error with one execution is in its line, and the sweep goes on. When `stop` is set the running removal
+    pauses, and the next sweep does the rest. `notify` gets messages that concern no single execution. Unless
+    `thorough`, work dirs that stay kept are not listed, and recently tidied task caches are skipped.
     """
     stop = stop or threading.Event()
     if not dry_run and (trouble := pricing.record(store, conf)):
@@ -71,14 +76,14 @@ def sweep(
 
 
 def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool) -> None:
-    """What concerns no single line: the trash and the task caches of every root, what expires soon."""
-    from nfresume.retained import task_caches  # a launch, which may settle what was lost, needs none of it
+    """Empty the trash, prune the task caches of every root, and record which work dirs expire soon."""
+    from nfresume.retained import task_caches  # only here: a launch may settle a lost attempt, and is fast
 
     with store.begin(write=False) as tx:
         roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
         near = queries.expiring(tx)
     for root in roots:
-        with contextlib.suppress(NfresumeError, OSError):  # away: nothing is deleted, nor marked so
+        with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
             _drain_trash(store, conf, root, stop)
             task_caches.tidy(store, conf, root, stop, thorough=thorough)
     for execution in near:
@@ -88,7 +93,7 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool
 
 
 def _plan(store: Store, conf: Settings, *, thorough: bool) -> tuple[list[retention.PlanLine], bool]:
-    """What is due, and of what stays after that, what a budget has no room for; whether the time is noted."""
+    """The plan: what is due, and what budgets evict of the rest. Also whether the time was noted lately."""
     with store.begin(write=False) as tx:
         found = queries.to_sweep(tx) if thorough or conf.budgets else queries.due(tx)
         planned, noted = retention.plan(found, tx.now), clock.is_noted(tx)
@@ -100,7 +105,7 @@ def _plan(store: Store, conf: Settings, *, thorough: bool) -> tuple[list[retenti
 
 
 def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: bool) -> str | None:
-    """Why what is due has to wait, if the clock may be wrong."""
+    """Why nothing may be deleted now: the clock may be wrong. None when it is plausible."""
     due = any(line.action in ("delete", "evict") for line in planned)
     if noted and not due:
         return None
@@ -108,17 +113,17 @@ def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: boo
         held, now = clock.check(tx), tx.now
     if held is None or not due:
         return None
-    return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MAX_GAP.days} days after all that is "
-            f"known: what is due waits until {held:%H:%M} UTC, in case it is wrong")
+    return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MAX_GAP.days} days after the last "
+            f"known time: nothing is deleted before {held:%H:%M} UTC, in case the clock is wrong")
 
 
 def actor() -> str:
-    """How the sweeper signs its events."""
+    """The actor of a sweep's events."""
     return f"sweeper@{socket.gethostname()}:{os.getpid()}"
 
 
 def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
-    """What a sweep would do for one execution whose supervisor was lost; nothing for all others."""
+    """Settle one execution if its supervisor is lost, as a sweep does; otherwise do nothing."""
     for execution in _lost(store, conf):
         if execution.id == execution_id:
             _reconcile(store, conf, execution, False, threading.Event())
@@ -135,7 +140,7 @@ def _lost(store: Store, conf: Settings) -> list[Execution]:
 def _reconcile(
     store: Store, conf: Settings, execution: Execution, dry_run: bool, stop: threading.Event
 ) -> SweepLine:
-    """Settle a lost attempt, or hand it to a new supervisor if its Nextflow is alive."""
+    """Settle a lost attempt, or start a new supervisor for it if its head is alive."""
     try:
         action, reason = _diagnose(store, execution)
     except (NfresumeError, OSError) as e:
@@ -152,12 +157,13 @@ def _reconcile(
             store, conf, execution.id, stop)
         return SweepLine(execution, action, reason, done=f"settled as {state}")
     except (Conflict, StaleLease):
-        return SweepLine(execution, action, reason, done="another one was faster")
+        return SweepLine(execution, action, reason, done="another process was faster")
     except (NfresumeError, OSError) as e:
         return SweepLine(execution, action, reason, error=str(e))
 
 
 def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
+    """What to do with a lost attempt (keep, fail, settle or adopt), and why."""
     with store.begin(write=False) as tx:
         attempt = queries.attempt(tx, execution.id, execution.attempt)
     as_job = attempt.launcher == slurm.SlurmLauncher.name
@@ -165,21 +171,21 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
         return "keep", f"its Slurm job is {job}: nobody else may touch it"
     if execution.state is ExecutionState.QUEUED:
         return "fail", "its supervisor never started"
-    place = places.folder_of(store, execution).attempt(attempt.number)
+    attempt_dir = places.folder_of(store, execution).attempt(attempt.number)
     here = attempt.host == processes.host()
     if not here and not as_job:
-        if settlement.exit_code(place) is not None:
+        if settlement.exit_code(attempt_dir) is not None:
             return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         "`nfresume sweep` on that host will tell")
     if here and attempt.boot_id == processes.boot_id() and nextflow_processes.of_execution(
-            execution.id, place.parent, attempt.number):
+            execution.id, attempt_dir.parent, attempt.number):
         return "adopt", "its supervisor was lost, its Nextflow is alive"
     return "settle", "its supervisor was lost, and Nextflow is gone"
 
 
 def fail_queued(store: Store, conf: Settings, execution: Execution, because: str) -> ExecutionState:
-    """Settle an attempt that nobody has claimed. Raises Conflict when somebody has."""
+    """Settle a queued attempt as FAILED. Raises Conflict when a supervisor has claimed it."""
     owner = transitions.Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
         lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
@@ -192,7 +198,7 @@ def fail_queued(store: Store, conf: Settings, execution: Execution, because: str
 
 
 class _Sweep:
-    """What carrying out the lines of one plan needs."""
+    """Carries out the lines of one plan."""
 
     def __init__(
         self, store: Store, conf: Settings, progress: Callable[[Execution, RemovalProgress], None],
@@ -204,25 +210,25 @@ class _Sweep:
         self._stop = stop
 
     def carry_out(self, line: retention.PlanLine) -> SweepLine:
-        """Carry out one line of the plan; what fails is reported and waits for the next sweep."""
+        """Carry out one line of the plan. An error is in the returned line; the next sweep tries again."""
         execution, action = line.execution, line.action
         try:
             if line.action != "continue" and (held := self._mark(line)):
                 return SweepLine(execution, action, line.reason, done=f"kept: {held}")
             return self._remove(line)
         except Conflict:
-            return SweepLine(execution, action, line.reason, done="another one was faster")
+            return SweepLine(execution, action, line.reason, done="another process was faster")
         except (NfresumeError, OSError) as e:
             return SweepLine(execution, action, line.reason, error=str(e))
 
     def _mark(self, line: retention.PlanLine) -> str | None:
-        """RETAINED -> DELETING once its results are safe; else why not."""
+        """Materialise the results, then RETAINED -> DELETING. Returns why it was not done, or None."""
         execution = line.execution
-        with self._store.begin(write=False) as tx:  # a relaunch since the plan was made wins
+        with self._store.begin(write=False) as tx:  # a relaunch after the plan was made wins
             if queries.get(tx, execution.id).work_dir.state is not WorkDirState.RETAINED:
                 raise Conflict(f"{execution.id} is in use again")
         folder = places.folder_of(self._store, execution)
-        if folder.attempt(execution.attempt + 1).exists():  # not ours to judge: a person decides
+        if folder.attempt(execution.attempt + 1).exists():  # a person has to decide
             return "its folder has an attempt that the database does not know: is the database an old backup?"
         pace = disposal.pace_of(self._conf)
         if held := disposal.reason_to_hold(disposal.secure_results(folder, execution, pace)):
@@ -249,23 +255,23 @@ class _Sweep:
             self._store, self._conf, execution, actor(), lambda p: self._progress(execution, p), self._stop
         )
         if removed is None:
-            return done("another one is at it")
+            return done("another process is removing it")
         if removed.blocked:
-            return done(f"not all could be removed: {disposal.describe_blocked(removed)}")
+            return done(f"not everything could be removed: {disposal.describe_blocked(removed)}")
         if removed.stopped:
             return done(f"paused after {removed.files} files; the next sweep goes on")
         return done(f"deleted {removed.files} files, {removed.bytes} bytes on disk")
 
 
 def _drain_trash(store: Store, conf: Settings, root: Root, stop: threading.Event) -> None:
-    """What a crash left in the trash of a root after its execution was marked deleted."""
+    """Remove trash entries that a crash left behind after their execution was marked DELETED."""
     for execution_id in trash.entries(root):
         if execution_id == trash.TASKS or _is_deleted(store, execution_id):
             removal.empty_trash(root, execution_id, pace=disposal.pace_of(conf, stop))
 
 
 def _is_deleted(store: Store, execution_id: str) -> bool:
-    """False also for what this database does not know: not ours to judge, `nfresume doctor` shows it."""
+    """True for a deleted work dir. False for an unknown execution: a person decides (`nfresume doctor`)."""
     try:
         with store.begin(write=False) as tx:
             return queries.get(tx, execution_id).work_dir.state is WorkDirState.DELETED

@@ -42,7 +42,7 @@ def test_a_root_that_moved(site: Site):
     assert not (new / "team" / deleted / "work").exists()
     assert results(site.here / "one") == published
     refused = site.run("relaunch", kept)
-    assert (refused.code, "found by their paths" in refused.err) == (80, True)
+    assert (refused.code, "finds finished tasks by path" in refused.err) == (80, True)
 
     new.rename(old)
     site.env["NFRESUME_ROOT"] = str(old)

@@ -122,7 +122,7 @@ def test_inputs_of_every_type(site: Site, form: str):
     (("arithmetic.py:everything", "--n", "1.5"), 64, "--n: '1.5' is not a whole number"),
     (("arithmetic.py:everything", "--m", "1"), 64, "there is no input 'm'; the workflow has --n"),
     (("arithmetic.py:nothing",), 65, "has no workflow 'nothing'; it has inner, everything"),
-    (("arithmetic.py",), 64, "not said which of its workflows to run"),
+    (("arithmetic.py",), 64, "name which of its workflows to run"),
     (("absent.py:x",), 66, "there is no script 'absent.py'"),
     (("broken.py:x",), 65, "line 1 of broken.py: ZeroDivisionError: division by zero"),
     (("arithmetic.py:everything", "-profile", "x"), 64, "-profile is an option of Nextflow"),

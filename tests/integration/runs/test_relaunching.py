@@ -1,4 +1,4 @@
-"""What must hold before a relaunch after an unclean death."""
+"""Checks before a relaunch after an unclean death."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def attempt(*, clean: bool, host: str | None = None) -> Attempt:
 
 
 def test_grid_jobs_that_may_still_run(folder: ExecutionFolder):
-    """Unknown is not gone: the jobs are named, and the user has to say that they are gone."""
+    """Grid jobs that may still run are named; the relaunch is refused until the user says they are gone."""
     with pytest.raises(Conflict, match=r"1 tasks on slurm \(jobs 72\)") as caught:
         check_leftovers(execution(folder), attempt(clean=False), folder, RelaunchRequest())
     assert "--jobs-are-gone" in caught.value.hint
@@ -53,7 +53,7 @@ def test_grid_jobs_that_may_still_run(folder: ExecutionFolder):
 
 
 def test_tasks_of_another_host(folder: ExecutionFolder):
-    """What died unclean on another host can only be looked at there."""
+    """After an unclean death on another host the relaunch is refused here."""
     with pytest.raises(Conflict, match="died on elsewhere"):
         check_leftovers(execution(folder), attempt(clean=False, host="elsewhere"), folder,
                      RelaunchRequest(jobs_are_gone=True))

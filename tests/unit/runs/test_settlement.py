@@ -1,4 +1,4 @@
-"""The verdict on an ended attempt (faults, rule 6)."""
+"""The verdict on an ended attempt (ARCHITECTURE.md, rule 2)."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def log(**kw) -> RunLog:
 
 
 def test_success_needs_everything():
-    """Exit status 0, history OK, nothing unpublished, nobody alive."""
+    """Exit status 0, OK in the history, a complete log and no survivors are a success."""
     assert judge(Evidence(0, log(), "OK")).state is ExecutionState.SUCCEEDED
 
 
@@ -23,12 +23,12 @@ def test_success_needs_everything():
         (Evidence(0, log(), None), "before its workflow ended"),
         (Evidence(0, log(publish_warnings=["Failed to publish file: x"]), "OK"), "not published"),
         (Evidence(0, log(), "OK", survivors=2), "could not be stopped"),
-        (Evidence(0, RunLog(), "OK"), "not whole"),
-        (Evidence(0, log(succeeded=1), "OK"), "not whole"),
+        (Evidence(0, RunLog(), "OK"), "incomplete"),
+        (Evidence(0, log(succeeded=1), "OK"), "incomplete"),
     ],
 )
 def test_a_doubtful_zero_is_held(evidence, said):
-    """Cases 35 and 36: exit status 0 alone is no success, and its work dir is kept."""
+    """Cases 35 and 36: exit status 0 alone is no success; the attempt is FAILED and its work dir held."""
     verdict = judge(evidence)
     assert verdict.state is ExecutionState.FAILED
     assert verdict.held is not None
@@ -36,18 +36,18 @@ def test_a_doubtful_zero_is_held(evidence, said):
 
 
 def test_lock_conflict_is_busy():
-    """Case 40: another Nextflow in the same session is called BUSY."""
+    """Case 40: the error says BUSY when another Nextflow uses the same session."""
     assert judge(Evidence(1, log(lock_conflict=True), None)).error.startswith("BUSY")
 
 
 def test_disk_full_is_named():
-    """Case 30: Nextflow does not say it, statvfs does."""
+    """Case 30: a full disk is named as the error, although Nextflow does not say it."""
     verdict = judge(Evidence(1, log(), "ERR", no_space="no space left: 0 bytes"))
     assert verdict.error.startswith("no space left")
 
 
 def test_killed_head_is_unclean():
-    """A signal to the head, or no exit status, leaves doubts about unfinished tasks."""
+    """When the head was killed or left no exit status, unfinished tasks make the end unclean."""
     running = {"ab/cdef01": Task("ab/cdef01", "A")}
     assert "SIGKILL" in judge(Evidence(-9, RunLog(tasks=running), "-")).error
     assert not judge(Evidence(-9, RunLog(tasks=running), "-")).clean_end
@@ -56,7 +56,7 @@ def test_killed_head_is_unclean():
 
 
 def test_the_cause_comes_first():
-    """Of an error report, the line that names the process is shown."""
+    """The error is the report's line that names the process; without a report, the last printed line."""
     report = ["Error executing process > 'F'", "", "Caused by:", "  Process `F` terminated (3)"]
     assert judge(Evidence(1, log(error=report), "ERR")).error == "Process `F` terminated (3)"
     assert judge(Evidence(1, RunLog(), None, said=("x", "Cannot find script file: y"))).error.endswith("y")
