@@ -30,7 +30,7 @@ def list_entries(task: TaskName = None, account: common.Account = None, root: co
     Example: nfresume cache list assembly.trim
     """
     with common.service(account, root) as service:
-        entries = service.cached(task)
+        entries = service.cache_entries(task)
     if as_json:
         print_json([_document(entry) for entry in entries])
         return
@@ -122,7 +122,7 @@ def clear(
     from nfresume.domain.errors import UsageError
 
     with common.service(account, root) as service:
-        entries = service.cached(task)
+        entries = service.cache_entries(task)
         if entries and not yes:
             if not sys.stdin.isatty():
                 raise UsageError(f"removing {count(len(entries), 'cached result')} must be confirmed",

@@ -319,7 +319,7 @@ def _settled(service: Service, execution: Execution) -> Execution:
     try:
         execution = service.wait(execution, timeout=2.0)
         if execution.work_dir.bytes is None and execution.work_dir.state == "RETAINED":
-            execution = service.wait_measured(execution, timeout=2.0)
+            execution = service.wait_until_measured(execution, timeout=2.0)
     except Conflict:
         pass
     return execution

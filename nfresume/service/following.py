@@ -1,4 +1,4 @@
-"""Nextflow's output and progress of a running attempt, as they come."""
+"""Follow a running attempt: its output and its progress, as they are written."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nfresume.service.verbs import Service
 from nfresume.storage.root import ExecutionFolder
 
 _CHUNK = 1 << 20
-_SETTLING_TICK = 0.005  # between Nextflow's end and the supervisor's word
+_SETTLING_TICK = 0.005  # seconds between looks, after Nextflow's end and before the settlement
 
 
 @dataclass
 class Update:
-    """What is new since the last update. `log` accumulates; None without progress."""
+    """What is new since the last update. `log` has everything so far; None if no progress was asked for."""
 
     stdout: bytes
     stderr: bytes
@@ -28,27 +28,27 @@ class Update:
 
 
 class Follower:
-    """Iterates over updates until the attempt is over and its output passed on."""
+    """Gives updates until the attempt has ended and all of its output was given."""
 
     def __init__(self, service: Service, execution: Execution) -> None:
         self._service = service
         self._execution = execution
-        self._place = service.folder(execution).attempt(execution.attempt)
-        self._reader = nextflow_log.LogReader(self._place / command.LOG)
+        self._attempt_dir = service.folder(execution).attempt(execution.attempt)
+        self._reader = nextflow_log.LogReader(self._attempt_dir / command.LOG)
         self._offsets = {command.STDOUT: 0, command.STDERR: 0}
 
     def updates(self, *, progress: bool = False, tick: float = 0.03) -> Iterator[Update]:
-        """One update per `tick` seconds at most; the last one has the ended execution."""
+        """Updates, at most one every `tick` seconds. The last one has the ended execution."""
         asked = 0.0
         checked = time.monotonic()
         while True:
-            ended = (self._place / command.EXIT_STATUS).exists()
+            ended = (self._attempt_dir / command.EXIT_STATUS).exists()
             if ended or time.monotonic() - asked > 0.25:
                 asked = time.monotonic()
                 self._execution = self._service.get(self._execution.id)
             if time.monotonic() - checked > self._service.conf.lease_seconds:
                 checked = time.monotonic()
-                self._execution = self._service.settled_if_lost(self._execution)
+                self._execution = self._service.settle_if_lost(self._execution)
             over = not self._execution.state.live
             if progress:
                 self._reader.poll()
@@ -62,7 +62,7 @@ class Follower:
 
     def _new(self, name: str) -> bytes:
         try:
-            with (self._place / name).open("rb") as file:
+            with (self._attempt_dir / name).open("rb") as file:
                 file.seek(self._offsets[name])
                 data = file.read(_CHUNK)
         except FileNotFoundError:
@@ -73,7 +73,7 @@ class Follower:
 
 @dataclass(frozen=True)
 class Reuse:
-    """What a relaunch reused: tasks by fate, and the task time that was not spent again."""
+    """How many tasks of a relaunch were reused, run again, or new, and the task time that was saved."""
 
     cached: int
     rerun: int
@@ -82,13 +82,13 @@ class Reuse:
 
 
 def reuse(folder: ExecutionFolder, number: int) -> Reuse:
-    """Compare attempt `number` with those before it: a task run again had been seen before."""
+    """Compare attempt `number` with the earlier ones. A task is new if no earlier attempt had its name."""
     seen: set[str] = set()
     for earlier in range(1, number):
         seen |= {t.name for t in nextflow_log.read(folder.attempt(earlier) / command.LOG).tasks.values()}
-    place = folder.attempt(number)
-    log = nextflow_log.read(place / command.LOG)
+    attempt_dir = folder.attempt(number)
+    log = nextflow_log.read(attempt_dir / command.LOG)
     run = {t.name for t in log.tasks.values() if not t.cached}
     earlier_traces = [folder.attempt(n) / command.TRACE for n in range(1, number)]
-    saved = trace.reused(place / command.TRACE, earlier_traces)
+    saved = trace.reused(attempt_dir / command.TRACE, earlier_traces)
     return Reuse(log.counts.cached, len(run & seen), len(run - seen), saved)

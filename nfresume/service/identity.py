@@ -1,4 +1,4 @@
-"""Log-ins, sessions and tokens: who somebody is. What they may do is said by their roles."""
+"""Users, members, logins, sessions and tokens: who somebody is, and with which roles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOGIN_LINK = timedelta(hours=12)
 
 
 class Identity:
-    """Users, members and tokens of one database. Raises NotFound and Conflict."""
+    """The users, members and tokens of one database. Methods raise NotFound or Conflict."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -30,7 +30,10 @@ class Identity:
     # -- browsers -----------------------------------------------------------------------------------
 
     def login_link(self, name: str, account: str | None = None) -> str:
-        """The secret of a link that logs a user in, once; with `account`, one who is made its owner."""
+        """The secret of a link that logs a user in once. The user is added if new.
+
+        With `account`, the user is made its owner.
+        """
         def change(tx: Tx) -> str:
             try:
                 user = people.by_name(tx, name)
@@ -43,7 +46,10 @@ class Identity:
         return self._write(change)
 
     def log_in(self, secret: str) -> str | None:
-        """A new session for a login link that was not used yet: always a new secret, none can be planted."""
+        """The secret of a new session for an unused login link; None: the link is not valid.
+
+        The secret is always new, so that nobody can plant a session (session fixation).
+        """
         def change(tx: Tx) -> str | None:
             token = people.use_once(tx, secret)
             if token is None:
@@ -53,7 +59,10 @@ class Identity:
         return self._write(change)
 
     def log_in_as(self, issuer: str, subject: str, wanted: str) -> str:
-        """A new session for somebody whom an OpenID Connect provider knows; a new user at the first time."""
+        """The secret of a new session for a user of an OpenID Connect provider. The user is added if new.
+
+        `wanted` is the name that the provider gives.
+        """
         def change(tx: Tx) -> str:
             user = people.by_subject(tx, issuer, subject)
             if user is None:
@@ -63,13 +72,13 @@ class Identity:
         return self._write(change)
 
     def session(self, secret: str) -> User | None:
-        """Who is logged in with a session's secret."""
+        """The user who is logged in with this session's secret; None: no such session."""
         with self._store.begin(write=False) as tx:
             token = people.find_token(tx, secret, TokenKind.SESSION)
             return people.get(tx, token.user_id) if token else None
 
     def log_out(self, secret: str) -> None:
-        """End a session, wherever its secret may be."""
+        """End the session of a secret."""
         def change(tx: Tx) -> None:
             token = people.find_token(tx, secret, TokenKind.SESSION)
             if token is not None:
@@ -80,19 +89,19 @@ class Identity:
     # -- programs -----------------------------------------------------------------------------------
 
     def bearer(self, secret: str) -> tuple[User, Token] | None:
-        """Whose API token this is."""
+        """The user and token of an API token's secret; None: not valid."""
         with self._store.begin(write=False) as tx:
             token = people.find_token(tx, secret, TokenKind.API)
             if token is None:
                 return None
             user = people.get(tx, token.user_id)
             stale = token.used_at is None or tx.now - token.used_at > timedelta(minutes=1)
-        if stale:  # not with every request: reading must not wait for writers
+        if stale:  # not for every request, so that reads need not wait for a write
             self._write(lambda tx: people.used(tx, token.id))
         return user, token
 
     def create_token(self, name: str, text: str, account: str | None, days: float | None) -> str:
-        """A new API token of a user; its secret is shown this once."""
+        """The secret of a new API token of a user. It cannot be read again. `days` None or 0: no expiry."""
         def change(tx: Tx) -> str:
             user = people.by_name(tx, name)
             if account is not None and account not in user.roles:
@@ -104,12 +113,12 @@ class Identity:
         return self._write(change)
 
     def tokens(self, name: str) -> list[Token]:
-        """A user's API tokens that hold."""
+        """A user's valid API tokens."""
         with self._store.begin(write=False) as tx:
             return people.tokens_of(tx, people.by_name(tx, name).id)
 
     def revoke(self, name: str, token_id: str) -> None:
-        """End an API token of a user."""
+        """Revoke an API token of a user."""
         def change(tx: Tx) -> None:
             if not people.revoke(tx, token_id, people.by_name(tx, name).id):
                 raise NotFound(f"{name} has no token {token_id!r}", "`nfresume token list` shows them")
@@ -119,16 +128,16 @@ class Identity:
     # -- users and members --------------------------------------------------------------------------
 
     def users(self) -> list[User]:
-        """Everybody, by name."""
+        """All users, by name."""
         with self._store.begin(write=False) as tx:
             return people.all_users(tx)
 
     def add_user(self, name: str) -> User:
-        """A new user with an account of the same name."""
+        """Add a user, with an account of the same name."""
         return self._write(lambda tx: people.add_user(tx, name))
 
     def set_role(self, name: str, account: str, role: Role | None) -> User:
-        """Give, change or (None) take a user's role in an account."""
+        """Set a user's role in an account. None removes the user from the account."""
         def change(tx: Tx) -> User:
             user = people.by_name(tx, name)
             people.set_role(tx, check_account(account), user.id, role)
@@ -137,14 +146,16 @@ class Identity:
         return self._write(change)
 
     def members(self, account: str) -> list[tuple[User, Role]]:
-        """Who may act for an account."""
+        """The members of an account, with their roles."""
         with self._store.begin(write=False) as tx:
             return people.members_of(tx, account)
 
 
 def _free_name(tx: Tx, wanted: str) -> str:
-    """A user name like the one that a provider tells, which may be anything: never one whose account is
-    somebody's already, since a new user owns the account of that name."""
+    """A free user name like the one that the provider gives.
+
+    A new user owns the account of the same name. So the name must not be that of an existing account.
+    """
     stem = id_stem(wanted.partition("@")[0])
     for number in range(1, 1000):
         name = stem if number == 1 else f"{stem}-{number}"

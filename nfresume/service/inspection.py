@@ -1,4 +1,4 @@
-"""The verbs that only look, for one account over one database."""
+"""The read-only part of the service, for one account of one database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, queries
 
-if TYPE_CHECKING:  # what only some verbs need is loaded by them: a launch waits for none of it
+if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
     from nfresume.billing import aws_bill, page, report
     from nfresume.pipelines import parameters
     from nfresume.runs.records import Records
@@ -39,7 +39,7 @@ class Details:
 
 
 class Inspection:
-    """What can be asked; other accounts' executions are not there."""
+    """Queries about one account. Executions of other accounts count as not existing."""
 
     def __init__(self, conf: Settings, store: Store) -> None:
         self.conf = conf
@@ -51,7 +51,7 @@ class Inspection:
         self.store.close()
 
     def get(self, execution_id: str) -> Execution:
-        """The execution with this exact id, if it is the account's."""
+        """The account's execution with this exact id. Raises NotFound."""
         with self.store.begin(write=False) as tx:
             execution = queries.get(tx, execution_id)
         if execution.account != self.account:
@@ -59,7 +59,7 @@ class Inspection:
         return execution
 
     def find(self, prefix: str) -> Execution:
-        """The account's execution with this unique prefix."""
+        """The account's execution whose id begins with `prefix`. Raises NotFound; UsageError for several."""
         with self.store.begin(write=False) as tx:
             return queries.find(tx, prefix, self.account)
 
@@ -67,44 +67,44 @@ class Inspection:
         self, states: Iterable[ExecutionState] = (), limit: int = 50,
         before: tuple[datetime, str] | None = None,
     ) -> list[Execution]:
-        """The account's executions, newest first; `before` is where an earlier page ended."""
+        """The account's executions, newest first; `before` is the previous page's last (created_at, id)."""
         with self.store.begin(write=False) as tx:
             return queries.newest(tx, self.account, states=states, limit=limit, before=before)
 
     def search(
         self, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
     ) -> list[Execution]:
-        """The account's executions with `text` in id or pipeline; `sort` is one of queries.SORTS."""
+        """The account's executions with `text` in their id or pipeline. `sort` is one of `queries.SORTS`."""
         with self.store.begin(write=False) as tx:
             return queries.search(tx, self.account, states, text, sort, limit, offset)
 
     def task_counts(self, executions: Iterable[Execution]) -> dict[str, TaskCounts]:
-        """Tasks of the last attempt of each, by execution."""
+        """The task counts of each execution's last attempt, by execution id."""
         with self.store.begin(write=False) as tx:
             return queries.task_counts(tx, [e.id for e in executions])
 
     def declared_params(self, pipeline: str) -> list[parameters.Parameter]:
-        """What a pipeline declares, when it is local and absolute, or was pulled before."""
+        """The parameters of a pipeline that is an absolute path or was pulled before; empty for any other."""
         from nfresume.pipelines import parameters
 
         if (python := python_workflow(pipeline)) and python[0].startswith("/"):
             return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []
-        place = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
-        return parameters.declared(place) if place.exists() else []
+        path = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
+        return parameters.declared(path) if path.exists() else []
 
     def task_cache(self) -> Cache:
-        """The account's task cache in the root of the settings. Raises RootUnusable."""
+        """The account's task cache in the configured root. Raises RootUnusable."""
         from nfresume.tasks.cache import Cache
 
         return Cache(Root.open(self.conf.root).path / self.account, self.account)
 
-    def cached(self, task: str | None = None) -> list[Entry]:
-        """What is in it, newest first; of one task, by its full name."""
+    def cache_entries(self, task: str | None = None) -> list[Entry]:
+        """The entries of the task cache, newest first; with `task`, those of the task with this full name."""
         found = [e for e in self.task_cache().entries() if task in (None, e.key.task)]
         return sorted(found, key=lambda e: -e.created_at)
 
     def explain(self, task: str, words: tuple[str, ...], here: Path) -> dict[str, Any]:
-        """Why a call of `file.py:task` would be reused or run; see `explaining.explain`."""
+        """Why a call of `file.py:task` would be reused or run. See `tasks.explaining.explain`."""
         from nfresume.tasks import explaining
 
         return explaining.explain(task, words, here, self.task_cache().path.parent)
@@ -115,7 +115,7 @@ class Inspection:
             return queries.state_counts(tx, self.account)
 
     def details(self, execution: Execution) -> Details:
-        """An execution with attempts and events."""
+        """The execution as it is now, with its attempts and events."""
         with self.store.begin(write=False) as tx:
             return Details(
                 queries.get(tx, execution.id), queries.attempts_of(tx, execution.id),
@@ -123,7 +123,7 @@ class Inspection:
             )
 
     def folder(self, execution: Execution) -> ExecutionFolder:
-        """Where an execution keeps its files."""
+        """The execution's folder in its root. Raises RootUnusable."""
         return places.folder_of(self.store, execution)
 
     def engine_version(self) -> str:
@@ -134,13 +134,13 @@ class Inspection:
             return ""
 
     def records(self, execution: Execution, number: int | None = None) -> Records:
-        """What an attempt left on disk (default: the last one)."""
+        """The records of attempt `number` (default: the last one)."""
         from nfresume.runs.records import Records
 
         return Records(self.folder(execution), number or execution.attempt)
 
-    def wait_measured(self, execution: Execution, timeout: float) -> Execution:
-        """Until a retained work dir's size is known, or time runs out."""
+    def wait_until_measured(self, execution: Execution, timeout: float) -> Execution:
+        """Wait at most `timeout` seconds until the work dir was measured. Returns the current execution."""
         end = time.monotonic() + timeout
         while execution.work_dir.bytes is None and time.monotonic() < end:
             time.sleep(0.03)
@@ -154,38 +154,38 @@ class Inspection:
         return [e for e in found if e.work_dir.state in (WorkDirState.ACTIVE, WorkDirState.RETAINED)]
 
     def price(self, execution: Execution) -> Price:
-        """The price that holds now for the storage of an execution's root."""
+        """The current price of the storage of an execution's root."""
         with self.store.begin(write=False) as tx:
             return pricing.of_root(tx, self.conf, execution.root_id)
 
     def costs(
-        self, by: report.By, chosen: Callable[[datetime], Period], *, all_accounts: bool = False,
+        self, by: report.By, choose_period: Callable[[datetime], Period], *, all_accounts: bool = False,
         notify: Callable[[str], None] = lambda _: None,
     ) -> report.Report:
-        """What retained storage costs the account, or all of them; `chosen` makes the period from now.
+        """The cost report of the account, or of all accounts. `choose_period` makes the period from now.
 
-        `notify` is told why AWS could not be asked for its price.
+        When AWS could not be asked for its price, `notify` is called with the reason.
         """
         from nfresume.billing import report
 
         if trouble := pricing.record(self.store, self.conf):
             notify(trouble)
-        return report.build(self.store, self.conf, None if all_accounts else self.account, by, chosen)
+        return report.build(self.store, self.conf, None if all_accounts else self.account, by, choose_period)
 
-    def costs_figures(self, chosen: Callable[[datetime], Period]) -> page.CostsPage:
-        """The cost report with its plots, for the console."""
+    def costs_figures(self, choose_period: Callable[[datetime], Period]) -> page.CostsPage:
+        """The cost report with the data of its plots, for the console."""
         from nfresume.billing import page
 
-        return page.gather(self.store, self.conf, self.account, chosen)
+        return page.gather(self.store, self.conf, self.account, choose_period)
 
-    def costs_page(self, chosen: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
-        """The cost report as an HTML page with plots that opens offline."""
+    def costs_page(self, choose_period: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
+        """The cost report as an HTML page with plots. It opens offline."""
         from nfresume.billing import page
 
-        return page.build(self.store, self.conf, None if all_accounts else self.account, chosen)
+        return page.build(self.store, self.conf, None if all_accounts else self.account, choose_period)
 
-    def bill(self, chosen: Callable[[datetime], Period]) -> aws_bill.Comparison:
-        """What AWS billed for the root's storage in a period, beside the ledger."""
+    def bill(self, choose_period: Callable[[datetime], Period]) -> aws_bill.Comparison:
+        """What AWS billed for the root's storage in a period, compared with the measured usage."""
         from nfresume.billing import aws_bill
 
-        return aws_bill.compare(self.store, self.conf, chosen)
+        return aws_bill.compare(self.store, self.conf, choose_period)

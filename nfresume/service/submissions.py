@@ -1,4 +1,4 @@
-"""Launches that come from the web: nothing in them becomes an option or a path outside their folder."""
+"""Launches from the web. No part of a request can become an option or a path outside its launch dir."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nfresume.service.verbs import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
 from nfresume.system import bounded, durable
 
-#: Limits on what a request may bring.
+#: Limits of one request, in bytes.
 MAX_PARAMS = 5_000_000
 MAX_ATTACHED = 50_000_000
 
@@ -29,17 +29,17 @@ PARAMS_FILE = "params.json"
 _PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _SCHEMES = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
-#: How long the resolver may take to say where a name leads.
+#: How long the resolution of one host name may take.
 RESOLVE_SECONDS = 3.0
-#: Most hosts that the URLs of one request may name.
-MOST_HOSTS = 50
-#: Names under which clouds serve credentials to their own machines.
+#: How many different hosts the URLs of one request may name.
+MAX_HOSTS = 50
+#: This machine, and the hosts from which a cloud's machines get their credentials.
 _METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody wants launched from the web; `attachments` are file contents by relative name."""
+    """A launch that a user asks for on the web. `attachments` are file contents by relative path."""
 
     pipeline: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -53,20 +53,23 @@ class Submission:
     attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def submit(service: Service, wanted: Submission) -> Execution:
-    """Check, make a launch folder, launch. Raises UsageError and what a launch raises, and leaves nothing."""
-    check(service.conf, wanted)
-    folder = service.conf.web_launches / service.account / new_id(wanted.pipeline)
+def submit(service: Service, submission: Submission) -> Execution:
+    """Check the submission, make a launch dir, and launch.
+
+    Raises UsageError, and what `Service.launch` raises. Then the launch dir is removed again.
+    """
+    check(service.conf, submission)
+    folder = service.conf.web_launches / service.account / new_id(submission.pipeline)
     folder.mkdir(parents=True, mode=0o700)
     try:
-        _write(folder, wanted.attachments)
-        words = [wanted.pipeline, *options(wanted.profiles, wanted.revision)]
-        if wanted.params:
-            durable.write(folder / PARAMS_FILE, json.dumps(wanted.params, indent=2).encode())
+        _write(folder, submission.attachments)
+        words = [submission.pipeline, *options(submission.profiles, submission.revision)]
+        if submission.params:
+            durable.write(folder / PARAMS_FILE, json.dumps(submission.params, indent=2).encode())
             words += ["-params-file", PARAMS_FILE]
         return service.launch(LaunchRequest(
-            tuple(words), folder, wanted.storage_expiration_hours, pinned=wanted.pinned, retain=wanted.retain,
-            on_success=wanted.on_success, tags=wanted.tags,
+            tuple(words), folder, submission.storage_expiration_hours, pinned=submission.pinned,
+            retain=submission.retain, on_success=submission.on_success, tags=submission.tags,
         ))
     except BaseException:
         _remove(folder)
@@ -74,8 +77,8 @@ def submit(service: Service, wanted: Submission) -> Execution:
 
 
 @dataclass(frozen=True)
-class Changed:
-    """What a relaunch from the web changes; None or empty: as it was."""
+class Resubmission:
+    """A relaunch that a user asks for on the web. None or empty: unchanged."""
 
     pipeline: str | None = None
     params: Mapping[str, Any] | None = None
@@ -88,41 +91,41 @@ class Changed:
     jobs_are_gone: bool = False
 
 
-def resubmit(service: Service, execution: Execution, wanted: Changed) -> Execution:
-    """Relaunch from the failed task. Raises what a launch from the web and a relaunch raise."""
+def resubmit(service: Service, execution: Execution, resubmission: Resubmission) -> Execution:
+    """Relaunch from the failed task. Raises UsageError, and what `Service.relaunch` raises."""
     conf = service.conf
-    if wanted.pipeline is not None:
-        check_pipeline(conf, wanted.pipeline)
-    check_profiles(conf, wanted.profiles)
-    words = options(wanted.profiles, wanted.revision)
-    if wanted.params is not None:
-        check_params(wanted.params)
+    if resubmission.pipeline is not None:
+        check_pipeline(conf, resubmission.pipeline)
+    check_profiles(conf, resubmission.profiles)
+    words = options(resubmission.profiles, resubmission.revision)
+    if resubmission.params is not None:
+        check_params(resubmission.params)
         file = Path(execution.launch_dir) / f"params-{execution.attempt + 1}.json"
-        durable.write(file, json.dumps(wanted.params, indent=2).encode())
+        durable.write(file, json.dumps(resubmission.params, indent=2).encode())
         words += ["-params-file", file.name]
     return service.relaunch(execution, RelaunchRequest(
-        words=tuple(words), pipeline=wanted.pipeline, from_scratch=wanted.from_scratch,
-        accept_version_change=wanted.accept_version_change, jobs_are_gone=wanted.jobs_are_gone,
-        storage_expiration_hours=wanted.storage_expiration_hours, pinned=wanted.pinned,
+        words=tuple(words), pipeline=resubmission.pipeline, from_scratch=resubmission.from_scratch,
+        accept_version_change=resubmission.accept_version_change, jobs_are_gone=resubmission.jobs_are_gone,
+        storage_expiration_hours=resubmission.storage_expiration_hours, pinned=resubmission.pinned,
     ))
 
 
-def check(conf: Settings, wanted: Submission) -> None:
-    """Refuse what must not come from the web. Raises UsageError."""
-    file, _ = python_workflow(wanted.pipeline) or (wanted.pipeline, "")
-    check_pipeline(conf, wanted.pipeline, attached=file in wanted.attachments)
-    check_params(wanted.params)
-    options(wanted.profiles, wanted.revision)
-    check_profiles(conf, wanted.profiles)
-    if sum(map(len, wanted.attachments.values())) > MAX_ATTACHED:
+def check(conf: Settings, submission: Submission) -> None:
+    """Raise UsageError for anything that must not be launched from the web."""
+    file, _ = python_workflow(submission.pipeline) or (submission.pipeline, "")
+    check_pipeline(conf, submission.pipeline, attached=file in submission.attachments)
+    check_params(submission.params)
+    options(submission.profiles, submission.revision)
+    check_profiles(conf, submission.profiles)
+    if sum(map(len, submission.attachments.values())) > MAX_ATTACHED:
         raise UsageError(f"more than {MAX_ATTACHED // 1_000_000} MB of attachments",
                          "publish the pipeline instead")
-    for name in wanted.attachments:
+    for name in submission.attachments:
         _relative(name)
 
 
 def check_profiles(conf: Settings, profiles: Iterable[str]) -> None:
-    """Only those on the list, where there is one. Raises UsageError."""
+    """Raise UsageError for a profile that is not in `web_profiles`, if that is set."""
     for profile in profiles:
         if conf.web_profiles and profile not in conf.web_profiles:
             raise UsageError(f"profile {profile} is not allowed here",
@@ -130,9 +133,13 @@ def check_profiles(conf: Settings, profiles: Iterable[str]) -> None:
 
 
 def check_pipeline(conf: Settings, pipeline: str, *, attached: bool = False) -> None:
-    """A pipeline is code: only those on the list, where there is one. Raises UsageError."""
+    """Raise UsageError for a pipeline that is malformed or not in `web_pipelines`, if that is set.
+
+    An attached pipeline is never in that list.
+    """
     if not pipeline or pipeline.startswith("-") or any(ord(c) < 32 for c in pipeline):
-        raise UsageError(f"{pipeline!r} is no pipeline", "a path, owner/repo, or a URL of a Git repository")
+        raise UsageError(f"{pipeline!r} is not a pipeline",
+                         "a pipeline is a path, owner/repo, or a URL of a Git repository")
     _check_urls(pipeline)
     allowed = conf.web_pipelines
     if allowed and (attached or not any(fnmatch.fnmatchcase(pipeline, pattern) for pattern in allowed)):
@@ -140,23 +147,23 @@ def check_pipeline(conf: Settings, pipeline: str, *, attached: bool = False) -> 
 
 
 def options(profiles: Iterable[str], revision: str | None) -> list[str]:
-    """`-profile` and `-r` as words; values that could be anything else are refused. Raises UsageError."""
+    """The words `-profile ...` and `-r ...`. Raises UsageError for values that are no profile or revision."""
     words: list[str] = []
     chosen = list(profiles)
     for profile in chosen:
         if not _PROFILE.fullmatch(profile):
-            raise UsageError(f"{profile!r} is no profile name", "letters, digits, '_', '.' and '-'")
+            raise UsageError(f"{profile!r} is not a profile name", "letters, digits, '_', '.' and '-'")
     if chosen:
         words += ["-profile", ",".join(chosen)]
     if revision:
         if not _REVISION.fullmatch(revision) or ".." in revision:
-            raise UsageError(f"{revision!r} is no revision", "a branch, a tag or a commit")
+            raise UsageError(f"{revision!r} is not a revision", "a revision is a branch, a tag or a commit")
         words += ["-r", revision]
     return words
 
 
 def check_params(params: object) -> None:
-    """Parameters are a JSON object of limited size, without URLs of hosts that only this machine reaches."""
+    """Raise UsageError unless `params` is a JSON object of limited size, with URLs of public hosts only."""
     if not isinstance(params, Mapping):
         raise UsageError("parameters must be a JSON object", 'for example {"input": "samples.csv"}')
     if len(json.dumps(params)) > MAX_PARAMS:
@@ -165,7 +172,7 @@ def check_params(params: object) -> None:
 
 
 def parse_params(text: str) -> dict[str, Any]:
-    """Parameters from a text, JSON; empty is none. Raises UsageError."""
+    """Parameters from JSON text, checked. Empty text: no parameters. Raises UsageError."""
     try:
         params = json.loads(text.strip() or "{}")
     except (ValueError, RecursionError) as e:
@@ -176,10 +183,10 @@ def parse_params(text: str) -> dict[str, Any]:
 
 
 def _check_urls(value: object) -> None:
-    """Each host once, however many URLs name it: asking a resolver takes time."""
+    """Check each host once, however many URLs name it, because name resolution takes time."""
     hosts = sorted(set(_hosts(value)))
-    if len(hosts) > MOST_HOSTS:
-        raise UsageError(f"URLs of more than {MOST_HOSTS} hosts", "put them into a file")
+    if len(hosts) > MAX_HOSTS:
+        raise UsageError(f"URLs of more than {MAX_HOSTS} hosts", "put them into a file")
     for host in hosts:
         _check_host(host)
 
@@ -200,14 +207,14 @@ def _hosts(value: object) -> Iterator[str]:
 
 
 def _check_host(host: str) -> None:
-    if not host or host in _METADATA_HOSTS or host.endswith(".localhost") or _is_inside(host) or any(
-            map(_is_inside, _addresses(host))):
+    if not host or host in _METADATA_HOSTS or host.endswith(".localhost") or _is_private(host) or any(
+            map(_is_private, _addresses(host))):
         raise UsageError(f"a URL of host {host!r} is not allowed from the web",
-                         "only hosts that are public may be named")
+                         "only public hosts may be named")
 
 
 def _addresses(host: str) -> set[str]:
-    """What a name resolves to from here; none when that takes too long, or there is no such name."""
+    """The IP addresses of a host name; empty when there is no such name, or resolution takes too long."""
     try:
         found = bounded.call(RESOLVE_SECONDS, lambda: socket.getaddrinfo(host, None))
     except (OSError, TimeoutError, UnicodeError):
@@ -215,8 +222,11 @@ def _addresses(host: str) -> set[str]:
     return {str(entry[4][0]) for entry in found}
 
 
-def _is_inside(host: str) -> bool:
-    """True for an address that is not public, in any notation that a resolver takes (0x7f.1, 2852039166)."""
+def _is_private(host: str) -> bool:
+    """True for an IP address that is not public, in any notation that a resolver accepts.
+
+    Examples are `0x7f.1` and `2852039166`. False for a name.
+    """
     try:
         return not ipaddress.ip_address(host.partition("%")[0]).is_global
     except ValueError:
@@ -229,7 +239,8 @@ def _relative(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     bad = not name or path.is_absolute() or ".." in path.parts or any(ord(c) < 32 for c in name)
     if bad or path.parts[0].startswith("-") or len(name) > 500:
-        raise UsageError(f"{name!r} is no name for an attachment", "a relative path such as bin/run.py")
+        raise UsageError(f"{name!r} is not allowed as the name of an attachment",
+                         "a relative path such as bin/run.py is")
     return path
 
 
@@ -241,7 +252,7 @@ def _write(folder: Path, attachments: Mapping[str, bytes]) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Take away a launch folder of ours in which nothing was launched."""
+    """Remove a launch dir in which nothing was launched."""
     for place in sorted(folder.rglob("*"), reverse=True):
         place.rmdir() if place.is_dir() and not place.is_symlink() else place.unlink()
     folder.rmdir()

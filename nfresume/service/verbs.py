@@ -1,4 +1,4 @@
-"""Every verb a user has. The terminal and the web call nothing below this module."""
+"""Everything that a user can do with executions. The terminal and the web call nothing below this module."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from nfresume.retained.task_caches import Pruned
     from nfresume.tasks.cache import Entry
 
-#: How long waiting is impatient: most ends are followed by a settled work dir within milliseconds.
+#: For how long `wait` looks often. Most waits are short: an attempt is settled milliseconds after its end.
 _EAGER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What a user wants launched. `words` is everything for Nextflow, the pipeline included."""
+    """A launch that a user asks for. `words` are the arguments of `nextflow run`, the pipeline among them."""
 
     words: tuple[str, ...]
     launch_dir: Path
@@ -70,7 +70,10 @@ class LaunchRequest:
 
 @dataclass(frozen=True)
 class Measured:
-    """A work dir's size, in all and by process; `scanned` task dirs were not known from before."""
+    """A work dir's size, in total and by process.
+
+    `scanned`: how many task dirs were not measured before; `partial`: the scan did not see everything.
+    """
 
     total: Size
     processes: list[measuring.ProcessSize]
@@ -79,13 +82,16 @@ class Measured:
 
 
 def new_id(name: str) -> str:
-    """A readable name with a random end, such as `rnaseq-4k9x2m`."""
+    """A new execution id, readable with a random end, such as `rnaseq-4k9x2m`."""
     random = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_RANDOM_LENGTH))
     return f"{id_stem(name)}-{random}"
 
 
 class Service(Inspection):
-    """The verbs, for one account over one database; `actor` signs what is done (default: the OS user)."""
+    """Everything that a user can do, for one account of one database.
+
+    `actor` is who does it, in the history (default: the OS user and the host).
+    """
 
     def __init__(
         self, conf: Settings, launcher: Launcher | None = None, store: Store | None = None,
@@ -100,7 +106,11 @@ class Service(Inspection):
     def launch(
         self, request: LaunchRequest, notify: Callable[[str], None] = lambda _: None
     ) -> Execution:
-        """Check everything, store the intent, start a supervisor. Nothing starts on a refusal."""
+        """Check the request, store the execution, and start a supervisor. `notify` gets progress messages.
+
+        A refusal raises before the execution is stored: UsageError, NotFound, InvalidMetadata,
+        EngineUnavailable or RootUnusable.
+        """
         parsed = options.parse(request.words)
         local = preflight.check_pipeline(parsed.pipeline, request.launch_dir, parsed.value("-main-script"))
         assert parsed.pipeline is not None
@@ -147,9 +157,9 @@ class Service(Inspection):
         crashpoints.reach("started")
 
     def newest_failed_here(self, launch_dir: Path, session: str) -> Execution:
-        """What `-resume` from habit means: the newest failed execution launched from this folder.
+        """The execution that `-resume [session]` means; by default the newest failed one of this launch dir.
 
-        `session` may name a session UUID or a run name instead. Raises UsageError or NotFound.
+        `session` is empty, `last`, a session UUID or a run name. Raises UsageError or NotFound.
         """
         if session in ("", "last"):
             states = (ExecutionState.FAILED, ExecutionState.CANCELLED)
@@ -171,8 +181,12 @@ class Service(Inspection):
     def relaunch(
         self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None
     ) -> Execution:
-        """A new attempt in the same session and work dir. Refusals are exact; see the errors."""
-        execution = self.settled_if_lost(execution)
+        """Start a new attempt in the same session and work dir. `notify` gets progress messages.
+
+        Raises Conflict when the state does not allow it, Expired when the work dir is gone, and what
+        `launch` raises.
+        """
+        execution = self.settle_if_lost(execution)
         relaunching.check_state(execution)
         hours = self._hours(execution, request)
         preflight.check_keep(
@@ -207,8 +221,8 @@ class Service(Inspection):
         self._start(folder, number, attempt)
         return self.get(execution.id)
 
-    def settled_if_lost(self, execution: Execution) -> Execution:
-        """A killed supervisor must not keep its owner waiting for the next sweep."""
+    def settle_if_lost(self, execution: Execution) -> Execution:
+        """Settle the attempt now if it is lost, so that nobody has to wait for the next sweep."""
         if not execution.state.live:
             return execution
         sweeper.settle_if_lost(self.store, self.conf, execution.id)
@@ -227,7 +241,7 @@ class Service(Inspection):
         before = options.parse([last.pipeline, *last.options])
         given = options.parse(request.words)
         if given.resume is not None or given.name is not None:
-            raise UsageError("-resume and -name say nothing in a relaunch", "leave them out")
+            raise UsageError("-resume and -name have no meaning in a relaunch", "leave them out")
         if given.pipeline and request.pipeline:
             raise UsageError(f"two pipelines given: {request.pipeline} and {given.pipeline}",
                              "--pipeline names the one to run")
@@ -243,14 +257,17 @@ class Service(Inspection):
     def wait(
         self, execution: Execution, timeout: float | None = None, tick: Callable[[], None] = lambda: None
     ) -> Execution:
-        """Until the attempt is over and its work dir settled. Raises Conflict when time runs out."""
+        """Wait until the attempt has ended and its work dir is settled; `tick` is called while waiting.
+
+        Raises Conflict after `timeout` seconds (None: no limit).
+        """
         end = None if timeout is None else time.monotonic() + timeout
         begun = asked = time.monotonic()
         while True:
             execution = self.get(execution.id)
             if time.monotonic() - asked > self.conf.lease_seconds / 2:
                 asked = time.monotonic()
-                execution = self.settled_if_lost(execution)
+                execution = self.settle_if_lost(execution)
             settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
             blocked = execution.work_dir.state is WorkDirState.DELETING and _is_blocked(execution)
             if not execution.state.live and (settled or blocked):
@@ -265,7 +282,7 @@ class Service(Inspection):
         self, execution: Execution, stop: threading.Event | None = None,
         progress: Callable[[Size], None] = lambda _: None,
     ) -> Measured:
-        """Measure a work dir now and record its size. Raises Expired when it is being deleted, or was."""
+        """Measure a work dir now and store its size. Raises Expired when it is DELETING or DELETED."""
         if execution.work_dir.state in (WorkDirState.DELETING, WorkDirState.DELETED):
             raise Expired(f"the work dir of {execution.id} is {execution.work_dir.state}",
                           f"`nfresume show {execution.id}` tells when and why")
@@ -275,7 +292,7 @@ class Service(Inspection):
     # -- change ---------------------------------------------------------------------------------
 
     def cancel(self, execution: Execution) -> Execution:
-        """Stop a queued or running attempt; returns at once, the supervisor does the rest."""
+        """Cancel a queued or running attempt. Returns at once: the supervisor stops it. Raises Conflict."""
         try:
             with self.store.begin() as tx:
                 transitions.cancel(tx, execution.id, self._actor)
@@ -306,7 +323,7 @@ class Service(Inspection):
             disposal.remove(self.store, self.conf, self.get(execution.id), self._actor)
 
     def extend(self, execution: Execution, hours: object) -> Execution:
-        """Keep a retained work dir for `hours` from now."""
+        """Keep a retained work dir for `hours` from now. Raises UsageError, Conflict or Expired."""
         try:
             checked = retention.check_hours(hours, "hours")
         except ValueError as e:
@@ -322,13 +339,13 @@ class Service(Inspection):
         return retention.notice_at(tx.now, expires_at, self.conf.notify_before_expiry)
 
     def pin(self, execution: Execution) -> Execution:
-        """Keep the work dir until it is unpinned, whatever happens."""
+        """Keep the work dir until it is unpinned."""
         with self.store.begin() as tx:
             transitions.pin(tx, execution.id, self._actor)
         return self.get(execution.id)
 
     def unpin(self, execution: Execution) -> Execution:
-        """Let the clock run again: a full storage_expiration_hours from now, at least one hour."""
+        """Unpin: the work dir expires storage_expiration_hours from now, in one hour at the earliest."""
         with self.store.begin() as tx:
             hours = max(1.0, execution.storage_expiration_hours)
             current = queries.get(tx, execution.id).work_dir
@@ -340,9 +357,10 @@ class Service(Inspection):
         self, execution: Execution, *, lose_results: bool = False,
         progress: Callable[[RemovalProgress], None] = lambda _: None, stop: threading.Event | None = None,
     ) -> Execution:
-        """Delete a retained work dir now; when `stop` is set the removal pauses and stays DELETING.
+        """Delete a retained work dir now. Setting `stop` pauses the removal; the state stays DELETING.
 
-        Raises ResultsAtRisk when published results live in it, RemovalBlocked when something stays.
+        Raises ResultsAtRisk when results would be lost and `lose_results` is False, RemovalBlocked when
+        something cannot be removed.
         """
         if execution.work_dir.state is not WorkDirState.DELETING:
             self.mark_for_deletion(execution, lose_results=lose_results)
@@ -353,19 +371,22 @@ class Service(Inspection):
         return self.get(execution.id)
 
     def prune_cache(self, *, dry_run: bool = False) -> list[Pruned]:
-        """Remove from the account's task cache what the settings say; returns what went, or would."""
+        """Remove from the account's task cache what is too old or over the limit of the settings.
+
+        Returns what was removed, or in a dry run what would be.
+        """
         from nfresume.retained import task_caches
 
-        found = task_caches.to_prune(self.cached(), self.conf, time.time())
+        found = task_caches.to_prune(self.cache_entries(), self.conf, time.time())
         if not dry_run:
-            self._uncache([pruned.entry for pruned in found])
+            self._remove_entries([pruned.entry for pruned in found])
         return found
 
     def clear_cache(self, task: str | None = None) -> int:
-        """Remove what is in it, or the results of one task; returns how many went."""
-        return self._uncache(self.cached(task))
+        """Remove all entries of the account's task cache, or those of one task. Returns how many."""
+        return self._remove_entries(self.cache_entries(task))
 
-    def _uncache(self, entries: list[Entry]) -> int:
+    def _remove_entries(self, entries: list[Entry]) -> int:
         from nfresume.retained import task_caches
 
         cache, root = self.task_cache(), Root.open(self.conf.root)
@@ -375,7 +396,7 @@ class Service(Inspection):
         return removed
 
     def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
-        """RETAINED -> DELETING; the bytes go with the next sweep. Raises ResultsAtRisk."""
+        """Change RETAINED to DELETING; the next sweep removes the bytes. Raises ResultsAtRisk, Conflict."""
         if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
             results = disposal.secure_results(
                 places.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
