@@ -1,4 +1,4 @@
-# Everything sets itself up in .venv; a second run finds it there.
+# Each target first installs nfresume and its tools into .venv, once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

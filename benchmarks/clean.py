@@ -1,9 +1,9 @@
-"""Removing a real run's work dir: `nextflow clean -f` against nfresume, on the latency mount.
+"""Compare `nextflow clean -f` with nfresume: each removes a real run's work dir on the latency mount.
 
     python benchmarks/clean.py --tasks 500
 
-Nextflow runs the tasks with its work dir on the mount while that adds no latency; a copy of the work dir
-is made behind it; then, each on a fresh mount with latency, `clean` removes the one and nfresume the other.
+Nextflow first runs the tasks on the mount without latency, and the work dir is copied behind the mount. Then,
+each on a fresh mount with latency, `clean` removes the original and nfresume the copy.
 """
 
 from __future__ import annotations

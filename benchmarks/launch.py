@@ -1,7 +1,7 @@
-"""What nfresume adds to, or takes from, a `nextflow run`: paired runs, interleaved, ratios printed.
+"""How much slower or faster `nfresume launch` is than `nextflow run`: runs in turn, ratios of their times.
 
 `plain` is the stock launcher: the same jars and the flags of Nextflow's own script. `embedded` is
-`nfresume launch` with the embedded engine, `own` is `nfresume launch` with the stock launcher. Also:
+`nfresume launch` with the embedded engine, `own` is `nfresume launch` with the stock launcher. Also measured:
 `nfresume --help`, the supervisor's memory, and with --tasks N the resume of N cached tasks.
 
     python benchmarks/launch.py --pairs 9
@@ -44,7 +44,7 @@ workflow { JOIN(COPY(SAY(Channel.of(1..params.n))).collect()) }
 
 
 def stock_launcher(folder: Path) -> Path:
-    """A `nextflow` script that starts the embedded jars as Nextflow's own launcher would."""
+    """Write a `nextflow` script that starts the embedded jars as Nextflow's own launcher would."""
     java = embedded.java(None)
     words = [str(java), *embedded._FLAGS, "-cp", embedded._class_path(embedded.install(java)), embedded._MAIN]
     script = folder / "nextflow"
@@ -99,7 +99,7 @@ def variants(base: Path) -> dict[str, Callable[[], float]]:
 def compare(pairs: int, base: Path) -> None:
     runs = variants(base)
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():  # warm the page cache, make databases and version memory
+    for run in runs.values():  # fills the page cache, creates databases, stores the engine's version
         run()
     for _ in range(pairs):
         for name, run in runs.items():
@@ -136,7 +136,7 @@ def supervisor_memory(base: Path) -> None:
 
 
 def resume(pairs: int, tasks: int, base: Path) -> None:
-    """Resume `tasks` cached tasks: plain against nfresume with the same launcher."""
+    """Compare plain Nextflow with nfresume on the same launcher: a resume of `tasks` cached tasks."""
     stock = stock_launcher(base)
     folder = base / "resume"
     folder.mkdir()
@@ -161,7 +161,7 @@ def resume(pairs: int, tasks: int, base: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--tasks", type=int, default=0, help="also the resume of so many cached tasks")
+    parser.add_argument("--tasks", type=int, default=0, help="also the resume of this many cached tasks")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nfresume-bench-") as scratch:
         base = Path(scratch)

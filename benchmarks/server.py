@@ -1,7 +1,7 @@
-"""The store and the server as the number of executions grows: list pages, WES list, an idle sweep, listeners.
+"""How store and server scale with the number of executions: list pages, WES list, idle sweep, listeners.
 
-One run makes a database of each size, starts a real `nfresume serve`, and asks it at a fixed rate over
-loopback. Prints a table; every number is measured here.
+For each size it fills a database, starts a real `nfresume serve`, and sends requests over loopback at a fixed
+rate. It prints a table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ API = "/ga4gh/wes/v1"
 
 
 def fill(store: Store, root: Root, count: int) -> None:
-    """Executions of one account: one in ten retained with days to go, the others deleted."""
+    """Store `count` executions of one account: one in ten retained for days to come, the others deleted."""
     now = datetime.now(UTC)
     with store.begin() as tx:
         transitions.register_root(tx, root.id, str(root.path), root.inode)
@@ -67,7 +67,7 @@ def fill(store: Store, root: Root, count: int) -> None:
 
 
 async def load(url: str, path: str, rate: float, seconds: float, **more: dict[str, str]) -> list[float]:
-    """Ask at a fixed rate, whatever the answers take; milliseconds from when each was due."""
+    """Send `rate` requests per second, without waiting for answers; returns ms from due time to answer."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
         took: list[float] = []
@@ -84,7 +84,7 @@ async def load(url: str, path: str, rate: float, seconds: float, **more: dict[st
 
 
 async def listen(url: str, token: str, count: int, change: object) -> tuple[float, int]:
-    """So many listeners; how long until the last of them heard of a change, and how many did."""
+    """Open `count` listeners; returns the seconds until the last one heard of a change, and how many did."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
         heard: list[float] = []
@@ -145,7 +145,7 @@ def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -
             cookie = httpx.post(f"{address}/login", data={"token": link}).cookies["nfresume"]
             bearer = {"headers": {"Authorization": f"Bearer {token}"}}
             session = {"headers": {"Cookie": f"nfresume={cookie}"}}
-            for _ in range(20):  # warm: a server that has just started loads its templates first
+            for _ in range(20):  # warm-up: a new server first loads its templates
                 httpx.get(f"{address}/a/team/executions", **session)
             page = asyncio.run(load(address, "/a/team/executions", rate, seconds, **session))
             wes = asyncio.run(load(address, f"{API}/runs", rate, seconds, **bearer))

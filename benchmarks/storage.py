@@ -1,15 +1,15 @@
-"""Removing and measuring work dirs: nfresume against what a user would use instead, in one run.
+"""Removing and measuring work dirs: compares nfresume with the tools that a user would use instead.
 
     python benchmarks/storage.py                                      # 1,000 tasks, local and latency mount
     python benchmarks/storage.py --tasks 1000 10000 --repeats 3 --where local memory latency nfs
     python benchmarks/storage.py --tasks 100000 --where latency --tools nfresume xargs
     python benchmarks/storage.py --plot docs/removal.svg              # files per second over workers
 
-`latency` is a FUSE mount on which reads take 0.6 ms and changes 1 ms, 64 at a time (benchmarks/latfs);
-`nfs` is real NFSv4.1 with 1 ms of delay (tests/shared/nfs.sh). Each tool gets a tree of its own, built
-from one seed behind the mount; tools are shuffled for every repetition; scans are cold (a fresh mount);
-an emptied tree and equal bytes are asserted. nfresume's time is taken inside its process, because it
-runs inside a supervisor or a sweep; for all others it is the command's.
+`latency` is a FUSE mount on which reads take 0.6 ms and changes 1 ms, 64 at a time (benchmarks/latfs).
+`nfs` is real NFSv4.1 with 1 ms of delay (tests/shared/nfs.sh). Each tool gets its own tree, built from the
+same seed behind the mount. The order of tools is shuffled for every repetition. Scans have cold caches (a
+fresh mount). It asserts that the tree is gone, and that tools agree on its bytes. nfresume is timed inside
+its process, because it runs inside a supervisor or a sweep; the other tools are timed as commands.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def measure_with_nfresume(work: Path, workers: int | None) -> None:
 
 @dataclass
 class Trial:
-    """Seconds of one run of one tool; the rest where it is known."""
+    """One run of one tool: wall seconds, and where known CPU seconds and the tree's bytes on disk."""
 
     seconds: float
     cpu: float | None = None
@@ -94,7 +94,7 @@ class Trial:
 
 
 def trial(tool: str, top: Path, workers: int | None = None, inside: list[str] | None = None) -> Trial:
-    """Run one tool on the tree at `top`, a removal or a scan by its name."""
+    """Run one tool on the tree at `top`; its name says whether it removes or scans."""
     work = top / TREE
     if tool in ("nfresume", "measure"):
         words = [sys.executable, str(HERE / "storage.py"), f"--{tool}", str(top)]
@@ -122,10 +122,10 @@ class Place:
         self.backing = self.top = folder
 
     def fresh(self) -> None:
-        """Forget what the client has cached."""
+        """Drop the client's caches."""
 
     def close(self) -> None:
-        """Take it away again."""
+        """Unmount it."""
 
 
 class Latency(Place):
@@ -155,7 +155,7 @@ class Latency(Place):
 
 
 def plant(place: Place, tasks: int, seed: int) -> int:
-    """Build the tree and its marked root behind the mount; returns the number of entries."""
+    """Build the tree in a marked root behind the mount; returns its number of entries."""
     from benchmarks.tree import build  # type: ignore[import-not-found]
     from nfresume.storage import Root
 
@@ -222,7 +222,7 @@ def compare(place: Place, name: str, tools: list[str], tasks: int, repeats: int,
 
 
 def one_huge_folder(place: Place, name: str) -> None:
-    """One directory with 5,000 files: Linux serialises it, so nothing is much faster than rm."""
+    """Remove one directory with 5,000 files: Linux serialises this, so no tool is much faster than rm."""
     times = {}
     for tool in ("rm", "nfresume"):
         plant(place, 0, 1)
@@ -235,7 +235,7 @@ def one_huge_folder(place: Place, name: str) -> None:
 
 
 def plot(file: Path, folder: Path, sizes: list[int]) -> None:
-    """Entries removed per second over the number of workers, one line per size of tree."""
+    """Draw entries removed per second over the number of workers, one line per size of tree."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -267,7 +267,7 @@ def plot(file: Path, folder: Path, sizes: list[int]) -> None:
 
 
 def on_nfs(tools: list[str], scanners: list[str], tasks: int, repeats: int) -> None:
-    """The same on real NFS: trees built on the server, tools run in one guest, caches dropped between."""
+    """Compare the tools on real NFS: trees are built on the server, tools run in a guest with cold caches."""
     from benchmarks.tree import build  # type: ignore[import-not-found]
     from nfresume.storage import Root
 
@@ -310,14 +310,14 @@ def report(output: str, tasks: int, entries: int) -> None:
 
 
 def run_jobs(jobs: list[tuple[str, str]]) -> None:
-    """Inside the guest: one tool after the other, each with cold caches."""
+    """Run in the guest: one tool after the other, each with cold caches."""
     for tool, top in jobs:
         Path("/proc/sys/vm/drop_caches").write_text("3")
         print(json.dumps([tool, trial(tool, Path(top)).seconds]), flush=True)
 
 
 def available(tools: list[str]) -> list[str]:
-    """Tools that are installed; the others are named."""
+    """The tools that are installed; prints the names of the others."""
     absent = [tool for tool in tools if tool in NEEDS and shutil.which(NEEDS[tool]) is None]
     if absent:
         print(f"not installed, left out: {', '.join(absent)}")
@@ -354,7 +354,7 @@ def main() -> None:
 
 
 def tables(args: argparse.Namespace, scratch: Path) -> None:
-    """All comparisons that were asked for."""
+    """Make the comparisons that the arguments ask for."""
     tools = available(args.tools)
     removers = [t for t in tools if t == "nfresume" or t in REMOVERS]
     scanners = [t for t in tools if t == "measure" or t in SCANNERS]

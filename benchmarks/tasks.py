@@ -1,11 +1,11 @@
-"""Python tasks: cache hits, hashing and a large graph, against what a user would use instead, in one run.
+"""Python tasks: compares cache hits, hashing and a large graph with what a user would use instead.
 
     python benchmarks/tasks.py                       # 10,000 tasks, a 2 GiB file
     python benchmarks/tasks.py --tasks 1000 --gib 0.5
 
-`flytekit` is its local cache (what a Latch workflow has on a laptop), `joblib` is joblib.Memory; both call
-the function in their own process, nfresume runs each task in a process of its own and keeps its output. They
-are installed into .peers once. Every number is measured here; hashing reads a file that is in memory.
+`flytekit` is its local cache (which a Latch workflow uses on a laptop), `joblib` is joblib.Memory. Both call
+the function in one process; nfresume runs each task in its own process and keeps its output. They are
+installed into .peers once. Hashing reads a file that is in the page cache.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ print(json.dumps([run(int(sys.argv[1])), run(int(sys.argv[1]))]))
 
 
 def peers() -> str:
-    """The Python that has flytekit and joblib."""
+    """The path of a Python that has flytekit and joblib; installs them the first time."""
     python = PEERS / "bin/python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
@@ -72,7 +72,7 @@ def peers() -> str:
 
 
 def peer(script: str, tasks: int, folder: Path) -> tuple[float, float]:
-    """Seconds for all tasks, the first time and again."""
+    """Seconds for all tasks, in a first and a second run."""
     (folder / "peer.py").write_text(script + TWICE)
     env = {**os.environ, "HOME": str(folder), "FLYTE_SDK_LOGGING_LEVEL": "50"}
     done = subprocess.run([peers(), "peer.py", str(tasks), str(folder / "store")], cwd=folder, env=env,
@@ -82,7 +82,7 @@ def peer(script: str, tasks: int, folder: Path) -> tuple[float, float]:
 
 
 def hits(count: int, folder: Path) -> float:
-    """Seconds for one look-up of a small value that is there: key, entry, value."""
+    """Seconds for one look-up of a small cached value: compute the key, read the entry, decode the value."""
     from nfresume.tasks import digests, values
     from nfresume.tasks.cache import Cache
     from nfresume.tasks.keys import Key
@@ -126,7 +126,7 @@ def read(file: Path) -> None:
 
 
 def graph(tasks: int, folder: Path) -> dict[str, float]:
-    """Seconds of a head for all tasks: the first time, as a relaunch reuses them, from the cache."""
+    """Seconds of a head for all tasks: in a first run, in a relaunch that reuses them, and from the cache."""
     found = {}
     for name, cached, attempts in (("run", False, 2), ("cache", True, 1), ("cache again", True, 1)):
         (folder / "flow.py").write_text(FLOW.format(cached=cached))
@@ -147,7 +147,7 @@ def graph(tasks: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Parse the arguments and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=10_000)
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def print_graph(tasks: int, folder: Path) -> None:
-    """Milliseconds for each task, the first time and again."""
+    """Print milliseconds per task, in a first and a second run."""
     flyte, memory = peer(FLYTE, tasks, folder), peer(JOBLIB, tasks, folder)
     ours = graph(tasks, folder)
     print(f"| {tasks:,} tasks, ms each | first time | again | to flytekit, again | to joblib, again |")
@@ -176,7 +176,7 @@ def print_graph(tasks: int, folder: Path) -> None:
 
 
 def print_hashing(size: int, file: Path) -> None:
-    """GiB per second, and to reading alone."""
+    """Print GiB per second of hashing, and its ratio to reading alone."""
     from nfresume.tasks import digests
 
     with file.open("wb") as stream:

@@ -18,7 +18,7 @@ ENDINGS = ("bam", "vcf.gz", "txt", "html", "fastq.gz", "tsv")
 
 
 def build(work: str, tasks: int, seed: int = 1) -> int:
-    """Make the tree; returns its number of entries, the work dir itself included."""
+    """Build the tree; returns its number of entries, including the work dir itself."""
     rnd = random.Random(seed)
     data = random.Random(7).randbytes(1 << 16)
     os.makedirs(work)

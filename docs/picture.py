@@ -1,4 +1,4 @@
-"""Turn a terminal's output into a picture: `make demo 2>&1 | python docs/picture.py docs/demo.svg`."""
+"""Turn terminal output into an SVG picture: `make demo 2>&1 | python docs/picture.py docs/demo.svg`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
             text.stylize("green")
         console.print(text, overflow="ellipsis", no_wrap=True, highlight=False)
     svg = console.export_svg(title="make demo")
-    # The fonts would be fetched from elsewhere; the reader's own will do.
+    # Without web fonts the picture needs no network; the viewer uses a font of its own.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     svg = svg.replace("Fira Code, monospace", "monospace")
     Path(sys.argv[1]).write_text(svg)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests on real shared file systems and on real Slurm and in a real browser need, where it can be had: a Debian
-# machine, and root. Elsewhere they are skipped, and say so.
+# Installs what the tests on shared file systems, on Slurm and in a browser need. It works on Debian, as root; elsewhere
+# those tests are skipped with a reason.
 set -eu
 packages='nfs-ganesha nfs-ganesha-vfs user-mode-linux kmod iproute2 gcc libc6-dev
           moosefs-master moosefs-chunkserver moosefs-client fuse3 chromium slurm-wlm munge
@@ -14,7 +14,7 @@ done
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# The packages would start servers of their own; the tests start theirs, in a network of their own.
+# Keep the packages from starting their servers: the tests start servers of their own, in a separate network.
 if [ ! -e /usr/sbin/policy-rc.d ]; then
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d

@@ -1,4 +1,4 @@
-// latfs: loopback FUSE with injected per-RPC latency, modelling NFS/EFS.
+// latfs: a loopback FUSE file system that adds a latency to each operation, to model NFS and EFS.
 // usage: latfs -r 600us -w 1ms -slots 64 BACKING MNT
 package main
 
@@ -121,8 +121,9 @@ func (l *lat) Write(c <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	return l.RawFileSystem.Write(c, in, data)
 }
 
-// NFS returns EOF in the last READDIR reply: the first request of a directory costs one RPC, and
-// each further non-empty one too; the kernel's final empty request is free.
+// Only the first READDIR request of a directory costs latency. NFS returns EOF in its last reply, so it does not
+// need the empty request with which the kernel ends a listing here. Further requests for a large directory are
+// free too.
 func (l *lat) ReadDir(c <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	if in.Offset == 0 {
 		l.nrd.Add(1)

@@ -142,7 +142,7 @@ def test_work_dirs_by_the_api(web: Web):
 
 
 def test_other_accounts_answer_404(web: Web):
-    """Cases 66, 67: for another account's execution every read, change, log, event, page and form is a 404."""
+    """Cases 66, 67: for another account's execution each read, change, log, event, page and form is a 404."""
     name = web.failed("run-1")
     web.failed("run-b", "team-b")
     for ask in (web.api("bob"), web.api("bob", "rivals")):
@@ -246,7 +246,7 @@ def test_logs_stay_in_their_folder(web: Web):
 
 
 def test_log_in_and_out(web: Web):
-    """Case 62: a link works once; a log-out ends stolen sessions too; a planted session cookie is replaced."""
+    """Case 62: a link works once; a log-out ends stolen sessions; a planted session cookie is replaced."""
     link = web.identity.login_link("ada")
     first = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
     first.cookies.set("nfresume", "planted")
