@@ -12,19 +12,19 @@ __all__ = ["Launcher", "LocalLauncher", "chosen"]
 
 
 class Launcher(Protocol):
-    """Starts supervisors; `name` is kept with each attempt."""
+    """Starts supervisors. `name` is stored with each attempt."""
 
     name: str
 
     def prepare(self) -> None:
-        """Whatever can be done before it is known that there is something to start."""
+        """Prepare a start while the launch is still being checked."""
 
     def start(self, execution_id: str, run_name: str, log: Path) -> None:
-        """Have an execution's current attempt supervised; what the supervisor says goes to `log`."""
+        """Start a supervisor for an execution's current attempt; its output goes to `log`."""
 
 
 def chosen(settings: Settings) -> Launcher:
-    """The launcher of the settings."""
+    """The launcher that the settings choose."""
     if settings.launcher == "slurm":
         from nfresume.launchers.slurm import SlurmLauncher
 

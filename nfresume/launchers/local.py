@@ -1,4 +1,4 @@
-"""A supervisor as a detached process on this host."""
+"""Start a supervisor as a detached process on this host."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nfresume.settings import Settings
 
 
 class LocalLauncher:
-    """Starts `nfresume.runs.supervisor` in a session of its own: no terminal's end reaches it.
+    """Starts `nfresume.runs.supervisor` in a session of its own, so that a closed terminal does not end it.
 
-    A supervisor waits on its standard input for its order, so it can be made ready while the launch
-    is still being checked; without an order it ends by itself.
+    The supervisor reads its order from standard input. So it can be started, and load its modules, while the
+    launch is still being checked. Without an order it ends.
     """
 
     name = "local"
@@ -26,7 +26,7 @@ class LocalLauncher:
         self._ready: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Let a supervisor load its modules meanwhile."""
+        """Start a supervisor that waits for its order."""
         self._ready = subprocess.Popen(
             [sys.executable, "-P", "-m", "nfresume.runs.supervisor"], stdin=subprocess.PIPE, cwd="/",
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment(),
@@ -34,7 +34,7 @@ class LocalLauncher:
         )
 
     def start(self, execution_id: str, run_name: str, log: Path) -> None:
-        """Order a supervisor to own an execution; what it says goes to `log`."""
+        """Send the waiting supervisor its order; start one first if none is waiting."""
         if self._ready is None:
             self.prepare()
         assert self._ready is not None
@@ -45,7 +45,7 @@ class LocalLauncher:
         child.stdin.close()
 
     def _environment(self) -> dict[str, str]:
-        """The user's own: settings come with the order, since tasks inherit what is in the environment."""
+        """The user's environment. Settings are in the order, because tasks inherit the environment."""
         environment = dict(os.environ)
-        environment.pop(MARK, None)  # a launch from inside a task is nobody's task
+        environment.pop(MARK, None)  # a launch from inside a task does not belong to that task's execution
         return environment

@@ -1,7 +1,7 @@
-"""A supervisor, and its Nextflow with it, as a batch job of Slurm.
+"""Run a supervisor and its head as a Slurm batch job.
 
-The job's name is the attempt's run name, so that it can be found again whatever was lost. It is never
-requeued by Slurm: a relaunch is for the user to decide, and finds the finished tasks.
+The job's name is the attempt's run name, so that the job can be found without any other record. Slurm must
+not requeue it: the user decides about a relaunch, which reuses the finished tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nfresume.nextflow.command import MARK
 from nfresume.settings import Settings
 from nfresume.system import durable
 
-#: How long Slurm may take to answer; its own commands give up on a controller that is down after 18 s.
+#: How long Slurm may take to answer; its own commands give up after 18 s when the controller is down.
 SECONDS = 40.0
 #: How long cancelled jobs may take to end: KillWait is 30 s by default.
 END_SECONDS = 60.0
@@ -32,7 +32,7 @@ _RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALIN
 
 
 class Job(StrEnum):
-    """What Slurm says of a job. UNKNOWN: it could not be asked, which is never taken for an end."""
+    """The state of a job. UNKNOWN: Slurm did not answer, which never counts as GONE."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -49,10 +49,10 @@ class SlurmLauncher:
         self._settings = settings
 
     def prepare(self) -> None:
-        """Nothing can be made ready: the job starts when Slurm finds room."""
+        """Do nothing: the job starts when Slurm schedules it."""
 
     def start(self, execution_id: str, run_name: str, log: Path) -> None:
-        """Submit. Raises Conflict with Slurm's own words when it refuses."""
+        """Submit the job. Raises Conflict with Slurm's own message when Slurm refuses it."""
         order = log.with_name(ORDER)
         durable.write(order, json.dumps({"execution": execution_id, "log": str(log),
                                          "settings": dict(self._settings.given)}).encode())
@@ -81,7 +81,7 @@ def job(run_name: str) -> Job:
 
 
 def cancel(run_name: str) -> None:
-    """Take a job out of the queue, if it is still there; should it start anyway, it claims nothing."""
+    """Cancel a queued job. An error is ignored: if the job starts anyway, it finds nothing to claim."""
     try:
         _run("scancel", f"--name={run_name}")
     except _Failed:
@@ -89,12 +89,12 @@ def cancel(run_name: str) -> None:
 
 
 def available() -> bool:
-    """True where Slurm's commands are."""
+    """True when Slurm's commands are on PATH."""
     return shutil.which("squeue") is not None and shutil.which("scancel") is not None
 
 
 def end_jobs(job_ids: Iterable[str]) -> None:
-    """Cancel jobs of tasks and wait until none is left. Raises Conflict when that cannot be made sure."""
+    """Cancel jobs of tasks and wait until all have ended. Raises Conflict if they do not, or Slurm fails."""
     wanted = [job_id for job_id in job_ids if job_id.isdecimal()]
     try:
         if not (left := _active(wanted)):
@@ -107,12 +107,12 @@ def end_jobs(job_ids: Iterable[str]) -> None:
                                "cancel them, then relaunch")
             time.sleep(0.5)
     except _Failed as e:
-        raise Conflict(f"Slurm cannot be asked for jobs of a dead attempt: {e}",
+        raise Conflict(f"Slurm did not answer about the jobs of a dead attempt: {e}",
                        "relaunch when it answers") from None
 
 
 def _active(job_ids: Iterable[str]) -> list[str]:
-    """Those that are waiting or running. squeue refuses unknown ids, so it is asked for all of them."""
+    """The jobs among `job_ids` that wait or run. squeue refuses unknown ids, so all jobs are listed."""
     wanted = set(job_ids)
     lines = _run("squeue", "--noheader", "--states=all", "--format=%A %T").splitlines() if wanted else []
     found = (line.split() for line in lines if line.strip())
@@ -120,11 +120,11 @@ def _active(job_ids: Iterable[str]) -> list[str]:
 
 
 class _Failed(Exception):
-    """A command of Slurm that is not there, failed, or did not answer."""
+    """A Slurm command that is missing, failed, or did not answer."""
 
 
 def _run(name: str, *words: str, **more: Any) -> str:
-    import sh  # it brings asyncio, which no launch on this host needs
+    import sh  # imported here: sh loads asyncio, which slows a launch
 
     try:
         return str(sh.Command(name)(*words, _timeout=SECONDS, _tty_out=False, **more))

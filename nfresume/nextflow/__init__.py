@@ -1,1 +1,1 @@
-"""The engine: find or install Nextflow, build its command line, read what it writes."""
+"""Nextflow: find or install it, build its command line, run it under the shim, read its log and history."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from nfresume.nextflow.options import RunOptions
 
 PUBLISH_TRACE = "nextflow.processor.PublishDir"
-#: On every process of an attempt, tasks of the local executor included: how orphans are found.
+#: Environment variable of every process of an attempt, local tasks included: orphans are found by it.
 MARK = "NFRESUME_RUN"
 
 _CONFIG = Path(__file__).with_name("nfresume.config")
@@ -25,7 +25,7 @@ EXIT_STATUS = "exit_status.json"
 
 
 def marks(execution_id: str, newest: int) -> Callable[[str], bool]:
-    """True for the mark of an attempt of this execution, up to number `newest`, and of no other."""
+    """A predicate: true for the mark of an attempt of this execution with a number up to `newest`."""
     pattern = re.compile(re.escape(execution_id) + r"-(\d+)")
     return lambda value: (found := pattern.fullmatch(value)) is not None and int(found[1]) <= newest
 
@@ -43,10 +43,10 @@ class Run:
 
 
 def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
-    """`launcher` followed by Nextflow's words: global options, run, ours, the user's.
+    """The words of `launcher`, then global options, `run`, our options, and the user's options.
 
-    No `-with-trace` of ours: it would replace the trace file of the pipeline's own configuration, and
-    Nextflow's metrics make tasks fail in containers without `ps`. See `trace.write`.
+    We add no `-with-trace`: it would replace the trace file that the pipeline configures, and Nextflow's
+    metrics make tasks fail in containers without `ps`. `trace.write` writes a trace from the log instead.
     """
     trace = options.value("-trace")
     before = [w for o in options.before if o.name != "-trace" for w in o.words]
@@ -58,7 +58,7 @@ def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
     if run.resume:
         words += ["-resume", run.session_id]
     words += [w for o in options.after for w in o.words]
-    if options.value("-C") is None:  # the user's only configuration stays the only one
+    if options.value("-C") is None:  # with -C the user's configuration must stay the only one
         words += ["-c", str(_CONFIG)]
     return [*words, *options.extra]
 
@@ -69,17 +69,17 @@ def nxf_home() -> Path:
 
 
 def assets(pipeline: str) -> Path:
-    """Where Nextflow keeps the pulled copy of `owner/repo` or a URL."""
+    """The folder in which Nextflow keeps its copy of `owner/repo` or of a URL."""
     base = Path(os.environ.get("NXF_ASSETS") or nxf_home() / "assets")
     return base.joinpath(*pipeline.removesuffix(".git").replace(":", "/").rstrip("/").split("/")[-2:])
 
 
-#: Settings that may hold secrets: no task inherits them.
+#: Settings that may contain secrets; they are removed from the environment of tasks.
 SECRETS = ("NFRESUME_DATABASE_URL", "NFRESUME_NOTIFY", "NFRESUME_OIDC_CLIENT_SECRET")
 
 
 def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
-    """The user's environment plus what makes this run private and findable."""
+    """The environment of a run: the user's, with our cache dir, session id and mark, without SECRETS."""
     env = dict(base)
     for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", *SECRETS):
         env.pop(name, None)

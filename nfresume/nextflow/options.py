@@ -1,7 +1,7 @@
-"""Split the words after `nfresume launch` the way Nextflow itself would, and take out what is ours.
+"""Split the words after `nfresume launch` as Nextflow does, and take out the options that nfresume owns.
 
-Source of the rules: Nextflow 24.10 `nextflow run -h`, `nextflow -h`, and measurement: a single-dash
-option takes the next word as its value; `--param` takes it unless it starts with `-` and is no number.
+Source of the rules: `nextflow run -h` and `nextflow -h` of 24.10, and tests with it: a single-dash option
+takes the next word as its value; `--param` takes it unless the word starts with `-` and is not a number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPTIONAL_VALUE = frozenset({
     "-with-spack", "-with-weblog", "-with-tower", "-with-cloudcache", "-with-notification", "-N",
     "-with-wave", "-with-fusion", "-ansi-log", "-cache", "-syslog",
 })
-#: Of those, the ones that name a file which Nextflow refuses to overwrite.
+#: Those of OPTIONAL_VALUE that name a report, which Nextflow refuses to overwrite.
 REPORTS = frozenset({"-with-report", "-with-timeline", "-with-dag", "-with-trace"})
 
 _NUMBER = re.compile(r"-\d+(\.\d+)?([eE][-+]?\d+)?|-")
@@ -36,7 +36,7 @@ _REMOTE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|(https?|git|ssh|file)://\
 
 @dataclass(frozen=True)
 class Option:
-    """One option with its value (None = none); written back to words by `words`."""
+    """One option with its value (None = no value); `words` gives it as command-line words."""
 
     name: str
     value: str | None = None
@@ -53,13 +53,14 @@ class Option:
 class RunOptions:
     """A parsed `nextflow run` command line, without what nfresume owns.
 
-    `before` goes before the word `run`, `after` behind the pipeline, both in the user's order.
+    `before` goes before the word `run`, `after` after the pipeline, both in the user's order. `extra` are
+    further positional words.
     """
 
     pipeline: str | None
     before: tuple[Option, ...] = ()
     after: tuple[Option, ...] = ()
-    resume: str | None = None  # "" = a bare -resume
+    resume: str | None = None  # "" = -resume without a value
     name: str | None = None
     log: str | None = None
     background: bool = False
@@ -81,7 +82,8 @@ class RunOptions:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raises UsageError for words that could forge lines in Nextflow's own records."""
+    """Raise UsageError for words with NUL or line breaks, which could forge lines in Nextflow's records, or
+    that are too long."""
     for word in words:
         if "\0" in word:
             raise UsageError("an argument contains a NUL character", "remove it")
@@ -95,7 +97,7 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def parse(words: Sequence[str]) -> RunOptions:
-    """Parse the words of a launch. Raises UsageError, naming the word."""
+    """Parse the words of a launch. Raises UsageError, which names the wrong word."""
     check_words(words)
     parser = _Parser(list(words))
     while parser.words:
@@ -117,7 +119,7 @@ def without_resume(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def absolute(words: Sequence[str], here: Path, launch_dir: Path) -> tuple[str, ...]:
-    """File options given in another folder than the launch folder, made absolute."""
+    """Make file options absolute that were given in another folder (`here`) than the launch dir."""
     if here == launch_dir:
         return tuple(words)
     made = list(words)
@@ -128,7 +130,7 @@ def absolute(words: Sequence[str], here: Path, launch_dir: Path) -> tuple[str, .
 
 
 def is_remote(pipeline: str) -> bool:
-    """True for what Nextflow would fetch: `owner/repo` or a URL."""
+    """True for a pipeline that Nextflow would download: `owner/repo` or a URL."""
     return bool(_REMOTE.fullmatch(pipeline))
 
 
@@ -179,11 +181,11 @@ class _Parser:
                 "choose the root with --root or NFRESUME_ROOT",
             )
         elif name in ("-h", "-help"):
-            raise UsageError("-help is Nextflow's", "`nfresume launch --help`, or `nextflow run -help`")
+            raise UsageError(f"{name} is Nextflow's", "`nfresume launch --help`, or `nextflow run -help`")
         elif name in ("-v", "-version"):
-            raise UsageError(f"{name} is no option of a launch", "`nfresume engine info` tells the version")
+            raise UsageError(f"{name} is no option of a launch", "`nfresume engine info` shows the version")
         elif name == "-ansi-log":
-            self._value(name)  # nfresume draws the progress itself
+            self._value(name)  # ignored: nfresume shows the progress itself
         elif name in GLOBAL:
             self._before.append(Option(name, self._value(name) if GLOBAL[name] else None))
         elif equals:
@@ -197,9 +199,9 @@ class _Parser:
         if not self.words or (self.words[0].startswith("-") and name in OPTIONAL_VALUE):
             if name in OPTIONAL_VALUE:
                 return None
-            raise UsageError(f"{name} needs a value", "`nextflow run -h` tells which")
+            raise UsageError(f"{name} needs a value", "`nextflow run -h` says which")
         if name == "-resume" and not _looks_like_session(self.words[0]):
-            return None  # `-resume main.nf`: a bare -resume, then the pipeline
+            return None  # `-resume main.nf` is -resume without a value, then the pipeline
         return self.words.pop(0)
 
     def result(self) -> RunOptions:
@@ -212,12 +214,12 @@ class _Parser:
 
 
 def _looks_like_session(word: str) -> bool:
-    """What may follow -resume: `last`, a session UUID (or the start of one), a run name of ours."""
+    """True for a value of -resume: `last`, a session UUID or the start of one, or a run name of nfresume."""
     return bool(re.fullmatch(r"last|[0-9a-f]{4,}(-[0-9a-f]*)*|[a-z][a-z0-9-]*-[a-z0-9]{6}(-\d+)?", word))
 
 
 def merge(before: RunOptions, override: RunOptions) -> RunOptions:
-    """The options of a relaunch: those of the last attempt, unless given anew."""
+    """The options of a relaunch: those of the last attempt, replaced by the ones in `override`."""
 
     def merged(old: tuple[Option, ...], new: tuple[Option, ...]) -> tuple[Option, ...]:
         names = {_canonical(o.name) for o in new}

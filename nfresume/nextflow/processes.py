@@ -1,4 +1,4 @@
-"""The head of an attempt, Nextflow's own process, and everything that it may have left behind."""
+"""The head of an attempt, and all processes that an execution has started on this host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nfresume.system import durable, processes
 
 @dataclass(frozen=True)
 class Head:
-    """What the shim recorded before it started Nextflow."""
+    """The head's process as the shim recorded it. `start_ticks`: its start time in clock ticks since boot."""
 
     pid: int
     start_ticks: int
@@ -25,17 +25,17 @@ class Head:
 
     @property
     def alive(self) -> bool:
-        """True while this very process runs on this host and boot; a reused pid is another one."""
+        """True while this process runs on this host and boot; a reused pid has another start time."""
         return self.boot_id == processes.boot_id() and processes.is_alive(self.pid, self.start_ticks)
 
     def terminate(self) -> None:
-        """SIGTERM to the head alone: Nextflow then ends its tasks and grid jobs itself."""
+        """Send SIGTERM to the head alone; the head then ends its tasks and grid jobs."""
         if self.alive:
             os.kill(self.pid, signal.SIGTERM)
 
 
 def read(attempt_dir: Path) -> Head | None:
-    """The head of an attempt; None when none was started."""
+    """The head of an attempt; None when no head was started."""
     try:
         record = json.loads((attempt_dir / HEAD).read_bytes())
         return Head(int(record["pid"]), int(record["start_ticks"]), int(record["shim"]), record["boot_id"])
@@ -44,27 +44,27 @@ def read(attempt_dir: Path) -> Head | None:
 
 
 def forbid_start(attempt_dir: Path) -> None:
-    """Let nothing be started for an attempt any more, unless it was already.
+    """Make sure that no head is started for an attempt any more; does nothing if one was started.
 
-    A supervisor may be stopped just before it starts the shim, and go on when its attempt is long settled.
-    The shim runs nothing where there is a record; the file server decides who came first.
+    A supervisor may be suspended just before it starts the shim, and continue after its attempt was settled.
+    The shim starts nothing where HEAD exists. The file server decides who created the file first.
     """
     durable.create(attempt_dir / HEAD, b"{}\n")
 
 
 def of_execution(execution_id: str, attempts: Path, newest: int) -> list[psutil.Process]:
-    """Every process of an execution that lives on this host, whichever attempt up to `newest` started it.
+    """All live processes on this host that attempts 1 to `newest` of an execution have started.
 
-    Found by the mark in its environment, and by the session that the shim opened: a task that cleared
-    its environment is still in that session, one that left the session still has the mark. `attempts`
-    is the folder that holds the attempts' folders. What a later attempt started is not an earlier one's
-    to stop: its supervisor may have slept until now.
+    They are found by the mark in their environment and by the session that the shim created. A task that
+    cleared its environment is still in the session; a task that left the session still has the mark.
+    `attempts` is the folder with the attempts' folders. Processes of later attempts are left out, because an
+    old supervisor that was suspended until now must not stop them.
     """
     found = {p.pid: p for p in processes.marked(MARK, marks(execution_id, newest))}
     for number in range(1, newest + 1):
         head = read(attempts / str(number))
-        # A session's number is not given to a new process while the session has a member. So it is
-        # ours if its leader is gone, or carries our mark; a leader without it got a reused number.
+        # The kernel does not reuse a session id while the session has members. So the session is ours if its
+        # leader is gone or has our mark. A leader without the mark is a new process with a reused id.
         if head and head.boot_id == processes.boot_id() and (
             head.shim in found or processes.start_ticks(head.shim) is None
         ):

@@ -1,9 +1,9 @@
-"""Runs Nextflow's head and outlives every supervisor: `python -I -S shim.py DIR PROGRAM ARGS...`.
+"""The shim runs the head and writes its exit status: `python -I -S shim.py DIR PROGRAM ARGS...`.
 
-Started in a session of its own, so that no terminal and no supervisor's death reaches the head.
-Writes DIR/head.json before, and starts nothing where there is one; and DIR/exit_status.json (durably, into
-space that was taken before the start, so that a full disk cannot swallow it) after. Standard library only,
-and few modules of it: it must start in milliseconds and stay small for weeks.
+It has a session of its own, so that neither a closed terminal nor the death of a supervisor ends the head.
+Before the start it writes DIR/head.json; if that file exists, it starts nothing. After the end it writes
+DIR/exit_status.json durably, into space that was allocated before, so that a full disk does not lose it. It
+imports only a few modules of the standard library: it must start in milliseconds and stay small for weeks.
 """
 
 import json
@@ -16,16 +16,16 @@ _ROOM = 256
 
 
 def _reserve(folder: str, name: str) -> int:
-    """A temporary file with room for a line."""
+    """Create a temporary file that already has space for one line; returns its descriptor."""
     fd = os.open(os.path.join(folder, f".{name}.tmp"), os.O_WRONLY | os.O_CREAT, 0o644)
     os.pwrite(fd, b" " * _ROOM, 0)
     return fd
 
 
 def _begin(folder: str, name: str, value: dict[str, object]) -> bool:
-    """Record the head; False when the attempt was closed, or has another head.
+    """Write the record of the head; False when there is one already: another head, or starts are forbidden.
 
-    Not synced: after a power cut the head is gone with its boot, and the record says nothing new.
+    There is no fsync: a power cut that loses the record has ended the head, too.
     """
     fd = _reserve(folder, name)
     os.pwrite(fd, _line(value), 0)
@@ -67,14 +67,14 @@ def _boot_id() -> str:
 
 def main() -> None:
     folder, program, *args = sys.argv[1:]
-    # A shell's `&` leaves SIGINT ignored; Nextflow would inherit that and never stop on Ctrl-C.
+    # A shell's `&` makes its child ignore SIGINT. Nextflow would inherit that and not stop on SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(write_end)
-        if not os.read(read_end, 1):  # no head without a record, and none without its shim
+        if not os.read(read_end, 1):  # the shim wrote no record, or has died
             os._exit(1)
         os.close(read_end)
         try:
@@ -83,7 +83,7 @@ def main() -> None:
             os.write(2, f"cannot run {program}: {e.strerror}\n".encode())
             os._exit(127)
     os.close(read_end)
-    # The shim survives the signals that end its session's head; only SIGKILL takes both.
+    # The shim ignores signals to its whole session, so that it can still write the exit status.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     head = {"pid": pid, "start_ticks": _start_ticks(pid), "shim": os.getpid(), "boot_id": _boot_id(),
@@ -93,7 +93,7 @@ def main() -> None:
     os.write(write_end, b"x")
     os.close(write_end)
     exit_status = _reserve(folder, "exit_status.json")
-    os.fsync(exit_status)  # its block is taken now, while there is one
+    os.fsync(exit_status)  # allocates its block now, while there is space
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     result: dict[str, object] = {"exit_code": code, "ended_at": time.time()}

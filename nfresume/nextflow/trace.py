@@ -1,7 +1,7 @@
-"""A trace of an attempt: which task dirs it had and what each took. Tab separated, a header line first.
+"""The trace of an attempt, a TSV file: its tasks, with their status and duration. It is written from the log.
 
-Nextflow's own trace has more columns (`-with-trace` is the user's to give), but its metrics make tasks
-fail in containers without `ps`, and cost each task some 45 ms. This one is written from the log.
+Nextflow's own trace has more columns, but its metrics make tasks fail in containers without `ps`, and cost
+each task some 45 ms. So `-with-trace` is left to the user.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TraceRow:
 
 
 def write(path: Path, log: RunLog) -> None:
-    """Write the trace of an ended attempt, whole or not at all; durations in milliseconds."""
+    """Write the trace of an ended attempt, atomically; durations are in milliseconds."""
     lines = ["\t".join(COLUMNS)]
     for task in log.tasks.values():
         milliseconds = task.duration // timedelta(milliseconds=1)
@@ -48,7 +48,7 @@ def _status(task: Task) -> str:
 
 
 def rows(path: Path) -> Iterator[TraceRow]:
-    """Rows of a trace; an absent file yields nothing."""
+    """The rows of a trace; none if the file does not exist."""
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -59,14 +59,14 @@ def rows(path: Path) -> Iterator[TraceRow]:
 
 
 def reusable(traces: list[Path]) -> tuple[int, timedelta]:
-    """What `-resume` would reuse after the last of these attempts: how many tasks, and what they took."""
+    """What `-resume` would reuse after the last of these attempts: number of tasks, and their total time."""
     took = {row.hash: row.duration for path in traces for row in rows(path) if row.status == "COMPLETED"}
     done = [row.hash for row in rows(traces[-1]) if row.status in ("COMPLETED", "CACHED")] if traces else []
     return len(done), sum((took.get(task_hash, timedelta()) for task_hash in done), timedelta())
 
 
 def reused(trace: Path, earlier: list[Path]) -> timedelta:
-    """Task time that `-resume` saved: what the cached tasks of `trace` took in `earlier` attempts."""
+    """The task time that `-resume` saved: how long the cached tasks of `trace` took in `earlier` attempts."""
     took = {row.hash: row.duration for path in earlier for row in rows(path) if row.status == "COMPLETED"}
     cached = [row.hash for row in rows(trace) if row.status == "CACHED"]
     return sum((took.get(task_hash, timedelta()) for task_hash in cached), timedelta())

@@ -1,4 +1,4 @@
-// Run once when the engine is installed: the classes that it loads go into the class-data archive.
+// Run once when the engine is installed; the classes that it loads go into the class-data archive.
 process FIRST {
     input:
     val letter

@@ -1,4 +1,4 @@
-"""Nextflow's log and trace as streams; the lines are from real runs of 24.10."""
+"""Nextflow's log read as a stream, and the trace; the lines are from real runs of 24.10."""
 
 import time
 from datetime import timedelta
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.executions import TaskCounts
-from nfresume.nextflow.log import LogReader, read, has_gaps
+from nfresume.nextflow.log import LogReader, has_gaps, read
 from nfresume.nextflow.trace import reused, rows, write
 
 STAMP = "Nov-21 04:09:27.083 [Task submitter] "
@@ -40,7 +40,7 @@ LINES = [
 
 
 def test_counts_and_error(tmp_path: Path):
-    """Submitted, cached, succeeded, failed, ignored, retried; the error report; what still runs."""
+    """Counts of submitted, cached, succeeded, failed, ignored, retried tasks; the error; unfinished tasks."""
     (tmp_path / "l").write_text("\n".join(LINES) + "\n")
     log = read(tmp_path / "l")
     assert log.counts == TaskCounts(submitted=4, cached=1, succeeded=1, failed=2, ignored=1, retried=1)
@@ -53,7 +53,7 @@ def test_counts_and_error(tmp_path: Path):
 
 
 def test_partial_lines_and_every_cut(tmp_path: Path):
-    """A line counts once it is whole, wherever the writes were cut."""
+    """A line counts once it is complete, wherever the writes were cut."""
     data = ("\n".join(LINES) + "\n").encode()
     whole = tmp_path / "whole"
     whole.write_bytes(data)
@@ -70,7 +70,7 @@ def test_partial_lines_and_every_cut(tmp_path: Path):
 
 
 def test_rotation(tmp_path: Path):
-    """A log that is renamed away and begun anew is read to its end, then from the start."""
+    """When a log is renamed and a new one begins, the old is read to its end, then the new from its start."""
     path = tmp_path / "l"
     reader = LogReader(path)
     with path.open("w") as old:
@@ -87,7 +87,7 @@ def test_rotation(tmp_path: Path):
 
 
 def test_truncation(tmp_path: Path):
-    """A log that is cut to nothing and written anew is read again."""
+    """A log that is truncated and written anew is read from its start."""
     path = tmp_path / "l"
     path.write_text(LINES[0] + "\n" + LINES[1] + "\n")
     reader = LogReader(path)
@@ -98,7 +98,7 @@ def test_truncation(tmp_path: Path):
 
 
 def test_hostile_bytes(tmp_path: Path):
-    """Bytes that are no UTF-8, NULs and a megabyte without a line end do no harm."""
+    """Invalid UTF-8, NULs and a megabyte without a line end do no harm."""
     path = tmp_path / "l"
     path.write_bytes(b"\xff\xfe\0" * 10 + b"\n" + b"x" * 1_000_000 + b"\n" + LINES[0].encode() + b"\n")
     assert list(read(path).tasks) == ["af/56899f"]
@@ -107,7 +107,7 @@ def test_hostile_bytes(tmp_path: Path):
 @pytest.mark.timeout(120)
 @pytest.mark.long
 def test_a_million_lines(tmp_path: Path, record_property):
-    """1,000,000 lines are read, and reading on costs only the new bytes."""
+    """1,000,000 lines are read, and the next poll reads only the new bytes."""
     path = tmp_path / "l"
     block = "\n".join(LINES[:2] + [STAMP + "DEBUG nextflow.Session - chatter"] * 14) + "\n"
     with path.open("w") as file:
@@ -125,7 +125,7 @@ def test_a_million_lines(tmp_path: Path, record_property):
 
 
 def test_durations_come_from_the_log(tmp_path: Path):
-    """Submission to completion, over new year too; what a relaunch saved is what the cached tasks took."""
+    """Durations run from submission to completion, also across new year; a relaunch saves its cached tasks'."""
     first, second = tmp_path / "1", tmp_path / "2"
     first.write_text("\n".join([
         "Dec-31 23:59:59.500 [Task submitter] INFO  nextflow.Session - [af/56899f] Submitted process > A (1)",
@@ -147,7 +147,7 @@ def test_durations_come_from_the_log(tmp_path: Path):
 
 
 def test_grid_executors(tmp_path: Path):
-    """Job ids and completions of a grid executor, in the words of Nextflow's own sources."""
+    """Job ids and completions of a grid executor; the lines follow Nextflow's source code."""
     (tmp_path / "l").write_text("\n".join([
         STAMP + "DEBUG nextflow.executor.Executor - [warm up] executor > slurm",
         STAMP + "DEBUG nextflow.executor.GridTaskHandler - [SLURM] submitted process A (1) > jobId: 71; "
@@ -168,7 +168,7 @@ def test_grid_executors(tmp_path: Path):
 
 
 def test_lines_that_are_missing(tmp_path: Path):
-    """A full disk cuts a line off, or leaves a gap; what an error report quotes is no sign of it."""
+    """A full disk cuts a line off, or leaves a gap; a line quoted in an error report does not count."""
     path = tmp_path / "nextflow.log"
     line = STAMP + "INFO  nextflow.Session - [ab/cdef01] Submitted process > A\n"
     for text, missing in ((line * 3, False), (line[:60] + line, True), (line[:4] + line, True),
@@ -180,7 +180,7 @@ def test_lines_that_are_missing(tmp_path: Path):
 
 
 def test_tasks_without_an_exit_status(tmp_path: Path):
-    """A native `exec:` has none and is no failure; a task that was lost has none, and an error names it."""
+    """A native `exec:` task without an exit status did not fail; a lost task did, and an error names it."""
     path = tmp_path / "nextflow.log"
     path.write_text("\n".join([
         SESSION + "[af/56899f] Submitted process > NATIVE (1)",

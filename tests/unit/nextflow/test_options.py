@@ -1,4 +1,4 @@
-"""The words of a launch, split as Nextflow itself would (measured with 24.10.5)."""
+"""The words of a launch, split as Nextflow 24.10.5 splits them."""
 
 import pytest
 
@@ -21,13 +21,13 @@ from nfresume.nextflow.options import is_remote, merge, parse, without_resume
     ],
 )
 def test_users_options_pass_unchanged(words):
-    """Everything that is not nfresume's reaches Nextflow word for word, in order."""
+    """All words that nfresume does not own reach Nextflow unchanged and in order."""
     parsed = parse(words)
     assert [parsed.pipeline, *(w for o in parsed.after for w in o.words), *parsed.extra] == words
 
 
 def test_global_options_go_before_run():
-    """-C, -q and alike belong before the word `run`, wherever the user wrote them."""
+    """-C, -q and the like go before the word `run`, wherever the user wrote them."""
     parsed = parse(["-q", "main.nf", "-C", "only.config", "--x", "1"])
     assert [w for o in parsed.before for w in o.words] == ["-q", "-C", "only.config"]
 
@@ -42,7 +42,7 @@ def test_owned_options_are_taken_out():
 
 @pytest.mark.parametrize("option", ["-w", "-work-dir"])
 def test_the_work_dir_is_nfresumes(option):
-    """A work dir of the user's own is refused, with a word on what to do."""
+    """A work dir of the user's own is refused, with a hint."""
     with pytest.raises(UsageError, match="belongs to nfresume"):
         parse(["main.nf", option, "/tmp/w"])
 
@@ -53,13 +53,13 @@ def test_the_work_dir_is_nfresumes(option):
      ["main.nf", "--x", "y" * 200_000], ["main.nf", "a\rb"]],
 )
 def test_bad_words_are_refused(words):
-    """Case 63: line breaks, NUL, missing values, megabytes."""
+    """Case 63: line breaks, NUL, missing values and very long words are refused."""
     with pytest.raises(UsageError):
         parse(words)
 
 
 def test_resume_takes_a_session_but_not_the_pipeline():
-    """`-resume main.nf` is a bare -resume; `-resume UUID main.nf` is not."""
+    """`-resume main.nf` is -resume without a value; in `-resume UUID main.nf` it has one."""
     uuid = "0f8d3a52-7e3d-4f7e-9a4e-2f1f6c1d2b3a"
     assert parse(["-resume", "main.nf"]).resume == ""
     assert parse(["-resume", "main.nf"]).pipeline == "main.nf"
@@ -79,7 +79,7 @@ def test_a_relaunch_changes_only_what_is_named():
 
 
 def test_options_survive_being_stored():
-    """What is stored for a relaunch parses to the same options again."""
+    """Options that are stored for a relaunch parse to the same options again."""
     first = parse(["-q", "main.nf", "--x", "-5", "-log", "l", "-with-trace", "--z=1", "-stub", "extra"])
     again = parse([first.pipeline, *first.words])
     assert (again.before, again.after, again.extra) == (first.before, first.after, first.extra)
@@ -92,7 +92,7 @@ def test_options_survive_being_stored():
      ("./a/b", False), ("a/b/c", False)],
 )
 def test_remote_pipelines(text, remote):
-    """owner/repo and URLs are fetched by Nextflow."""
+    """owner/repo and URLs are remote: Nextflow downloads them."""
     assert is_remote(text) is remote
 
 
@@ -121,12 +121,12 @@ def _split(words, command=launch, positional=0):
     ],
 )
 def test_whose_option_is_it(words, ours, theirs):
-    """nfresume's options stand before the pipeline, and three of them anywhere."""
+    """nfresume's options go before the pipeline; three of them may be anywhere."""
     assert _split(words) == (ours, theirs)
 
 
 def test_a_relaunch_has_an_id_in_front():
-    """`relaunch ID --max_memory 4` : the id is ours, the parameter the pipeline's."""
+    """In `relaunch ID --max_memory 4` the id is nfresume's, and the parameter the pipeline's."""
     assert _split(["--json", "abc", "--pipeline", "m.nf", "--x", "1"], relaunch, 1) == (
         ["--json", "--pipeline", "m.nf"], ["abc", "--x", "1"],
     )
