@@ -181,7 +181,8 @@ class _Parser:
                 "choose the root with --root or NFRESUME_ROOT",
             )
         elif name in ("-h", "-help"):
-            raise UsageError(f"{name} is Nextflow's", "`nfresume launch --help`, or `nextflow run -help`")
+            raise UsageError("-help is Nextflow's option",
+                             "`nfresume launch --help`, or `nextflow run -help`")
         elif name in ("-v", "-version"):
             raise UsageError(f"{name} is no option of a launch", "`nfresume engine info` shows the version")
         elif name == "-ansi-log":

@@ -1,4 +1,4 @@
-"""Real shared file systems, with hosts of their own; see nfs.sh and moosefs.sh."""
+"""Real shared file systems with several hosts; see nfs.sh and moosefs.sh."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pytest
 from tests.conftest import BIN, Done
 
 HERE = Path(__file__).resolve().parent
-#: Where Debian and Go put programs that a bare PATH does not reach.
+#: Folders of Debian and Go that a minimal PATH does not include.
 os.environ["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"
-#: Longer than any of these commands takes, so that only what hangs is ended.
+#: Seconds; longer than any of these commands takes, so that only a hanging one is killed.
 PATIENCE = 240
 
 
 def need(*programs: str) -> None:
-    """Skip on a laptop, fail in CI, when a program of Debian's packages is not there."""
+    """When a program is missing, or root: skip the test on a laptop, fail it in CI."""
     absent = [program for program in programs if shutil.which(program) is None]
     if absent or os.geteuid() != 0:
         reason = f"needs root and {', '.join(absent or programs)}: tests/install.sh"
@@ -34,7 +34,7 @@ def need(*programs: str) -> None:
 
 @dataclass
 class Nfs:
-    """An NFS server and its guests. A guest lives for one command."""
+    """An NFS server and its guests. A guest runs one command and ends."""
 
     name: str
     env: dict[str, str] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Nfs:
                        stderr=subprocess.DEVNULL)
 
     def start(self, host: int, script: str, **env: str) -> subprocess.Popen[str]:
-        """Boot a guest that runs a shell script; its output is the script's."""
+        """Boot a guest that runs a shell script and prints the script's output."""
         return subprocess.Popen(
             [str(HERE / "nfs.sh"), "run", str(host), "bash", "-euc", script], env=self._env() | env,
             text=True, errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -63,7 +63,7 @@ class Nfs:
 
     @property
     def export(self) -> Path:
-        """The exported folder as the server sees it, without NFS."""
+        """The exported folder on the server, without NFS."""
         return Path("/dev/shm") / self.name
 
     def _env(self) -> dict[str, str]:
@@ -81,7 +81,7 @@ def nfs() -> Iterator[Nfs]:
 
 @pytest.fixture(scope="session")
 def moosefs() -> Iterator[Path]:
-    """The folder that holds the two mounts, h1 and h2."""
+    """The folder with the two mounts h1 and h2."""
     need("mfsmaster", "mfschunkserver", "mfsmount", "ip")
     name = f"nfresume-mfs-{os.getpid()}"
     env = {**os.environ, "MOOSEFS_NAME": name}
@@ -96,7 +96,7 @@ def moosefs() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def nfs_database(nfs: Nfs, postgresql_url: str) -> Iterator[str]:
-    """PostgreSQL as the guests reach it: over TCP, inside the network namespace of their server."""
+    """URL by which the guests reach PostgreSQL: over TCP, in the network namespace of the NFS server."""
     socket = postgresql_url.rpartition("host=")[2].split("&")[0]
     inside = ["nsenter", f"--net=/run/netns/{nfs.name}"]
     relay = subprocess.Popen([*inside, sys.executable, str(HERE / "relay.py"), socket],
@@ -109,7 +109,7 @@ def nfs_database(nfs: Nfs, postgresql_url: str) -> Iterator[str]:
 
 
 def environment(root: str, database: str, **more: str) -> str:
-    """Shell words that make a command use this root and database."""
+    """Shell code that sets the environment for this root and database."""
     env = {"NFRESUME_ROOT": root, "NFRESUME_DATABASE_URL": database, "NFRESUME_ACCOUNT": "team",
            "NFRESUME_CONFIG": "/dev/null", "PATH": f"{BIN}:{os.environ['PATH']}", **more}
     return " ".join(f"export {name}={shlex.quote(value)};" for name, value in env.items())

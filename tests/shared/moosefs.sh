@@ -1,9 +1,9 @@
 #!/bin/bash
-# MooseFS: a master and a chunk server in a network namespace of their own, and two FUSE mounts of it.
+# MooseFS: a master and a chunk server in their own network namespace, and two FUSE mounts.
 #
 #   moosefs.sh up | down | kill-master | start-master
 #
-# MOOSEFS_NAME names network and folder (/dev/shm/NAME, mounts in its h1 and h2).
+# MOOSEFS_NAME names the network and the folder /dev/shm/NAME, which has the mounts h1 and h2.
 set -u
 name=${MOOSEFS_NAME:-nfresume-mfs}
 dir=/dev/shm/$name
@@ -52,7 +52,7 @@ up)
     done
     for _ in $(seq 200); do echo x 2>/dev/null > "$dir/h1/.probe" && break; sleep .1; done
     rm "$dir/h1/.probe"
-    in_net mfssettrashtime 0 "$dir/h1" ;;   # else it keeps deleted data for a day
+    in_net mfssettrashtime 0 "$dir/h1" ;;   # otherwise it keeps deleted data for a day
 kill-master) kill -9 "$(cat "$dir"/master/.mfsmaster.lock)" ;;
 start-master) in_net mfsmaster -c "$dir/mfsmaster.cfg" -a start ;;
 down)

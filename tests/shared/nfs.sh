@@ -1,23 +1,23 @@
 #!/bin/bash
-# Real NFSv4.1, the protocol of AWS EFS, on a machine whose kernel has none: nfs-ganesha in a network
-# namespace of its own serves a folder; each "host" is a User-Mode Linux guest with its own kernel, NFS
-# client, host name and boot id, whose root is this machine's / and which has the export at /mnt/efs.
+# Real NFSv4.1, the protocol of AWS EFS, on a machine whose kernel has no NFS client. nfs-ganesha serves a
+# folder in its own network namespace. Each "host" is a User-Mode Linux guest with its own kernel, NFS client,
+# host name and boot id; its root is this machine's /, and the export is mounted at /mnt/efs.
 #
 #   nfs.sh up                      start the server
 #   nfs.sh run N COMMAND...        boot guest N (1 to 8), run the command in it, exit with its status
 #   nfs.sh kill-server | start-server | kill-host N | down
 #
-# NFS_NAME names network, guests and folders, so that several may exist. DELAY=1ms delays the packets of
-# a guest; TWO=1 gives it a second, independent NFS client at /mnt/efs2; MEM is its memory.
+# NFS_NAME names the network, the guests and the folders, so that several sets may exist. DELAY=1ms delays the
+# packets of a guest. TWO=1 gives it a second, independent NFS client at /mnt/efs2. MEM is its memory.
 set -u
 name=${NFS_NAME:-nfresume-nfs}
-dir=/tmp/$name              # pid files and configuration; a guest has a /dev of its own
+dir=/tmp/$name              # pid files and configuration; not in /dev/shm, which a guest cannot see
 export=/dev/shm/$name       # the folder that is served
 server=10.98.1.1
 here=$(cd "$(dirname "$0")" && pwd)
 
 in_net() { nsenter --net=/run/netns/"$name" "$@"; }
-alive() { readlink "/proc/$1/exe" >/dev/null 2>&1; }    # kill -0 also succeeds for zombies
+alive() { readlink "/proc/$1/exe" >/dev/null 2>&1; }    # false for zombies, unlike kill -0
 
 start_server() {
     mkdir -p "$dir/recovery" "$export" /var/run/ganesha
@@ -57,7 +57,7 @@ mount_nfs() {
 delay() { [ -z "${DELAY:-}" ] || tc qdisc add dev "$1" root netem delay "$DELAY" limit 100000; }
 ip link set lo up; ip addr add "10.98.1.1$U_N/24" dev vec0; ip link set vec0 up; hostname "host$U_N"
 mount_nfs "10.98.1.1$U_N" /mnt/efs; delay vec0
-if [ -n "${TWO:-}" ]; then  # network and host name of its own make it another client: caches, locks, id
+if [ -n "${TWO:-}" ]; then  # its own network and host name make it another client, with its own caches and locks
     unshare -n -u sleep infinity & second=$!
     for _ in $(seq 100); do [ "$(readlink /proc/$second/ns/net)" != "$(readlink /proc/self/ns/net)" ] && break; sleep .02; done
     ip link set vec1 netns $second; export SERVER DELAY options U_N; export -f mount_nfs delay

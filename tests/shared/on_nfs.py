@@ -1,4 +1,4 @@
-"""What only a real NFS client shows. Run by test_nfs.py inside a guest that has two of them."""
+"""Tests that need real NFS clients. test_nfs.py runs them inside a guest that has two clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def root(request: pytest.FixtureRequest) -> Root:
 
 
 def elsewhere(root: Root) -> Root:
-    """The same root through the other client, as soon as it sees it."""
+    """The same root through the other client, once that client sees it."""
     path = OTHER / root.path.relative_to(ONE)
     until((path / ".nfresume").exists, 60, "the other client sees the root")
     return Root.open(path)
@@ -42,7 +42,7 @@ def grow(root: Root, tasks: int) -> None:
 
 
 def test_a_file_that_is_still_open(root: Root):
-    """Case 31: the .nfsXXXX of a file that somebody here has open is named; when it is closed, it goes."""
+    """Case 31: the .nfsXXXX of a file that is open here is named as blocked; once closed it is removed."""
     place = root.path / "team/run-a1/work/ab"
     place.mkdir()
     with (place / "log").open("w"):
@@ -57,7 +57,7 @@ def test_a_file_that_is_still_open(root: Root):
 
 
 def test_a_file_that_is_closed_meanwhile(root: Root):
-    """Case 31: the retries last long enough for a process that is about to end."""
+    """Case 31: the removal retries long enough for a process that is about to close its file."""
     place = root.path / "team/run-a1/work/ab"
     place.mkdir()
     file = (place / "log").open("w")
@@ -68,7 +68,7 @@ def test_a_file_that_is_closed_meanwhile(root: Root):
 
 
 def test_two_hosts_remove_one_tree(root: Root):
-    """Stale handles are no trouble: what the other host removed is gone, and neither reports a thing."""
+    """Two hosts remove one tree: stale handles count as removed, and neither host reports a blocked entry."""
     grow(root, 60)
     to_trash(root, "team", "run-a1")
     roots = [root, elsewhere(root)]
@@ -79,11 +79,11 @@ def test_two_hosts_remove_one_tree(root: Root):
 
 
 def test_a_host_that_still_sees_the_old_listing(root: Root):
-    """A file that another host adds to a folder which this one has listed: never reported as gone while
-    it is there, and gone in the end."""
+    """Another host adds a file to a folder that this host has listed: the tree is not reported as removed
+    while the file exists, and is removed in the end."""
     grow(root, 3)
     other = elsewhere(root)
-    measure(other.path / "team/run-a1/work")  # now the other client has every listing in its cache
+    measure(other.path / "team/run-a1/work")  # the other client now has every listing in its cache
     late = root.path / "team/run-a1/work/00" / f"{0:030x}" / "out/late"
     late.write_text("x")
     to_trash(other, "team", "run-a1")
@@ -98,7 +98,7 @@ def test_a_host_that_still_sees_the_old_listing(root: Root):
 
 
 def test_measuring_what_another_host_removes(root: Root):
-    """A scan of a tree that vanishes meanwhile ends without an error."""
+    """A scan of a tree that another host removes meanwhile ends without an error."""
     grow(root, 60)
     other = elsewhere(root)
     measure(other.path / "team/run-a1/work")
@@ -111,11 +111,11 @@ def test_measuring_what_another_host_removes(root: Root):
 
 
 def test_two_hosts_mark_one_root():
-    """A host that has looked and found no mark does not replace the one that another host just made."""
+    """A host with a cached look-up that found no marker does not replace the marker of another host."""
     place = ONE / "marked-by-two"
     place.mkdir()
     until((OTHER / "marked-by-two").is_dir, 60)
-    assert not (OTHER / "marked-by-two/.nfresume").exists()  # the other client remembers this
+    assert not (OTHER / "marked-by-two/.nfresume").exists()  # the other client caches this answer
     first = Root.mark(place)
     second = Root.mark(OTHER / "marked-by-two")
     assert second.id == first.id

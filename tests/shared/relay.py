@@ -1,4 +1,4 @@
-"""Pass bytes between TCP in a network namespace and PostgreSQL's Unix socket: `relay.py FOLDER`."""
+"""Relay TCP connections in a network namespace to PostgreSQL's Unix socket in a folder: `relay.py FOLDER`."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from tests.conftest import PROJECT, Site, until
 from tests.shared import contract
 from tests.shared.conftest import PATIENCE, need
 
-#: A FUSE pass-through opens files by path: it has no paths beyond PATH_MAX, and a name that is replaced
-#: between look-up and open is not found for a moment. Neither is so on NFS.
+#: Tests that fail on a FUSE pass-through, but not on NFS: it opens files by path, so paths over PATH_MAX
+#: fail, and a name that is replaced between look-up and open is missing for a moment.
 NOT_HERE = ("depth_and_names", "paths_longer", "a_reader")
 
 
 @pytest.fixture(scope="session")
 def latfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The FUSE file system, built from source."""
+    """The program of the FUSE file system, built from source."""
     need("go")
     program = tmp_path_factory.mktemp("latfs") / "latfs"
     subprocess.run(["go", "build", "-o", str(program), "."], cwd=PROJECT / "benchmarks/latfs", check=True)
@@ -30,7 +30,7 @@ def latfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mount(latfs: Path, tmp_path: Path) -> Iterator[Path]:
-    """Reads take 0.6 ms, changes 1 ms, 64 at a time."""
+    """A mount on which reads take 0.6 ms and changes 1 ms, 64 at a time."""
     place, backing = tmp_path / "efs", tmp_path / "backing"
     place.mkdir()
     backing.mkdir()
@@ -54,7 +54,7 @@ def test_the_contract(mount: Path):
 
 @pytest.mark.long
 def test_a_life(mount: Path, site: Site):
-    """Failed, measured, relaunched, deleted: the main job, a millisecond at a time."""
+    """A run fails, is measured, relaunched and deleted, with a millisecond per operation."""
     site.env["NFRESUME_ROOT"] = str(mount / "root")
     script = site.pipeline("fail-late") / "main.nf"
     out = str(mount / "out")
@@ -72,9 +72,9 @@ def test_a_life(mount: Path, site: Site):
 
 @pytest.mark.long
 def test_an_unmounted_root(mount: Path, site: Site, tmp_path: Path):
-    """Case 32: where the file system is away, nothing is deleted and nothing is marked deleted."""
+    """Case 32: while the file system is not mounted, nothing is deleted and nothing is marked as deleted."""
     site.env["NFRESUME_ROOT"] = str(mount / "root")
-    (site.here / "fail.nf").write_text("process FAIL { script: 'exit 1' }\nworkflow { FAIL() }\n")
+    (site.launch_dir / "fail.nf").write_text("process FAIL { script: 'exit 1' }\nworkflow { FAIL() }\n")
     assert site.run("launch", "--storage-expiration-hours", "0.00001", "fail.nf").code == 1
     shutil.move(mount / "root/.nfresume", tmp_path / "mark")  # as if another file system were mounted there
     swept = site.run("sweep")

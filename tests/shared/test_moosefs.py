@@ -1,4 +1,4 @@
-"""nfresume on MooseFS: two FUSE mounts, each seen by "hosts" with their own name, processes and mounts."""
+"""nfresume on MooseFS: "hosts" with their own name, processes and mounts share two FUSE mounts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.shared.conftest import HERE, PATIENCE, environment
 
 
 class Host:
-    """A name, process numbers and mounts of its own; `place` is where this host sees the file system."""
+    """A host: its own host name, pids and mounts. It sees the file system at `place`."""
 
     def __init__(self, name: str, mount: Path, place: Path) -> None:
         self._name = name
@@ -41,7 +41,7 @@ class Host:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where every host sees the shared file system."""
+    """The path of the shared file system on every host."""
     made = tmp_path / "efs"
     made.mkdir()
     return made
@@ -49,7 +49,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hosts(moosefs: Path, place: Path) -> list[Host]:
-    """Three hosts: two of them share a mount."""
+    """Three hosts, two of which share a mount."""
     return [Host("alpha", moosefs / "h1", place), Host("beta", moosefs / "h2", place),
             Host("gamma", moosefs / "h1", place)]
 
@@ -78,7 +78,7 @@ def test_the_contract(moosefs: Path):
 
 @pytest.mark.long
 def test_a_life_on_three_hosts(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
-    """Launched on one host, relaunched on another, expired and removed on a third."""
+    """An execution is launched on one host, relaunched on another, deleted on a third."""
     alpha, beta, gamma = hosts
     env = environment(f"{place}/root-{here.parent.name}", postgresql_url, NFRESUME_ACCOUNT="mfs-life")
     alpha.ok(f"""{env} cd {here}
@@ -105,7 +105,7 @@ def test_a_life_on_three_hosts(hosts: list[Host], place: Path, here: Path, postg
 @pytest.mark.long
 def test_a_master_that_is_killed(hosts: list[Host], moosefs: Path, place: Path, here: Path,
                                  postgresql_url: str):
-    """The metadata server dies in the middle of a run: everything waits until it is back, nothing is lost."""
+    """The metadata server dies during a run: everything waits until it is back, and nothing is lost."""
     env = environment(f"{place}/root-{here.parent.name}", postgresql_url, NFRESUME_ACCOUNT="mfs-master")
     child = hosts[0].start(f"""{env} cd {here}
         nfresume launch slow --seconds 3 --outdir {place}/slow > ran 2>&1
@@ -114,7 +114,7 @@ def test_a_master_that_is_killed(hosts: list[Host], moosefs: Path, place: Path, 
     try:
         until(lambda: "process >" in (here / "ran").read_text() if (here / "ran").exists() else False, 60)
         subprocess.run([str(HERE / "moosefs.sh"), "kill-master"], env=control, check=True)
-        time.sleep(2)  # an outage has to last, or nobody notices it
+        time.sleep(2)  # long enough for the clients to notice the outage
         subprocess.run([str(HERE / "moosefs.sh"), "start-master"], env=control, check=True,
                        capture_output=True)
         out, _ = child.communicate(timeout=120)
@@ -127,7 +127,7 @@ def test_a_master_that_is_killed(hosts: list[Host], moosefs: Path, place: Path, 
 
 @pytest.mark.long
 def test_a_host_that_dies_with_the_lease(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
-    """Nobody touches the work dir of a run whose host died; back again, that host settles it."""
+    """No other host touches the work dir of a run whose host died; that host settles it when it is back."""
     alpha, beta, _ = hosts
     env = environment(f"{place}/root-{here.parent.name}", postgresql_url, NFRESUME_ACCOUNT="mfs-lease",
                       NFRESUME_LEASE_SECONDS="2")
@@ -136,7 +136,7 @@ def test_a_host_that_dies_with_the_lease(hosts: list[Host], place: Path, here: P
         until nfresume logs $(cat id) | grep -q 'process >'; do sleep .2; done; touch running; sleep 600""")
     until((here / "running").exists, 60, "the run has begun")
     execution = (here / "id").read_text().strip()
-    psutil.Process(child.pid).children()[0].kill()  # the first process of that host: all others go with it
+    psutil.Process(child.pid).children()[0].kill()  # the first process of that host; its end kills the others
     child.wait()
     beta.ok(f"""{env} cd {here}; sleep 2
         nfresume sweep > swept || true
@@ -153,7 +153,7 @@ def test_a_host_that_dies_with_the_lease(hosts: list[Host], place: Path, here: P
 
 @pytest.mark.long
 def test_the_task_cache_of_two_hosts(hosts: list[Host], place: Path, here: Path, postgresql_url: str):
-    """A result cached on one host is used on another; equal calls at once on both run once; a retry moves."""
+    """Two hosts share cached results; equal calls at once run once; a relaunch works on another host."""
     shutil.copy(PROJECT / "tests/workflows/cached.py", here)
     shutil.copy(PROJECT / "tests/workflows/arithmetic.py", here)
     alpha, beta, _ = hosts
@@ -185,12 +185,12 @@ workflow { BIG(SMALL()) }
 
 
 def limit(moosefs: Path, folder: str, size: str) -> str:
-    """Shell words that give a folder a hard quota."""
+    """A shell command that sets a hard quota on a folder."""
     return f"nsenter --net=/run/netns/{moosefs.name} mfssetquota -L {size} {folder} > /dev/null"
 
 
 def test_a_quota(hosts: list[Host], moosefs: Path, place: Path, here: Path, postgresql_url: str):
-    """Case 30, EDQUOT: the cause is named although statvfs sees space; with a larger one it goes on."""
+    """Case 30, EDQUOT: the error names the quota although statvfs shows space; a larger quota helps."""
     (here / "big.nf").write_text(BIG)
     folder = f"{place}/quota-{here.parent.name}"
     env = environment(f"{folder}/root", postgresql_url, NFRESUME_ACCOUNT="mfs-quota")
@@ -206,7 +206,7 @@ def test_a_quota(hosts: list[Host], moosefs: Path, place: Path, here: Path, post
     assert failed["attempts"][0]["error"] == "no space left: head: write error: Disk quota exceeded"
     assert failed["work_dir"]["state"] == "RETAINED"
     assert "Disk quota exceeded" in (here / "told").read_text()
-    refused = shown(here, "listed")[0]  # settled at once, not when its lease has run out
+    refused = shown(here, "listed")[0]  # settled at once, not after its lease has run out
     assert (refused["state"], refused["work_dir"]["state"]) == ("FAILED", "RETAINED")
     ended = {e["id"]: e for e in shown(here, "relaunched")}[failed["id"]]
     assert (ended["state"], ended["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")

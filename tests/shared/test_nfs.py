@@ -1,4 +1,4 @@
-"""The whole of nfresume on real NFSv4.1, over hosts that have nothing in common but the export."""
+"""All of nfresume on real NFSv4.1, with hosts that share only the export."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = "/mnt/efs/root"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A launch folder that all guests see, at the same path."""
+    """A launch dir that all guests see at the same path."""
     for name in ("fail-late", "slow"):
         shutil.copytree(FIXTURES / name, tmp_path / name)
     (tmp_path / "fail.nf").write_text("process FAIL { script: 'exit 1' }\nworkflow { FAIL() }\n")
@@ -45,7 +45,7 @@ def test_the_contract(nfs: Nfs):
 
 
 def test_two_clients(nfs: Nfs):
-    """Open files, stale handles, stale listings and look-ups, between two independent clients."""
+    """Open files, stale handles, stale listings and stale look-ups between two independent clients."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
              str(PROJECT / "tests/shared/on_nfs.py")]
     out = nfs.ok(1, in_project(words), TWO="1")
@@ -106,7 +106,7 @@ assert not removed.blocked and removed.files == 600, removed
 
 @pytest.mark.long
 def test_a_server_that_is_killed(nfs: Nfs, nfs_database: str, here: Path):
-    """kill -9 of the server in the middle of a run and of a removal: both wait for it, and go on."""
+    """kill -9 of the server during a run and a removal: both wait until it is back, and continue."""
     env = environment("/mnt/efs/server-root", nfs_database)
     (here / "remove.py").write_text(_REMOVE)
     guest = nfs.start(4, f"""{env} cd {PROJECT}
@@ -129,8 +129,8 @@ def test_a_server_that_is_killed(nfs: Nfs, nfs_database: str, here: Path):
 
 @pytest.mark.long
 def test_a_host_that_dies_with_the_lease(nfs: Nfs, nfs_database: str, here: Path):
-    """Its run is lost, and nobody else touches the work dir, for its tasks might still run; back again,
-    it settles the run, and a relaunch goes on from there."""
+    """The run of a host that died is lost; no other host touches its work dir, because tasks may still run
+    there. When the host is back, it settles the run, and a relaunch continues from there."""
     env = environment("/mnt/efs/lease-root", nfs_database, NFRESUME_LEASE_SECONDS="3")
     guest = nfs.start(5, f"""{env} cd {here}
         nfresume launch --detach --storage-expiration-hours 1 slow --seconds 600 > id; touch launched

@@ -1,4 +1,4 @@
-"""A real Slurm on loopback: a controller and two nodes, ended by their own pids."""
+"""A real Slurm cluster on loopback: a controller and two nodes, stopped by their own pids."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ NODES = ("n1", "n2")
 
 @dataclass
 class Slurm:
-    """The cluster: commands find it by SLURM_CONF."""
+    """The cluster; commands find it through SLURM_CONF."""
 
     base: Path
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Slurm:
         return done.stdout
 
     def jobs(self) -> dict[str, str]:
-        """States of all jobs by name; the newest of a name."""
+        """The state of each job by its name; of several jobs with one name, the newest."""
         lines = self.ask("squeue", "--noheader", "--states=all", "--sort=i", "--format=%j %T").splitlines()
         return dict(line.rsplit(" ", 1) for line in lines)
 
@@ -103,7 +103,7 @@ class Slurm:
 
 
 def _free_ports() -> int:
-    """The first of three free ports in a row."""
+    """The first of three consecutive free ports."""
     while True:
         first = 20_000 + secrets.randbelow(20_000)
         try:
@@ -121,7 +121,7 @@ def cluster() -> Iterator[Slurm]:
         if os.environ.get("CI"):
             raise RuntimeError(f"no {', '.join(absent)}: tests/install.sh")
         pytest.skip(f"needs {', '.join(absent)}: tests/install.sh")
-    base = Path(tempfile.mkdtemp(prefix="nfr-slurm-"))  # short: munge's socket has a path of 107 bytes
+    base = Path(tempfile.mkdtemp(prefix="nfr-slurm-"))  # short: a socket's path has at most 107 bytes
     for name in ("etc", "run", "log", "state", "spool/n1", "spool/n2"):
         (base / name).mkdir(parents=True)
     os.chmod(base, 0o755)

@@ -1,4 +1,4 @@
-"""Executions as jobs of a real Slurm: the head in a batch job, its tasks in others."""
+"""Executions as jobs of a real Slurm: the head is a batch job, and its tasks are others."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ executor { pollInterval = '500 ms'; queueStatInterval = '2 sec'; submitRateLimit
 
 @pytest.fixture
 def batch(site: Site, cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A site whose supervisors are Slurm jobs, and whose pipelines submit their tasks to Slurm."""
+    """A site whose supervisors are Slurm jobs and whose pipelines submit their tasks to Slurm."""
     site.env.update(cluster.env, NFRESUME_LAUNCHER="slurm", NFRESUME_LEASE_SECONDS="4")
     monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-    (site.here / "slurm.config").write_text(_CONFIG.replace("submitRateLimit = '20 sec' ", ""))
+    (site.launch_dir / "slurm.config").write_text(_CONFIG.replace("submitRateLimit = '20 sec' ", ""))
     return site
 
 
 def launch(site: Site, name: str, *words: str) -> str:
-    """A detached launch on Slurm; its id."""
+    """Launch on Slurm, detached; returns the execution's id."""
     done = site.ok("launch", "--detach", "--storage-expiration-hours", "5", name, "-c", "slurm.config",
                    *words)
     return done.out.split()[-1]
@@ -45,11 +45,11 @@ def ended(site: Site, execution_id: str, code: int | None = None) -> dict[str, A
 
 
 def supervisors(site: Site) -> list[psutil.Process]:
-    return [p for p in site.marked() if "nfresume.runs.supervisor" in p.cmdline()]
+    return [p for p in site.processes() if "nfresume.runs.supervisor" in p.cmdline()]
 
 
 def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path: Path):
-    """Head and tasks are jobs; the same results, byte for byte, as without Slurm."""
+    """Head and tasks are jobs; the results equal those without Slurm, byte for byte."""
     batch.pipeline("modules")
     execution = launch(batch, "modules", "--outdir", "on-slurm")
     shown = ended(batch, execution, 0)
@@ -58,12 +58,12 @@ def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path:
     assert jobs[f"{execution}-1"] in ("COMPLETED", "COMPLETING")
     assert len([name for name in jobs if name.startswith("nf-")]) >= 1
     batch.ok("launch", "modules", "--outdir", "plain", NFRESUME_LAUNCHER="local")
-    assert snapshot(batch.here / "on-slurm") == snapshot(batch.here / "plain") != {}
+    assert snapshot(batch.launch_dir / "on-slurm") == snapshot(batch.launch_dir / "plain") != {}
 
 
 def test_a_job_array(batch: Site):
-    """Nextflow's `array`: several tasks in one job; each is counted, and the log is whole."""
-    (batch.here / "array.nf").write_text("""
+    """With Nextflow's `array` several tasks run in one job; each is counted, and the log is complete."""
+    (batch.launch_dir / "array.nf").write_text("""
         process A { array 2; publishDir 'results'
           input: val n
           output: path "${n}.txt"
@@ -73,18 +73,18 @@ def test_a_job_array(batch: Site):
     shown = ended(batch, launch(batch, "array.nf"), 0)
     assert (shown["state"], shown["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
     assert shown["attempts"][0]["tasks"]["succeeded"] == 4
-    assert len(list((batch.here / "results").iterdir())) == 4
+    assert len(list((batch.launch_dir / "results").iterdir())) == 4
 
 
 def test_cancel(batch: Site, cluster: Slurm):
-    """Running: the tasks' jobs end with it. Waiting in the queue: the job is taken out of it."""
+    """Cancelling a running execution ends its tasks' jobs; cancelling a queued one cancels its job."""
     batch.pipeline("slow")
     execution = launch(batch, "slow")
     until(lambda: _running(cluster, "nf-SLOW"), 60)
     [number] = cluster.ask("squeue", "--noheader", f"--name={execution}-1", "--format=%A").split()
     requeued = subprocess.run(["scontrol", "requeue", number], env={**os.environ, **cluster.env},
                               capture_output=True, text=True)
-    assert requeued.returncode != 0  # a head that Slurm starts again would be nobody's
+    assert requeued.returncode != 0  # Slurm must not restart a head: no supervisor would own it
     batch.ok("cancel", execution)
     assert ended(batch, execution)["state"] == "CANCELLED"
     until(lambda: all(s != "RUNNING" for s in cluster.jobs().values()), 30, "no job to run")
@@ -108,8 +108,8 @@ def _held(site: Site) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize("crash", ["head", "node"])
 def test_a_crash(batch: Site, cluster: Slurm, crash: str):
-    """Supervisor and Nextflow killed, alone or with their node: a sweep settles it, orphaned jobs are
-    cancelled, and a relaunch ends with the results of a clean run."""
+    """Supervisor and Nextflow are killed, alone or with their node: a sweep settles the attempt, a relaunch
+    cancels orphaned jobs and ends with the results of a clean run."""
     batch.pipeline("slow")
     execution = launch(batch, "slow", "--seconds", "30")
     until(lambda: _running(cluster, "nf-SLOW"), 60, "the task's job")
@@ -117,7 +117,7 @@ def test_a_crash(batch: Site, cluster: Slurm, crash: str):
     if crash == "node":
         [node] = set(cluster.ask("squeue", "--noheader", f"--name={execution}-1", "--format=%N").split())
         cluster.stop(node, signal.SIGKILL)
-    for process in batch.marked():
+    for process in batch.processes():
         if process.environ().get("SLURM_JOB_NAME") == f"{execution}-1":
             process.kill()
     gone = ("FAILED", "NODE_FAIL")
@@ -129,7 +129,7 @@ def test_a_crash(batch: Site, cluster: Slurm, crash: str):
     assert batch.ok("relaunch", "--detach", execution, "--seconds", "1").out.split()[-1] == execution
     shown = ended(batch, execution, 0)
     assert (shown["state"], shown["attempts"][-1]["tasks"]["cached"]) == ("SUCCEEDED", 1)
-    assert (batch.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert (batch.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
     assert orphan not in _running(cluster, "nf-SLOW")
 
 
@@ -139,16 +139,17 @@ def _running(cluster: Slurm, name: str) -> list[str]:
 
 @pytest.mark.long
 def test_a_controller_that_is_down_is_no_end(batch: Site, cluster: Slurm):
-    """What cannot be asked is unknown: nothing is settled, nothing relaunched, until it answers."""
+    """While the controller does not answer, job states are unknown: nothing is settled or relaunched."""
     assert slurm.job("never-was") is slurm.Job.GONE
     batch.pipeline("slow")
-    (batch.here / "slurm.config").write_text("")  # tasks run in the head's job: Nextflow need not ask Slurm
+    # Tasks run in the head's job: Nextflow need not ask Slurm.
+    (batch.launch_dir / "slurm.config").write_text("")
     execution = launch(batch, "slow", "--seconds", "40")
     until(lambda: batch.show(execution)["state"] == "RUNNING", 60)
     before = supervisors(batch)
     assert before
     for process in before:
-        process.suspend()  # its lease runs out, as if its host were cut off
+        process.suspend()  # its lease runs out, as if its host had lost the network
     cluster.stop("controller")
     try:
         until(lambda: "its Slurm job is unknown" in batch.run("sweep", timeout=90).out, 120)
@@ -164,7 +165,7 @@ def test_a_controller_that_is_down_is_no_end(batch: Site, cluster: Slurm):
 
 
 def test_slurm_refuses(batch: Site):
-    """Options that Slurm does not take are said in its own words, and the execution does not hang."""
+    """When Slurm refuses an option, its own message is shown, and the execution does not hang."""
     batch.pipeline("scratch")
     refused = batch.run("launch", "--detach", "scratch", NFRESUME_SLURM_OPTIONS="--partition=nowhere")
     assert refused.code == 80
@@ -173,8 +174,8 @@ def test_slurm_refuses(batch: Site):
 
 
 def test_tasks_of_a_python_workflow(batch: Site, cluster: Slurm):
-    """Each is a job with what its decorator asks for; failed, mended, relaunched; a cancel ends the jobs."""
-    script = batch.here / "arithmetic.py"
+    """Each task is a job with the resources of its decorator; a relaunch works; a cancel ends the jobs."""
+    script = batch.launch_dir / "arithmetic.py"
     script.write_bytes((PROJECT / "tests/workflows/arithmetic.py").read_bytes())
     script.write_text(script.read_text().replace("@task\ndef add(", "@custom_task(2, 0.1)\ndef add("))
 

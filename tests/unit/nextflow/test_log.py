@@ -125,7 +125,7 @@ def test_a_million_lines(tmp_path: Path, record_property):
 
 
 def test_durations_come_from_the_log(tmp_path: Path):
-    """Durations run from submission to completion, also across new year; a relaunch saves its cached tasks'."""
+    """Durations run from submission to completion, also across new year; cached tasks save theirs."""
     first, second = tmp_path / "1", tmp_path / "2"
     first.write_text("\n".join([
         "Dec-31 23:59:59.500 [Task submitter] INFO  nextflow.Session - [af/56899f] Submitted process > A (1)",
