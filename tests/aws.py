@@ -102,7 +102,7 @@ def file_system(env: dict[str, str], stored: dict[str, int], **words: Any) -> st
 
 
 @contextmanager
-def deaf() -> Iterator[tuple[str, list[socket.socket]]]:
+def unresponsive() -> Iterator[tuple[str, list[socket.socket]]]:
     """A server that accepts and never answers; yields its URL and the connections that were made."""
     listener = socket.create_server(("127.0.0.1", 0))
     made: list[socket.socket] = []

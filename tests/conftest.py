@@ -23,7 +23,7 @@ from tests import databases
 PROJECT = Path(__file__).resolve().parent.parent
 FIXTURES = PROJECT / "nextflow-fixtures"
 BIN = Path(sys.executable).parent
-#: Runs a command as a user without any privilege, and without a name: what root does in a container proves little.
+#: Runs a command as an ordinary user without privileges and without a name: tests as root prove too little.
 ORDINARY_USER = (["unshare", "--user", "--map-user=54321", "--map-group=54321", "--"]
                  if os.geteuid() == 0 else [])
 
@@ -54,7 +54,7 @@ class Site:
     env: dict[str, str] = field(default_factory=dict)
 
     @property
-    def here(self) -> Path:
+    def launch_dir(self) -> Path:
         return self.base / "launch"
 
     @property
@@ -63,7 +63,7 @@ class Site:
 
     def start(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(BIN / "nfresume"), *words], cwd=cwd or self.here, env={**self.env, **env}, text=True,
+            [str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir, env={**self.env, **env}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
         )
 
@@ -97,11 +97,11 @@ class Site:
 
     def pipeline(self, name: str) -> Path:
         """A private copy of a fixture pipeline, so that it can be mended."""
-        target = self.here / name
+        target = self.launch_dir / name
         shutil.copytree(FIXTURES / name, target)
         return target
 
-    def marked(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """Live processes that belong to this site: supervisors, shims, heads, tasks."""
         found = []
         for process in psutil.process_iter():
@@ -149,7 +149,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "nfresume.toml").touch()
     made = Site(tmp_path, env)
     yield made
-    for process in made.marked():
+    for process in made.processes():
         try:
             process.kill()
         except psutil.Error:

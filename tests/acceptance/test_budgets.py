@@ -23,7 +23,7 @@ NARROW = json.dumps([{"account": "team", "objects": 1, "when_full": "refuse"}])
 
 def failing(site: Site, *options: str, **env: str) -> dict[str, Any]:
     """A failed execution, as `show --json` has it."""
-    if not (site.here / "fail-late").exists():
+    if not (site.launch_dir / "fail-late").exists():
         site.pipeline("fail-late")
     site.run("launch", "--storage-expiration-hours", "48", *options, "fail-late", **env)
     return site.show()
@@ -43,8 +43,8 @@ def test_a_full_budget_refuses_what_is_new(site: Site):
     assert "of the budget of account team (1 objects)" in refused.err
     gone = site.show()
     assert gone["work_dir"]["state"] == "DELETED"
-    assert len(list((site.here / "out/per-sample").iterdir())) == 3
-    assert not any(p.is_symlink() for p in (site.here / "out/per-sample").iterdir())
+    assert len(list((site.launch_dir / "out/per-sample").iterdir())) == 3
+    assert not any(p.is_symlink() for p in (site.launch_dir / "out/per-sample").iterdir())
     site.run("relaunch", before["id"], NFRESUME_BUDGETS=NARROW)
     assert len(site.show(before["id"])["attempts"]) == 2
     assert site.show(before["id"])["work_dir"]["state"] == "RETAINED"  # it was kept before, so it is not new
@@ -154,7 +154,7 @@ def move_expiry(site: Site, execution_id: str, hours: float) -> None:
 @pytest.mark.long
 def test_a_channel_that_hangs_delays_nothing(site: Site):
     """The command returns, the work dir is settled, a sweep ends; the notice is noted as not delivered."""
-    with aws.deaf() as (url, connections):
+    with aws.unresponsive() as (url, connections):
         site.env["NFRESUME_NOTIFY"] = url.replace("http://", "json://")
         begun = time.monotonic()
         shown = failing(site)

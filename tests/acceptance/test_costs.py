@@ -74,7 +74,7 @@ def test_the_price_of_aws_and_its_bill(site: Site):
 
 def test_an_aws_that_never_answers(site: Site):
     """A launch asks nothing; a sweep and a report wait a bounded time, say one line, and then know."""
-    with aws.deaf() as (url, connections):
+    with aws.unresponsive() as (url, connections):
         site.env.update(aws.CREDENTIALS, AWS_ENDPOINT_URL=url, NFRESUME_EFS_FILE_SYSTEM="fs-0a1b")
         failed(site)
         site.env["HOME"] = str(site.base)

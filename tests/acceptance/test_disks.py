@@ -47,7 +47,7 @@ def test_disk_full(site: Site):
     """Case 30: the cause is named, the state is whole, and the run goes on once there is space."""
     with small_disk(site.base / "small", "48m") as small:
         site.env["NFRESUME_ROOT"] = str(small / "root")
-        (site.here / "main.nf").write_text("""
+        (site.launch_dir / "main.nf").write_text("""
             params.mb = 200
             process FIRST { output: path 'first.txt'
               script: "echo 1 > first.txt" }
@@ -107,21 +107,21 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
         until(lambda: log.exists() and "> SLOW" in log.read_text(errors="replace"), what="its tasks")
         fill(small)
         if freed:
-            until(lambda: (site.here / "results/slow.1").is_symlink(), what="a result")
+            until(lambda: (site.launch_dir / "results/slow.1").is_symlink(), what="a result")
             (small / "filler").unlink()
         site.run("wait", e["id"], "--timeout", "60")
         e = site.show(e["id"])
         assert (e["work_dir"]["state"], e["work_dir"]["expires_at"]) == ("RETAINED", None)
         assert "log" in e["work_dir"]["reason"]
         assert "was its disk full?" in e["work_dir"]["reason"]
-        assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+        assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
         site.ok("extend", e["id"], "1")
         (small / "filler").unlink(missing_ok=True)
         site.ok("relaunch", e["id"])  # what is cached is published again, and this log tells
     e = site.show(e["id"])
     assert (e["state"], e["work_dir"]["state"], e["attempts"][2]["tasks"]["cached"]) == (
         "SUCCEEDED", "DELETED", 3)
-    assert [(site.here / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
+    assert [(site.launch_dir / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
 
 
 @pytest.mark.long

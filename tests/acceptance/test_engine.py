@@ -30,7 +30,7 @@ def test_concurrent_first_installs_share_one_download(site: Site):
     start = time.monotonic()
     site.ok("engine", "install", **cache)
     assert time.monotonic() - start < 20  # not a benchmark: a second download would take longer
-    (site.here / "main.nf").write_text("workflow { println 'hello' }")
+    (site.launch_dir / "main.nf").write_text("workflow { println 'hello' }")
     assert "hello" in site.ok("launch", "main.nf", **cache).out
 
 

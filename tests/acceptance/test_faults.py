@@ -21,7 +21,7 @@ from nfresume.storage import Root
 from nfresume.storage.trash import to_trash
 from nfresume.store import Store, schema
 from tests.acceptance.conftest import run_plain
-from tests.acceptance.test_life import mend
+from tests.acceptance.test_life import fix
 from tests.conftest import Done, Site, until
 from tests.forging import forge
 from tests.integration.storage.test_removal import set_immutable
@@ -76,7 +76,7 @@ def history_rows(e: dict) -> list[str]:
 def kill_all(site: Site) -> None:
     """Everything of this site dies at once, as in a power cut."""
     def strike() -> bool:
-        for process in (left := site.marked()):  # also what was started while the others died
+        for process in (left := site.processes()):  # also what was started while the others died
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         return not left
@@ -86,7 +86,7 @@ def kill_all(site: Site) -> None:
 
 def supervisors(site: Site) -> list[psutil.Process]:
     found = []
-    for process in site.marked():
+    for process in site.processes():
         with contextlib.suppress(psutil.NoSuchProcess):
             if "nfresume.runs.supervisor" in process.cmdline():
                 found.append(process)
@@ -105,7 +105,7 @@ def test_crash_after_intent(site: Site):
     refused = site.run("relaunch", e["id"])
     assert (refused.code, "--from-scratch" in refused.err) == (80, True)
     site.ok("relaunch", e["id"], "--from-scratch")
-    assert (site.here / "results/sorted.txt").exists()
+    assert (site.launch_dir / "results/sorted.txt").exists()
 
 
 def test_a_killed_terminal_changes_nothing(site: Site):
@@ -129,12 +129,12 @@ def test_crash_between_claim_and_spawn(site: Site):
 def test_supervisor_dies_before_it_settles(site: Site, point: str):
     """Cases 2 to 5: Nextflow runs once; its true outcome is found; results are whole."""
     pipeline = site.pipeline("fail-late")
-    mend(pipeline)
+    fix(pipeline)
     site.run("launch", "--detach", str(pipeline), NFRESUME_CRASH_AT=point)
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert e["attempts"][0]["exit_code"] == 0
     assert len(e["attempts"]) == 1
-    results = site.here / "results"
+    results = site.launch_dir / "results"
     assert (results / "report.csv").read_text().startswith("sample,bases,gc_content\nbrain,")
     assert len(list((results / "per-sample").iterdir())) == 3
     assert not any(p.is_symlink() for p in results.rglob("*"))
@@ -153,7 +153,7 @@ def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert os.listdir(site.root / ".trash") == []
     assert sorted(os.listdir(Path(e["work_dir"]["path"]).parent)) == ["attempts"]
-    assert (site.here / "results/sorted.txt").read_text().startswith("1\n2\n")
+    assert (site.launch_dir / "results/sorted.txt").read_text().startswith("1\n2\n")
 
 
 @pytest.mark.parametrize("point", often("expired") + rarely("results-materialised"))
@@ -164,7 +164,7 @@ def test_sweeper_dies(site: Site, point: str):
     assert site.run("sweep", NFRESUME_CRASH_AT=point).code == -signal.SIGKILL
     e = sweep_until(site, "FAILED", "DELETED")
     assert e["work_dir"]["reason"] == "expired"
-    assert len(list((site.here / "results/per-sample").iterdir())) == 3
+    assert len(list((site.launch_dir / "results/per-sample").iterdir())) == 3
 
 
 @pytest.mark.parametrize("point", often("trashed") + rarely("expired", "half-removed", "emptied"))
@@ -183,7 +183,7 @@ def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
     e = site.show()
     assert [v["name"] for v in e["events"]].count("removed") == 1
     assert os.listdir(site.root / ".trash") == []
-    assert len(list((site.here / "results/per-sample").iterdir())) == 3
+    assert len(list((site.launch_dir / "results/per-sample").iterdir())) == 3
 
 
 def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
@@ -198,7 +198,7 @@ def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
     sweeper.communicate(timeout=30)
     e = site.show()
     assert (e["state"], e["work_dir"]["state"], len(e["attempts"])) == ("FAILED", "RETAINED", 2)
-    mend(pipeline)
+    fix(pipeline)
     assert reused(site.ok("relaunch", e["id"])) == (7, 1)
 
 
@@ -213,7 +213,7 @@ def test_lost_supervisor_is_replaced(site: Site):
     assert len(e["attempts"]) == 1
     assert [v["name"] for v in e["events"]] == [
         "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
-    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
 def test_supervisor_sleeps_past_its_lease(site: Site):
@@ -256,7 +256,7 @@ def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert json.loads((attempt_dir(e, 1) / "head.json").read_text()) == {}  # closed, and no head since
     assert not (attempt_dir(e, 1) / "nextflow.log").exists()
-    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
 @pytest.mark.parametrize("point", often("followed") + rarely("head-ended"))
@@ -274,7 +274,7 @@ def test_a_supervisor_sleeps_after_the_end(site: Site, point: str):
     wake(site, sleeper)
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert [a["state"] for a in e["attempts"]] == ["FAILED", "SUCCEEDED"]
-    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
 def test_host_reboot(site: Site):
@@ -332,10 +332,10 @@ def test_ctrl_c(site: Site, trap: str):
     e = site.show()
     assert (e["state"], e["work_dir"]["state"]) == ("CANCELLED", "RETAINED")
     assert "cancelling" in err
-    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
     relaunched = site.ok("relaunch", e["id"], "--seconds", "1")
     assert "1 task reused" in relaunched.err
-    assert (site.here / "results/slow.2").read_text() == "begin\nend\n"
+    assert (site.launch_dir / "results/slow.2").read_text() == "begin\nend\n"
 
 
 def test_cancel_from_elsewhere(site: Site):
@@ -359,7 +359,7 @@ def test_serve_settles_what_was_lost(site: Site):
         process.kill()
     place = attempt_dir(site.show(execution))
     until(lambda: exit_code(place) is not None, 60, "the shim has written the exit status")
-    until(lambda: site.marked() == [], 30, "the shim is gone")
+    until(lambda: site.processes() == [], 30, "the shim is gone")
     serving = site.start("serve", "--no-web", NFRESUME_SWEEP_SECONDS="0.5")
     until(lambda: site.show(execution)["work_dir"]["state"] == "DELETED", 30, "settled and removed")
     serving.terminate()
@@ -385,10 +385,10 @@ def test_orphans_of_a_killed_head(site: Site, victims: str):
         os.kill(head["shim"], signal.SIGKILL)
         os.kill(head["pid"], signal.SIGKILL)
     e = sweep_until(site, "FAILED", "RETAINED")
-    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
     assert begun.read_text() == "begin\n"
     site.ok("relaunch", e["id"], "--seconds", "1", "--trap", "false")
-    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
     e = site.show()
     assert e["attempts"][1]["tasks"]["cached"] == 1
     aside = [v for v in e["events"] if v["name"] == "set_aside"]
@@ -404,7 +404,7 @@ def test_an_orphan_that_will_not_leave(site: Site):
     orphan = subprocess.Popen(["bash", "-c", "trap '' TERM; while :; do sleep 1; done"],
                               env={**os.environ, "NFRESUME_RUN": f"{e['id']}-1"})
     stranger = subprocess.Popen(["sleep", "60"], env={**os.environ, "NFRESUME_RUN": f"{e['id']}x-1"})
-    mend(pipeline)
+    fix(pipeline)
     site.ok("relaunch", e["id"])
     assert orphan.wait(5) == -signal.SIGKILL
     assert stranger.poll() is None
@@ -440,12 +440,12 @@ def test_an_unmounted_root(site: Site):
     site.env["NFRESUME_ROOT"] = str(place / "root")
     try:
         site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
-        subprocess.run(["mount", "--bind", str(site.here), str(place)], check=True)  # hides the root
+        subprocess.run(["mount", "--bind", str(site.launch_dir), str(place)], check=True)  # hides the root
         until(lambda: site.run("sweep").code == 74)  # once it is due
         assert site.show()["work_dir"]["state"] == "RETAINED"
-        refused = site.run("launch", str(site.here / "fail-late"))
+        refused = site.run("launch", str(site.launch_dir / "fail-late"))
         assert (refused.code, "mounted" in refused.err) == (73, True)
-        assert not (site.here / "root").exists()
+        assert not (site.launch_dir / "root").exists()
         subprocess.run(["umount", str(place)], check=True)
         sweep_until(site, "FAILED", "DELETED")
     finally:
@@ -460,7 +460,7 @@ def test_lock_held_by_another(site: Site, plain_nextflow: Path):
     e = site.show()
     cache = Path(e["work_dir"]["path"]).parent / "cache"
     session = e["attempts"][0]["session_id"]
-    mend(pipeline)
+    fix(pipeline)
     other = subprocess.Popen(
         [str(plain_nextflow), "run", str(site.pipeline("slow")), "-resume", session, "--seconds", "30",
          "-ansi-log", "false"],
@@ -499,10 +499,10 @@ def test_missing_cache(site: Site):
     refused = site.run("relaunch", e["id"])
     assert (refused.code, "--from-scratch" in refused.err) == (80, True)
     assert site.show()["state"] == "FAILED"
-    mend(pipeline)
+    fix(pipeline)
     done = site.ok("relaunch", e["id"], "--from-scratch")
     assert "0 tasks reused" in done.err
-    assert (site.here / "results/report.csv").exists()
+    assert (site.launch_dir / "results/report.csv").exists()
 
 
 @pytest.mark.long
@@ -517,7 +517,7 @@ def test_another_nextflow_version(site: Site):
     assert refused.code == 80
     assert "24.04.1" in refused.err
     assert "--accept-version-change" in refused.err
-    mend(pipeline)
+    fix(pipeline)
     site.ok("relaunch", e, "--accept-version-change")
 
 
@@ -572,7 +572,7 @@ BAD_INPUT = [
                          isinstance(v, list) else None)
 def test_bad_input(site: Site, words: list[str], code: int, said: str):
     """Cases 38, 54, 63, 65: one clear line, a distinct exit code, nothing started, nothing lost."""
-    here = site.here
+    here = site.launch_dir
     (here / "main.nf").write_text("workflow { }")
     (here / "empty").mkdir()
     (site.base / "unmarked").mkdir()
@@ -590,12 +590,12 @@ def test_bad_input(site: Site, words: list[str], code: int, said: str):
     assert len(lines) <= 2
     assert done.out == ""
     assert site.ok("list", "--json").json() == []
-    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
 
 
 def test_unwritable_root(site: Site):
     """A root that cannot be written is refused before anything starts."""
-    (site.here / "main.nf").write_text("workflow { }")
+    (site.launch_dir / "main.nf").write_text("workflow { }")
     Root.mark(site.root)
     site.root.chmod(0o500)
     if IS_ROOT:  # who may write anywhere but on a read-only file system
@@ -611,7 +611,7 @@ def test_unwritable_root(site: Site):
 
 def test_an_old_or_broken_nextflow(site: Site, plain_nextflow: Path):
     """Too old, or with no usable Java: one clear line each."""
-    (site.here / "main.nf").write_text("workflow { }")
+    (site.launch_dir / "main.nf").write_text("workflow { }")
     for body, said in (
         ("echo '      version 23.10.1 build 5891'", "too old"),
         ("echo 'ERROR: Cannot find Java or it is a wrong version' >&2; exit 1", "wrong version"),
@@ -643,11 +643,11 @@ def test_no_network_for_the_engine(site: Site):
 
 def test_a_params_file_keeps_dangerous_values(site: Site, plain_nextflow: Path):
     """Case 63: a value that looks like an option reaches the script through -params-file."""
-    (site.here / "main.nf").write_text("params.x = ''\nworkflow { println \"x=[${params.x}]\" }")
-    (site.here / "p.json").write_text(json.dumps({"x": "-resume\n-with-weblog"}))
+    (site.launch_dir / "main.nf").write_text("params.x = ''\nworkflow { println \"x=[${params.x}]\" }")
+    (site.launch_dir / "p.json").write_text(json.dumps({"x": "-resume\n-with-weblog"}))
     done = site.ok("launch", "main.nf", "-params-file", "p.json")
     assert "x=[-resume\n-with-weblog]" in done.out
-    plain = run_plain(plain_nextflow, site.here, "main.nf", "-params-file", "p.json", env=site.env)
+    plain = run_plain(plain_nextflow, site.launch_dir, "main.nf", "-params-file", "p.json", env=site.env)
     assert "x=[-resume\n-with-weblog]" in plain.stdout
 
 
@@ -662,7 +662,7 @@ def test_a_lost_run_needs_no_sweep(site: Site):
     supervisor.kill()
     site.ok("cancel", e)  # the Nextflow that is left is adopted, and ended
     assert site.show()["state"] == "CANCELLED"
-    until(lambda: site.marked() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
     site.start("relaunch", e, "--detach").wait()
     until(lambda: supervisors(site))
     kill_all(site)
@@ -678,12 +678,12 @@ def test_relaunch_from_another_folder(site: Site):
     """Files named in a relaunch are looked for where the user stands; results go where they went."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", "fail-late", "--storage-expiration-hours", "1")
-    mend(pipeline)
+    fix(pipeline)
     elsewhere = site.base / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "p.json").write_text(json.dumps({"outdir": "other"}))
     site.ok("relaunch", site.show()["id"], "-params-file", "p.json", cwd=elsewhere)
-    assert (site.here / "other/report.csv").exists()
+    assert (site.launch_dir / "other/report.csv").exists()
     assert os.listdir(elsewhere) == ["p.json"]
 
 
@@ -714,7 +714,7 @@ def test_the_launch_folder_is_gone(site: Site):
 
 def test_tasks_that_hide(site: Site):
     """A task that cleared its environment is found by its session, one that left the session by its mark."""
-    (site.here / "main.nf").write_text("""
+    (site.launch_dir / "main.nf").write_text("""
         process HIDE { script: "env -i sleep 771 & setsid sleep 772 & touch begun; sleep 60" }
         workflow { HIDE() }
     """)
@@ -760,7 +760,7 @@ def test_clicks_at_once(site: Site):
     codes = sorted((click.communicate(timeout=90), click.returncode)[1] for click in clicks)
     assert codes == [0, 80, 80, 80, 80]
     assert [a["state"] for a in site.show(e)["attempts"]] == ["CANCELLED", "SUCCEEDED"]
-    assert (site.here / "results/slow.1").read_text() == "begin\nend\n"
+    assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
 HUNG = """
@@ -772,14 +772,14 @@ workflow { ONE(); ONE.out.subscribe { log.error 'Unexpected thread exception'; s
 @pytest.mark.long
 def test_a_nextflow_that_hangs(site: Site):
     """Case 43: an error, no task, silence: ended by the watchdog, kept, and relaunched once it is mended."""
-    (site.here / "hung.nf").write_text(HUNG)
+    (site.launch_dir / "hung.nf").write_text(HUNG)
     done = site.run("launch", "--storage-expiration-hours", "5", "hung.nf", NFRESUME_HANG_SECONDS="3")
     assert done.code != 0
     e = site.show()
     assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
     assert e["attempts"][0]["error"].startswith("Nextflow hung after ")
-    until(lambda: not site.marked(), what="its processes to be gone")
-    (site.here / "hung.nf").write_text(HUNG.replace("sleep(1000000000)", ""))
+    until(lambda: not site.processes(), what="its processes to be gone")
+    (site.launch_dir / "hung.nf").write_text(HUNG.replace("sleep(1000000000)", ""))
     assert "1 task reused" in site.ok("relaunch", e["id"]).err
 
 
@@ -840,5 +840,5 @@ def test_a_database_from_a_backup(site: Site):
     adopted = site.show(kept)
     assert (adopted["state"], adopted["work_dir"]["state"], adopted["work_dir"]["expires_at"]) == (
         "FAILED", "RETAINED", None)
-    mend(site.here / "fail-late")
+    fix(site.launch_dir / "fail-late")
     assert reused(site.ok("relaunch", kept)) == (7, 1)

@@ -20,7 +20,7 @@ from tests.conftest import BIN, FIXTURES, Site, snapshot, until
 pytestmark = pytest.mark.slow
 
 
-def mend(pipeline: Path) -> None:
+def fix(pipeline: Path) -> None:
     script = pipeline / "main.nf"
     text = script.read_text()
     assert "gc_contnet" in text
@@ -47,9 +47,9 @@ def test_fail_fix_relaunch(site: Site, plain_nextflow: Path):
         "submitted": 8, "cached": 0, "succeeded": 7, "failed": 1, "ignored": 0, "retried": 0}
     assert "REPORT" in e["attempts"][0]["error"]
     assert not Path(".nextflow").exists()
-    assert sorted(os.listdir(site.here)) == ["fail-late", "results"]
+    assert sorted(os.listdir(site.launch_dir)) == ["fail-late", "results"]
 
-    mend(pipeline)
+    fix(pipeline)
     done = site.ok("relaunch", e["id"][:-2])
     assert "7 tasks reused" in done.err
     assert "1 rerun, 0 new" in done.err
@@ -67,8 +67,8 @@ def test_fail_fix_relaunch(site: Site, plain_nextflow: Path):
     plain = site.base / "plain"
     plain.mkdir()
     assert run_plain(plain_nextflow, plain, str(pipeline), env=site.env).returncode == 0
-    assert snapshot(site.here / "results") == snapshot(plain / "results")
-    assert not any(p.is_symlink() for p in (site.here / "results").rglob("*"))
+    assert snapshot(site.launch_dir / "results") == snapshot(plain / "results")
+    assert not any(p.is_symlink() for p in (site.launch_dir / "results").rglob("*"))
 
     gone = site.run("relaunch", e["id"])
     assert gone.code == 81
@@ -89,10 +89,10 @@ def test_results_are_those_of_plain_nextflow(site: Site, plain_nextflow: Path, n
     plain.mkdir()
     assert run_plain(plain_nextflow, plain, str(pipeline), env=site.env).returncode == 0
     for folder in ("results", "store"):
-        ours, theirs = snapshot(site.here / folder), snapshot(plain / folder)
+        ours, theirs = snapshot(site.launch_dir / folder), snapshot(plain / folder)
         assert ours == theirs
-    assert ours or snapshot(site.here / "results")
-    dangling = [p for p in site.here.rglob("*") if p.is_symlink() and not p.exists()]
+    assert ours or snapshot(site.launch_dir / "results")
+    dangling = [p for p in site.launch_dir.rglob("*") if p.is_symlink() and not p.exists()]
     assert dangling == []
 
 
@@ -107,13 +107,13 @@ def test_counts_of_strategies(site: Site):
 def test_finish_strategy(site: Site):
     """`finish` lets running tasks end; a relaunch reuses what had completed, then too."""
     pipeline = site.pipeline("error-strategies")
-    (site.here / "broken").touch()
+    (site.launch_dir / "broken").touch()
     failed = site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
     assert failed.code == 1
     e = site.show()
     trace = Path(e["work_dir"]["path"]).parent / "attempts/1/trace.tsv"
     finished = {row.name for row in rows(trace) if row.status == "COMPLETED"} - {"FLAKY"}
-    (site.here / "broken").unlink()
+    (site.launch_dir / "broken").unlink()
     again = site.ok("relaunch", e["id"])
     reused = set(re.findall(r"Cached process > (.+)", again.out))
     assert finished <= reused
@@ -131,7 +131,7 @@ def test_metadata_decides_and_the_own_trace_stays(site: Site):
     assert e["storage_expiration_hours"] == 12
     assert e["storage_expiration_source"].endswith("latch_metadata/__init__.py")
     assert "kept 12 h after a failure" in failed.err
-    assert "SCALE" in (site.here / "pipeline_info/trace.txt").read_text()
+    assert "SCALE" in (site.launch_dir / "pipeline_info/trace.txt").read_text()
     scaled = next(Path(e["work_dir"]["path"]).glob("*/*/scaled.csv")).read_text()
     assert max(int(line.split(",")[1]) for line in scaled.splitlines()[1:]) > 100  # -profile fine
     overridden = site.run("launch", "--storage-expiration-hours", "0", str(pipeline), "-profile", "fine")
@@ -159,7 +159,7 @@ def test_in_a_pipe_stdout_is_nextflows(site: Site, plain_nextflow: Path):
 @pytest.mark.parametrize(("code", "script"), [(42, "workflow { exit 42 }"), (1, "workflow { error 'no' }")])
 def test_exit_codes_are_nextflows(site: Site, code: int, script: str):
     """What Nextflow exits with, nfresume exits with."""
-    (site.here / "main.nf").write_text(script)
+    (site.launch_dir / "main.nf").write_text(script)
     done = site.run("launch", "main.nf")
     assert done.code == code
     assert site.show()["attempts"][0]["exit_code"] == code
@@ -200,7 +200,7 @@ def test_expiry_by_sweep(site: Site):
     slow = str(site.pipeline("slow"))
     assert site.run("launch", slow, "--seconds", "x", "--storage-expiration-hours", "5").code == 1
     until(lambda: datetime.now(UTC) > datetime.fromisoformat(due["work_dir"]["expires_at"]))
-    results = site.here / "results/per-sample"
+    results = site.launch_dir / "results/per-sample"
     assert (results / "liver.gc.csv").is_symlink()
     before = snapshot(results)
     assert len(before) == 3
@@ -263,7 +263,7 @@ def test_resume_from_habit(site: Site):
     nothing = site.run("launch", str(pipeline), "-resume")
     assert (nothing.code, "no failed execution" in nothing.err) == (66, True)
     assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
-    mend(pipeline)
+    fix(pipeline)
     done = site.ok("launch", str(pipeline), "-resume")
     assert "-resume: relaunching fail-late-" in done.err
     assert len(site.ok("list", "--json").json()) == 1
@@ -275,12 +275,12 @@ def test_relaunch_of_a_mended_copy(site: Site):
     """--pipeline runs another script in the same session; parameters stay."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--outdir", "out", "--storage-expiration-hours", "1")
-    copy = site.here / "mended"
+    copy = site.launch_dir / "mended"
     shutil.copytree(pipeline, copy)
-    mend(copy)
+    fix(copy)
     site.ok("relaunch", site.show()["id"], "--pipeline", str(copy), "--samples",
             str(pipeline / "data/samples.csv"), "--reference", str(pipeline / "data/reference.fasta"))
-    assert (site.here / "out/report.csv").exists()
+    assert (site.launch_dir / "out/report.csv").exists()
     assert site.show()["attempts"][1]["pipeline"] == str(copy)
 
 
@@ -292,15 +292,15 @@ def test_reports_and_log_where_the_user_wants_them(site: Site):
     assert site.run("launch", str(pipeline), *words, "--storage-expiration-hours", "1").code == 1
     e = site.show()
     assert e["id"].startswith("mine-")
-    assert "peak_rss" in (site.here / "t.txt").read_text()
-    assert "Session UUID" in (site.here / "my.log").read_text()
-    report = (site.here / "r.html").read_bytes()
-    mend(pipeline)
+    assert "peak_rss" in (site.launch_dir / "t.txt").read_text()
+    assert "Session UUID" in (site.launch_dir / "my.log").read_text()
+    report = (site.launch_dir / "r.html").read_bytes()
+    fix(pipeline)
     quiet = site.ok("relaunch", e["id"])
     assert quiet.out == ""
-    assert (site.here / f"r.html.{e['id']}-1").read_bytes() == report
-    assert "CACHED" in (site.here / "t.txt").read_text()
-    assert (site.here / "r.html").read_bytes() != report
+    assert (site.launch_dir / f"r.html.{e['id']}-1").read_bytes() == report
+    assert "CACHED" in (site.launch_dir / "t.txt").read_text()
+    assert (site.launch_dir / "r.html").read_bytes() != report
 
 
 def test_a_config_cannot_take_over(site: Site):
@@ -311,13 +311,13 @@ def test_a_config_cannot_take_over(site: Site):
     pipeline = site.pipeline("fail-late")
     (pipeline / "nextflow.config").write_text("workDir = '/tmp/elsewhere'\ncleanup = true\nresume = true\n")
     assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
-    mend(pipeline)
+    fix(pipeline)
     site.ok("relaunch", site.show()["id"])
     assert site.show()["attempts"][1]["tasks"]["cached"] == 7
     assert not Path("/tmp/elsewhere").exists()
     assert site.show()["work_dir"]["state"] == "DELETED"
-    assert (site.here / "results/report.csv").read_text().startswith("sample")
-    assert len(snapshot(site.here / "results/per-sample")) == 3
+    assert (site.launch_dir / "results/report.csv").read_text().startswith("sample")
+    assert len(snapshot(site.launch_dir / "results/per-sample")) == 3
 
 
 def test_the_users_own_nextflow(site: Site, plain_nextflow: Path):
@@ -326,7 +326,7 @@ def test_the_users_own_nextflow(site: Site, plain_nextflow: Path):
     assert info["source"] == "embedded engine"
     on_path = {**site.env, "PATH": f"{plain_nextflow.parent}:{site.env['PATH']}"}
     assert site.ok("engine", "info", "--json", PATH=on_path["PATH"]).json()["source"] == "PATH"
-    (site.here / "main.nf").write_text("workflow { println 'own' }")
+    (site.launch_dir / "main.nf").write_text("workflow { println 'own' }")
     done = site.ok("launch", "--nextflow", str(plain_nextflow), "main.nf")
     assert "own" in done.out
     assert site.show()["attempts"][0]["nextflow_version"] == "24.10.5"
@@ -381,9 +381,9 @@ def test_a_terminal_shows_progress(site: Site):
     import pty
 
     pipeline = site.pipeline("fail-late")
-    mend(pipeline)
+    fix(pipeline)
     control, terminal = pty.openpty()
-    child = subprocess.Popen([str(BIN / "nfresume"), "launch", str(pipeline)], cwd=site.here,
+    child = subprocess.Popen([str(BIN / "nfresume"), "launch", str(pipeline)], cwd=site.launch_dir,
                              env={**site.env, "TERM": "xterm", "COLUMNS": "120"}, stdin=terminal,
                              stdout=terminal, stderr=terminal, close_fds=True)
     os.close(terminal)
@@ -430,7 +430,7 @@ def test_remote_pipelines(site: Site):
         subprocess.run([*git, *words], check=True)
     done = site.ok("launch", "acme/normalise", NXF_ASSETS=str(site.base / "assets"), NXF_OFFLINE="true")
     assert f"kept 12 h after a failure ({place}/latch_metadata/__init__.py)" in done.err
-    assert (site.here / "results/top.csv").exists()
+    assert (site.launch_dir / "results/top.csv").exists()
     assert site.show()["id"].startswith("normalise-")
 
 
@@ -450,13 +450,13 @@ def test_the_life_over_postgresql(site: Site, postgresql_url: str):
     e = site.show()
     (script,) = Path(e["work_dir"]["path"]).glob("*/*/tables")
     assert script.is_dir()
-    mend(pipeline)
+    fix(pipeline)
     (pipeline / "main.nf").write_text((pipeline / "main.nf").read_text().replace(
         "echo 'sample", "env > ${launchDir}/env.txt; echo 'sample"))
     site.ok("relaunch", e["id"])
     assert site.show()["work_dir"]["state"] == "DELETED"
-    assert "NFRESUME_DATABASE_URL" not in (site.here / "env.txt").read_text()
-    assert "NFRESUME_RUN=" in (site.here / "env.txt").read_text()
+    assert "NFRESUME_DATABASE_URL" not in (site.launch_dir / "env.txt").read_text()
+    assert "NFRESUME_RUN=" in (site.launch_dir / "env.txt").read_text()
 
 
 @pytest.mark.long
@@ -471,15 +471,15 @@ def test_five_hundred_tasks(site: Site):
     assert e["work_dir"]["files"] > 500 * 8
     done = site.ok("relaunch", e["id"], "--fail=false", timeout=250)
     assert "500 tasks reused" in done.err
-    assert (site.here / "results/sum.txt").read_text() == "125250\n"
+    assert (site.launch_dir / "results/sum.txt").read_text() == "125250\n"
     assert site.show()["work_dir"]["state"] == "DELETED"
 
 
 def test_exactly_the_failed_task_and_its_dependants(site: Site):
     """A task in the middle fails: it, what it kept from starting, and nothing that was done, runs again."""
     pipeline = site.pipeline("fail-late")
-    mend(pipeline)
-    flag = site.here / "ok"
+    fix(pipeline)
+    flag = site.launch_dir / "ok"
     script = pipeline / "main.nf"
     condition = f"    [ ${{sample}} != kidney ] || [ -e {flag} ]\n"
     script.write_text(script.read_text().replace("    awk -v s=", f"{condition}    awk -v s="))

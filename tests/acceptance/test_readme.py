@@ -27,21 +27,21 @@ def commands(text: str) -> list[str]:
 def test_every_command_runs(site: Site):
     """In the order in which a reader types them, in one folder, with the exit status that is named."""
     for name in ("fail-late", "scratch", "slow"):
-        shutil.copytree(FIXTURES / name, site.here / name)
-    shutil.copy(PROJECT / "tests/workflows/assembly.py", site.here)
+        shutil.copytree(FIXTURES / name, site.launch_dir / name)
+    shutil.copy(PROJECT / "tests/workflows/assembly.py", site.launch_dir)
     for name, read in (("a", "GGCCAATTGG"), ("b", "AAAATTTTGG")):
-        (site.here / f"{name}.fastq").write_text(f"@1\n{read}\n")
+        (site.launch_dir / f"{name}.fastq").write_text(f"@1\n{read}\n")
     assert len(commands(USE)) > 20
     for line in commands(USE):
         command, _, note = line.partition("  # exit status ")
-        done = subprocess.run(["bash", "-c", command], cwd=site.here, env=site.env, text=True,
+        done = subprocess.run(["bash", "-c", command], cwd=site.launch_dir, env=site.env, text=True,
                               capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
         assert done.returncode == int(note or 0), f"{line}\n{done.stdout}\n{done.stderr}"
-    assert (site.here / "results/report.csv").exists()
+    assert (site.launch_dir / "results/report.csv").exists()
 
 
 def test_the_install_section(site: Site):
-    """An ordinary user with an empty home installs the wheel as the README says, and runs a pipeline with it."""
+    """An ordinary user with an empty home installs the wheel as the README says, and runs a pipeline."""
     checkout, home = site.base / "checkout", site.base / "home"
     home.mkdir()
     shutil.copytree(PROJECT, checkout, symlinks=True, ignore=shutil.ignore_patterns(
@@ -51,9 +51,9 @@ def test_the_install_section(site: Site):
         (checkout / ".venv" / each.name).symlink_to(each)
     (checkout / ".venv/.installed").unlink(missing_ok=True)
     (checkout / ".venv/.installed").touch()
-    shutil.copytree(FIXTURES / "modules", site.here / "modules")
+    shutil.copytree(FIXTURES / "modules", site.launch_dir / "modules")
     script = "\n".join([
-        "set -e", f"cd {checkout}", *commands(INSTALL), f"cd {site.here}",
+        "set -e", f"cd {checkout}", *commands(INSTALL), f"cd {site.launch_dir}",
         "nfresume launch modules --outdir results", "nfresume --version",
     ])
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
@@ -62,7 +62,7 @@ def test_the_install_section(site: Site):
                           stdin=subprocess.DEVNULL, timeout=280)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "SUCCEEDED" in done.stderr or "succeeded" in done.stderr
-    assert any((site.here / "results").rglob("*"))
+    assert any((site.launch_dir / "results").rglob("*"))
 
 
 def test_every_command_and_setting_is_named(site: Site):

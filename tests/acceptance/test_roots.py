@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.test_faults import reused
-from tests.acceptance.test_life import mend
+from tests.acceptance.test_life import fix
 from tests.conftest import Site
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def test_a_root_that_moved(site: Site):
     for outdir in ("one", "two"):
         site.run("launch", "fail-late", "--outdir", outdir, "--storage-expiration-hours", "5")
     kept, deleted = (e["id"] for e in site.ok("list", "--json").json())
-    published = results(site.here / "one")
+    published = results(site.launch_dir / "one")
     assert len(published) == 3
     old, new = site.root, site.base / "elsewhere"
     old.rename(new)
@@ -37,19 +37,19 @@ def test_a_root_that_moved(site: Site):
     assert site.run("doctor").code == 1
     site.ok("doctor", "--mark-root")
 
-    assert not results(site.here / "one")  # links to where the root was
+    assert not results(site.launch_dir / "one")  # links to where the root was
     site.ok("delete", deleted, "--yes")
     assert not (new / "team" / deleted / "work").exists()
-    assert results(site.here / "one") == published
+    assert results(site.launch_dir / "one") == published
     refused = site.run("relaunch", kept)
     assert (refused.code, "finds finished tasks by path" in refused.err) == (80, True)
 
     new.rename(old)
     site.env["NFRESUME_ROOT"] = str(old)
     site.ok("doctor", "--mark-root")
-    mend(pipeline)
+    fix(pipeline)
     assert reused(site.ok("relaunch", kept)) == (7, 1)
-    assert {name.removeprefix("per-sample/") for name in results(site.here / "two")} > {"report.csv"}
+    assert {name.removeprefix("per-sample/") for name in results(site.launch_dir / "two")} > {"report.csv"}
 
 
 @pytest.mark.long
@@ -58,7 +58,7 @@ def test_from_scratch_in_a_root_that_moved(site: Site):
     pipeline = site.pipeline("fail-late")
     site.run("launch", "fail-late", "--storage-expiration-hours", "5")
     execution = site.show()["id"]
-    mend(pipeline)
+    fix(pipeline)
     new = site.base / "elsewhere"
     site.root.rename(new)
     site.env["NFRESUME_ROOT"] = str(new)
@@ -67,8 +67,8 @@ def test_from_scratch_in_a_root_that_moved(site: Site):
     e = site.show(execution)
     assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
     assert e["work_dir"]["path"] == f"{new}/team/{execution}/work"
-    assert len(results(site.here / "results")) == 3
-    assert len(results(site.here / "again")) == 4
+    assert len(results(site.launch_dir / "results")) == 3
+    assert len(results(site.launch_dir / "again")) == 4
 
 
 def test_a_copy_of_a_root(site: Site):
@@ -83,7 +83,7 @@ def test_a_copy_of_a_root(site: Site):
     assert f"is a copy of the root at {original}" in site.run("doctor", "--mark-root").err
     (copy / ".nfresume").unlink()
     site.ok("doctor", "--mark-root")
-    (site.here / "two.nf").write_text("workflow { }")
+    (site.launch_dir / "two.nf").write_text("workflow { }")
     site.ok("launch", "two.nf")
     site.ok("delete", execution, "--yes")  # of the original, whatever the settings say
     assert not (original / "team" / execution / "work").exists()

@@ -151,7 +151,7 @@ def test_the_document_and_the_answers_agree(site: Site):
             ["schemathesis", "run", f"{server.url}{API}/openapi.json", "-n", "15", "--seed", "1",
              "-H", f"Authorization: Bearer {server.token}", "--suppress-health-check", "all",
              "--exclude-path", f"{API}/events", "--exclude-checks", "positive_data_acceptance"],
-            env=site.env, cwd=site.here, capture_output=True, text=True, timeout=250)
+            env=site.env, cwd=site.launch_dir, capture_output=True, text=True, timeout=250)
         assert done.returncode == 0, done.stdout[-5000:]
 
 
@@ -247,8 +247,8 @@ workflow { LOOK() | view }
 
 def test_no_secret_leaves_the_server(site: Site):
     """No task sees a secret of the settings, in environment or arguments; no log has one."""
-    (site.here / "curious").mkdir()
-    (site.here / "curious/main.nf").write_text(CURIOUS)
+    (site.launch_dir / "curious").mkdir()
+    (site.launch_dir / "curious/main.nf").write_text(CURIOUS)
     hidden = {"NFRESUME_OIDC_ISSUER": "https://login.example.org", "NFRESUME_OIDC_CLIENT_ID": "console",
               "NFRESUME_OIDC_CLIENT_SECRET": "hush-oidc", "NFRESUME_WEB_URL": "https://console.example.org",
               "NFRESUME_NOTIFY": "json://user:hush-notify@127.0.0.1:9/"}
@@ -256,7 +256,7 @@ def test_no_secret_leaves_the_server(site: Site):
         headers = {"Host": "console.example.org", "Authorization": f"Bearer {server.token}"}
         sent = httpx.post(f"{server.local}{API}/runs", timeout=60, headers=headers, files={
             name: (None, value) for name, value in {
-                "workflow_url": str(site.here / "curious"), "workflow_type": "NFL",
+                "workflow_url": str(site.launch_dir / "curious"), "workflow_type": "NFL",
                 "workflow_type_version": "DSL2"}.items()})
         run = sent.json()["run_id"]
         until(lambda: site.show(run)["state"] not in ("QUEUED", "RUNNING"), 60)

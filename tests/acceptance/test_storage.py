@@ -45,7 +45,7 @@ workflow { WRONG() }
 
 
 def launch(site: Site, script: str, *words: str, code: int = 1) -> dict[str, Any]:
-    (site.here / "main.nf").write_text(script)
+    (site.launch_dir / "main.nf").write_text(script)
     done = site.run("launch", "--storage-expiration-hours", "5", *words, "main.nf")
     assert done.code == code, done.err
     return {**site.show(), "said": done.err}
@@ -95,7 +95,7 @@ def test_slim_keeps_what_only_a_declaration_lacked(site: Site):
     for retain in ("full", "slim"):
         e = launch(site, MISSING.replace("NAME", "wrong.txt"), "--retain", retain)
         assert len(list(Path(e["work_dir"]["path"]).rglob("right.txt"))) == 1
-        (site.here / "main.nf").write_text(MISSING.replace("NAME", "right.txt"))
+        (site.launch_dir / "main.nf").write_text(MISSING.replace("NAME", "right.txt"))
         site.ok("relaunch", e["id"], "--pin")
         reused.append(site.show(e["id"])["attempts"][1]["tasks"]["cached"])
     assert reused[0] == reused[1]
@@ -129,7 +129,7 @@ def test_kept_after_a_success(site: Site):
     e = launch(site, PUBLISH, "--on-success", "keep", code=0)
     assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
     assert e["work_dir"]["expires_at"]
-    assert (site.here / "out/result.txt").is_symlink()
+    assert (site.launch_dir / "out/result.txt").is_symlink()
     again = site.ok("relaunch", e["id"], "--storage-expiration-hours", "0.00001")
     assert "1 task reused" in again.err
     swept = site.ok("sweep", "--json").json()
@@ -137,8 +137,8 @@ def test_kept_after_a_success(site: Site):
     shown = site.show(e["id"])
     assert shown["work_dir"]["state"] == "DELETED"
     assert shown["work_dir"]["removal"]["remaining_files"] == 0
-    assert not (site.here / "out/result.txt").is_symlink()
-    assert (site.here / "out/result.txt").read_text() == "result\n"
+    assert not (site.launch_dir / "out/result.txt").is_symlink()
+    assert (site.launch_dir / "out/result.txt").read_text() == "result\n"
     refused = site.run("launch", "--on-success", "keep", "main.nf")
     assert refused.code == 64
     assert "for how long" in refused.err
@@ -148,7 +148,7 @@ def test_the_report_of_results(site: Site):
     """What became of each published path is in the attempt's folder, and counted in the history."""
     e = launch(site, PUBLISH, code=0)
     report = Path(e["work_dir"]["path"]).parent / "attempts/1/results.tsv"
-    assert report.read_text().splitlines()[1:] == [f"{site.here}/out/result.txt\tlinked\t"]
+    assert report.read_text().splitlines()[1:] == [f"{site.launch_dir}/out/result.txt\tlinked\t"]
     assert event(e, "results_made_real") == {"linked": 1, "copied": 0, "redirected": 0, "refused": 0}
 
 
@@ -206,7 +206,7 @@ def grow(work: Path, files: int) -> None:
 @pytest.mark.parametrize("command", ["sweep", pytest.param("delete", marks=pytest.mark.long)])
 def test_a_removal_pauses_and_goes_on(site: Site, command: str):
     """SIGTERM pauses: the state is kept, others see how far it is, and the next sweep does the rest."""
-    (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
+    (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
     assert site.run("launch", "--storage-expiration-hours", "5", "fail.nf").code == 1
     e = site.show()
     grow(Path(e["work_dir"]["path"]), 2000)
@@ -239,7 +239,7 @@ def test_a_removal_pauses_and_goes_on(site: Site, command: str):
 
 def test_serve_pauses_when_told_to_stop(site: Site):
     """A server that is stopped in the middle of a removal ends at once; the next one goes on."""
-    (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
+    (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
     assert site.run("launch", "--storage-expiration-hours", "0.00001", "fail.nf").code == 1
     e = site.show()
     grow(Path(e["work_dir"]["path"]), 2000)
@@ -263,10 +263,10 @@ workflow { MANY() }
 @pytest.mark.long
 def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
     """A machine that shuts down in the middle of the removal after a success: paused, and swept later."""
-    (site.here / "main.nf").write_text(MANY_FILES)
+    (site.launch_dir / "main.nf").write_text(MANY_FILES)
     execution = site.ok("launch", "--detach", "main.nf", NFRESUME_DELETE_PER_SECOND="300").out.strip()
     until(lambda: (site.show(execution)["work_dir"]["removal"] or {}).get("files"), 60, "it removes")
-    supervisor = next(p for p in site.marked() if "nfresume.runs.supervisor" in p.cmdline())
+    supervisor = next(p for p in site.processes() if "nfresume.runs.supervisor" in p.cmdline())
     supervisor.terminate()
     until(lambda: site.show(execution)["events"][-1]["name"] == "removal_paused", 20)
     shown = site.show(execution)
@@ -305,8 +305,9 @@ def test_what_it_costs(site: Site):
 def on_a_terminal(site: Site, *words: str, **env: str) -> str:
     """What a command shows on a terminal, escape sequences left out."""
     control, terminal = pty.openpty()
-    child = subprocess.Popen([str(BIN / "nfresume"), *words], cwd=site.here, stdin=terminal, stdout=terminal,
-                             stderr=terminal, env={**site.env, "TERM": "xterm", "COLUMNS": "120", **env})
+    child = subprocess.Popen([str(BIN / "nfresume"), *words], cwd=site.launch_dir, stdin=terminal,
+                             stdout=terminal, stderr=terminal,
+                             env={**site.env, "TERM": "xterm", "COLUMNS": "120", **env})
     os.close(terminal)
     seen = b""
     while True:
@@ -322,7 +323,7 @@ def on_a_terminal(site: Site, *words: str, **env: str) -> str:
 @pytest.mark.long
 def test_progress_on_a_terminal(site: Site):
     """Files, bytes, rate, what is left and for how long; nothing of it in a pipe."""
-    (site.here / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
+    (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
     for _ in range(2):
         assert site.run("launch", "--storage-expiration-hours", "5", "fail.nf").code == 1
     first, second = (e["id"] for e in site.ok("list", "--json").json())
@@ -345,7 +346,7 @@ def test_slim_needs_an_orderly_end(site: Site):
     words = ("--detach", "--storage-expiration-hours", "5", "--retain", "slim", "slow")
     execution = site.ok("launch", *words).out.strip()
     until(lambda: "process > SLOW" in site.ok("logs", execution).out, 60, "the slow task runs")
-    next(p for p in site.marked() if p.name() == "java").kill()
+    next(p for p in site.processes() if p.name() == "java").kill()
     assert site.run("wait", execution, "--timeout", "60").code == 128 + signal.SIGKILL
     e = site.show(execution)
     assert event(e, "slimmed") == {"left_alone": "Nextflow did not end in good order"}

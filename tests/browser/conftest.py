@@ -53,7 +53,7 @@ def log_in(page: Page, link: str) -> None:
     page.wait_for_url("**/executions")
 
 
-def keep(page: Page, name: str) -> None:
+def screenshot(page: Page, name: str) -> None:
     """A screenshot as test output."""
     folder = PROJECT / ".test-output"
     folder.mkdir(exist_ok=True)

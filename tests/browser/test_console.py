@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import keep, log_in
+from tests.browser.conftest import log_in, screenshot
 from tests.conftest import PROJECT, Site
 from tests.serving import Running
 
@@ -21,12 +21,12 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     page.set_viewport_size({"width": 1280, "height": 900})
     log_in(page, console.link)
     expect(page.get_by_text("No executions yet.")).to_be_visible()
-    keep(page, "console-empty")
+    screenshot(page, "console-empty")
     page.get_by_role("link", name="Launch a pipeline").click()
     page.get_by_label("Pipeline").last.fill(str(pipeline))
     page.get_by_label("Parameters, JSON").fill('{"outdir": "results"}')
     page.get_by_label("Keep the work dir after a failure").fill("48")
-    keep(page, "console-launch")
+    screenshot(page, "console-launch")
     page.get_by_role("button", name="Launch", exact=True).click()
     page.wait_for_url(re.compile("/executions/fail-late-"))
     expect(page.locator("#state")).to_have_text(re.compile("QUEUED|RUNNING|FAILED"))
@@ -36,24 +36,24 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     expect(page.locator("#progress table")).to_contain_text("REPORT")
     expect(page.locator("#log")).to_contain_text("ERROR ~")
     expect(page.locator("#facts")).to_contain_text("RETAINED")
-    keep(page, "console-failed")
+    screenshot(page, "console-failed")
     script = pipeline / "main.nf"
     script.write_text(script.read_text().replace("gc_contnet", "gc_content"))
     page.get_by_text("Relaunch from Failed Task").click()
     expect(page.locator("#relaunch")).to_contain_text("7 finished tasks are reused")
-    keep(page, "console-relaunch")
+    screenshot(page, "console-relaunch")
     page.get_by_role("button", name="Relaunch").click()
     expect(page.locator("#state")).to_have_text("SUCCEEDED", timeout=60_000)
     expect(page.locator("#facts")).to_contain_text("DELETED", timeout=20_000)
     expect(page.locator("#tasks")).to_contain_text("CACHED")
     assert page.locator("#timeline .attempt").count() == 2
-    keep(page, "console-succeeded")
+    screenshot(page, "console-succeeded")
     page.get_by_role("link", name="Executions").click()
     expect(page.locator("#rows")).to_contain_text("SUCCEEDED")
     page.get_by_role("link", name="Billing").click()
     expect(page.get_by_role("heading", name="Nextflow EFS")).to_be_visible()
     expect(page.locator("#storage .main-svg").first).to_be_visible()
-    keep(page, "console-billing")
+    screenshot(page, "console-billing")
     assert len(list((site.base / "launches/team").iterdir())) == 1
     assert (next((site.base / "launches/team").iterdir()) / "results/report.csv").exists()
 
@@ -79,7 +79,7 @@ CONTRAST = """() => {
 
 def test_hostile_parameters_and_logs(site: Site, console: Running, page: Page):
     """A pipeline that prints scripts and escapes, with hostile parameters: shown as text, nothing runs."""
-    folder = site.here / "hostile"
+    folder = site.launch_dir / "hostile"
     folder.mkdir()
     (folder / "main.nf").write_text(
         f"params.x = ''\nprocess SAY {{\n  tag '{HOSTILE}'\n  script: 'echo \"{HOSTILE}\"; exit 3'\n}}\n"
@@ -138,12 +138,12 @@ def test_every_page_can_be_read(site: Site, console: Running, page: Page):
             page.emulate_media(color_scheme=scheme)
             least, where = page.evaluate(CONTRAST)
             assert least >= 4.5, (path, scheme, least, where)
-            keep(page, f"phone-{scheme}-{shown}")
+            screenshot(page, f"phone-{scheme}-{shown}")
 
     look("login", "login")
     log_in(page, console.link)
-    for path in ("executions", f"executions/{name}", f"launch?pipeline={site.here}/fail-late", "billing",
-                 "settings", "executions/gone"):
+    for path in ("executions", f"executions/{name}", f"launch?pipeline={site.launch_dir}/fail-late",
+                 "billing", "settings", "executions/gone"):
         look(f"a/team/{path}", path.partition("?")[0].replace(name, "one").replace("/", "-"))
 
 
@@ -175,19 +175,19 @@ def test_without_javascript_and_without_a_mouse(site: Site, console: Running, br
 
 def test_a_python_workflow(site: Site, console: Running, page: Page):
     """Its inputs are the launch form's; it fails, is mended and relaunched; finished tasks are reused."""
-    script = site.here / "assembly.py"
+    script = site.launch_dir / "assembly.py"
     script.write_text((PROJECT / "tests/workflows/assembly.py").read_text())
-    (site.here / "a.fastq").write_text("@1\nGGCCAATTGG\n")
+    (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")
     log_in(page, console.link)
     page.get_by_role("link", name="Launch a pipeline").click()
     page.get_by_label("Pipeline").first.fill(f"{script}:assemble")
     page.get_by_role("button", name="Show its parameters").click()
     expect(page.get_by_text("FASTQ files")).to_be_visible()
     expect(page.get_by_role("heading", name="How")).to_be_visible()
-    page.get_by_label("reads (required)").fill(json.dumps([str(site.here / "a.fastq")]))
+    page.get_by_label("reads (required)").fill(json.dumps([str(site.launch_dir / "a.fastq")]))
     page.get_by_label("mode").select_option("careful")
     page.get_by_label("Keep the work dir after a failure").fill("48")
-    keep(page, "console-launch-declared")
+    screenshot(page, "console-launch-declared")
     page.get_by_role("button", name="Launch", exact=True).click()
     page.wait_for_url(re.compile("/executions/assembly-assemble-"))
     expect(page.locator("#state")).to_have_text("FAILED", timeout=30_000)

@@ -41,7 +41,7 @@ def test_the_page_draws_its_plots_and_asks_nobody(site: Site, page: Page):
     filled(site)
     said = site.ok("costs", "--all-accounts", "--html", "costs.html").err
     assert "wrote costs.html" in said
-    file = site.here / "costs.html"
+    file = site.launch_dir / "costs.html"
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.on("dialog", lambda dialog: requests.append(f"dialog {dialog.message}"))
@@ -69,7 +69,7 @@ def test_the_page_is_readable_on_a_phone(site: Site, page: Page):
     site.ok("costs", "--html", "costs.html")
     page.set_viewport_size({"width": 390, "height": 800})
     page.emulate_media(color_scheme="dark")
-    page.goto((site.here / "costs.html").as_uri())
+    page.goto((site.launch_dir / "costs.html").as_uri())
     page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 3")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(232, 236, 240)"
@@ -80,4 +80,4 @@ def test_a_page_that_cannot_be_written(site: Site):
     refused = site.run("costs", "--html", str(Path("nowhere") / "costs.html"))
     assert refused.code == 66
     assert "cannot write" in refused.err
-    assert not os.path.exists(site.here / "nowhere")
+    assert not os.path.exists(site.launch_dir / "nowhere")

@@ -1,12 +1,12 @@
-"""Hundreds of small real runs at once, with faults, for as long as asked; in the end nothing may be left.
+"""Run hundreds of small executions with faults for a given time; at the end nothing may be left.
 
     make soak MINUTES=60
 
-Two `nfresume serve` sweep every second, one of which is killed now and then. Beside them executions are
-launched, fail, are relaunched, cancelled, extended, pinned or left to expire, Nextflow and Python ones;
-supervisors, heads and tasks are killed, or stopped past their lease. In the end: no process, no entry of
-the trash, no byte of a work dir, on disk or in the ledger, and no live row is left; memory, descriptors and
-threads of the other server are where they were after the first tenth. Writes .test-output/soak.svg.
+Two `nfresume serve` sweep every second; one of them is killed from time to time. Meanwhile Nextflow and
+Python executions are launched, fail, and are relaunched, cancelled, extended, pinned or left to expire.
+Supervisors, heads and tasks are killed, or stopped past their lease. At the end no process, no trash entry,
+no byte of a work dir (on disk or in the samples) and no live row may be left. Memory, descriptors and threads
+of the other server must not have grown since the first tenth of the time. Writes .test-output/soak.svg.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ import psutil
 
 from nfresume.store import Tx, schema
 from tests.conftest import PROJECT, Site
-from tests.proof.life import LEASE, Life, place
+from tests.proof.trial import LEASE, Trial, place
 
 ROWS = ("server, MiB", "its descriptors", "its threads", "operations", "in the trash")
 OUTPUT = PROJECT / ".test-output/soak.svg"
-#: Growth of the server's memory that is no leak: caches fill, the allocator keeps pages.
+#: Allowed growth of the server's memory: caches fill, and the allocator keeps pages.
 GROWTH = 1.25
-#: Of its descriptors and threads: a connection for each that works at the moment.
+#: Allowed growth of its descriptors and threads: one connection for each thread that works at the moment.
 AT_ONCE = 20
 
 
 @dataclass
 class Server:
-    """`nfresume serve`, started again whenever it was killed."""
+    """`nfresume serve`, restarted after it was killed."""
 
     site: Site
     process: subprocess.Popen[str] | None = None
@@ -60,11 +60,11 @@ class Server:
 
 @dataclass
 class Soak:
-    """What is going on, sampled."""
+    """A soak: its two servers, the samples taken, and how often what was done."""
 
     site: Site
     steady: Server
-    struck: Server
+    victim: Server
     samples: list[tuple[float, ...]] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
 
@@ -72,21 +72,21 @@ class Soak:
         self.done[what] = self.done.get(what, 0) + 1
 
     def sample(self, began: float) -> None:
-        """Minutes, then what ROWS names."""
+        """Take a sample: the minutes since `began`, then the values that ROWS names."""
         with contextlib.suppress(psutil.Error, OSError):
-            self.struck.alive()
+            self.victim.alive()
             process = self.steady.alive()
             trash = len(list((self.site.root / ".trash").iterdir())) if self.site.root.exists() else 0
             self.samples.append(((time.monotonic() - began) / 60, process.memory_info().rss / 2**20,
                                  process.num_fds(), process.num_threads(), sum(self.done.values()), trash))
 
     def one(self, seed: int) -> None:
-        """Launch one execution and let something happen to it."""
+        """Launch one execution and inject an event."""
         rng = random.Random(seed)
-        life = Life(self.site, rng, python=rng.random() < 0.7)
-        folder = self.site.here / f"s{seed}"
+        trial = Trial(self.site, rng, python=rng.random() < 0.7)
+        folder = self.site.launch_dir / f"s{seed}"
         folder.mkdir()
-        what, mended = life.prepare(folder), self.site.base / "mended"
+        what, mended = trial.prepare(folder), self.site.base / "mended"
         mended.touch() if rng.random() < 0.5 else mended.unlink(missing_ok=True)
         hours = rng.choice(["0", "0.001", "5"])
         retain = rng.choice([[], ["--retain", "slim"]])
@@ -98,43 +98,43 @@ class Soak:
         self.count("launched")
         execution = launched.out.split()[-1]
         time.sleep(rng.uniform(0.2, 3))
-        self.meet(life, execution, rng)
+        self.inject(trial, execution, rng)
         self.site.run("wait", execution, "--timeout", "90")
         if rng.random() < 0.6 and self.site.run("relaunch", "--detach", execution).code == 0:
             self.count("relaunched")
             self.site.run("wait", execution, "--timeout", "90")
 
-    def meet(self, life: Life, execution: str, rng: random.Random) -> None:
-        """Something happens, or nothing."""
-        fate = rng.choice(["none", "none", "cancel", "pin", "extend", "kill supervisor", "kill head",
+    def inject(self, trial: Trial, execution: str, rng: random.Random) -> None:
+        """Inject one event, or none."""
+        event = rng.choice(["none", "none", "cancel", "pin", "extend", "kill supervisor", "kill head",
                            "kill task", "stop supervisor", "kill server"])
-        if fate in ("cancel", "pin"):
-            self.site.run(fate, execution)
-        elif fate == "extend":
+        if event in ("cancel", "pin"):
+            self.site.run(event, execution)
+        elif event == "extend":
             self.site.run("extend", execution, "9")
-        elif fate == "kill server":
-            self.struck.alive().kill()
-        elif fate == "stop supervisor":
-            found = life.processes()["supervisor"][:1]
+        elif event == "kill server":
+            self.victim.alive().kill()
+        elif event == "stop supervisor":
+            found = trial.processes()["supervisor"][:1]
             for send in (psutil.Process.suspend, psutil.Process.resume):
                 for process in found:
                     with contextlib.suppress(psutil.Error):
                         send(process)
                 time.sleep(LEASE * 1.5)
-        elif fate.startswith("kill"):
-            life.kill(fate.split()[1])
-        self.count(fate)
+        elif event.startswith("kill"):
+            trial.kill(event.split()[1])
+        self.count(event)
 
 
 def finish(soak: Soak) -> list[str]:
-    """Expire everything, stop; what is left that should not be."""
+    """Let everything expire, stop the servers; returns what is left that should not be."""
     site = soak.site
-    life = Life(site, random.Random(0), python=True)
+    trial = Trial(site, random.Random(0), python=True)
     end = time.monotonic() + 180
     left: list[dict[str, Any]] = []
     while time.monotonic() < end:
-        soak.struck.alive()
-        life.expire()
+        soak.victim.alive()
+        trial.expire()
         left = [e for e in site.ok("list", "--json", "--limit", "100000").json()
                 if e["work_dir"]["state"] != "DELETED"]
         if not left:
@@ -142,23 +142,23 @@ def finish(soak: Soak) -> list[str]:
         time.sleep(2)
     troubles = [f"{e['id']} is {e['state']}, its work dir {e['work_dir']['state']}" for e in left]
     troubles += growth(soak)
-    soak.struck.stop()
+    soak.victim.stop()
     soak.steady.stop()
     time.sleep(1)
-    troubles += [f"still running: {p}" for p in site.marked()]
+    troubles += [f"still running: {p}" for p in site.processes()]
     troubles += [f"in the trash: {p.name}" for p in (site.root / ".trash").iterdir()]
     for name in ("work", "cache"):
         troubles += [f"not deleted: {p}" for p in site.root.glob(f"team/[!.]*/{name}")]
-    if held := life.transact(ledger_bytes):
-        troubles.append(f"the ledger holds {held} bytes")
+    if held := trial.transact(sampled_bytes):
+        troubles.append(f"the samples hold {held} bytes")
     with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db:
         if (said := db.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
             troubles.append(f"the database: {said}")
     return troubles
 
 
-def ledger_bytes(tx: Tx) -> int:
-    """Metered bytes of all work dirs, by their newest samples."""
+def sampled_bytes(tx: Tx) -> int:
+    """The metered bytes of all work dirs by their newest samples."""
     newest: dict[str, int] = {}
     samples = schema.size_samples
     for row in tx.conn.execute(samples.select().order_by(samples.c.at, samples.c.id)):
@@ -167,7 +167,7 @@ def ledger_bytes(tx: Tx) -> int:
 
 
 def growth(soak: Soak) -> list[str]:
-    """What the server that was never killed holds more of than after the first tenth."""
+    """What the server that was never killed uses more of than after the first tenth of the time."""
     later = soak.samples[len(soak.samples) // 10:]
     if len(later) < 20:
         return []
@@ -184,7 +184,7 @@ def growth(soak: Soak) -> list[str]:
 
 
 def plot(soak: Soak) -> None:
-    """Memory, descriptors, trash and what was done, over time."""
+    """Plot what ROWS names over time, as SVG."""
     width, height = 720, 120
     most = soak.samples[-1][0] or 1
     parts = []
@@ -202,7 +202,7 @@ def plot(soak: Soak) -> None:
 
 
 def main() -> int:
-    """Run it; exit status 1 when something was left."""
+    """Run the soak; the exit status is 1 when something was left."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
@@ -232,7 +232,7 @@ def main() -> int:
     for trouble in troubles[:50]:
         print(f"FAIL {trouble}")
     minutes = (time.monotonic() - began) / 60
-    print(f"{minutes:.1f} minutes, {soak.done}, one server started {soak.struck.starts} times, the other "
+    print(f"{minutes:.1f} minutes, {soak.done}, one server started {soak.victim.starts} times, the other "
           f"went from {soak.samples[len(soak.samples) // 10][1]:.0f} to {soak.samples[-1][1]:.0f} MiB, "
           f"{len(troubles)} left; {OUTPUT.name}")
     return bool(troubles)

@@ -1,17 +1,17 @@
-"""Kill the real thing at every boundary and at random moments, and look whether the promise held.
+"""Inject faults at every boundary and at random moments, and check that nothing is lost.
 
-    make torture                          # every boundary with every blow, and 20 random lives
-    make torture SEEDS=200                # more random ones
-    make torture SEED=17 AT=random        # one again, as a failure prints it
-    make torture AT=trashed               # all that happens at one boundary
+    make torture                          # every boundary with every fault, and 20 random trials
+    make torture SEEDS=200                # more random trials
+    make torture SEED=17 AT=random        # one trial again, as a failure prints it
+    make torture AT=trashed               # all trials at one boundary
 
-Each life runs real Nextflow, or a Python workflow, over SQLite or PostgreSQL; its last task fails until it is
-mended. Whoever reaches a boundary (launch, supervisor, sweep, server) dies there by SIGKILL; or sleeps past
-its lease by SIGSTOP, while others go on, and is woken; or everything is lost there with a "reboot"; or
-Nextflow dies meanwhile. Random lives are struck at random moments. After each blow: the database is whole,
-an execution is live exactly while its work dir is ACTIVE, the outputs of finished tasks are there with their
-checksums. In the end it has succeeded, or expired; its results are those of a plain `nextflow run`, no task
-ran twice at once or again without need, and everything is deleted. Prints seeds, counts and time.
+Each trial runs real Nextflow or a Python workflow, on SQLite or PostgreSQL. Its last task fails until it is
+fixed. The process that reaches a boundary (launch, supervisor, sweep, server) dies there by SIGKILL; or it
+sleeps past its lease by SIGSTOP while others continue, and then wakes; or a "reboot" ends everything; or
+Nextflow dies meanwhile. Random trials get faults at random moments. After each fault the database is intact,
+an execution is live exactly while its work dir is ACTIVE, and the outputs of finished tasks have their
+checksums. At the end the execution has succeeded or expired, its results are those of a plain `nextflow run`,
+no task ran twice at once or again without need, and everything is deleted. Prints seeds, counts and time.
 """
 
 from __future__ import annotations
@@ -34,163 +34,164 @@ import psutil
 from nfresume.domain.errors import StoreUnavailable
 from tests import databases
 from tests.conftest import until
-from tests.proof.life import LEASE, Broken, Life, place, plain
+from tests.proof.trial import LEASE, Broken, Trial, place, plain
 
-#: Where a launch or its supervisor can be struck, and where a sweep can, or a server that sweeps.
+#: Boundaries of a launch with its supervisor, and of a sweep, alone or in a server.
 LAUNCH_POINTS = ("launched", "started", "claimed", "spawning", "spawned", "followed", "head-ended", "settled",
                  "results-half-materialised", "results-materialised", "trashed", "half-removed", "emptied")
-SWEEP_POINTS = ("expired", "results-half-materialised", "results-materialised", "trashed", "half-removed", "emptied")
-#: What happens to whoever is there.
-BLOWS = ("dies", "sleeps", "reboot")
-#: What happens at random moments.
-RANDOM_BLOWS = ("kill supervisor", "kill head", "kill shim", "kill task", "kill all", "stop supervisor",
+SWEEP_POINTS = ("expired", "results-half-materialised", "results-materialised", "trashed", "half-removed",
+                "emptied")
+#: What can happen to the process at a boundary.
+FAULTS = ("dies", "sleeps", "reboot")
+#: What can happen at random moments.
+RANDOM_FAULTS = ("kill supervisor", "kill head", "kill shim", "kill task", "kill all", "stop supervisor",
                 "stop head", "reboot", "kill server", "cancel", "sweep")
-#: Exit code of what is refused because of a state.
+#: Exit code of a Conflict.
 CONFLICT = 80
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What a life has before it: who is struck where and how; a random one has no `point`."""
+class Scenario:
+    """One planned trial: which process gets which fault at which boundary; a random trial has no `point`."""
 
     seed: int
     actor: str = "random"
     point: str = ""
-    blow: str = ""
+    fault: str = ""
 
     @property
     def name(self) -> str:
-        return "/".join(part for part in (self.actor, self.point, self.blow) if part)
+        return "/".join(part for part in (self.actor, self.point, self.fault) if part)
 
 
-def fates(seed: int, seeds: int, at: str) -> list[Fate]:
-    """All boundaries with all blows, then the random ones; or only those that have to do with `at`."""
-    found = [Fate(seed, "launch", point, blow) for point in LAUNCH_POINTS for blow in BLOWS]
-    found.append(Fate(seed, "launch", "spawned", "Nextflow dies"))
-    found += [Fate(seed, actor, point, blow)
-              for actor in ("sweep", "serve") for point in SWEEP_POINTS for blow in BLOWS]
-    found += [Fate(seed + n) for n in range(seeds)]
-    return [fate for fate in found if not at or at in (fate.name, *fate.name.split("/"))]
+def scenarios(seed: int, seeds: int, at: str) -> list[Scenario]:
+    """All boundaries with all faults, then the random ones; only those that match `at`, if it is given."""
+    found = [Scenario(seed, "launch", point, fault) for point in LAUNCH_POINTS for fault in FAULTS]
+    found.append(Scenario(seed, "launch", "spawned", "Nextflow dies"))
+    found += [Scenario(seed, actor, point, fault)
+              for actor in ("sweep", "serve") for point in SWEEP_POINTS for fault in FAULTS]
+    found += [Scenario(seed + n) for n in range(seeds)]
+    return [scenario for scenario in found if not at or at in (scenario.name, *scenario.name.split("/"))]
 
 
 class Torture:
-    """One life with its fate."""
+    """Runs one trial by its scenario."""
 
-    def __init__(self, life: Life, fate: Fate, expected: dict[str, bytes]) -> None:
-        self.life = life
-        self.fate = fate
-        self.site = life.site
-        self.rng = life.rng
+    def __init__(self, trial: Trial, scenario: Scenario, expected: dict[str, bytes]) -> None:
+        self.trial = trial
+        self.scenario = scenario
+        self.site = trial.site
+        self.rng = trial.rng
         self.expected = expected
 
-    def live(self) -> None:
-        """From the launch to the last byte. Raises Broken."""
+    def run(self) -> None:
+        """Run from the launch to the deletion of the last byte. Raises Broken."""
         slim = ["--retain", "slim"] if self.rng.random() < 0.3 else []
-        words = ["--storage-expiration-hours", "5", *slim, *self.life.prepare()]
-        if self.fate.actor == "launch":
+        words = ["--storage-expiration-hours", "5", *slim, *self.trial.prepare()]
+        if self.scenario.actor == "launch":
             self.at_boundary("launch", *words)
         else:
             self.site.run("launch", "--detach", *words)
-        if self.fate.actor == "random":
+        if self.scenario.actor == "random":
             for _ in range(self.rng.randint(1, 4)):
                 time.sleep(self.rng.uniform(0.1, 2.5))
-                self.strike(self.rng.choice(RANDOM_BLOWS))
-                self.life.check()
-        if self.life.known() is None:  # it died before it was anything
+                self.inject(self.rng.choice(RANDOM_FAULTS))
+                self.trial.check()
+        if self.trial.known() is None:  # the launch died before it stored an execution
             self.site.run("launch", *words)
         e = self.settled()
-        if self.fate.actor in ("sweep", "serve"):
+        if self.scenario.actor in ("sweep", "serve"):
             self.expire_at_boundary(e)
         else:
             self.succeed(e)
 
     def succeed(self, e: dict[str, Any]) -> None:
         """Mended, it is relaunched until it succeeds."""
-        self.life.mend()
+        self.trial.fix()
         for _ in range(6):
             if e["state"] == "SUCCEEDED":
-                return self.life.check_end(e, self.expected)
-            if self.site.run("relaunch", self.life.id).code == CONFLICT:  # it never got as far as a cache
-                self.site.run("relaunch", self.life.id, "--from-scratch")
+                return self.trial.check_end(e, self.expected)
+            if self.site.run("relaunch", self.trial.id).code == CONFLICT:  # it died before it had a cache
+                self.site.run("relaunch", self.trial.id, "--from-scratch")
             e = self.settled()
         raise Broken(f"never succeeded: {e['attempts'][-1]['error']}")
 
     def expire_at_boundary(self, e: dict[str, Any]) -> None:
-        """It expires, and whoever sweeps is struck."""
-        self.life.expire()
-        words = ("serve", "--no-web", "--every", "1") if self.fate.actor == "serve" else ("sweep",)
+        """Let the work dir expire, with the fault in the process that sweeps."""
+        self.trial.expire()
+        words = ("serve", "--no-web", "--every", "1") if self.scenario.actor == "serve" else ("sweep",)
         self.at_boundary(*words)
         e = self.settled()
-        if e["work_dir"]["state"] == "RETAINED":  # struck before it was marked, or relaunched meanwhile
-            self.life.expire()
+        if e["work_dir"]["state"] == "RETAINED":  # it died before DELETING, or was relaunched
+            self.trial.expire()
             e = self.settled()
         partial = {name: data for name, data in self.expected.items() if name != "all.csv"}
-        self.life.check_end(e, partial)
+        self.trial.check_end(e, partial)
 
     # -- at a boundary --------------------------------------------------------------------------
 
     def at_boundary(self, *words: str) -> None:
-        """Run a command; it, or its supervisor, is struck where it reaches the boundary."""
-        fate = self.fate
-        self.life.blows.append(fate.blow)
-        how = "" if fate.blow == "dies" else ":STOP"
-        command = self.site.start(*words, NFRESUME_CRASH_AT=f"{fate.point}{how}")
+        """Run a command, with the fault where it, or its supervisor, reaches the boundary."""
+        scenario = self.scenario
+        self.trial.faults.append(scenario.fault)
+        how = "" if scenario.fault == "dies" else ":STOP"
+        command = self.site.start(*words, NFRESUME_CRASH_AT=f"{scenario.point}{how}")
         reader = threading.Thread(target=command.communicate)
         reader.start()
         if how and (sleeper := self.sleeper(command)):
             self.while_it_sleeps(sleeper)
-        if words[0] == "serve":  # one that was not killed has no end of its own
+        if words[0] == "serve":  # a server that was not killed does not end by itself
             with contextlib.suppress(AssertionError):
                 until(lambda: command.poll() is not None or self.work_dir() == "DELETED", 15)
             command.terminate()
         end = time.monotonic() + 60
         while reader.is_alive() and time.monotonic() < end:
-            for process in self.asleep():  # a follower that took over came to the boundary, too
+            for process in self.asleep():  # a process that took over reached the boundary, too
                 wake(process)
             reader.join(0.5)
         if reader.is_alive():
             raise Broken(f"{words[0]} does not end")
 
     def work_dir(self) -> str:
-        """The state of its work dir."""
-        e = self.life.known()
+        """The state of the execution's work dir; empty while there is none."""
+        e = self.trial.known()
         return e["work_dir"]["state"] if e else ""
 
     def sleeper(self, command: subprocess.Popen[str]) -> psutil.Process | None:
-        """Whoever stopped at the boundary; None when nobody came there."""
+        """The process that stopped at the boundary; None when none reached it."""
         found = until(lambda: self.asleep() or command.poll() is not None, 60, "somebody at the boundary")
         return None if found is True else found[0]
 
     def asleep(self) -> list[psutil.Process]:
-        """All that are stopped."""
+        """The site's stopped processes."""
         found = []
-        for process in self.site.marked():
+        for process in self.site.processes():
             with contextlib.suppress(psutil.Error):
                 if process.status() == psutil.STATUS_STOPPED:
                     found.append(process)
         return found
 
     def while_it_sleeps(self, sleeper: psutil.Process) -> None:
-        """Others go on meanwhile, as if it were lost; then it wakes."""
-        if self.fate.blow == "reboot":
-            self.life.reboot()
-        elif self.fate.blow == "Nextflow dies":
-            self.life.kill("head")
+        """Let others continue as if the sleeper were lost; then wake it."""
+        if self.scenario.fault == "reboot":
+            self.trial.reboot()
+        elif self.scenario.fault == "Nextflow dies":
+            self.trial.kill("head")
             wake(sleeper)
-        else:  # a server sleeps with all its threads: one of them may have SQLite's lock
+        else:  # one of the threads of a stopped server may hold SQLite's lock
             with contextlib.suppress(StoreUnavailable, sqlite3.OperationalError):
                 self.go_on_without()
             wake(sleeper)
 
     def go_on_without(self) -> None:
-        """Past its lease and its claims others sweep, and perhaps relaunch."""
+        """After lease and claims have run out, sweep and perhaps relaunch."""
         time.sleep(LEASE * 1.2)
         for _ in range(3):
-            self.life.let_claims_run_out()
+            self.trial.let_claims_run_out()
             self.site.run("sweep")
-        e = self.life.check()
+        e = self.trial.check()
         if e and e["work_dir"]["state"] == "RETAINED" and self.rng.random() < 0.7:
-            self.life.blows.append("relaunched meanwhile")
+            self.trial.faults.append("relaunched meanwhile")
             words = ("relaunch", "--detach", e["id"], "--storage-expiration-hours", "5")
             if self.site.run(*words).code == CONFLICT:
                 self.site.run(*words, "--from-scratch")
@@ -198,24 +199,24 @@ class Torture:
 
     # -- at random moments ----------------------------------------------------------------------
 
-    def strike(self, blow: str) -> None:
-        """One of RANDOM_BLOWS, at this very moment."""
-        self.life.blows.append(blow)
-        word, _, what = blow.partition(" ")
-        if blow == "reboot":
-            self.life.reboot()
-        elif blow == "cancel":
-            if e := self.life.known():
+    def inject(self, fault: str) -> None:
+        """Inject one of RANDOM_FAULTS now."""
+        self.trial.faults.append(fault)
+        word, _, what = fault.partition(" ")
+        if fault == "reboot":
+            self.trial.reboot()
+        elif fault == "cancel":
+            if e := self.trial.known():
                 self.site.run("cancel", e["id"])
-        elif blow == "sweep":
+        elif fault == "sweep":
             self.site.run("sweep")
-        elif blow == "kill server":
+        elif fault == "kill server":
             server = self.site.start("serve", "--port", "0", "--every", "1")
             time.sleep(self.rng.uniform(1.0, 3.0))
             server.kill()
             server.communicate()
         elif word == "stop":
-            found = self.life.processes()[what]
+            found = self.trial.processes()[what]
             for process in found:
                 with contextlib.suppress(psutil.Error):
                     process.suspend()
@@ -224,64 +225,65 @@ class Torture:
             for process in found:
                 wake(process)
         else:
-            self.life.kill("" if what == "all" else what)
+            self.trial.kill("" if what == "all" else what)
 
     def settled(self) -> dict[str, Any]:
-        """Sweep until nothing is live or being removed."""
+        """Sweep until the execution is settled and nothing is being removed; returns it. Raises Broken."""
         for _ in range(120):
-            self.life.let_claims_run_out()
+            self.trial.let_claims_run_out()
             self.site.run("sweep")
-            e = self.life.check()
-            if e and e["work_dir"]["state"] in ("RETAINED", "DELETED") and not self.site.marked():
+            e = self.trial.check()
+            if e and e["work_dir"]["state"] in ("RETAINED", "DELETED") and not self.site.processes():
                 return e
             time.sleep(0.3)
-        raise Broken(f"not settled within a minute: {self.life.check()}")
+        raise Broken(f"not settled within a minute: {self.trial.check()}")
 
 
 def wake(process: psutil.Process) -> None:
-    """SIGCONT, if it is still there."""
+    """Send SIGCONT, if the process still exists."""
     with contextlib.suppress(psutil.Error):
         process.resume()
 
 
-def one(fate: Fate, expected: dict[str, bytes], server: str) -> str | None:
-    """Live one life; what was broken, and how to do it again, or None."""
-    rng = random.Random(f"{fate.seed}:{fate.name}")
+def run_one(scenario: Scenario, expected: dict[str, bytes], server: str) -> str | None:
+    """Run one trial; returns what was broken and how to repeat it, or None."""
+    rng = random.Random(f"{scenario.seed}:{scenario.name}")
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         postgresql = rng.random() < 0.5
         url = stack.enter_context(databases.database(server)) if postgresql else ""
-        life = Life(stack.enter_context(place(url)), rng, python=rng.random() < 0.5)
-        kind = ("Python" if life.python else "Nextflow") + (" on PostgreSQL" if postgresql else "")
+        trial = Trial(stack.enter_context(place(url)), rng, python=rng.random() < 0.5)
+        kind = ("Python" if trial.python else "Nextflow") + (" on PostgreSQL" if postgresql else "")
         try:
-            Torture(life, fate, expected).live()
-        except (Exception, AssertionError) as e:  # whatever it is, the life can be lived again
+            Torture(trial, scenario, expected).run()
+        except (Exception, AssertionError) as e:  # reported with the command that repeats the trial
             trouble = "".join(traceback.format_exception_only(e)).strip()
             where = "" if isinstance(e, Broken) else traceback.format_exc()
-            return (f"seed {fate.seed} {fate.name}, {kind}, {'; '.join(life.blows)}: {trouble}\n"
-                    f"  again: make torture SEED={fate.seed} SEEDS=1 AT={fate.name!r}\n{where}")
+            return (f"seed {scenario.seed} {scenario.name}, {kind}, {'; '.join(trial.faults)}: {trouble}\n"
+                    f"  again: make torture SEED={scenario.seed} SEEDS=1 AT={scenario.name!r}\n{where}")
     took = time.monotonic() - began
-    print(f"ok   seed {fate.seed:<4} {took:5.1f} s  {fate.name}: {kind}; {'; '.join(life.blows)}", flush=True)
+    faults = "; ".join(trial.faults)
+    print(f"ok   seed {scenario.seed:<4} {took:5.1f} s  {scenario.name}: {kind}; {faults}", flush=True)
     return None
 
 
 def main() -> int:
-    """Run it; exit status 1 when a promise was broken."""
+    """Run all trials; the exit status is 1 when one was broken."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
-    parser.add_argument("--seeds", type=int, default=20, help="how many random lives")
-    parser.add_argument("--at", default="", help="only what has to do with this boundary, actor or blow")
+    parser.add_argument("--seeds", type=int, default=20, help="how many random trials")
+    parser.add_argument("--at", default="", help="only trials with this boundary, actor or fault")
     parser.add_argument("--side-by-side", type=int, default=2)
     asked = parser.parse_args()
     began = time.monotonic()
-    expected, lives, troubles = plain(), fates(asked.seed, asked.seeds, asked.at), []
+    expected, trials, troubles = plain(), scenarios(asked.seed, asked.seeds, asked.at), []
     with databases.server() as server, ThreadPoolExecutor(asked.side_by_side) as pool:
-        for trouble in pool.map(lambda fate: one(fate, expected, server), lives):
+        for trouble in pool.map(lambda scenario: run_one(scenario, expected, server), trials):
             if trouble:
                 troubles.append(trouble)
                 print(f"FAIL {trouble}", flush=True)
-    print(f"{len(lives)} lives, {len(troubles)} broken, {time.monotonic() - began:.0f} s")
+    print(f"{len(trials)} trials, {len(troubles)} broken, {time.monotonic() - began:.0f} s")
     return bool(troubles)
 
 

@@ -12,18 +12,18 @@ WORKFLOWS = PROJECT / "tests/workflows"
 
 def put(site: Site, name: str) -> Path:
     """A private copy of a workflow in the launch folder, so that it can be mended."""
-    return Path(shutil.copy(WORKFLOWS / name, site.here / name))
+    return Path(shutil.copy(WORKFLOWS / name, site.launch_dir / name))
 
 
 def ran(site: Site) -> list[str]:
     """Which tasks really ran since last asked, one line each."""
-    file = site.here / "ran.txt"
+    file = site.launch_dir / "ran.txt"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)
     return lines
 
 
-def mend(script: Path, old: str, new: str) -> None:
+def fix(script: Path, old: str, new: str) -> None:
     """Change a workflow's code."""
     text = script.read_text()
     assert old in text

@@ -15,7 +15,7 @@ import pytest
 
 from nfresume.tasks import digests
 from tests.conftest import PROJECT, Site
-from tests.tasks.conftest import mend, put, ran
+from tests.tasks.conftest import fix, put, ran
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_reused_by_another_workflow(site: Site, script: Path):
     """In the same file, and in another one that imports the task."""
     assert launch(site) == ["square 3"]
     assert launch(site, "other") == ["versioned 9"]
-    (site.here / "second.py").write_text(
+    (site.launch_dir / "second.py").write_text(
         "from cached import square\nfrom nfresume.tasks import workflow\n"
         "@workflow\ndef again(n: int = 3) -> int:\n    return square(n=n)\n")
     assert launch(site, "again", file="second.py") == []
@@ -56,10 +56,10 @@ def test_reused_by_another_workflow(site: Site, script: Path):
 def test_survives_a_move_of_the_workflow(site: Site, script: Path):
     """To another folder, with other tasks and workflows around it."""
     assert launch(site) == ["square 3"]
-    moved = site.here / "elsewhere"
+    moved = site.launch_dir / "elsewhere"
     moved.mkdir()
     shutil.move(script, moved / "cached.py")
-    mend(moved / "cached.py", "    return n + 1\n", "    return n + 2\n")
+    fix(moved / "cached.py", "    return n + 1\n", "    return n + 2\n")
     assert launch(site, file="elsewhere/cached.py") == []
 
 
@@ -72,7 +72,7 @@ def test_not_invalidated_by(site: Site, script: Path):
         ("    return n * n + offset", "\n\n    return (n*n) + offset"),
         ("@small_task(cache=True)\ndef square", "@task(retries=3, cache=True)\ndef square"),
     ):
-        mend(script, old, new)
+        fix(script, old, new)
         assert launch(site) == [], new
 
 
@@ -89,11 +89,11 @@ def test_invalidated_by(site: Site, script: Path):
         (signature, signature.replace("-> int", "-> float"), f"{was}(n: int, offset: int) -> float"),
         (header, header.replace("True", "True, cache_version='2'"), "its version changed from its code to"),
     ):
-        mend(script, old, new)
+        fix(script, old, new)
         done = site.ok("launch", "cached.py:main")
         assert ran(site) == ["square 3"]
         assert f"square (1) runs: not from the cache: {why}" in done.err
-        mend(script, new, old)
+        fix(script, new, old)
         site.ok("cache", "clear", "--yes")
         assert launch(site) == ["square 3"]
 
@@ -110,11 +110,11 @@ def test_invalidated_by_its_name(site: Site, script: Path):
 def test_with_a_version_the_code_may_change(site: Site, script: Path):
     """The body does not matter then; the version does, and so does the signature."""
     launch(site, "other")
-    mend(script, '    ran("versioned", n)\n    return n + 1\n', '    ran("versioned", n)\n    return n + 7\n')
+    fix(script, '    ran("versioned", n)\n    return n + 1\n', '    ran("versioned", n)\n    return n + 7\n')
     assert launch(site, "other") == []
-    mend(script, 'cached_small_task("1.0")', 'cached_small_task("1.1")')
+    fix(script, 'cached_small_task("1.0")', 'cached_small_task("1.1")')
     assert launch(site, "other") == ["versioned 9"]
-    mend(script, "def versioned(n: int)", "def versioned(n: float)")
+    fix(script, "def versioned(n: int)", "def versioned(n: float)")
     assert launch(site, "other") == ["versioned 9"]
 
 
@@ -141,24 +141,24 @@ def test_order_and_defaults_do_not_matter(site: Site, script: Path):
 @pytest.mark.long
 def test_files_and_folders_count_by_content(site: Site, script: Path):
     """Not by path or time; one byte in a folder's file, or a file's name, is another input."""
-    (site.here / "a.txt").write_text("abc")
-    (site.here / "d/e").mkdir(parents=True)
-    (site.here / "d/e/f.txt").write_text("def")
+    (site.launch_dir / "a.txt").write_text("abc")
+    (site.launch_dir / "d/e").mkdir(parents=True)
+    (site.launch_dir / "d/e/f.txt").write_text("def")
 
     def words(base: str = "") -> list[str]:
         return ["--file", f"{base}a.txt", "--folder", f"{base}d"]
 
     assert launch(site, "sizes", *words()) == ["size "]
-    (site.here / "copy").mkdir()
-    shutil.copy(site.here / "a.txt", site.here / "copy/a.txt")
-    shutil.copytree(site.here / "d", site.here / "copy/d")
-    os.utime(site.here / "copy/a.txt", (1, 1))
+    (site.launch_dir / "copy").mkdir()
+    shutil.copy(site.launch_dir / "a.txt", site.launch_dir / "copy/a.txt")
+    shutil.copytree(site.launch_dir / "d", site.launch_dir / "copy/d")
+    os.utime(site.launch_dir / "copy/a.txt", (1, 1))
     assert launch(site, "sizes", *words("copy/")) == []
-    (site.here / "copy/d/e/f.txt").write_text("dex")
+    (site.launch_dir / "copy/d/e/f.txt").write_text("dex")
     done = site.ok("launch", "cached.py:sizes", *words("copy/"))
     assert "its input folder changed" in done.err
     assert ran(site) == ["size "]
-    (site.here / "d/e/f.txt").rename(site.here / "d/e/g.txt")
+    (site.launch_dir / "d/e/f.txt").rename(site.launch_dir / "d/e/g.txt")
     assert launch(site, "sizes", *words()) == ["size "]
 
 
@@ -171,7 +171,7 @@ def test_frames_arrays_and_long_lists(site: Site):
     second = site.ok("launch", "science.py:science")
     assert ran(site) == []
     assert first.out == second.out == "999.0\n"
-    mend(script, "numpy.arange(n, dtype=float)", "numpy.arange(n, dtype=float) + 1")
+    fix(script, "numpy.arange(n, dtype=float)", "numpy.arange(n, dtype=float) + 1")
     assert site.ok("launch", "science.py:science").out == "1000.0\n"
     assert sorted(ran(site)) == ["array ", "mean "]
 

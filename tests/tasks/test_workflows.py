@@ -12,7 +12,7 @@ import pytest
 
 from nfresume.nextflow import processes as nextflow_processes
 from tests.conftest import Site, until
-from tests.tasks.conftest import mend, put, ran
+from tests.tasks.conftest import fix, put, ran
 
 
 def failing(site: Site, *words: str) -> str:
@@ -25,7 +25,7 @@ def test_fail_mend_retry(site: Site):
     """A Latch file: the failed task and nothing else runs again; results stay, the work dir goes."""
     script = put(site, "assembly.py")
     for name, read in (("a", "GGCCAATTGG"), ("b", "AAAATTTTGG")):
-        (site.here / f"{name}.fastq").write_text(f"@1\n{read}\n")
+        (site.launch_dir / f"{name}.fastq").write_text(f"@1\n{read}\n")
     reads = json.dumps(["a.fastq", "b.fastq"])
     execution = failing(site, "assembly.py:assemble", "--reads", reads, "--title", "Two samples")
     e = site.show(execution)
@@ -35,11 +35,11 @@ def test_fail_mend_retry(site: Site):
                                         "gc_contnet is misspelt"
     log = site.ok("logs", execution, "--task", "trim").out
     assert "trimmed b.fastq" in log
-    mend(script, "sample,gc_contnet", "sample,gc_content")
+    fix(script, "sample,gc_contnet", "sample,gc_content")
     done = site.ok("relaunch", execution)
     assert "report (1) runs: it had not finished before" in done.err
     assert re.search(r"4 tasks reused(?: \(.*?\))?, 1 rerun, 0 new", done.err)
-    report = site.here / "results/reports/report.csv"
+    report = site.launch_dir / "results/reports/report.csv"
     assert report.read_text() == "# Two samples\nsample,gc_content\na,0.500\nb,0.000\n"
     assert json.loads(done.out) == [str(report), [0.5, 0.0]]
     e = site.show(execution)
@@ -64,7 +64,7 @@ def test_a_failure_stops_its_dependants_only(site: Site):
     execution = failing(site, "arithmetic.py:one_fails")
     assert sorted(ran(site)) == ["add 1+5", "fails 1"]
     assert "ValueError: no luck with 1" in site.ok("logs", execution, "--task", "fails").out
-    mend(script, "    raise ValueError", "    return 7\n    raise ValueError")
+    fix(script, "    raise ValueError", "    return 7\n    raise ValueError")
     assert site.ok("relaunch", execution).out == "42\n"
     assert sorted(ran(site)) == ["fails 1", "times 7*6"]
 
@@ -77,7 +77,7 @@ def test_retries_and_timeouts(site: Site):
     assert site.show()["attempts"][0]["tasks"]["retried"] == 2
     done = site.run("launch", "arithmetic.py:times_out")
     assert "took longer than its timeout of 1 s" in done.err
-    until(lambda: not site.marked(), what="its processes to be gone")
+    until(lambda: not site.processes(), what="its processes to be gone")
 
 
 def test_side_by_side(site: Site):
@@ -112,7 +112,7 @@ def test_inputs_of_every_type(site: Site, form: str):
     else:
         file = "params.yml" if form == "yaml" else "params.json"
         text = "\n".join(f"{k}: {json.dumps(v)}" for k, v in {**INPUTS, "count": 99}.items())
-        (site.here / file).write_text(text if form == "yaml" else json.dumps({**INPUTS, "count": 99}))
+        (site.launch_dir / file).write_text(text if form == "yaml" else json.dumps({**INPUTS, "count": 99}))
         words = ["--params-file" if "behind" in form else "-params-file", file, "--count", "3"]
     assert json.loads(site.ok("launch", "arithmetic.py:typed", *words).out) == SHOWN
 
@@ -134,9 +134,9 @@ def test_inputs_of_every_type(site: Site, form: str):
 def test_refusals(site: Site, words: tuple[str, ...], code: int, line: str):
     """Each is one clear line and an exit code of its own; nothing is launched."""
     put(site, "arithmetic.py")
-    (site.here / "broken.py").write_text("1 / 0\n")
-    (site.here / "list.yml").write_text("- 1\n")
-    (site.here / "main.nf").write_text("workflow {}\n")
+    (site.launch_dir / "broken.py").write_text("1 / 0\n")
+    (site.launch_dir / "list.yml").write_text("- 1\n")
+    (site.launch_dir / "main.nf").write_text("workflow {}\n")
     done = site.run("launch", *words)
     assert (done.code, line in done.err) == (code, True), done.err
     assert "Traceback" not in done.err
@@ -161,7 +161,7 @@ def test_a_process_and_a_folder_each(site: Site):
 def test_where_the_hours_come_from(site: Site):
     """The option, then what the workflow declares, then the setting."""
     script = put(site, "arithmetic.py")
-    mend(script, "@workflow\ndef one_fails", "@workflow(storage_expiration_hours=7)\ndef one_fails")
+    fix(script, "@workflow\ndef one_fails", "@workflow(storage_expiration_hours=7)\ndef one_fails")
 
     def hours(*words: str, **env: str) -> tuple[float, str]:
         site.run("launch", *words, "arithmetic.py:one_fails", **env)
@@ -169,20 +169,20 @@ def test_where_the_hours_come_from(site: Site):
 
     assert hours() == (7, "arithmetic.py:one_fails")
     assert hours("--storage-expiration-hours", "3") == (3, "--storage-expiration-hours")
-    mend(script, "(storage_expiration_hours=7)", "")
+    fix(script, "(storage_expiration_hours=7)", "")
     assert hours(NFRESUME_STORAGE_EXPIRATION_HOURS="5")[0] == 5
 
 
 def test_many_files(site: Site):
     """More input files than a pipe or an argument holds; one that is passed on is not copied."""
     put(site, "arithmetic.py")
-    (site.here / "in").mkdir()
+    (site.launch_dir / "in").mkdir()
     for number in range(3000):
-        (site.here / f"in/{number:0200}.txt").write_text("x" * (number % 3))
+        (site.launch_dir / f"in/{number:0200}.txt").write_text("x" * (number % 3))
     files = [f"in/{number:0200}.txt" for number in range(3000)]
-    (site.here / "params.json").write_text(json.dumps({"files": files}))
+    (site.launch_dir / "params.json").write_text(json.dumps({"files": files}))
     done = site.ok("launch", "--pin", "arithmetic.py:many", "-params-file", "params.json")
-    assert json.loads(done.out) == [3000, str(site.here / files[0])]
+    assert json.loads(done.out) == [3000, str(site.launch_dir / files[0])]
     assert list((site.root / "team").rglob(f"work/*/*/{Path(files[0]).name}")) == []
 
 
@@ -191,11 +191,11 @@ def test_cancel(site: Site):
     script = put(site, "arithmetic.py")
     execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48",
                         "arithmetic.py:waits").out.strip()
-    until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
+    until(lambda: (file := site.launch_dir / "ran.txt").exists() and "slow" in file.read_text())
     assert site.ok("cancel", execution, "--json").json()["state"] == "CANCELLED"
-    until(lambda: not site.marked(), what="its processes to be gone")
+    until(lambda: not site.processes(), what="its processes to be gone")
     ran(site)
-    mend(script, "    time.sleep(600)\n", "")
+    fix(script, "    time.sleep(600)\n", "")
     assert site.ok("relaunch", execution).out == "2\n"
     assert ran(site) == ["slow 2"]
 
@@ -206,17 +206,17 @@ def test_killed(site: Site, who: str):
     script = put(site, "arithmetic.py")
     execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48", "arithmetic.py:waits",
                         NFRESUME_LEASE_SECONDS="2").out.strip()
-    until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
+    until(lambda: (file := site.launch_dir / "ran.txt").exists() and "slow" in file.read_text())
     found = nextflow_processes.read(site.root / "team" / execution / "attempts/1")
     assert found is not None
-    for process in [p for p in site.marked()
+    for process in [p for p in site.processes()
                     if who == "all" or (p.pid == found.pid if who == "head" else p.ppid() == found.pid)]:
         process.kill()
     assert site.run("wait", execution, "--timeout", "30").code != 0
     assert site.show(execution)["state"] == "FAILED"
-    until(lambda: not site.marked(), what="its processes to be gone")
+    until(lambda: not site.processes(), what="its processes to be gone")
     ran(site)
-    mend(script, "    time.sleep(600)\n", "")
+    fix(script, "    time.sleep(600)\n", "")
     assert site.ok("relaunch", execution).out == "2\n"
     assert ran(site) == ["slow 2"]
 
@@ -224,11 +224,11 @@ def test_killed(site: Site, who: str):
 def test_results_that_were_tampered_with(site: Site):
     """A finished task whose output was changed or is gone runs again, and why is said."""
     script = put(site, "assembly.py")
-    (site.here / "a.fastq").write_text("@1\nGGCCAATTGG\n")
+    (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")
     execution = failing(site, "assembly.py:assemble", "--reads", '["a.fastq"]')
     for trimmed in (site.root / "team" / execution / "work").glob("*/*/trimmed-a.fastq"):
         trimmed.write_text("@1\nGGGGGGGG\n")
-    mend(script, "@small_task(cache=True)", "@small_task")
+    fix(script, "@small_task(cache=True)", "@small_task")
     done = site.run("relaunch", execution)
     assert "trim (1) runs: its output trimmed-a.fastq was changed after it had run" in done.err
     assert "1 tasks reused" not in done.err
@@ -257,7 +257,7 @@ def test_an_import_with_threads(site: Site):
 def test_a_workflow_that_raises(site: Site):
     """The workflow's own fault is told with its line; what had finished is kept."""
     script = put(site, "arithmetic.py")
-    mend(script, "    return times(a=fails", "    if independent:\n        n = 2\n    return times(a=fails")
+    fix(script, "    return times(a=fails", "    if independent:\n        n = 2\n    return times(a=fails")
     done = site.run("launch", "arithmetic.py:one_fails")
     assert done.code == 1
     assert "TypeError: <the promise of add (1)> has no value yet: decide inside of a task" in done.err
@@ -267,19 +267,19 @@ def test_ctrl_c(site: Site):
     """SIGINT at the terminal cancels; the exit code says so."""
     put(site, "arithmetic.py")
     child = site.start("launch", "arithmetic.py:waits")
-    until(lambda: (site.here / "ran.txt").exists() and "slow" in (site.here / "ran.txt").read_text())
+    until(lambda: (file := site.launch_dir / "ran.txt").exists() and "slow" in file.read_text())
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)
     assert child.returncode == 143
     assert site.show()["state"] == "CANCELLED"
-    until(lambda: not site.marked(), what="its processes to be gone")
+    until(lambda: not site.processes(), what="its processes to be gone")
 
 
 def test_an_output_folder_of_choice(site: Site):
     """-output-dir, and nothing else is written to the launch folder."""
     put(site, "assembly.py")
-    (site.here / "a.fastq").write_text("@1\nGGCCAATTGG\n")
-    mend(site.here / "assembly.py", "sample,gc_contnet", "sample,gc_content")
+    (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")
+    fix(site.launch_dir / "assembly.py", "sample,gc_contnet", "sample,gc_content")
     site.ok("launch", "assembly.py:assemble", "--reads", '["a.fastq"]', "-output-dir", "out")
-    assert (site.here / "out/reports/report.csv").exists()
-    assert sorted(os.listdir(site.here)) == ["a.fastq", "assembly.py", "out"]
+    assert (site.launch_dir / "out/reports/report.csv").exists()
+    assert sorted(os.listdir(site.launch_dir)) == ["a.fastq", "assembly.py", "out"]
