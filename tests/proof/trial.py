@@ -1,4 +1,4 @@
-"""One execution for torture and soak: what it runs, what happens to it, and what must hold at any moment."""
+"""One execution for torture and soak: its pipeline, the faults it can meet, and the checks on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nfresume.nextflow import embedded, trace
 from nfresume.store import Store, Tx, queries, schema
 from tests.conftest import BIN, Site, snapshot
 
-#: A supervisor that was not heard of for so long is taken for lost.
+#: Seconds after which a supervisor that does not renew its lease is lost.
 LEASE = 2.0
 PIPELINE = r'''
 params.out = 'results'
@@ -35,10 +35,10 @@ process WORK {
   input: val n
   output: path "${n}.txt"
   script: """
-  echo "start $n \$\$ \$(date +%s%N)" >> LEDGER
+  echo "start $n \$\$ \$(date +%s%N)" >> TASK_LOG
   sleep 0.4
   seq $n > ${n}.txt
-  echo "end $n \$\$ \$(date +%s%N)" >> LEDGER
+  echo "end $n \$\$ \$(date +%s%N)" >> TASK_LOG
   """
 }
 process LAST {
@@ -60,8 +60,8 @@ from nfresume.tasks import map_task, task, workflow
 from nfresume_metadata import LatchFile
 
 def note(what, n):
-    with open("LEDGER", "a") as ledger:
-        ledger.write(f"{what} {n} {os.getpid()} {time.time_ns()}\\n")
+    with open("TASK_LOG", "a") as file:
+        file.write(f"{what} {n} {os.getpid()} {time.time_ns()}\\n")
 
 @task(cache=CACHED)
 def work(n: int) -> LatchFile:
@@ -85,48 +85,48 @@ def flow() -> LatchFile:
 
 
 class Broken(Exception):
-    """The promise did not hold; the message says what."""
+    """A check failed; the message says which promise was broken."""
 
 
 @dataclass
-class Life:
-    """One execution, from its launch to its last byte, and what happened to it."""
+class Trial:
+    """One execution, from its launch to its last byte, and the faults that were injected."""
 
     site: Site
     rng: random.Random
     python: bool
-    blows: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     id: str = ""
-    needed: dict[Path, str] = field(default_factory=dict)  # outputs of finished tasks, and their digests
+    needed: dict[Path, str] = field(default_factory=dict)  # outputs of finished tasks with their digests
 
     @property
-    def ledger(self) -> Path:
-        return self.site.base / "ledger"
+    def task_log(self) -> Path:
+        return self.site.base / "task-log"
 
     def prepare(self, folder: Path | None = None) -> list[str]:
-        """Write the pipeline to a folder (default: the launch folder); returns what is launched."""
-        text = (WORKFLOW if self.python else PIPELINE).replace("LEDGER", str(self.ledger)).replace(
+        """Write the pipeline to a folder (default: the launch dir); returns the words that launch it."""
+        text = (WORKFLOW if self.python else PIPELINE).replace("TASK_LOG", str(self.task_log)).replace(
             "MENDED", str(self.site.base / "mended")).replace("CACHED", str(self.rng.random() < 0.5))
         name = "flow.py" if self.python else "main.nf"
-        ((folder or self.site.here) / name).write_text(text)
+        ((folder or self.site.launch_dir) / name).write_text(text)
         return ["flow.py:flow"] if self.python else ["main.nf"]
 
-    def mend(self) -> None:
-        """From now on the last task succeeds."""
+    def fix(self) -> None:
+        """Make the last task succeed from now on."""
         (self.site.base / "mended").touch()
 
     def known(self) -> dict[str, Any] | None:
-        """The execution as the database has it; None while there is none."""
+        """The execution as the database knows it; None while there is none."""
         if not self.id:
             listed = self.site.ok("list", "--json").json()
             self.id = listed[-1]["id"] if listed else ""
         return self.site.show(self.id) if self.id else None
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """What runs of this site, by what it is."""
+        """The site's running processes by kind."""
         kinds = ("supervisor", "shim", "head", "task", "other")
         found: dict[str, list[psutil.Process]] = {kind: [] for kind in kinds}
-        for process in self.site.marked():
+        for process in self.site.processes():
             with contextlib.suppress(psutil.Error):
                 words = " ".join(process.cmdline())
                 if "nfresume.runs.supervisor" in words:
@@ -141,25 +141,25 @@ class Life:
         return found
 
     def kill(self, kind: str = "") -> None:
-        """SIGKILL one process of a kind; all that runs of the site without one."""
+        """SIGKILL one process of this kind; without a kind, all processes of the site."""
         found = self.processes()
         for process in found[kind][:1] if kind else itertools.chain(*found.values()):
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
     def reboot(self) -> None:
-        """Nothing that ran is left, and this is another boot."""
+        """Simulate a reboot: all processes are gone, and the recorded boot id is an old one."""
         self.kill()
         self.change(schema.attempts.update().where(schema.attempts.c.boot_id.is_not(None))
                     .values(boot_id="before"))
 
     def expire(self) -> None:
-        """What is retained is due."""
+        """Make all retained work dirs due."""
         self.change(schema.work_dirs.update().where(schema.work_dirs.c.state == "RETAINED")
                     .values(expires_at=datetime(2000, 1, 1, tzinfo=UTC), pinned=False))
 
     def let_claims_run_out(self) -> None:
-        """Whoever removes has not been heard of for a minute."""
+        """Make the claims on removals run out, as if a minute had passed."""
         self.change(schema.work_dirs.update().values(remover_until=None))
 
     @property
@@ -167,11 +167,11 @@ class Life:
         return self.site.env["NFRESUME_DATABASE_URL"].startswith("postgresql")
 
     def change(self, statement: sa.Update) -> None:
-        """Time and reboots are made, not waited for."""
+        """Change the database directly, to simulate time and reboots."""
         self.transact(lambda tx: tx.conn.execute(statement))
 
     def transact(self, act: Callable[[Tx], Any]) -> Any:
-        """Something in the database, in one transaction."""
+        """Run `act` in one transaction; returns its result."""
         url = self.site.env["NFRESUME_DATABASE_URL"]
         with contextlib.closing(Store.open(url)) as store, store.begin() as tx:
             return act(tx)
@@ -179,7 +179,7 @@ class Life:
     # -- what must hold -------------------------------------------------------------------------
 
     def check(self) -> dict[str, Any] | None:
-        """The invariants, at any moment. Raises Broken."""
+        """Check the invariants, which must hold at any moment; returns the execution. Raises Broken."""
         if not self.on_postgresql:
             with contextlib.closing(sqlite3.connect(self.site.base / "state.db", timeout=30)) as db:
                 if (said := db.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
@@ -195,24 +195,24 @@ class Life:
                 if not path.exists() or _digest(path) != digest:
                     if self.known()["work_dir"]["state"] == e["work_dir"]["state"]:
                         raise Broken(f"{path} is needed, and gone or changed")
-                    break  # it was deleted meanwhile, as it should
+                    break  # its work dir was deleted meanwhile, as it should be
         if e["work_dir"]["state"] == "RETAINED":
             self.needed |= {path: _digest(path) for path in self._finished(e) if path not in self.needed}
         return e
 
     def _finished(self, e: dict[str, Any]) -> Iterator[Path]:
-        """Outputs of the tasks that the records call finished."""
+        """Outputs of the tasks that are finished according to the traces."""
         work = Path(e["work_dir"]["path"])
         for number in range(1, len(e["attempts"]) + 1):
             for row in trace.rows(work.parent / f"attempts/{number}/trace.tsv"):
                 if row.status == "COMPLETED":
                     yield from work.glob(f"{row.hash}*/*.txt")
 
-    def check_ledger(self, e: dict[str, Any]) -> None:
-        """No task ran twice at once; none that had finished in good order ran again. Raises Broken."""
+    def check_task_log(self, e: dict[str, Any]) -> None:
+        """No task ran twice at once, and none that had finished cleanly ran again. Raises Broken."""
         spans: dict[str, list[list[int]]] = {}
         open_: dict[tuple[str, str], int] = {}
-        for line in self.ledger.read_text().splitlines() if self.ledger.exists() else ():
+        for line in self.task_log.read_text().splitlines() if self.task_log.exists() else ():
             what, name, pid, at = line.split()
             if what == "start":
                 open_[name, pid] = int(at)
@@ -229,16 +229,16 @@ class Life:
                 raise Broken(f"{sorted(twice)} had finished in attempt {before.number}, and ran again")
 
     def check_end(self, e: dict[str, Any], expected: dict[str, bytes]) -> None:
-        """Everything deleted, results there and whole, nothing running, no task twice. Raises Broken."""
-        self.check_ledger(e)
+        """Everything is deleted, the results are complete, nothing runs, no task ran twice. Raises Broken."""
+        self.check_task_log(e)
         place = Path(e["work_dir"]["path"])
         if e["work_dir"]["state"] != "DELETED" or place.exists() or (place.parent / "cache").exists():
             raise Broken(f"not deleted in the end: {e['work_dir']}")
         if left := list((self.site.root / ".trash").iterdir()):
             raise Broken(f"left in the trash: {left}")
-        if found := self.site.marked():
+        if found := self.site.processes():
             raise Broken(f"still running: {found}")
-        results = {name: data for name, (_, data) in snapshot(self.site.here / "results").items()}
+        results = {name: data for name, (_, data) in snapshot(self.site.launch_dir / "results").items()}
         if results != expected:
             raise Broken(f"results differ: {sorted(results)} instead of {sorted(expected)}")
 
@@ -256,7 +256,7 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def place(database: str = "") -> Iterator[Site]:
-    """A site of its own, over SQLite without a database; what is left in the end is killed and removed."""
+    """A separate site, on SQLite unless a database is given; at the end it is killed and removed."""
     base = Path(tempfile.mkdtemp(prefix="torture-"))
     (base / "launch").mkdir()
     (base / "nfresume.toml").touch()
@@ -269,7 +269,7 @@ def place(database: str = "") -> Iterator[Site]:
     try:
         yield site
     finally:
-        for process in site.marked():
+        for process in site.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(0.1)
@@ -277,13 +277,13 @@ def place(database: str = "") -> Iterator[Site]:
 
 
 def plain() -> dict[str, bytes]:
-    """The results of a plain `nextflow run`."""
+    """The results of the pipeline with a plain `nextflow run`."""
     with place() as site:
-        life = Life(site, random.Random(0), python=False)
-        life.prepare()
-        life.mend()
+        trial = Trial(site, random.Random(0), python=False)
+        trial.prepare()
+        trial.fix()
         java = embedded.java(None)
         words = embedded.launcher(java, embedded.install(java), os.environ)
-        subprocess.run([*words, "run", "main.nf", "-ansi-log", "false"], cwd=site.here, check=True,
+        subprocess.run([*words, "run", "main.nf", "-ansi-log", "false"], cwd=site.launch_dir, check=True,
                        env={**site.env, "NXF_CLI": "nextflow"}, capture_output=True)
-        return {name: data for name, (_, data) in snapshot(site.here / "results").items()}
+        return {name: data for name, (_, data) in snapshot(site.launch_dir / "results").items()}
