@@ -252,7 +252,10 @@ def run_one(scenario: Scenario, expected: dict[str, bytes], server: str) -> str 
     with contextlib.ExitStack() as stack:
         postgresql = rng.random() < 0.5
         url = stack.enter_context(databases.database(server)) if postgresql else ""
-        trial = Trial(stack.enter_context(place(url)), rng, python=rng.random() < 0.5)
+        python = rng.random() < 0.5
+        if scenario.point == "results-half-materialised":
+            python = False  # a Python workflow publishes no links, so it never reaches this boundary
+        trial = Trial(stack.enter_context(place(url)), rng, python=python)
         kind = ("Python" if trial.python else "Nextflow") + (" on PostgreSQL" if postgresql else "")
         try:
             Torture(trial, scenario, expected).run()
