@@ -110,11 +110,11 @@ def gather(
     lost_because: str, *, hung: bool = False,
 ) -> Evidence:
     """Collect the evidence from an attempt's records."""
-    place = folder.attempt(attempt.number)
-    said = [line.removeprefix(_ERROR) for line in _tail(place / STDOUT) if line.startswith(_ERROR)]
-    said += _tail(place / STDERR)
+    attempt_dir = folder.attempt(attempt.number)
+    said = [line.removeprefix(_ERROR) for line in _tail(attempt_dir / STDOUT) if line.startswith(_ERROR)]
+    said += _tail(attempt_dir / STDERR)
     return Evidence(
-        exit_code=exit_code(place), log=log, history=history.status(folder.cache, attempt.run_name),
+        exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
         no_space=out_of_space(folder.root.path) or _said_no_space([*log.error, *said]),
         lost_because=lost_because, hung=hung, here=attempt.host == processes.host(),
