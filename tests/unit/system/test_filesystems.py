@@ -1,16 +1,49 @@
-"""Which file systems count as shared between hosts."""
+"""Which file systems count as shared between hosts, and what makes a folder the one it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
-from nfresume.system.filesystems import is_network
+from nfresume.system.filesystems import FolderId, folder_id, is_network
 
 
 @pytest.mark.parametrize(("fstype", "shared"), [
     # MooseFS is mounted as plain "fuse".
     ("ext4", False), ("xfs", False), ("tmpfs", False), ("overlay", False), ("fuseblk", False),
     ("fuse.fuse-overlayfs", False), ("nfs4", True), ("lustre", True), ("fuse", True),
-    ("fuse.sshfs", True), ("fuse.something-new", True),
+    ("fuse.sshfs", True), ("fuse.something-new", True), ("wekafs", True), ("daos", True), ("orangefs", True),
+    ("", True),
 ])
-def test_unknown_fuse_counts_as_shared(fstype: str, shared: bool):
-    """A FUSE mount that is not known to be local may be shared with other hosts. SQLite is refused there."""
+def test_what_is_unknown_counts_as_shared(fstype: str, shared: bool):
+    """Only a file system that is known to be local is local. SQLite is refused on all others."""
     assert is_network(fstype) is shared
+
+
+def test_a_folder_stays_itself(tmp_path: Path):
+    """A folder is the same after a rename and through a link; one made anew in its place is another."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    before = folder_id(folder)
+    folder.rename(tmp_path / "archive")
+    (tmp_path / "link").symlink_to(tmp_path / "archive")
+    assert folder_id(tmp_path / "archive").matches(before)
+    assert folder_id(tmp_path / "link").matches(before)
+    folder.mkdir()
+    assert not folder_id(folder).matches(before)
+    with pytest.raises(FileNotFoundError):
+        folder_id(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        folder_id(tmp_path / "file")
+
+
+def test_hosts_agree_on_a_folder():
+    """Device numbers differ between hosts and mounts; then what is mounted decides, if it has a name."""
+    there = FolderId(7, 50, "server:/export")
+    assert FolderId(7, 61, "server:/export").matches(there)
+    assert not FolderId(8, 50, "server:/export").matches(there)
+    assert not FolderId(7, 61, "server:/other").matches(there)
+    assert not FolderId(7, 61, "").matches(FolderId(7, 50, ""))
+    assert FolderId(7, 50, "").matches(FolderId(7, 50, ""))
