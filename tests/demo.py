@@ -54,7 +54,7 @@ def main() -> None:
     run("nfresume", "list")
     run("nfresume", "show", failed["id"])
 
-    say("Mend the pipeline: the column is called gc_content")
+    say("Fix the pipeline: the column is called gc_content")
     script = LAUNCH / "reads-qc/main.nf"
     script.write_text(script.read_text().replace("gc_contnet", "gc_content"))
     print("$ sed -i s/gc_contnet/gc_content/ reads-qc/main.nf")
@@ -68,7 +68,7 @@ def main() -> None:
     run("find", "results", "-type", "f")
     run("cat", "results/report.csv")
     if work_dir.exists() or (LAUNCH / "results/report.csv").is_symlink():
-        sys.exit("demo: the work dir should be gone and the results real")
+        sys.exit("demo: the work dir should be gone, and the results should be real files")
     print(f"\n{work_dir} no longer exists. Try it yourself: .venv/bin/nfresume --help")
 
 

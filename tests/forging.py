@@ -1,4 +1,4 @@
-"""Change what a database never lets anybody change, for tests of what time does."""
+"""Changes stored events, which the database forbids, for tests that need old ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nfresume.store import Tx, schema
 
 
 def forge(tx: Tx, **values: Any) -> None:
-    """Change every event, as no client can: the triggers that forbid it go first, in this database only."""
+    """Set columns of every event. First drops the trigger that forbids this, in the test's database only."""
     if tx.conn.dialect.name == "postgresql":
         tx.conn.execute(sa.text("DROP TRIGGER IF EXISTS events_no_change ON events"))
     else:

@@ -14,25 +14,25 @@ from tests.conftest import Site, until
 
 @dataclass
 class Running:
-    """Where it serves users (`url`) and this machine (`local`), its login link ("" = none), what it said."""
+    """A running server: its URL for users and on this machine, its login link ("" = none), its stderr."""
 
     url: str
     local: str
     link: str
-    said: list[str]
+    stderr: list[str]
 
 
 @contextmanager
 def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Running]:
-    """Run a server; it has to end well and without a traceback."""
+    """Run a server until the end of the block. Fails if it exits with an error or prints a traceback."""
     site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
     process = site.start("serve", "--port", str(port), "--every", "1", *words, **env)
-    said: list[str] = []
-    reader = threading.Thread(target=lambda: [said.append(line) for line in process.stderr or ()])
+    stderr: list[str] = []
+    reader = threading.Thread(target=lambda: [stderr.append(line) for line in process.stderr or ()])
     reader.start()
 
     def found(pattern: str) -> str:
-        match = re.search(pattern, "".join(said))
+        match = re.search(pattern, "".join(stderr))
         return match[1] if match else ""
 
     try:
@@ -40,10 +40,10 @@ def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Runnin
         public = "NFRESUME_WEB_URL" in {**site.env, **env}
         local = found(r"listening at (\S+)") if public else url
         link = "" if public else until(lambda: found(r"(http://\S+/login\?token=\S+)\n"), what="its link")
-        yield Running(url, local, link, said)
+        yield Running(url, local, link, stderr)
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(20)
         reader.join()
-    assert code == 0, "".join(said)
-    assert not [line for line in said if "Traceback" in line], "".join(said)
+    assert code == 0, "".join(stderr)
+    assert not [line for line in stderr if "Traceback" in line], "".join(stderr)

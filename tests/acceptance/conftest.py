@@ -14,7 +14,7 @@ from nfresume.nextflow import embedded
 
 @pytest.fixture(scope="session")
 def plain_nextflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `nextflow` executable of the user's own: the same jars, started without nfresume."""
+    """A `nextflow` executable such as a user has: the same jars, started without nfresume."""
     java = embedded.java(None)
     words = embedded.launcher(java, embedded.install(java), os.environ)
     script = tmp_path_factory.mktemp("bin") / "nextflow"

@@ -35,7 +35,7 @@ def names(shown: dict[str, Any]) -> list[str]:
 
 @pytest.mark.long
 def test_a_full_budget_refuses_what_is_new(site: Site):
-    """A failure that would go over it is not kept, and says why; its results are real; pins go before."""
+    """A failure over the limit is not kept and says why; its results are real files; a pin overrides this."""
     before = failing(site)
     refused = site.run("launch", "--storage-expiration-hours", "48", "fail-late", "--outdir", "out",
                        NFRESUME_BUDGETS=NARROW)
@@ -55,7 +55,7 @@ def test_a_full_budget_refuses_what_is_new(site: Site):
 
 @pytest.mark.long
 def test_a_full_budget_evicts_the_cheapest(site: Site):
-    """The one with the least task time per GB goes at the next sweep, and no other; all is recorded."""
+    """The next sweep evicts only the work dir with the least task time per GB, and records the reason."""
     cheap, dear = (failing(site)["id"] for _ in range(2))
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     with store.begin() as tx:  # the same tasks in a thousand times the bytes: cheap to compute again per GB
@@ -83,7 +83,7 @@ def test_a_full_budget_evicts_the_cheapest(site: Site):
 
 @pytest.mark.long
 def test_a_nearly_full_budget_is_told_once(site: Site):
-    """A warning in the history of what was retained last; another only with the next retention."""
+    """The newest retained execution gets one warning in its history; the next one that is retained, too."""
     first = failing(site)
     taken = first["work_dir"]["files"] + first["work_dir"]["directories"]
     budget = {"NFRESUME_BUDGETS": json.dumps([{"objects": int(taken * 1.1)}])}
@@ -98,7 +98,7 @@ def test_a_nearly_full_budget_is_told_once(site: Site):
 
 @pytest.fixture
 def mailbox() -> Iterator[tuple[str, queue.Queue[dict[str, Any]]]]:
-    """A webhook: its Apprise URL, and what was posted to it."""
+    """A webhook: its Apprise URL, and a queue of what was posted to it."""
     posted: queue.Queue[dict[str, Any]] = queue.Queue()
 
     class Hook(BaseHTTPRequestHandler):
@@ -116,7 +116,7 @@ def mailbox() -> Iterator[tuple[str, queue.Queue[dict[str, Any]]]]:
 
 @pytest.mark.long
 def test_a_failure_is_told_with_its_relaunch(site: Site, mailbox: tuple[str, queue.Queue[dict[str, Any]]]):
-    """Failure, expiry that is near, and expiry: each told once, whoever sweeps; `notify` counts them."""
+    """A failure, a near expiry and an expiry are delivered once each, by whatever sweep; `notify` counts."""
     url, posted = mailbox
     site.env["NFRESUME_NOTIFY"] = url
     execution_id = failing(site)["id"]
@@ -142,7 +142,7 @@ def test_a_failure_is_told_with_its_relaunch(site: Site, mailbox: tuple[str, que
 
 
 def move_expiry(site: Site, execution_id: str, hours: float) -> None:
-    """As if time had passed."""
+    """Let a work dir expire in `hours` from now, with the notice one hour earlier."""
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     with store.begin() as tx:
         tx.conn.execute(sa.update(schema.work_dirs).where(schema.work_dirs.c.execution_id == execution_id)
@@ -153,7 +153,7 @@ def move_expiry(site: Site, execution_id: str, hours: float) -> None:
 
 @pytest.mark.long
 def test_a_channel_that_hangs_delays_nothing(site: Site):
-    """The command returns, the work dir is settled, a sweep ends; the notice is noted as not delivered."""
+    """The launch ends and its work dir is settled; the notice is counted as failed."""
     with aws.unresponsive() as (url, connections):
         site.env["NFRESUME_NOTIFY"] = url.replace("http://", "json://")
         begun = time.monotonic()
@@ -170,7 +170,7 @@ def test_a_channel_that_hangs_delays_nothing(site: Site):
 
 
 def test_no_secret_is_stored(site: Site, mailbox: tuple[str, queue.Queue[dict[str, Any]]]):
-    """A channel's URL may hold a password: the database knows only its digest."""
+    """A channel's URL may contain a password: the database stores only its digest."""
     url, posted = mailbox
     site.env["NFRESUME_NOTIFY"] = url.replace("json://", "json://user:hunter2@")
     failing(site)

@@ -1,4 +1,4 @@
-"""What storage costs, as a user sees it: real command line, a stand-in for AWS over real HTTP."""
+"""`nfresume costs` on the real command line, with a stand-in for AWS over real HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def failed(site: Site, hours: str = "48") -> str:
 
 
 def held(site: Site, execution_id: str, gigabytes: int, days: int) -> None:
-    """As if the work dir had been so large for so many days."""
+    """Let the work dir have had this size for so many days."""
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     with store.begin() as tx:
         tx.conn.execute(schema.size_samples.delete())
@@ -38,7 +38,7 @@ def held(site: Site, execution_id: str, gigabytes: int, days: int) -> None:
 
 
 def test_the_price_of_aws_and_its_bill(site: Site):
-    """The list price by the real mix of classes, with its source; the bill beside the ledger."""
+    """The price is AWS's for the file system's mix of classes, with its source; --bill shows AWS's bill."""
     execution_id = failed(site)
     held(site, execution_id, 100, days=3)
     with aws.aws() as env:
@@ -65,7 +65,7 @@ def test_the_price_of_aws_and_its_bill(site: Site):
         assert Decimal(bill["difference"]) == Decimal("2.5") - Decimal(bill["ledger"]) != Decimal("2.5")
         shown = site.ok("costs", "--since", "7d", "--bill").out
         assert "2.50 USD for 28 GB-months of EFS in us-west-2" in shown
-    # AWS is away: the price of today is known, and the ledger has it too
+    # Without AWS, today's price is still known: it is stored.
     assert site.ok("costs", "--json").json()["price_per_gb_month"] == "0.087000"
     refused = site.run("costs", "--bill", "--since", "7d")
     assert refused.code == 76
@@ -73,7 +73,7 @@ def test_the_price_of_aws_and_its_bill(site: Site):
 
 
 def test_an_aws_that_never_answers(site: Site):
-    """A launch asks nothing; a sweep and a report wait a bounded time, say one line, and then know."""
+    """A launch does not ask AWS; a sweep asks for a bounded time and warns once; the report asks no more."""
     with aws.unresponsive() as (url, connections):
         site.env.update(aws.CREDENTIALS, AWS_ENDPOINT_URL=url, NFRESUME_EFS_FILE_SYSTEM="fs-0a1b")
         failed(site)
@@ -93,7 +93,7 @@ def test_an_aws_that_never_answers(site: Site):
 
 @pytest.mark.long
 def test_no_credentials(site: Site):
-    """Without credentials everything works, and one line says so."""
+    """Without credentials costs work with the dated table, and one line says so."""
     failed(site)
     site.env.update(AWS_EC2_METADATA_DISABLED="true", HOME=str(site.base), AWS_DEFAULT_REGION="us-east-1",
                     NFRESUME_EFS_FILE_SYSTEM="fs-0a1b")
@@ -107,7 +107,7 @@ def test_no_credentials(site: Site):
 
 @pytest.mark.long
 def test_every_form_of_the_report(site: Site):
-    """Table, CSV and JSON agree, for each kind of line; what a relaunch saves has a price and a limit."""
+    """Table, CSV and JSON agree for each kind of line, on what a relaunch saves and the break-even hours."""
     execution_id = failed(site)
     held(site, execution_id, 10, days=2)
     site.env.update(NFRESUME_PRICE_PER_CPU_HOUR="1000", NFRESUME_PRICE_PER_GB_MONTH="0.10",
@@ -141,11 +141,11 @@ def test_every_form_of_the_report(site: Site):
 
 
 def test_a_run_is_sampled_while_it_runs(site: Site):
-    """Its supervisor measures it now and then, so that a long run is in the ledger without a server."""
+    """The supervisor measures a running execution regularly, so that its usage is known without a server."""
     site.pipeline("slow")
     site.ok("launch", "--detach", "slow", NFRESUME_SAMPLE_SECONDS="0.5")
     until(lambda: site.show()["work_dir"]["metered_bytes"], what="a measurement while it runs")
     assert site.show()["state"] == "RUNNING"
     site.ok("cancel", site.show()["id"])
-    assert site.run("wait", site.show()["id"]).code != 0  # Nextflow's, or of the signal before it caught any
+    assert site.run("wait", site.show()["id"]).code != 0  # Nextflow's, or the signal's if it had just started
     assert site.show()["state"] == "CANCELLED"

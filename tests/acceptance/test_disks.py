@@ -1,4 +1,4 @@
-"""Case 30: full disks, of each place where something is written, on real Nextflow."""
+"""Case 30: full disks, for each place where something is written, with real Nextflow."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = [pytest.mark.slow,
 
 @pytest.fixture
 def site(site: Site) -> Site:
-    """A site where a supervisor that was not heard of for a second is taken for lost."""
+    """A site where an attempt is lost when its lease was not renewed for a second."""
     site.env["NFRESUME_LEASE_SECONDS"] = "1"
     return site
 
 
 @contextlib.contextmanager
 def small_disk(small: Path, size: str) -> Iterator[Path]:
-    """A file system of its own that is soon full."""
+    """Mount a small file system (tmpfs) at `small`; `size` as mount takes it."""
     small.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(small)], check=True)
     try:
@@ -37,14 +37,14 @@ def small_disk(small: Path, size: str) -> Iterator[Path]:
 
 
 def fill(small: Path) -> None:
-    """Not a byte is left."""
+    """Fill the file system to its last byte."""
     with contextlib.suppress(OSError), (small / "filler").open("wb", buffering=0) as filler:
         while True:
             filler.write(b"x" * 4096)
 
 
 def test_disk_full(site: Site):
-    """Case 30: the cause is named, the state is whole, and the run goes on once there is space."""
+    """Case 30: the cause is named, the work dir is kept, and a relaunch works once there is space."""
     with small_disk(site.base / "small", "48m") as small:
         site.env["NFRESUME_ROOT"] = str(small / "root")
         (site.launch_dir / "main.nf").write_text("""
@@ -72,7 +72,7 @@ def test_disk_full(site: Site):
 
 
 def test_a_full_disk_of_the_database(site: Site):
-    """Case 30 for the database: the outcome waits, a launch is refused in a line; with space all goes on."""
+    """Case 30 for the database: the outcome waits until there is space; a launch is refused with one line."""
     with small_disk(site.base / "small", "4m") as small:
         site.env["NFRESUME_DATABASE_URL"] = f"sqlite:///{small / 'state.db'}"
         site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "3")
@@ -94,7 +94,7 @@ def test_a_full_disk_of_the_database(site: Site):
     pytest.param(True, id="freed-meanwhile", marks=pytest.mark.long),
 ])
 def test_a_full_disk_of_the_log(site: Site, freed: bool):
-    """Only the log tells what was published: one that lacks lines holds the work dir, whatever is said."""
+    """Case 30 for the log: only it tells what was published, so that missing lines hold the work dir."""
     site.pipeline("slow")
     site.ok("launch", "--detach", "slow", "--n", "2", "--storage-expiration-hours", "5")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
@@ -117,7 +117,7 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
         assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
         site.ok("extend", e["id"], "1")
         (small / "filler").unlink(missing_ok=True)
-        site.ok("relaunch", e["id"])  # what is cached is published again, and this log tells
+        site.ok("relaunch", e["id"])  # cached tasks publish again, and this log is complete
     e = site.show(e["id"])
     assert (e["state"], e["work_dir"]["state"], e["attempts"][2]["tasks"]["cached"]) == (
         "SUCCEEDED", "DELETED", 3)
@@ -126,7 +126,7 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
 
 @pytest.mark.long
 def test_a_full_disk_of_the_cache(site: Site):
-    """Nextflow cannot begin its cache: named, kept; with room it goes on from what was done before."""
+    """Case 30 for the cache: the cause is named, the work dir kept; with space a relaunch reuses tasks."""
     site.pipeline("slow")
     site.ok("launch", "--detach", "slow", "--storage-expiration-hours", "5")
     until(lambda: site.show()["attempts"][0]["tasks"]["succeeded"] or None)

@@ -1,4 +1,4 @@
-"""The embedded engine: shared by concurrent first launches, verified, and fast the second time."""
+"""The embedded engine: concurrent first installs share it, its jars are verified, it is installed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.long
 def test_concurrent_first_installs_share_one_download(site: Site):
-    """Two first uses at once, in a fresh home: one download, both end well, nothing left over."""
+    """Two installs at once in an empty cache make one download; both succeed and leave nothing over."""
     cache = {"XDG_CACHE_HOME": str(site.base / "cache")}
     told = site.run("engine", "info", **cache)
     assert (told.code, "not installed yet" in told.err) == (69, True)
@@ -35,7 +35,7 @@ def test_concurrent_first_installs_share_one_download(site: Site):
 
 
 def test_a_damaged_jar_is_noticed(site: Site):
-    """`engine install` compares every jar with its known digest."""
+    """`engine install` compares every jar with its known digest, and names a damaged one."""
     cache = site.base / "cache"
     shutil.copytree(embedded.folder(), cache / "nfresume/engine" / embedded.folder().name)
     jar: Path = next(cache.glob("nfresume/engine/*/groovy-4*.jar"))

@@ -1,4 +1,4 @@
-"""What must hold when things go wrong, on real Nextflow; numbers are the cases of the fault list."""
+"""Faults, with real Nextflow. The numbers of cases are those of docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ IS_ROOT = os.geteuid() == 0
 LEASE = {"NFRESUME_LEASE_SECONDS": "1"}
 
 
-def often(*points: str) -> list[Any]:
-    """Boundaries that `make test` tries; `make torture` tries them all."""
-    return list(points)
+def in_test(*values: str) -> list[Any]:
+    """Parameters of a test that `make test` runs."""
+    return list(values)
 
 
-def rarely(*points: str) -> list[Any]:
-    """Those that only `make proof` tries."""
-    return [pytest.param(point, marks=pytest.mark.long) for point in points]
+def in_proof(*values: str) -> list[Any]:
+    """Parameters of a test that only `make proof` runs."""
+    return [pytest.param(value, marks=pytest.mark.long) for value in values]
 
 
 @pytest.fixture
 def site(site: Site) -> Site:
-    """A site where a supervisor that was not heard of for a second is taken for lost."""
+    """A site where an attempt is lost when its lease was not renewed for a second."""
     site.env.update(LEASE)
     return site
 
@@ -53,17 +53,17 @@ def attempt_dir(e: dict, number: int = 1) -> Path:
 
 
 def sweep_until(site: Site, *states: str, execution: str = "", seconds: float = 40) -> dict:
-    """Sweep as `serve` would, until execution and work dir are in one of these states."""
-    def look() -> dict | None:
+    """Sweep again and again, until execution and work dir are in these states; returns `show --json`."""
+    def swept() -> dict | None:
         site.run("sweep")
         e = site.show(execution)
         return e if {e["state"], e["work_dir"]["state"]} <= set(states) else None
 
-    return until(look, seconds, what=f"{states}", every=0.5)
+    return until(swept, seconds, what=f"{states}", every=0.5)
 
 
 def reused(relaunched: Done) -> tuple[int, int]:
-    """Tasks reused and rerun, as a relaunch says; with the time that this saved when that is long."""
+    """The numbers of tasks that a relaunch reused and reran, from its output."""
     found = re.search(r"(\d+) tasks? reused(?: \(.*?\))?, (\d+) rerun", relaunched.err)
     assert found, relaunched.err
     return int(found[1]), int(found[2])
@@ -74,14 +74,14 @@ def history_rows(e: dict) -> list[str]:
 
 
 def kill_all(site: Site) -> None:
-    """Everything of this site dies at once, as in a power cut."""
-    def strike() -> bool:
-        for process in (left := site.processes()):  # also what was started while the others died
+    """Kill all processes of this site, as a power cut would."""
+    def kill() -> bool:
+        for process in (left := site.processes()):  # including those that were started meanwhile
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         return not left
 
-    until(strike)
+    until(kill)
 
 
 def supervisors(site: Site) -> list[psutil.Process]:
@@ -95,7 +95,7 @@ def supervisors(site: Site) -> list[psutil.Process]:
 
 @pytest.mark.long
 def test_crash_after_intent(site: Site):
-    """Case 1: stored, never started: marked failed by the next sweep, and can be run from scratch."""
+    """Case 1: a launch dies before it starts a supervisor: a sweep settles it; --from-scratch runs it."""
     crashed = site.run("launch", str(site.pipeline("scratch")), "--storage-expiration-hours", "1",
                        NFRESUME_CRASH_AT="launched")
     assert crashed.code == -signal.SIGKILL
@@ -109,14 +109,14 @@ def test_crash_after_intent(site: Site):
 
 
 def test_a_killed_terminal_changes_nothing(site: Site):
-    """The command line dies right after the start; the execution goes on to its end."""
+    """An execution goes on when the command line that launched it is killed."""
     crashed = site.run("launch", str(site.pipeline("scratch")), NFRESUME_CRASH_AT="started")
     assert crashed.code == -signal.SIGKILL
     assert site.ok("wait", site.show()["id"], "--json").json()["state"] == "SUCCEEDED"
 
 
 def test_crash_between_claim_and_spawn(site: Site):
-    """Case 1: claimed, nothing spawned: settled as failed, kept for its hours."""
+    """Case 1: a supervisor dies before the spawn: a sweep settles it as failed and keeps its work dir."""
     site.run("launch", "--detach", str(site.pipeline("scratch")), "--storage-expiration-hours", "1",
              NFRESUME_CRASH_AT="claimed")
     e = sweep_until(site, "FAILED", "RETAINED")
@@ -124,10 +124,10 @@ def test_crash_between_claim_and_spawn(site: Site):
     site.ok("relaunch", e["id"], "--from-scratch")
 
 
-@pytest.mark.parametrize("point", [*often("spawned", "results-half-materialised"),
-                                   *rarely("head-ended", "results-materialised")])
+@pytest.mark.parametrize("point", [*in_test("spawned", "results-half-materialised"),
+                                   *in_proof("head-ended", "results-materialised")])
 def test_supervisor_dies_before_it_settles(site: Site, point: str):
-    """Cases 2 to 5: Nextflow runs once; its true outcome is found; results are whole."""
+    """Cases 2 to 5: Nextflow runs once, its true exit status is found, and the results are complete."""
     pipeline = site.pipeline("fail-late")
     fix(pipeline)
     site.run("launch", "--detach", str(pipeline), NFRESUME_CRASH_AT=point)
@@ -141,14 +141,14 @@ def test_supervisor_dies_before_it_settles(site: Site, point: str):
     assert [v["name"] for v in e["events"]].count("claim") == 1
 
 
-@pytest.mark.parametrize("point", often("trashed") + rarely("settled", "half-removed", "emptied"))
+@pytest.mark.parametrize("point", in_test("trashed") + in_proof("settled", "half-removed", "emptied"))
 def test_supervisor_dies_while_it_deletes(site: Site, point: str):
-    """Cases 6 to 8: what was begun is finished by the next sweep, and never resumable meanwhile."""
+    """Cases 6 to 8: the next sweep finishes the deletion; a relaunch is refused meanwhile."""
     site.run("launch", "--detach", str(site.pipeline("scratch")), NFRESUME_CRASH_AT=point)
     e = until(lambda: (x := site.show())["state"] == "SUCCEEDED" and not supervisors(site) and x)
     assert e["work_dir"]["state"] == "DELETING"
     assert site.run("relaunch", e["id"]).code == 81
-    with sqlite3.connect(site.base / "state.db") as db:  # the dead remover's claim runs out
+    with sqlite3.connect(site.base / "state.db") as db:  # let the dead remover's claim expire
         db.execute("UPDATE work_dirs SET remover_until = '2020-01-01 00:00:00.000000'")
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert os.listdir(site.root / ".trash") == []
@@ -156,9 +156,9 @@ def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     assert (site.launch_dir / "results/sorted.txt").read_text().startswith("1\n2\n")
 
 
-@pytest.mark.parametrize("point", often("expired") + rarely("results-materialised"))
+@pytest.mark.parametrize("point", in_test("expired") + in_proof("results-materialised"))
 def test_sweeper_dies(site: Site, point: str):
-    """Cases 5 and 6 for a sweep: another one finishes what it began."""
+    """Cases 5 and 6 for a sweep: the next one finishes what a killed one began."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
     until(lambda: "delete" in site.run("sweep", "--dry-run").out)
     assert site.run("sweep", NFRESUME_CRASH_AT=point).code == -signal.SIGKILL
@@ -167,9 +167,9 @@ def test_sweeper_dies(site: Site, point: str):
     assert len(list((site.launch_dir / "results/per-sample").iterdir())) == 3
 
 
-@pytest.mark.parametrize("point", often("trashed") + rarely("expired", "half-removed", "emptied"))
+@pytest.mark.parametrize("point", in_test("trashed") + in_proof("expired", "half-removed", "emptied"))
 def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
-    """Cases 14 and 55: another one finishes the removal; woken, it finds nothing to do, and marks nothing."""
+    """Cases 14 and 55: another sweep finishes the removal; when the first wakes, it changes nothing."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
     until(lambda: "delete" in site.run("sweep", "--dry-run").out)
     sweeper = site.start("sweep", NFRESUME_CRASH_AT=f"{point}:STOP")
@@ -187,7 +187,7 @@ def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
 
 
 def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
-    """Case 11 and 14: what was due when it fell asleep is in use when it wakes, and stays."""
+    """Cases 11 and 14: a work dir that is relaunched while its sweeper sleeps is not deleted."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "0.0001")
     until(lambda: "delete" in site.run("sweep", "--dry-run").out)
@@ -203,7 +203,7 @@ def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
 
 
 def test_lost_supervisor_is_replaced(site: Site):
-    """Case 3: a running Nextflow is adopted, not doubled, and its true exit status is taken."""
+    """Case 3: a running Nextflow is adopted, no second one is started, and its true exit status is stored."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "6")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     (supervisor,) = supervisors(site)
@@ -217,7 +217,7 @@ def test_lost_supervisor_is_replaced(site: Site):
 
 
 def test_supervisor_sleeps_past_its_lease(site: Site):
-    """Case 14: stopped, replaced, continued: it notices, and nothing is done twice."""
+    """Case 14: a supervisor that is replaced while it sleeps notices it, and does nothing twice."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "5")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     (old,) = supervisors(site)
@@ -233,18 +233,18 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
 
 
 def asleep(site: Site) -> psutil.Process:
-    """The supervisor that stopped where it was told to."""
+    """Wait for the supervisor that has stopped at its crash point."""
     return until(lambda: next((p for p in supervisors(site) if p.status() == psutil.STATUS_STOPPED), None))
 
 
 def wake(site: Site, sleeper: psutil.Process) -> None:
-    """Let it go on, and wait until it has noticed that it is not wanted any more."""
+    """Resume the supervisor, and wait until it has noticed that it was replaced, and ended."""
     sleeper.resume()
     until(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE, what="its end")
 
 
 def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
-    """Case 14: its attempt is settled, a relaunch runs; woken, it starts no second Nextflow."""
+    """Case 14: a supervisor that wakes during a relaunch starts no second Nextflow."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1",
             NFRESUME_CRASH_AT="spawning:STOP")
     sleeper = asleep(site)
@@ -254,14 +254,14 @@ def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
     until(lambda: site.show()["attempts"][1]["tasks"]["submitted"] or None)
     wake(site, sleeper)
     e = sweep_until(site, "SUCCEEDED", "DELETED")
-    assert json.loads((attempt_dir(e, 1) / "head.json").read_text()) == {}  # closed, and no head since
+    assert json.loads((attempt_dir(e, 1) / "head.json").read_text()) == {}  # closed: no head was started
     assert not (attempt_dir(e, 1) / "nextflow.log").exists()
     assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
-@pytest.mark.parametrize("point", often("followed") + rarely("head-ended"))
+@pytest.mark.parametrize("point", in_test("followed") + in_proof("head-ended"))
 def test_a_supervisor_sleeps_after_the_end(site: Site, point: str):
-    """Case 14: woken while a relaunch runs, it ends nothing of it, and settles nothing."""
+    """Case 14: a supervisor that wakes during a relaunch ends nothing of it, and settles nothing."""
     slow = str(site.pipeline("slow"))
     site.ok("launch", "--detach", slow, "--storage-expiration-hours", "1", "--retain", "slim",
             NFRESUME_CRASH_AT=f"{point}:STOP")
@@ -278,7 +278,7 @@ def test_a_supervisor_sleeps_after_the_end(site: Site, point: str):
 
 
 def test_host_reboot(site: Site):
-    """Case 9: another boot: everything of it is gone for certain; kept for its full hours."""
+    """Case 9: after a reboot no process can be alive: the attempt is settled and kept for its full hours."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "3")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     kill_all(site)
@@ -292,7 +292,7 @@ def test_host_reboot(site: Site):
 
 
 def test_lost_on_another_host(site: Site):
-    """Rule 4: what may still run elsewhere is neither settled nor deleted nor relaunched from here."""
+    """An attempt that may still run on another host is not settled, deleted or relaunched from this one."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     for process in supervisors(site):
@@ -305,23 +305,23 @@ def test_lost_on_another_host(site: Site):
 
 
 def test_pid_reuse(site: Site):
-    """Case 10: a process that got the dead head's pid is not signalled."""
+    """Case 10: a process that has the dead head's pid gets no signal."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     e = site.show()
     kill_all(site)
-    with subprocess.Popen(["sleep", "60"]) as innocent:
+    with subprocess.Popen(["sleep", "60"]) as unrelated:
         head = json.loads((attempt_dir(e) / "head.json").read_text())
-        head.update(pid=innocent.pid, shim=innocent.pid)
+        head.update(pid=unrelated.pid, shim=unrelated.pid)
         (attempt_dir(e) / "head.json").write_text(json.dumps(head))
         sweep_until(site, "FAILED", "CANCELLED", "RETAINED")
-        assert innocent.poll() is None
-        innocent.kill()
+        assert unrelated.poll() is None
+        unrelated.kill()
 
 
-@pytest.mark.parametrize("trap", often("true") + rarely("false"))
+@pytest.mark.parametrize("trap", in_test("true") + in_proof("false"))
 def test_ctrl_c(site: Site, trap: str):
-    """Cases 15 and 17: Ctrl-C cancels as with `nextflow run`, also tasks that ignore SIGTERM."""
+    """Cases 15 and 17: Ctrl-C cancels as with `nextflow run`; tasks that ignore SIGTERM are killed."""
     child = site.start("launch", str(site.pipeline("slow")), "--trap", trap, "--n", "2",
                        "--storage-expiration-hours", "1")
     until(lambda: site.run("list", "--json").out.count("RUNNING") and
@@ -332,14 +332,14 @@ def test_ctrl_c(site: Site, trap: str):
     e = site.show()
     assert (e["state"], e["work_dir"]["state"]) == ("CANCELLED", "RETAINED")
     assert "cancelling" in err
-    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "the end of all processes")
     relaunched = site.ok("relaunch", e["id"], "--seconds", "1")
     assert "1 task reused" in relaunched.err
     assert (site.launch_dir / "results/slow.2").read_text() == "begin\nend\n"
 
 
 def test_cancel_from_elsewhere(site: Site):
-    """`nfresume cancel` ends what another terminal follows."""
+    """`nfresume cancel` ends an execution that another terminal follows."""
     child = site.start("launch", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
     until(lambda: site.run("list", "--json").out.count("RUNNING"))
     site.ok("cancel", site.show()["id"])
@@ -350,7 +350,7 @@ def test_cancel_from_elsewhere(site: Site):
 
 
 def test_serve_settles_what_was_lost(site: Site):
-    """A sweep in a thread of the server settles a lost success as one at the terminal does."""
+    """A sweep of the server settles a lost attempt whose Nextflow succeeded, and removes its work dir."""
     site.env["NFRESUME_LEASE_SECONDS"] = "1"
     execution = site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "1").out.strip()
     until(lambda: supervisors(site))
@@ -359,7 +359,7 @@ def test_serve_settles_what_was_lost(site: Site):
         process.kill()
     place = attempt_dir(site.show(execution))
     until(lambda: exit_code(place) is not None, 60, "the shim has written the exit status")
-    until(lambda: site.processes() == [], 30, "the shim is gone")
+    until(lambda: site.processes() == [], 30, "the end of the shim")
     serving = site.start("serve", "--no-web", NFRESUME_SWEEP_SECONDS="0.5")
     until(lambda: site.show(execution)["work_dir"]["state"] == "DELETED", 30, "settled and removed")
     serving.terminate()
@@ -369,9 +369,9 @@ def test_serve_settles_what_was_lost(site: Site):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("victims", often("head") + rarely("all but tasks"))
+@pytest.mark.parametrize("victims", in_test("head") + in_proof("all but tasks"))
 def test_orphans_of_a_killed_head(site: Site, victims: str):
-    """Case 16 and the unclean death: orphans are stopped, half task dirs set aside, results whole."""
+    """Case 16: the orphans of a killed head are stopped; a relaunch sets their task dirs aside."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "60", "--trap", "true",
             "--storage-expiration-hours", "1")
     (begun,) = until(lambda: list(site.root.glob("team/*/work/*/*/slow.1")))
@@ -385,7 +385,7 @@ def test_orphans_of_a_killed_head(site: Site, victims: str):
         os.kill(head["shim"], signal.SIGKILL)
         os.kill(head["pid"], signal.SIGKILL)
     e = sweep_until(site, "FAILED", "RETAINED")
-    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "the end of all processes")
     assert begun.read_text() == "begin\n"
     site.ok("relaunch", e["id"], "--seconds", "1", "--trap", "false")
     assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
@@ -397,23 +397,23 @@ def test_orphans_of_a_killed_head(site: Site, victims: str):
 
 @pytest.mark.long
 def test_an_orphan_that_will_not_leave(site: Site):
-    """Case 16: a process of an earlier attempt that shows up late is ended before a relaunch."""
+    """Case 16: a relaunch first kills a process of an earlier attempt, but not one of another execution."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
     e = site.show()
     orphan = subprocess.Popen(["bash", "-c", "trap '' TERM; while :; do sleep 1; done"],
                               env={**os.environ, "NFRESUME_RUN": f"{e['id']}-1"})
-    stranger = subprocess.Popen(["sleep", "60"], env={**os.environ, "NFRESUME_RUN": f"{e['id']}x-1"})
+    unrelated = subprocess.Popen(["sleep", "60"], env={**os.environ, "NFRESUME_RUN": f"{e['id']}x-1"})
     fix(pipeline)
     site.ok("relaunch", e["id"])
     assert orphan.wait(5) == -signal.SIGKILL
-    assert stranger.poll() is None
-    stranger.kill()
-    stranger.wait()
+    assert unrelated.poll() is None
+    unrelated.kill()
+    unrelated.wait()
 
 
 def test_stored_paths_are_not_trusted(site: Site):
-    """Case 29: whatever path the database holds, only the execution's own folder goes."""
+    """Case 29: only the execution's own folder is removed, whatever path the database has."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
     e = site.show()
     precious = site.base / "precious"
@@ -432,7 +432,7 @@ def test_stored_paths_are_not_trusted(site: Site):
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a file system")
 def test_an_unmounted_root(site: Site):
-    """Case 32: the file system is away: nothing is deleted, nothing is marked deleted; back, it goes on."""
+    """Case 32: while the root is not mounted, nothing is deleted or marked deleted; later a sweep does it."""
     place = site.base / "mnt"
     place.mkdir()
     image = ["mount", "-t", "tmpfs", "none", str(place)]
@@ -454,7 +454,7 @@ def test_an_unmounted_root(site: Site):
 
 @pytest.mark.long
 def test_lock_held_by_another(site: Site, plain_nextflow: Path):
-    """Case 40: another Nextflow in the session: BUSY, kept, the LOCK file stays."""
+    """Case 40: another Nextflow has locked the session: the attempt is BUSY, its work dir and LOCK stay."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
     e = site.show()
@@ -490,7 +490,7 @@ def test_lock_held_by_another(site: Site, plain_nextflow: Path):
 
 
 def test_missing_cache(site: Site):
-    """Case 41: without its cache a relaunch would rerun everything: said, and confirmed first."""
+    """Case 41: a relaunch without a cache, which would rerun everything, needs --from-scratch."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
     e = site.show()
@@ -507,7 +507,7 @@ def test_missing_cache(site: Site):
 
 @pytest.mark.long
 def test_another_nextflow_version(site: Site):
-    """Case 42: a changed version is refused until it is accepted."""
+    """Case 42: a relaunch with another Nextflow version needs --accept-version-change."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "1")
     e = site.show()["id"]
@@ -522,13 +522,13 @@ def test_another_nextflow_version(site: Site):
 
 
 def test_database_away_when_a_run_ends(site: Site):
-    """Case 50: the outcome waits on disk until the database is back."""
+    """Case 50: if the database is locked when a run ends, the outcome waits on disk."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "3")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     e = site.show()
     database = site.base / "state.db"
     with sqlite3.connect(database, isolation_level=None) as db:
-        db.execute("BEGIN EXCLUSIVE")  # nobody else can write now
+        db.execute("BEGIN EXCLUSIVE")  # no other process can write now
         until(lambda: (attempt_dir(e) / "exit_status.json").exists())
         db.execute("COMMIT")
     assert sweep_until(site, "SUCCEEDED", "DELETED")["attempts"][0]["exit_code"] == 0
@@ -549,10 +549,10 @@ BAD_INPUT = [
     (["launch", "--metadata", "absent", "main.nf"], 66, "--metadata"),
     (["launch", "--metadata", "bad_metadata", "main.nf"], 65, "storage_expiration_hours"),
     (["launch", "--account", "../x", "main.nf"], 78, "account"),
-    (["launch", "--root", "{here}/root", "main.nf"], 73, "inside the launch folder"),
+    (["launch", "--root", "{launch_dir}/root", "main.nf"], 73, "inside the launch folder"),
     (["launch", "--root", "{base}/unmarked", "main.nf"], 73, "not marked"),
     (["launch", "--root", "{base}/no/such/place", "main.nf"], 73, "does not exist"),
-    (["launch", "--nextflow", "{here}/main.nf", "main.nf"], 69, "not an executable"),
+    (["launch", "--nextflow", "{launch_dir}/main.nf", "main.nf"], 69, "not an executable"),
     (["launch", "main.nf", "--outdir", "{root}/results"], 64, "inside the root"),
     (["launch", "main.nf", "--outdir", "{root}"], 64, "inside the root"),
     (["launch", "main.nf", "--outdir", "{base}"], 64, "contains the root"),
@@ -571,17 +571,17 @@ BAD_INPUT = [
 @pytest.mark.parametrize(("words", "code", "said"), BAD_INPUT, ids=lambda v: " ".join(v)[:40] if
                          isinstance(v, list) else None)
 def test_bad_input(site: Site, words: list[str], code: int, said: str):
-    """Cases 38, 54, 63, 65: one clear line, a distinct exit code, nothing started, nothing lost."""
-    here = site.launch_dir
-    (here / "main.nf").write_text("workflow { }")
-    (here / "empty").mkdir()
+    """Cases 38, 54, 63, 65: bad input is one line of error with its exit code, and starts nothing."""
+    launch_dir = site.launch_dir
+    (launch_dir / "main.nf").write_text("workflow { }")
+    (launch_dir / "empty").mkdir()
     (site.base / "unmarked").mkdir()
-    (here / "bad.json").write_text("{")
-    (here / "outdir.json").write_text(json.dumps({"outdir": f"{site.root}/team"}))
-    (here / "bad_metadata").mkdir()
-    (here / "bad_metadata/__init__.py").write_text(
+    (launch_dir / "bad.json").write_text("{")
+    (launch_dir / "outdir.json").write_text(json.dumps({"outdir": f"{site.root}/team"}))
+    (launch_dir / "bad_metadata").mkdir()
+    (launch_dir / "bad_metadata/__init__.py").write_text(
         "from latch.types.metadata import *\nNextflowRuntimeResources(storage_expiration_hours=-5)\n")
-    places = {"here": str(here), "base": str(site.base), "root": str(site.root)}
+    places = {"launch_dir": str(launch_dir), "base": str(site.base), "root": str(site.root)}
     done = site.run(*(w.format(**places) if "{" in w else w for w in words))
     assert done.code == code, done.err
     lines = done.err.splitlines()
@@ -590,15 +590,15 @@ def test_bad_input(site: Site, words: list[str], code: int, said: str):
     assert len(lines) <= 2
     assert done.out == ""
     assert site.ok("list", "--json").json() == []
-    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "the end of all processes")
 
 
 def test_unwritable_root(site: Site):
-    """A root that cannot be written is refused before anything starts."""
+    """A launch into a read-only root is refused before anything starts."""
     (site.launch_dir / "main.nf").write_text("workflow { }")
     Root.mark(site.root)
     site.root.chmod(0o500)
-    if IS_ROOT:  # who may write anywhere but on a read-only file system
+    if IS_ROOT:  # root ignores permissions: make the file system read-only
         subprocess.run(["mount", "--bind", str(site.root), str(site.root)], check=True)
         subprocess.run(["mount", "-o", "remount,ro,bind", str(site.root)], check=True)
     try:
@@ -610,7 +610,7 @@ def test_unwritable_root(site: Site):
 
 
 def test_an_old_or_broken_nextflow(site: Site, plain_nextflow: Path):
-    """Too old, or with no usable Java: one clear line each."""
+    """A Nextflow that is too old, or a Java that cannot run it, is one line of error."""
     (site.launch_dir / "main.nf").write_text("workflow { }")
     for body, said in (
         ("echo '      version 23.10.1 build 5891'", "too old"),
@@ -631,7 +631,7 @@ def test_an_old_or_broken_nextflow(site: Site, plain_nextflow: Path):
 
 
 def test_no_network_for_the_engine(site: Site):
-    """Without network and without jars: one clear line, and nothing half-made stays behind."""
+    """Without network `engine install` is one line of error, and leaves no incomplete folder."""
     home = site.base / "home"
     home.mkdir()
     done = site.run("engine", "install", HOME=str(home), XDG_CACHE_HOME=str(home / "cache"),
@@ -653,16 +653,16 @@ def test_a_params_file_keeps_dangerous_values(site: Site, plain_nextflow: Path):
 
 @pytest.mark.long
 def test_a_lost_run_needs_no_sweep(site: Site):
-    """A user whose supervisor was killed cancels or relaunches at once; nobody waits for `serve`."""
+    """After the supervisor was killed, the user can cancel or relaunch at once, without a sweep."""
     pipeline = str(site.pipeline("slow"))
     site.ok("launch", "--detach", pipeline, "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     e = site.show()["id"]
     (supervisor,) = supervisors(site)
     supervisor.kill()
-    site.ok("cancel", e)  # the Nextflow that is left is adopted, and ended
+    site.ok("cancel", e)  # adopts the running Nextflow, and ends it
     assert site.show()["state"] == "CANCELLED"
-    until(lambda: site.processes() == [], 15, "nothing is left but a supervisor that is about to end")
+    until(lambda: site.processes() == [], 15, "the end of all processes")
     site.start("relaunch", e, "--detach").wait()
     until(lambda: supervisors(site))
     kill_all(site)
@@ -675,7 +675,7 @@ def test_a_lost_run_needs_no_sweep(site: Site):
 
 @pytest.mark.long
 def test_relaunch_from_another_folder(site: Site):
-    """Files named in a relaunch are looked for where the user stands; results go where they went."""
+    """A relaunch finds the files of its options in the current folder; results go to the launch dir."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", "fail-late", "--storage-expiration-hours", "1")
     fix(pipeline)
@@ -689,7 +689,7 @@ def test_relaunch_from_another_folder(site: Site):
 
 @pytest.mark.long
 def test_the_follower_replaces_a_killed_supervisor(site: Site):
-    """A launch that is followed from a terminal survives its supervisor without any sweep."""
+    """The command line that follows a launch replaces a killed supervisor, without a sweep."""
     child = site.start("launch", str(site.pipeline("slow")), "--seconds", "4")
     until(lambda: supervisors(site) and site.show()["attempts"][0]["tasks"]["submitted"])
     for process in supervisors(site):
@@ -702,8 +702,8 @@ def test_the_follower_replaces_a_killed_supervisor(site: Site):
 
 
 @pytest.mark.long
-def test_the_launch_folder_is_gone(site: Site):
-    """Relative paths and results belong to the launch folder: without it nothing is relaunched."""
+def test_the_launch_dir_is_gone(site: Site):
+    """A relaunch is refused if the launch dir, to which relative paths belong, is gone."""
     place = site.base / "gone"
     place.mkdir()
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1", cwd=place)
@@ -713,7 +713,7 @@ def test_the_launch_folder_is_gone(site: Site):
 
 
 def test_tasks_that_hide(site: Site):
-    """A task that cleared its environment is found by its session, one that left the session by its mark."""
+    """Cancel ends a task process without environment, and one in a session of its own."""
     (site.launch_dir / "main.nf").write_text("""
         process HIDE { script: "env -i sleep 771 & setsid sleep 772 & touch begun; sleep 60" }
         workflow { HIDE() }
@@ -728,7 +728,7 @@ def test_tasks_that_hide(site: Site):
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, for file attributes")
 @pytest.mark.long
 def test_a_removal_that_cannot_end(site: Site):
-    """Case 26: something immutable: said, DELETING with the reason, and done once it can be."""
+    """Case 26: an immutable file is named, and the work dir stays DELETING until it can be removed."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")
     e = site.show()
     stuck = next(Path(e["work_dir"]["path"]).glob("*/*/report.csv"))
@@ -750,7 +750,7 @@ def test_a_removal_that_cannot_end(site: Site):
 
 @pytest.mark.long
 def test_clicks_at_once(site: Site):
-    """Case 12 on real Nextflow: of five relaunches one runs, undisturbed by those that lose."""
+    """Case 12 with real Nextflow: of five relaunches at once one runs, and the others do not disturb it."""
     pipeline = str(site.pipeline("slow"))
     site.ok("launch", "--detach", pipeline, "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
@@ -771,7 +771,7 @@ workflow { ONE(); ONE.out.subscribe { log.error 'Unexpected thread exception'; s
 
 @pytest.mark.long
 def test_a_nextflow_that_hangs(site: Site):
-    """Case 43: an error, no task, silence: ended by the watchdog, kept, and relaunched once it is mended."""
+    """Case 43: the watchdog ends a Nextflow that is silent after an error; a relaunch after a fix works."""
     (site.launch_dir / "hung.nf").write_text(HUNG)
     done = site.run("launch", "--storage-expiration-hours", "5", "hung.nf", NFRESUME_HANG_SECONDS="3")
     assert done.code != 0
@@ -784,7 +784,7 @@ def test_a_nextflow_that_hangs(site: Site):
 
 
 def test_a_clock_that_jumps_ahead(site: Site):
-    """Case 52: all that is known is a year old: what is due waits for an hour, and a sweep says so."""
+    """Case 52: after the clock jumped a year ahead, what is due waits for an hour, and a sweep says so."""
     site.pipeline("fail-late")
     site.run("launch", "--storage-expiration-hours", "5", "fail-late")
     site.ok("sweep")
@@ -795,7 +795,7 @@ def test_a_clock_that_jumps_ahead(site: Site):
         tx.conn.execute(schema.clock.update().values(seen_at=year_ago))
         tx.conn.execute(schema.work_dirs.update().values(expires_at=year_ago + timedelta(hours=5)))
     swept = site.ok("sweep")
-    assert "in case it is wrong" in swept.out + swept.err
+    assert "in case the clock is wrong" in swept.out + swept.err
     assert site.show()["work_dir"]["state"] == "RETAINED"
     with store.begin() as tx:
         tx.conn.execute(schema.clock.update().values(held_until=tx.now))
@@ -805,7 +805,7 @@ def test_a_clock_that_jumps_ahead(site: Site):
 
 
 def test_a_database_from_a_backup(site: Site):
-    """Case 49: what a backup does not know is shown, never deleted; adopted or released one by one."""
+    """Case 49: executions that a restored backup does not know are kept until adopted or released."""
     site.pipeline("fail-late")
     words = ("launch", "--storage-expiration-hours", "5", "fail-late")
     database = Path(site.env["NFRESUME_DATABASE_URL"].removeprefix("sqlite:///"))

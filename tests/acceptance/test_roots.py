@@ -1,4 +1,4 @@
-"""A root that moved, a root that was copied: nothing is touched by mistake, and nothing is lost."""
+"""A root that moved and a root that was copied: nothing is deleted by mistake, no result is lost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.slow
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What a user would read: dangling links are missing."""
+    """Text of every file below a folder that can be read; dangling links are left out."""
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_root_that_moved(site: Site):
-    """Elsewhere: refused until somebody says so; then results stay whole, and a resume says what it lacks."""
+    """Case 32: a moved root is refused until --mark-root; results stay, and a relaunch needs the old path."""
     pipeline = site.pipeline("fail-late")
     for outdir in ("one", "two"):
         site.run("launch", "fail-late", "--outdir", outdir, "--storage-expiration-hours", "5")
@@ -54,7 +54,7 @@ def test_a_root_that_moved(site: Site):
 
 @pytest.mark.long
 def test_from_scratch_in_a_root_that_moved(site: Site):
-    """Who cannot mount it where it was runs everything again, and results of both attempts stay."""
+    """Case 32: --from-scratch runs everything again in a moved root, and results of both attempts stay."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", "fail-late", "--storage-expiration-hours", "5")
     execution = site.show()["id"]
@@ -72,7 +72,8 @@ def test_from_scratch_in_a_root_that_moved(site: Site):
 
 
 def test_a_copy_of_a_root(site: Site):
-    """A copy is not the root: its executions' bytes are the original's. It can become one of its own."""
+    """Case 24: a copy of a root is refused, because its executions are the original's; without its mark it
+    can become a root of its own."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "5")
     execution = site.show()["id"]
     original, copy = site.root, site.base / "copy"
@@ -85,6 +86,6 @@ def test_a_copy_of_a_root(site: Site):
     site.ok("doctor", "--mark-root")
     (site.launch_dir / "two.nf").write_text("workflow { }")
     site.ok("launch", "two.nf")
-    site.ok("delete", execution, "--yes")  # of the original, whatever the settings say
+    site.ok("delete", execution, "--yes")  # in the original root, although the setting names the copy
     assert not (original / "team" / execution / "work").exists()
     assert (copy / "team" / execution / "work").is_dir()

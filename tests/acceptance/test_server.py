@@ -1,4 +1,4 @@
-"""`nfresume serve` with real runs: WES by a client that is not ours, events, fuzzing, several servers."""
+"""`nfresume serve` with real runs: a foreign WES client, events, fuzzing, several servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Server(Running):
                              headers={"Authorization": f"Bearer {self.token}"}, **words)
 
     def ended(self, run_id: str, seconds: float = 60) -> str:
-        """The state in which a run ends."""
+        """Wait until a run has ended; returns its state."""
         def state() -> str:
             now = self.ask("GET", f"/runs/{run_id}/status").json()["state"]
             return "" if now in ("QUEUED", "RUNNING", "CANCELING") else now
@@ -69,7 +69,7 @@ def submit(server: Server, pipeline: Path, params: dict[str, Any], **engine: Any
 
 
 def test_a_failed_run_is_relaunched_by_the_api(site: Site, server: Server):
-    """Launch, failure, tasks with their output, events as they come, relaunch, success, costs."""
+    """By the API: launch, failure, tasks with their output, live events, relaunch, success, costs."""
     pipeline = site.pipeline("fail-late")
     run = submit(server, pipeline, {"outdir": "results"}, storage_expiration_hours=48)
     events: list[dict[str, Any]] = []
@@ -112,7 +112,7 @@ def test_a_failed_run_is_relaunched_by_the_api(site: Site, server: Server):
 
 
 def test_attachments_cancel_and_a_stop_of_the_server(site: Site):
-    """A workflow that is attached runs; an execution outlives its server; another server cancels it."""
+    """An attached workflow runs; its execution outlives the server; another server cancels it."""
     script = (site.pipeline("slow") / "main.nf").read_bytes()
     with serving(site) as server:
         sent = server.ask("POST", "/runs", data={"workflow_url": "main.nf", "workflow_type": "NFL",
@@ -128,7 +128,7 @@ def test_attachments_cancel_and_a_stop_of_the_server(site: Site):
 
 
 def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
-    """wes_client of the Common Workflow Language project reads and cancels; NFL it cannot submit."""
+    """wes_client of the Common Workflow Language project reads and cancels runs; it cannot submit NFL."""
     from wes_client.util import WESClient
 
     client = WESClient({"auth": {"Authorization": f"Bearer {server.token}"}, "proto": "http",
@@ -145,7 +145,7 @@ def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
 
 
 def test_the_document_and_the_answers_agree(site: Site):
-    """schemathesis sends what the OpenAPI document allows, and what not: no fault, no answer it denies."""
+    """schemathesis sends valid and invalid requests: no server error, and no answer against the document."""
     with serving(site, "--no-scheduler") as server:
         done = subprocess.run(
             ["schemathesis", "run", f"{server.url}{API}/openapi.json", "-n", "15", "--seed", "1",
@@ -167,7 +167,7 @@ http {{
 
 
 def needs(program: str) -> str:
-    """Where a program of Debian's packages is; skips on a laptop without it, fails in CI."""
+    """The path of a program of a Debian package. Without it the test is skipped, and fails in CI."""
     found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {program}: tests/install.sh")
@@ -176,10 +176,10 @@ def needs(program: str) -> str:
 
 @contextmanager
 def proxied(site: Site, server: Server) -> Iterator[str]:
-    """A real nginx with the `location` of deploy/README.md before a server; its address."""
+    """A real nginx with the `location` of deploy/README.md in front of a server; yields its URL."""
     nginx = needs("nginx")
-    told = (PROJECT / "deploy/README.md").read_text()
-    location = re.search(r"```nginx\n(.*?)```", told, re.DOTALL)
+    text = (PROJECT / "deploy/README.md").read_text()
+    location = re.search(r"```nginx\n(.*?)```", text, re.DOTALL)
     assert location is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -197,7 +197,8 @@ def proxied(site: Site, server: Server) -> Iterator[str]:
 
 
 def test_behind_a_reverse_proxy(site: Site):
-    """With the how-to's nginx: its Host counts, no event is held back, guesses are throttled by address."""
+    """Behind nginx as in deploy/README.md: its Host is accepted, events come at once, and failed log-ins are
+    limited by the client's address."""
     site.pipeline("scratch")
     with serving(site, "--no-scheduler", NFRESUME_WEB_URL="https://console.example.org") as server:
         assert server.url == "https://console.example.org"
@@ -220,7 +221,7 @@ def test_behind_a_reverse_proxy(site: Site):
 
 
 def test_the_systemd_unit(site: Site, tmp_path: Path):
-    """systemd takes the unit of deploy/ as it is, and what it starts is a server that ends on SIGTERM."""
+    """systemd accepts the unit of deploy/, and its command starts a server that ends on SIGTERM."""
     analyze = needs("systemd-analyze")
     text = (PROJECT / "deploy/nfresume.service").read_text()
     unit = tmp_path / "nfresume.service"
@@ -246,7 +247,7 @@ workflow { LOOK() | view }
 
 
 def test_no_secret_leaves_the_server(site: Site):
-    """No task sees a secret of the settings, in environment or arguments; no log has one."""
+    """Case 64: no secret of the settings is in a task's environment, a process's arguments or a log."""
     (site.launch_dir / "curious").mkdir()
     (site.launch_dir / "curious/main.nf").write_text(CURIOUS)
     hidden = {"NFRESUME_OIDC_ISSUER": "https://login.example.org", "NFRESUME_OIDC_CLIENT_ID": "console",
@@ -260,11 +261,11 @@ def test_no_secret_leaves_the_server(site: Site):
                 "workflow_type_version": "DSL2"}.items()})
         run = sent.json()["run_id"]
         until(lambda: site.show(run)["state"] not in ("QUEUED", "RUNNING"), 60)
-        said = "".join(server.said)
+        stderr = "".join(server.stderr)
     assert site.show(run)["state"] == "SUCCEEDED"
     place = site.root / "team" / run
-    everything = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file()) + said.encode()
-    assert b"NFRESUME_RUN=" in everything  # it did look
+    everything = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file()) + stderr.encode()
+    assert b"NFRESUME_RUN=" in everything  # the task did print its environment
     assert b"nfresume.runs.supervisor" in everything
     for secret in ("hush-oidc", "hush-notify", server.token):
         assert secret.encode() not in everything
@@ -275,7 +276,7 @@ def test_no_secret_leaves_the_server(site: Site):
     ("main.nf", json.dumps({"x": "y" * 5_000_000})), ("main.nf", "[1]"), ("main.nf", '{"a"'),
 ], ids=["option", "parameter", "line break", "NUL", "5 MB", "list", "no JSON"])
 def test_input_that_is_refused(server: Server, site: Site, url: str, params: str):
-    """One clear problem, and nothing was launched or left behind."""
+    """Case 63: bad input is answered by a problem document; nothing is launched or left on disk."""
     sent = server.ask("POST", "/runs", files={name: (None, value) for name, value in {
         "workflow_url": url, "workflow_type": "NFL", "workflow_type_version": "DSL2",
         "workflow_params": params}.items()})
@@ -288,7 +289,7 @@ def test_input_that_is_refused(server: Server, site: Site, url: str, params: str
 
 
 def test_two_servers_on_one_database(site: Site):
-    """Stateless: a session and a token hold on both; an event of one is heard on the other."""
+    """A token of one server is valid on the other, and an event of one is sent to listeners of the other."""
     with serving(site) as one, serving(site) as two:
         pipeline = site.pipeline("scratch")
         heard: list[str] = []
@@ -304,7 +305,7 @@ def test_two_servers_on_one_database(site: Site):
         listener = threading.Thread(target=listen)
         listener.start()
         until(lambda: heard, what="the stream to begin")
-        time.sleep(0.2)  # the first look of the reader takes in what was before
+        time.sleep(0.2)  # the first poll takes in what happened before
         run = submit(one, pipeline, {})
         listener.join(60)
         assert any(run in line and '"succeed"' in line for line in heard)

@@ -1,4 +1,4 @@
-"""Scratch space on real Nextflow: measured, slimmed, kept after a success, removed with pauses."""
+"""Work dirs of real Nextflow: measured, slimmed, kept after a success, removed with pauses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from tests.conftest import BIN, Site, until
 
 pytestmark = pytest.mark.slow
 
-#: One process that succeeds, one that fails again and again with a large leftover, one that is aborted,
-#: and one whose output is declared wrongly although its command ends with exit status 0.
+#: One process that succeeds, one that fails twice and leaves a large file, and one that is aborted.
 PIPELINE = '''
 params.fail = true
 process GOOD { input: val x
@@ -37,6 +36,7 @@ process LONG { input: path g
   script: "head -c 200000 /dev/zero > long.tmp; ${params.fail ? 'sleep 60' : 'touch long.txt'}" }
 workflow { GOOD(Channel.of(1, 2, 3)); LONG(GOOD.out.first()); BAD(GOOD.out.last()) }
 '''
+#: The declared output NAME is not what the command writes, although it ends with exit status 0.
 MISSING = """
 process WRONG { output: path 'NAME'
   script: "head -c 30000 /dev/zero > right.txt" }
@@ -62,7 +62,7 @@ def event(e: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_slim_reuses_the_same_tasks(site: Site):
-    """Failed and aborted attempts lose all but their words; a relaunch reuses exactly what it reuses else."""
+    """Slim keeps only the logs of failed and aborted tasks; a relaunch reuses the same tasks as with full."""
     full = launch(site, PIPELINE)
     slim = launch(site, PIPELINE, "--retain", "slim")
     assert "slim: " in slim["said"]
@@ -88,9 +88,9 @@ def test_slim_reuses_the_same_tasks(site: Site):
 
 
 @pytest.mark.long
-def test_slim_keeps_what_only_a_declaration_lacked(site: Site):
-    """Exit status 0 and an output that was not found: the files stay, they tell what to declare; and a
-    relaunch reuses the same, slim or not."""
+def test_slim_keeps_undeclared_outputs(site: Site):
+    """Slim keeps the files of a task with exit status 0 whose output was not found: they show what to
+    declare. A relaunch reuses as many tasks as with full."""
     reused = []
     for retain in ("full", "slim"):
         e = launch(site, MISSING.replace("NAME", "wrong.txt"), "--retain", retain)
@@ -103,7 +103,7 @@ def test_slim_keeps_what_only_a_declaration_lacked(site: Site):
 
 @pytest.mark.long
 def test_slim_as_a_setting_and_not_when_pinned(site: Site):
-    """The site's setting holds where the command line says nothing; a pinned work dir stays as it is."""
+    """Without --retain the site's setting holds; a pinned work dir is not slimmed."""
     site.env["NFRESUME_RETAIN"] = "slim"
     assert launch(site, PIPELINE)["retain"] == "slim"
     pinned = launch(site, PIPELINE, "--pin")
@@ -125,7 +125,7 @@ workflow { P() }
 
 @pytest.mark.long
 def test_kept_after_a_success(site: Site):
-    """--on-success keep leaves results and work dir as they are, and relaunchable, until they expire."""
+    """--on-success keep leaves results and work dir as they are until expiry; a relaunch is possible."""
     e = launch(site, PUBLISH, "--on-success", "keep", code=0)
     assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
     assert e["work_dir"]["expires_at"]
@@ -145,7 +145,7 @@ def test_kept_after_a_success(site: Site):
 
 
 def test_the_report_of_results(site: Site):
-    """What became of each published path is in the attempt's folder, and counted in the history."""
+    """results.tsv in the attempt's folder says what happened to each published path; the history counts."""
     e = launch(site, PUBLISH, code=0)
     report = Path(e["work_dir"]["path"]).parent / "attempts/1/results.tsv"
     assert report.read_text().splitlines()[1:] == [f"{site.launch_dir}/out/result.txt\tlinked\t"]
@@ -154,7 +154,7 @@ def test_the_report_of_results(site: Site):
 
 @pytest.mark.long
 def test_measure_by_process(site: Site):
-    """Sizes agree with du, belong to processes, and finished task dirs are scanned only once."""
+    """Sizes agree with du and are given per process; finished task dirs are scanned only once."""
     e = launch(site, PIPELINE)
     first = site.ok("measure", e["id"], "--json").json()
     by_name = {row["process"]: row for row in first["processes"]}
@@ -165,11 +165,11 @@ def test_measure_by_process(site: Site):
     du = subprocess.run(["du", "-c", "-s", "-B1", str(work), str(work.parent / "cache")], check=True,
                         capture_output=True, text=True)
     on_disk = int(du.stdout.split()[-2])
-    assert first["total"]["disk_bytes"] == pytest.approx(on_disk, abs=8192)  # its record came after
+    assert first["total"]["disk_bytes"] == pytest.approx(on_disk, abs=8192)  # a record was written after
     assert sum(row["metered"] for row in first["processes"]) == first["total"]["metered"]
     assert not first["partial"]
     second = site.ok("measure", "--json").json()[0]
-    assert second["task_dirs_scanned"] <= 1  # LONG was killed before it wrote an exit status, or not
+    assert second["task_dirs_scanned"] <= 1  # LONG may have been killed before it wrote an exit status
     table = site.ok("measure", e["id"]).out
     assert "BAD" in table
     assert "total" in table
@@ -180,8 +180,8 @@ def test_measure_by_process(site: Site):
     assert "no work dirs" in site.ok("measure").out
 
 
-def test_a_stopped_measurement_changes_no_bill(site: Site):
-    """What is known stays known: a scan that was stopped is shown as partial, and not stored."""
+def test_a_stopped_measurement_is_not_stored(site: Site):
+    """A scan that was stopped is shown as partial; the stored size stays."""
     e = launch(site, MISSING.replace("NAME", "wrong.txt"))
     service = Service(settings.load(site.env))
     try:
@@ -196,7 +196,7 @@ def test_a_stopped_measurement_changes_no_bill(site: Site):
 
 
 def grow(work: Path, files: int) -> None:
-    """Leftovers in a task dir of their own, 50 to a folder."""
+    """Add files to a work dir, in new task dirs with 50 files each."""
     for number in range(files):
         place = work / f"{number // 50:02x}" / f"{number // 50:030x}"
         place.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def grow(work: Path, files: int) -> None:
 
 @pytest.mark.parametrize("command", ["sweep", pytest.param("delete", marks=pytest.mark.long)])
 def test_a_removal_pauses_and_goes_on(site: Site, command: str):
-    """SIGTERM pauses: the state is kept, others see how far it is, and the next sweep does the rest."""
+    """SIGTERM pauses a removal; `show` tells the progress; the next sweep removes the rest."""
     (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
     assert site.run("launch", "--storage-expiration-hours", "5", "fail.nf").code == 1
     e = site.show()
@@ -238,7 +238,7 @@ def test_a_removal_pauses_and_goes_on(site: Site, command: str):
 
 
 def test_serve_pauses_when_told_to_stop(site: Site):
-    """A server that is stopped in the middle of a removal ends at once; the next one goes on."""
+    """A server that is stopped in the middle of a removal ends soon; the next sweep continues."""
     (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
     assert site.run("launch", "--storage-expiration-hours", "0.00001", "fail.nf").code == 1
     e = site.show()
@@ -262,7 +262,7 @@ workflow { MANY() }
 
 @pytest.mark.long
 def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
-    """A machine that shuts down in the middle of the removal after a success: paused, and swept later."""
+    """SIGTERM pauses a supervisor's removal after a success, as at a shutdown; a sweep continues it."""
     (site.launch_dir / "main.nf").write_text(MANY_FILES)
     execution = site.ok("launch", "--detach", "main.nf", NFRESUME_DELETE_PER_SECOND="300").out.strip()
     until(lambda: (site.show(execution)["work_dir"]["removal"] or {}).get("files"), 60, "it removes")
@@ -279,7 +279,7 @@ def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
 
 @pytest.mark.long
 def test_what_it_costs(site: Site):
-    """A failed run is in the ledger at once: table, JSON and CSV agree; serve goes on measuring."""
+    """`costs` shows a failed run at once, as a table, JSON and CSV; `serve` measures it again."""
     e = launch(site, PIPELINE)
     table = site.ok("costs").out
     assert e["id"] in table
@@ -303,7 +303,7 @@ def test_what_it_costs(site: Site):
 
 
 def on_a_terminal(site: Site, *words: str, **env: str) -> str:
-    """What a command shows on a terminal, escape sequences left out."""
+    """What a command prints on a terminal, without escape sequences."""
     control, terminal = pty.openpty()
     child = subprocess.Popen([str(BIN / "nfresume"), *words], cwd=site.launch_dir, stdin=terminal,
                              stdout=terminal, stderr=terminal,
@@ -322,7 +322,7 @@ def on_a_terminal(site: Site, *words: str, **env: str) -> str:
 
 @pytest.mark.long
 def test_progress_on_a_terminal(site: Site):
-    """Files, bytes, rate, what is left and for how long; nothing of it in a pipe."""
+    """A terminal shows files, bytes, rate, and the files and time that are left; a pipe shows none of it."""
     (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")
     for _ in range(2):
         assert site.run("launch", "--storage-expiration-hours", "5", "fail.nf").code == 1
@@ -341,7 +341,7 @@ def test_progress_on_a_terminal(site: Site):
 
 @pytest.mark.long
 def test_slim_needs_an_orderly_end(site: Site):
-    """After kill -9 it is not sure what failed: nothing is removed, and the history says why."""
+    """After kill -9 of Nextflow it is uncertain what failed: slim removes nothing, the history says why."""
     site.pipeline("slow")
     words = ("--detach", "--storage-expiration-hours", "5", "--retain", "slim", "slow")
     execution = site.ok("launch", *words).out.strip()

@@ -28,7 +28,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test when any script on it fails."""
+    """A page that makes its test fail if a script on it fails."""
     context = browser.new_context()
     opened = context.new_page()
     errors: list[str] = []
@@ -36,25 +36,26 @@ def page(browser: Browser) -> Iterator[Page]:
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield opened
     context.close()
-    assert [error for error in errors if "status of 404" not in error] == []  # a test may ask for nothing
+    # A test may open pages that do not exist.
+    assert [error for error in errors if "status of 404" not in error] == []
 
 
 @pytest.fixture
 def console(site: Site) -> Iterator[Running]:
-    """A server of this machine only, with its login link."""
+    """A server for this machine only, with its login link."""
     with serve(site) as running:
         yield running
 
 
 def log_in(page: Page, link: str) -> None:
-    """Follow a login link and press its button."""
+    """Open a login link and press the button of its page."""
     page.goto(link)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/executions")
 
 
 def screenshot(page: Page, name: str) -> None:
-    """A screenshot as test output."""
+    """Store a screenshot of the page in .test-output."""
     folder = PROJECT / ".test-output"
     folder.mkdir(exist_ok=True)
     page.screenshot(path=folder / f"{name}.png", full_page=True)

@@ -1,4 +1,4 @@
-"""The console in a real browser, over real runs."""
+"""The console in a real browser, with real runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
-    """The main job, by mouse: launch, watch it fail, relaunch from the failed task, success, billing."""
+    """The main job with the mouse: launch, watch it fail, relaunch from the failed task, success, billing."""
     pipeline = site.pipeline("fail-late")
     page.set_viewport_size({"width": 1280, "height": 900})
     log_in(page, console.link)
@@ -59,7 +59,7 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
 
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-#: The contrast of each text with what is behind it, the least of all: WCAG 2, relative luminance.
+#: The least contrast of any text with its background, and that element. Formula: WCAG 2, relative luminance.
 CONTRAST = """() => {
   const channels = c => c.match(/[\\d.]+/g).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -78,7 +78,7 @@ CONTRAST = """() => {
 
 
 def test_hostile_parameters_and_logs(site: Site, console: Running, page: Page):
-    """A pipeline that prints scripts and escapes, with hostile parameters: shown as text, nothing runs."""
+    """Case 58: scripts and escapes in a pipeline's output and parameters are shown as text and do not run."""
     folder = site.launch_dir / "hostile"
     folder.mkdir()
     (folder / "main.nf").write_text(
@@ -101,7 +101,7 @@ def test_hostile_parameters_and_logs(site: Site, console: Running, page: Page):
 
 
 def test_two_users_do_not_see_each_other(site: Site, console: Running, browser: Browser):
-    """Each in a browser of their own: other accounts are not in any list, and their addresses are 404."""
+    """Two users in two browsers: no list shows the other's executions, and their URLs are 404."""
     for name in ("ada", "bob"):
         site.ok("user", "add", name)
     site.pipeline("scratch")
@@ -123,7 +123,7 @@ def test_two_users_do_not_see_each_other(site: Site, console: Running, browser: 
 
 
 def test_every_page_can_be_read(site: Site, console: Running, page: Page):
-    """WCAG AA contrast of every text in both colour schemes, and no sideways scrolling at 390 px."""
+    """Every text has WCAG AA contrast in both colour schemes; no page scrolls sideways at 390 px."""
     site.pipeline("fail-late")
     site.run("launch", "--storage-expiration-hours", "5", "fail-late")
     name = site.show()["id"]
@@ -148,7 +148,7 @@ def test_every_page_can_be_read(site: Site, console: Running, page: Page):
 
 
 def test_without_javascript_and_without_a_mouse(site: Site, console: Running, browser: Browser):
-    """Forms work without scripts, and everything is reached with the keyboard."""
+    """Forms work without JavaScript, and everything can be reached with the keyboard."""
     pipeline = site.pipeline("fail-late")
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -174,7 +174,7 @@ def test_without_javascript_and_without_a_mouse(site: Site, console: Running, br
 
 
 def test_a_python_workflow(site: Site, console: Running, page: Page):
-    """Its inputs are the launch form's; it fails, is mended and relaunched; finished tasks are reused."""
+    """The launch form shows its inputs; it fails, is fixed and relaunched, and finished tasks are reused."""
     script = site.launch_dir / "assembly.py"
     script.write_text((PROJECT / "tests/workflows/assembly.py").read_text())
     (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")

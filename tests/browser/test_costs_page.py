@@ -1,4 +1,4 @@
-"""The cost report's page, in a browser, offline."""
+"""The page of the cost report in a browser, offline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOSTILE = "<img src=http://127.0.0.1:9/x onerror=alert(1)></script><script>alert
 
 
 def filled(site: Site) -> None:
-    """A ledger of three pipelines and two accounts, one of them out to do harm."""
+    """Store usage of three pipelines and two accounts; one pipeline's name is hostile."""
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     with store.begin() as tx:
         transitions.register_root(tx, "root", site.env["NFRESUME_ROOT"], 1)
@@ -37,7 +37,7 @@ def filled(site: Site) -> None:
 
 
 def test_the_page_draws_its_plots_and_asks_nobody(site: Site, page: Page):
-    """Three plots and two tables; not one request beside the file itself; names are only names."""
+    """The page draws three plots and two tables without another request; hostile names are shown as text."""
     filled(site)
     said = site.ok("costs", "--all-accounts", "--html", "costs.html").err
     assert "wrote costs.html" in said
@@ -64,7 +64,7 @@ def test_the_page_draws_its_plots_and_asks_nobody(site: Site, page: Page):
 
 
 def test_the_page_is_readable_on_a_phone(site: Site, page: Page):
-    """390 px wide: no sideways scrolling of the page; the dark scheme has light text."""
+    """At a width of 390 px the page does not scroll sideways; the dark scheme has light text."""
     filled(site)
     site.ok("costs", "--html", "costs.html")
     page.set_viewport_size({"width": 390, "height": 800})
@@ -76,7 +76,7 @@ def test_the_page_is_readable_on_a_phone(site: Site, page: Page):
 
 
 def test_a_page_that_cannot_be_written(site: Site):
-    """One line, and an old page stays what it was."""
+    """An unwritable file is one line of error, and creates no folder."""
     refused = site.run("costs", "--html", str(Path("nowhere") / "costs.html"))
     assert refused.code == 66
     assert "cannot write" in refused.err

@@ -1,4 +1,4 @@
-"""Logging in with an OpenID Connect provider, in a browser; the provider is a server of its own."""
+"""Logging in with an OpenID Connect provider, in a browser; the provider is another server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def test_log_in_with_a_provider(site: Site, page: Page):
-    """To the provider and back: the first time makes a user, the second finds it; no forged answer counts."""
+    """The first log-in creates a user, the second finds it; a forged callback does not log in."""
     port = free_port()
     page.route(re.compile(r"^https?://(?!localhost|127\.)"), lambda route: route.fulfill(body=""))
     with oidc_provider_mock.run_server_in_thread() as provider:
@@ -31,7 +31,7 @@ def test_log_in_with_a_provider(site: Site, page: Page):
         site.env.update(NFRESUME_WEB_URL=f"http://localhost:{port}", NFRESUME_OIDC_ISSUER=issuer,
                         NFRESUME_OIDC_CLIENT_ID="console", NFRESUME_OIDC_CLIENT_SECRET="hush")
         with serve(site, port=port) as console:
-            assert "token=" not in "".join(console.said)
+            assert "token=" not in "".join(console.stderr)
             for _ in range(2):
                 page.goto(f"{console.url}/")
                 page.get_by_role("link", name="Log in with your organisation").click()
