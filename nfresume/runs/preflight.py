@@ -59,7 +59,7 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     raise NotFound(f"there is no script {pipeline!r}", "a path, a folder with main.nf, or owner/repo")
 
 
-def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declared | None:
+def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declaration | None:
     """Load a Python workflow and check its inputs; None for a Nextflow pipeline.
 
     Raises UsageError for inputs, InvalidMetadata for a file that cannot be loaded.
@@ -75,7 +75,7 @@ def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declared |
 
 def retention_of(
     local: Path | None, pipeline: str, explicit: object, metadata: Path | None, conf: Settings,
-    workflow: checking.Declared | None = None,
+    workflow: checking.Declaration | None = None,
 ) -> Retention:
     """Find storage_expiration_hours. The first of these that has it wins; otherwise it is 0.
 

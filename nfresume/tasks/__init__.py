@@ -1,4 +1,4 @@
-"""Python workflows: tasks that are cached, and retried from the failed one.
+"""Python workflows. Task results are cached, and a relaunch continues from the failed task.
 
 >>> from nfresume.tasks import small_task, workflow
 >>> @small_task(cache=True)
@@ -7,7 +7,7 @@
 >>> @workflow
 ... def pipeline(n: int) -> int:
 ...     return double(n=double(n=n))
->>> pipeline(n=3)  # outside of an execution a task is its function
+>>> pipeline(n=3)  # outside of an execution a task is a plain function
 12
 
 `nfresume launch file.py:pipeline --n 3` runs it as an execution.

@@ -1,4 +1,4 @@
-"""What the head of a Python workflow is told: its order, and in the words of the launch, its call."""
+"""What the head of a Python workflow gets: its order, and the call that the words of the launch describe."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nfresume.nextflow.options import RunOptions
 _FILES = ("-params-file",)
 _OUTPUT = ("-output-dir", "-o")
 _JOBS = "-jobs"
-#: Results go here, below the launch folder, unless -output-dir says otherwise.
+#: The folder for results in the launch dir, if there is no -output-dir.
 OUTPUT = "results"
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a supervisor tells the head. Paths are those of the execution's folder."""
+    """What a supervisor tells the head. `work`, `cache` and `attempt` are folders of the execution."""
 
     pipeline: str
     words: list[str]
@@ -38,7 +38,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Call:
-    """Inputs as they were given, the folder for results, how many CPUs tasks may have (None: all)."""
+    """The inputs as given, the folder for results, and how many CPUs the tasks may use (None: all)."""
 
     inputs: dict[str, Any]
     output: Path
@@ -46,7 +46,10 @@ class Call:
 
 
 def of_options(options: RunOptions, launch_dir: Path) -> Call:
-    """Raises UsageError for an option that means nothing to a Python workflow, or a file that is none."""
+    """The call that the options of a launch describe. Relative paths refer to `launch_dir`.
+
+    Raises UsageError for an option of Nextflow only, a bad value, or a params file that cannot be read.
+    """
     inputs: dict[str, Any] = {}
     output, jobs = OUTPUT, None
     for option in (*options.before, *options.after):
@@ -61,7 +64,7 @@ def of_options(options: RunOptions, launch_dir: Path) -> Call:
             raise UsageError(f"{name} is an option of Nextflow, not of a Python workflow",
                              "inputs are --NAME VALUE; -params-file, -output-dir and --jobs are understood")
     if options.extra:
-        raise UsageError(f"{options.extra[0]!r} is no input", "inputs are --NAME VALUE")
+        raise UsageError(f"{options.extra[0]!r} is not an input", "inputs are --NAME VALUE")
     given = {o.name[2:]: "true" if o.value is None else o.value for o in options.after
              if o.name.startswith("--") and o.name != "--params-file"}
     return Call({**inputs, **given}, launch_dir / output, jobs)
@@ -84,12 +87,12 @@ def _params(path: Path, name: str) -> dict[str, Any]:
     except ValueError as e:
         raise UsageError(f"{name} cannot be read: {' '.join(str(e).split())}", "mend the file") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{name} holds no inputs by name", "a mapping, such as {\"reads\": \"a.fq\"}")
+        raise UsageError(f"{name} does not map names to inputs", "it must be like {\"reads\": \"a.fq\"}")
     return {str(key): value for key, value in found.items()}
 
 
 def _yaml(text: str) -> Any:
-    import yaml  # 20 ms that few launches need
+    import yaml  # takes 20 ms, and few launches need it
 
     try:
         return yaml.safe_load(text)

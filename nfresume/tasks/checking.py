@@ -1,6 +1,6 @@
-"""What a Python workflow declares, and whether it can be called so: asked of a bounded process.
+"""Check a Python workflow and the inputs of a call, in a child process with a timeout.
 
-The file is the user's code, and may bring heavy imports: nothing of it is loaded where a launch is checked.
+The file is the user's code and may have heavy imports. So it is never loaded into the process that launches.
 """
 
 from __future__ import annotations
@@ -16,35 +16,38 @@ from typing import Any
 from nfresume.domain.executions import python_workflow
 from nfresume.system import asking
 
-#: Imports of scientific packages take many seconds on a cold shared file system.
+#: Long, because on a shared file system the first import of a scientific package takes many seconds.
 TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Declared:
-    """Hours that the workflow's declaration asks for (None: not), its inputs as parameters for a form."""
+class Declaration:
+    """What a workflow declares: its hours (None: not declared), and its inputs as rows for a form."""
 
     storage_expiration_hours: object = None
     parameters: list[dict[str, Any]] = field(default_factory=list)
 
 
-def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = None) -> Declared:
-    """Load `file.py:workflow`; with `inputs`, check them too. Raises InvalidMetadata or UsageError."""
+def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = None) -> Declaration:
+    """Load `file.py:workflow`, and check `inputs` if given. Relative paths refer to `launch_dir`.
+
+    Raises InvalidMetadata when the file cannot be loaded, UsageError for bad inputs.
+    """
     question = {"pipeline": pipeline, "launch_dir": str(launch_dir), "inputs": inputs}
-    said = asking.ask_about(pipeline, __name__, question, TIMEOUT_SECONDS)
-    return Declared(said["hours"], said["parameters"])
+    answer = asking.ask_about(pipeline, __name__, question, TIMEOUT_SECONDS)
+    return Declaration(answer["hours"], answer["parameters"])
 
 
-def _look(order: dict[str, Any]) -> dict[str, Any]:
+def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
     from nfresume.tasks import inputs, loading
 
-    os.chdir(order["launch_dir"])
-    split = python_workflow(order["pipeline"])
+    os.chdir(question["launch_dir"])
+    split = python_workflow(question["pipeline"])
     assert split is not None
     flow = loading.workflow(loading.load(Path(split[0]).resolve()), split[1])
-    if order["inputs"] is not None:
+    if question["inputs"] is not None:
         try:
-            inputs.of_workflow(flow.function, order["inputs"], Path.cwd(), flow.hints)
+            inputs.of_workflow(flow.function, question["inputs"], Path.cwd(), flow.hints)
         except inputs.BadInput as e:
             return {"input": str(e)}
     return {"hours": flow.storage_expiration_hours, "parameters": _parameters(flow)}
@@ -56,8 +59,8 @@ def _parameters(flow: Any) -> list[dict[str, Any]]:
             for name, p in inspect.signature(flow.function).parameters.items()]
 
 
-def _parameter(name: str, parameter: inspect.Parameter, kind: Any, told: Any) -> dict[str, Any]:
-    """As `parameters.Parameter` has it."""
+def _parameter(name: str, parameter: inspect.Parameter, kind: Any, latch: Any) -> dict[str, Any]:
+    """A row with the keys of `pipelines.parameters.Parameter`. `latch` is the LatchParameter, or None."""
     plain = {bool: "boolean", int: "integer", float: "number"}.get(kind)
     structured = is_dataclass(kind) or getattr(kind, "__origin__", kind) in (list, dict, tuple, set)
     members: list[Any] = list(kind) if isinstance(kind, EnumMeta) else []
@@ -65,18 +68,18 @@ def _parameter(name: str, parameter: inspect.Parameter, kind: Any, told: Any) ->
     default = parameter.default if parameter.default is not parameter.empty else None
     default = default.value if isinstance(default, Enum) else default
     path = getattr(default, "path", None)
-    text = getattr(told, "description", None) or getattr(told, "display_name", None) or ""
+    text = getattr(latch, "description", None) or getattr(latch, "display_name", None) or ""
     return {"name": name, "type": plain or ("array" if structured else "string"), "help": text,
-            "section": getattr(told, "section_title", None) or "", "choices": choices,
+            "section": getattr(latch, "section_title", None) or "", "choices": choices,
             "required": parameter.default is parameter.empty,
             "default": path or (default if isinstance(default, bool | int | float | str) else None)}
 
 
-def _explain(error: BaseException, order: dict[str, Any]) -> str:
+def _explain_error(error: BaseException, question: dict[str, Any]) -> str:
     from nfresume.tasks import loading
 
-    return loading.explain(error, order["pipeline"], Path(order["launch_dir"]))
+    return loading.explain(error, question["pipeline"], Path(question["launch_dir"]))
 
 
 if __name__ == "__main__":
-    asking.answer(_look, _explain)
+    asking.answer(_check_in_child, _explain_error)

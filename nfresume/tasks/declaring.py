@@ -1,6 +1,6 @@
-"""Tasks and workflows as a Python file declares them: Latch's decorators.
+"""The decorators with which a Python file declares tasks and workflows. They are those of Latch's SDK.
 
-Called inside a running workflow a task gives a promise; called anywhere else it is the function itself.
+Inside a running workflow, calling a task returns a promise. Anywhere else it calls the function.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 from nfresume.tasks import promises, sizes, source
 from nfresume.tasks.sizes import Resources
 
-#: Options of Latch's and flytekit's tasks that change nothing on a machine of one's own.
+#: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
 _WITHOUT_EFFECT = frozenset({
     "task_config", "interruptible", "deprecated", "container_image", "requests", "limits", "secret_requests",
     "execution_mode", "dockerfile", "task_resolver", "enable_memory_profiling", "disable_deck", "enable_deck",
 })
-#: Every task that the loaded file declares, in its order: how a fresh process finds one again.
-declared: list[Task] = []
+#: All tasks that the loaded file declares, in its order. A worker process finds its task by its number here.
+declared_tasks: list[Task] = []
 
 
 @dataclass(eq=False)
 class Task:
-    """A function that runs in a process of its own. `resources` may be computed from the inputs.
+    """A function that runs in a process of its own. `resources` may be a function of the inputs.
 
-    `timeout` is in seconds, 0 for none. `version` empty: a digest of the code stands for it.
+    `timeout` is in seconds; 0 means no timeout. If `version` is empty, a digest of the code is used instead.
     """
 
     function: Callable[..., Any]
@@ -49,22 +49,22 @@ class Task:
                 raise ValueError(f"{self.name}: a task cannot take *{parameter.name}: name its parameters")
         if self.cache_serialize and not self.cache:
             raise ValueError(f"{self.name}: cache_serialize needs cache=True")
-        self.number = len(declared)
-        declared.append(self)
+        self.number = len(declared_tasks)
+        declared_tasks.append(self)
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
-        """Types by parameter, and of `return`."""
+        """Types by parameter name; `return` for the result's."""
         return source.hints_of(self.function)
 
     @functools.cached_property
     def signature_text(self) -> str:
-        """Names and types of inputs and outputs, as the cache compares them."""
+        """Names and types of inputs and result, as the task cache compares them."""
         return source.signature_text(self.function)
 
     @functools.cached_property
     def source(self) -> str:
-        """Its text, for people."""
+        """The function's source text, for people to read."""
         try:
             return inspect.getsource(self.function)
         except (OSError, TypeError):
@@ -72,11 +72,11 @@ class Task:
 
     @functools.cached_property
     def code(self) -> str:
-        """The digest of the code. Raises ValueError where there is no source."""
+        """The digest of the function's code. Raises ValueError when its source cannot be read."""
         return source.code_digest(self.function)
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Inputs by name, defaults included. Raises TypeError."""
+        """The inputs of a call by name, with defaults. Raises TypeError for arguments that do not fit."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as e:
@@ -85,7 +85,7 @@ class Task:
         return dict(bound.arguments)
 
     def needs(self, inputs: Mapping[str, Any]) -> Resources:
-        """What one call asks for."""
+        """The resources of a call with these inputs."""
         return self.resources if isinstance(self.resources, Resources) else self.resources(**inputs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -100,9 +100,9 @@ def task(
     cache_serialize: bool = False, cache_version: str | None = "", retries: int = 0,
     timeout: int | timedelta | None = 0, environment: Mapping[str, str] | None = None, **more: Any,
 ) -> Any:
-    """Declare a task: `@task`, `@task(cache=True)` or `task(function, cache=True)`.
+    """Declare a task: `@task`, `@task(cache=True)` or `task(function, cache=True)`. `timeout` is in seconds.
 
-    Raises TypeError for an option that no task has, ValueError for one that cannot be.
+    Raises TypeError for an unknown option, ValueError for a bad value.
     """
     if unknown := sorted(set(more) - _WITHOUT_EFFECT):
         raise TypeError(f"a task has no option {unknown[0]!r}")
@@ -126,32 +126,32 @@ def _sized(name: str) -> Any:
 
 small_task, medium_task, large_task = (_sized(name) for name in ("small", "medium", "large"))
 small_gpu_task, large_gpu_task = _sized("small_gpu"), _sized("large_gpu")
-#: Every decorator of a fixed size, by its name.
+#: All decorators of a fixed size, by name.
 SIZED = {f"{name}_task": _sized(name) for name in sizes.SIZES}
 
 
 def custom_task(cpu: Any, memory: Any, *, storage_gib: Any = 500, **options: Any) -> Any:
-    """A task with so many CPUs and GiB; each may be a function of the task's inputs.
+    """Declare a task with this number of CPUs and GiB. Each may be a function of some of the task's inputs.
 
     Raises ValueError for more than any machine has.
     """
-    asked = (cpu, memory, storage_gib)
-    if not any(callable(each) for each in asked):
+    requested = (cpu, memory, storage_gib)
+    if not any(callable(each) for each in requested):
         return functools.partial(task, resources=sizes.custom(cpu, memory, storage_gib), **options)
 
     def compute(**inputs: Any) -> Resources:
-        def number(each: Any) -> Any:
+        def evaluate(each: Any) -> Any:
             if not callable(each):
                 return each
             return each(**{name: inputs[name] for name in inspect.signature(each).parameters})
 
-        return sizes.custom(*(number(each) for each in asked))
+        return sizes.custom(*(evaluate(each) for each in requested))
 
     return functools.partial(task, resources=compute, **options)
 
 
 def custom_memory_optimized_task(cpu: int, memory: int) -> Any:
-    """The older name of a custom task with much memory."""
+    """Latch's older name for a custom task with much memory. `memory` is in GiB."""
     return custom_task(cpu, memory)
 
 
@@ -166,13 +166,13 @@ def _cached(size: str) -> Callable[[str], Any]:
     return decorator
 
 
-#: The older cached decorators: `cached_small_task("version")`, one for each size.
+#: Latch's older cached decorators, such as `cached_small_task("version")`, by name.
 CACHED = {f"cached_{name}_task": _cached(name) for name in sizes.SIZES}
 
 
 @dataclass(eq=False)
 class MapTask:
-    """A task over lists: one call for each element, each cached by itself."""
+    """A task that is mapped over lists: one call per element. Each call has its own cache entry."""
 
     task: Task
     bound: Mapping[str, Any] = field(default_factory=dict)
@@ -181,11 +181,14 @@ class MapTask:
         scheduler = promises.running()
         if scheduler is not None:
             return scheduler.submit_all(self.task, self.bound, lists)
-        return [self.task(**self.bound, **row) for row in rows(self.task.name, lists)]
+        return [self.task(**self.bound, **row) for row in call_inputs(self.task.name, lists)]
 
 
-def rows(name: str, lists: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Inputs of each call of a map. Raises TypeError for what is no list, ValueError for unequal lengths."""
+def call_inputs(name: str, lists: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The inputs of each call of a map over `lists`; `name` is the task's.
+
+    Raises TypeError for a value that is not a list, ValueError for lists of different lengths.
+    """
     for parameter, value in lists.items():
         if not isinstance(value, list | tuple):
             raise TypeError(f"map_task({name}): {parameter} must be a list, not {type(value).__name__}")
@@ -196,7 +199,7 @@ def rows(name: str, lists: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def map_task(task_function: Any, **_options: Any) -> MapTask:
-    """Run a task (or a functools.partial of one) over lists. Raises TypeError for anything else."""
+    """Map a task, or a functools.partial of one, over lists. Raises TypeError for anything else."""
     bound: dict[str, Any] = {}
     if isinstance(task_function, functools.partial):
         if task_function.args:
@@ -209,7 +212,7 @@ def map_task(task_function: Any, **_options: Any) -> MapTask:
 
 @dataclass(eq=False)
 class Workflow:
-    """A function whose calls of tasks are the graph. `metadata` is a LatchMetadata, or None."""
+    """A function whose calls of tasks make the graph. `metadata` is a LatchMetadata, or None."""
 
     function: Callable[..., Any]
     metadata: Any = None
@@ -226,7 +229,7 @@ class Workflow:
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
-        """Types by parameter, and of `return`."""
+        """Types by parameter name; `return` for the result's."""
         return source.hints_of(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -243,7 +246,7 @@ def workflow(
 
 
 class LaunchPlan:
-    """Inputs for a workflow under a name, as Latch files list them for testing."""
+    """Named inputs for a workflow. Latch files declare them for tests; nfresume does not use them."""
 
     def __init__(self, workflow: Workflow, name: str, default_params: Mapping[str, Any] | None = None,
                  **_options: Any) -> None:
@@ -253,7 +256,7 @@ class LaunchPlan:
 
 
 def message(typ: str, data: Mapping[str, Any]) -> None:
-    """Say something from inside a task: it goes to the task's standard error."""
+    """Latch's message from inside a task. It is printed to the task's standard error."""
     import sys
 
     print(f"{typ}: {data.get('title', '')}: {data.get('body', '')}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Digests of values and files: equal content has equal digests, in every process and on every host.
+"""BLAKE3 digests of values and files. Equal content has equal digests, in every process and on every host.
 
-BLAKE3 reads large files with as many threads as there are cores. What a file's content was is remembered
-by inode, size and time stamps on a local disk, so that an unchanged file is read once.
+Large files are read with as many threads as there are cores. File digests are stored on a local disk by
+inode, size and time stamps, so that an unchanged file is read only once.
 """
 
 from __future__ import annotations
@@ -27,23 +27,26 @@ from nfresume_metadata import LatchDir, LatchFile, LPath
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
 
-#: From so many bytes on a file is mapped and read by several threads.
+#: Files of this size or more, in bytes, are mapped and read by several threads.
 _LARGE = 1 << 20
-#: Gives the digest of what is at a path.
-Place = Callable[[Path], str]
-#: A file changed so recently may change again within the resolution of its time stamp.
-_SETTLED_NS = 2_000_000_000
+#: A function that gives the digest of the file or folder at a path.
+PathDigest = Callable[[Path], str]
+#: A file that changed less than this ago, in nanoseconds, may change again without a new time stamp.
+_STABLE_NS = 2_000_000_000
 
 
-class Memory:
-    """What the content of files was. Nothing depends on it: without a disk to keep it, files are read."""
+class DigestIndex:
+    """File digests by inode, size and time stamps, in SQLite on a local disk.
+
+    It only saves time: if it cannot be opened or read, files are read again.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
-        place = path or platformdirs.user_cache_path("nfresume") / "digests.sqlite"
+        file = path or platformdirs.user_cache_path("nfresume") / "digests.sqlite"
         self._db: sqlite3.Connection | None = None
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(place, timeout=5, isolation_level=None)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(file, timeout=5, isolation_level=None)
             self._db.execute("PRAGMA synchronous=OFF")
             self._db.execute("CREATE TABLE IF NOT EXISTS files (identity TEXT PRIMARY KEY, digest TEXT) "
                              "WITHOUT ROWID")
@@ -51,7 +54,7 @@ class Memory:
             self._db = None
 
     def get(self, identity: str) -> str | None:
-        """The digest of the file that looked like this."""
+        """The stored digest of the file with this identity; None: not stored."""
         if self._db is None:
             return None
         try:
@@ -61,7 +64,7 @@ class Memory:
         return str(row[0]) if row else None
 
     def put(self, identity: str, digest: str) -> None:
-        """Remember it, if that can be done at once."""
+        """Store the digest of the file with this identity. An error is ignored."""
         if self._db is not None:
             try:
                 self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (identity, digest))
@@ -69,12 +72,12 @@ class Memory:
                 return
 
 
-def of_file(path: Path, memory: Memory | None = None) -> str:
+def of_file(path: Path, index: DigestIndex | None = None) -> str:
     """The digest of a file's content. Raises OSError."""
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
         identity = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
-        if memory is not None and (known := memory.get(identity)):
+        if index is not None and (known := index.get(identity)):
             return known
         hasher = blake3(max_threads=blake3.AUTO)
         if found.st_size >= _LARGE:
@@ -83,24 +86,24 @@ def of_file(path: Path, memory: Memory | None = None) -> str:
             hasher.update(file.read())
         digest = hasher.hexdigest(16)
         after = path.stat()
-    if memory is not None and _settled(found, after):
-        memory.put(identity, digest)
+    if index is not None and _is_stable(found, after):
+        index.put(identity, digest)
     return digest
 
 
-def _settled(before: os.stat_result, after: os.stat_result) -> bool:
-    """True when the file did not change while it was read, nor so shortly before that it would not show."""
+def _is_stable(before: os.stat_result, after: os.stat_result) -> bool:
+    """True when the file did not change while it was read, nor within _STABLE_NS before."""
     same = (before.st_ino, before.st_size, before.st_mtime_ns) == (
         after.st_ino, after.st_size, after.st_mtime_ns)
-    return same and time.time_ns() - before.st_mtime_ns > _SETTLED_NS
+    return same and time.time_ns() - before.st_mtime_ns > _STABLE_NS
 
 
-def of_tree(folder: Path, memory: Memory | None = None) -> str:
-    """The digest of a folder: names, content, what is executable, where links lead. Raises OSError."""
+def of_tree(folder: Path, index: DigestIndex | None = None) -> str:
+    """The digest of a folder: names, contents, execute permissions and targets of links. Raises OSError."""
     entries: list[list[str]] = []
-    for place, folders, files in os.walk(folder, onerror=_raise):
+    for parent, folders, files in os.walk(folder, onerror=_raise):
         for name in sorted([*folders, *files]):
-            path = Path(place, name)
+            path = Path(parent, name)
             status = path.lstat()
             inside = str(path.relative_to(folder))
             if stat.S_ISLNK(status.st_mode):
@@ -109,7 +112,7 @@ def of_tree(folder: Path, memory: Memory | None = None) -> str:
                 entries.append([inside, "folder"])
             elif stat.S_ISREG(status.st_mode):
                 kind = "program" if status.st_mode & 0o100 else "file"
-                entries.append([inside, kind, of_file(path, memory)])
+                entries.append([inside, kind, of_file(path, index)])
             else:
                 raise OSError(f"{path} is neither file, folder nor link")
     return of_text(json.dumps(sorted(entries)))
@@ -124,17 +127,18 @@ def of_text(text: str) -> str:
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest(16)
 
 
-def of_value(value: Any, kind: Any = Any, place: Place | None = None) -> str:
-    """The digest of an input or output; `place` gives the digest of what is at a path.
+def of_value(value: Any, kind: Any = Any, digest_path: PathDigest | None = None) -> str:
+    """The digest of an input or output of type `kind`. `digest_path` digests the paths in it.
 
-    Raises OSError, or TypeError for what cannot be compared.
+    An output path (LatchOutputFile, LatchOutputDir) counts by its path, not its content. Raises OSError, and
+    TypeError for a value that cannot be pickled.
     """
     if is_output(kind):
         return of_text(f"place:{getattr(value, 'path', value)}")
-    return of_text(json.dumps(_canonical(value, place or of_place), sort_keys=True))
+    return of_text(json.dumps(_canonical(value, digest_path or of_path), sort_keys=True))
 
 
-def parts_of(value: Any, place: Place | None = None) -> dict[str, str]:
+def parts_of(value: Any, digest_path: PathDigest | None = None) -> dict[str, str]:
     """Digests of the members of a tuple, list, NamedTuple, dict or dataclass, by `promises.part_name`."""
     found: dict[Any, Any] = {}
     if isinstance(value, tuple | list):
@@ -144,11 +148,11 @@ def parts_of(value: Any, place: Place | None = None) -> dict[str, str]:
         found = {key: item for key, item in value.items() if type(key) in (str, int)}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         found = {attribute(f.name): getattr(value, f.name) for f in dataclasses.fields(value)}
-    return {part_name(step): of_value(item, Any, place) for step, item in found.items()}
+    return {part_name(step): of_value(item, Any, digest_path) for step, item in found.items()}
 
 
-def _canonical(value: Any, place: Place) -> Any:
-    """A value as JSON that is equal for equal values, and tells types apart."""
+def _canonical(value: Any, digest_path: PathDigest) -> Any:
+    """A value as JSON: equal for equal values, different for different types."""
     if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
         return value
     kind = type(value)
@@ -157,18 +161,19 @@ def _canonical(value: Any, place: Place) -> Any:
     if kind in (int, float):
         return [kind.__name__, repr(value)]
     if isinstance(value, LatchFile | LatchDir | LPath | Path):
-        return _of_path(value, place)
+        return _canonical_path(value, digest_path)
     if isinstance(value, Mapping):
-        items = [[_canonical(k, place), _canonical(v, place)] for k, v in value.items()]
+        items = [[_canonical(k, digest_path), _canonical(v, digest_path)] for k, v in value.items()]
         return ["dict", sorted(items, key=lambda item: json.dumps(item[0], sort_keys=True))]
     if isinstance(value, list | tuple):
         name = "tuple" if isinstance(value, tuple) else "list"
-        return [name, _numbers(value) or [_canonical(item, place) for item in value]]
+        return [name, _numbers(value) or [_canonical(item, digest_path) for item in value]]
     if isinstance(value, set | frozenset):
-        return ["set", sorted(json.dumps(_canonical(item, place), sort_keys=True) for item in value)]
+        return ["set", sorted(json.dumps(_canonical(item, digest_path), sort_keys=True) for item in value)]
     if dataclasses.is_dataclass(value):
-        return ["dataclass", kind.__qualname__,
-                [[f.name, _canonical(getattr(value, f.name), place)] for f in dataclasses.fields(value)]]
+        fields = [[f.name, _canonical(getattr(value, f.name), digest_path)]
+                  for f in dataclasses.fields(value)]
+        return ["dataclass", kind.__qualname__, fields]
     if isinstance(value, bytes | bytearray):
         return ["bytes", blake3(bytes(value)).hexdigest(16)]
     if isinstance(value, datetime | date):
@@ -179,29 +184,29 @@ def _canonical(value: Any, place: Place) -> Any:
 
 
 def _numbers(value: list[Any] | tuple[Any, ...]) -> list[Any] | None:
-    """A long list of plain numbers or texts as one digest of its JSON, at the speed of C."""
+    """A long list of numbers or texts as one digest of its JSON, which is fast. None for any other list."""
     kinds = set(map(type, value))
     if len(value) < 64 or not kinds <= {int, float, str} or len(kinds) > 1:
         return None
     return [kinds.pop().__name__, len(value), of_text(json.dumps(value))]
 
 
-def _of_path(value: Any, place: Place) -> list[Any]:
+def _canonical_path(value: Any, digest_path: PathDigest) -> list[Any]:
     text = str(value) if isinstance(value, Path) else value.path
     name = "Path" if isinstance(value, Path) else type(value).__name__
     path = Path(text)
     if "://" in text or not path.exists():
         return [name, "place", text]
-    return [name, path.name, place(path)]
+    return [name, path.name, digest_path(path)]
 
 
-def of_place(path: Path, memory: Memory | None = None) -> str:
+def of_path(path: Path, index: DigestIndex | None = None) -> str:
     """The digest of a file or a folder. Raises OSError."""
-    return f"folder:{of_tree(path, memory)}" if path.is_dir() else f"file:{of_file(path, memory)}"
+    return f"folder:{of_tree(path, index)}" if path.is_dir() else f"file:{of_file(path, index)}"
 
 
 def _of_array(value: Any) -> list[Any] | None:
-    """numpy arrays and pandas frames by type, shape and content."""
+    """A numpy array or pandas frame by type, shape and content. None for any other value."""
     module = type(value).__module__.partition(".")[0]
     if module == "numpy":
         import numpy
@@ -223,7 +228,7 @@ def _of_array(value: Any) -> list[Any] | None:
 
 
 def _of_object(value: Any) -> list[Any]:
-    """Anything else by its pickle: one that differs for equal values is a miss, never a wrong hit."""
+    """Any other value by its pickle. Pickles of equal values may differ: then it is a miss, no wrong hit."""
     try:
         return ["pickle", blake3(pickle.dumps(value, protocol=5)).hexdigest(16)]
     except Exception as e:  # whatever its own code raises
@@ -231,12 +236,15 @@ def _of_object(value: Any) -> list[Any]:
 
 
 def main() -> None:
-    """The helper of a head: a path a line in, its digest a line out, both as JSON; errors as {"error"}."""
-    memory = Memory()
+    """The head's helper process: for each path on standard input it prints the digest, one JSON per line.
+
+    The answer to a path that cannot be read has "error" instead of "digest".
+    """
+    index = DigestIndex()
     for line in sys.stdin:
         path = json.loads(line)
         try:
-            answer: dict[str, str] = {"path": path, "digest": of_place(Path(path), memory)}
+            answer: dict[str, str] = {"path": path, "digest": of_path(Path(path), index)}
         except OSError as e:
             answer = {"path": path, "error": f"{e.strerror or e}"}
         print(json.dumps(answer), flush=True)

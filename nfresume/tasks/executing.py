@@ -1,4 +1,4 @@
-"""Tasks started when there is room for them, watched, and tried again when they may be."""
+"""Start tasks when there are CPUs and memory for them, watch them, and retry them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from nfresume.tasks import promises, running, values, worker
 from nfresume.tasks.calls import Call, Order
 from nfresume.tasks.graph import Node, encoded
 from nfresume.tasks.recording import Log
-from nfresume.tasks.reusing import shown_hash, task_dir
+from nfresume.tasks.reusing import shown_hash, task_dir_name
 from nfresume.tasks.running import Process
 from nfresume.tasks.sizes import Resources
 
-#: Jobs that wait in Slurm's queue or run, at most: each has a process here that waits for it.
-JOBS = 200
-#: What inputs raise that cannot be read, compared or passed on.
+#: How many Slurm jobs may wait or run at once. For each one an sbatch process runs on this host.
+MAX_SLURM_JOBS = 200
+#: What is raised by inputs that cannot be read, digested or encoded.
 BAD_INPUT = (OSError, TypeError, ValueError, LookupError, values.Unreadable)
 _GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call ended. `again`: it is to be run; `missed`: because its cached result was not usable."""
+    """How a call ended. `problem` is None for a success, `seconds` how long it ran.
+
+    `retry`: the call must be run (again). `cache_missed`: because its cache entry could not be used.
+    """
 
     problem: str | None
-    again: bool = False
-    missed: bool = False
+    retry: bool = False
+    cache_missed: bool = False
     seconds: float = 0.0
 
 
@@ -49,7 +52,7 @@ class _Run:
 
 
 class Executor:
-    """CPUs and memory of this machine, or Slurm's."""
+    """Runs tasks on this host, within its CPUs and memory, or as Slurm jobs."""
 
     def __init__(self, order: Order, call: Call, log: Log, selector: selectors.BaseSelector) -> None:
         self._order = order
@@ -65,7 +68,7 @@ class Executor:
         log.executor(order.executor)
 
     def add(self, node: Node, *, restore: bool) -> None:
-        """Run a call when there is room."""
+        """Queue a call. `restore`: copy its cache entry instead of running it."""
         assert node.task is not None
         needs = Resources(1, 0) if restore else node.task.needs(self._inputs(node))
         cpu, memory = (needs.cpu, needs.memory) if self._slurm else (
@@ -79,9 +82,9 @@ class Executor:
         return {name: promises.resolve(value, lambda n: n.value()) for name, value in node.inputs.items()}
 
     def start(self) -> list[tuple[Node, Ended]]:
-        """Start what fits, in order: none overtakes, so that a large task gets its turn.
+        """Start calls from the queue, in order, while they fit. So large tasks get their turn.
 
-        Returns the calls that cannot be started, for their inputs cannot be passed on.
+        Returns the calls that cannot be started because their inputs cannot be read or encoded.
         """
         failed = []
         while self._waiting and self._fits(self._waiting[0].needs):
@@ -94,7 +97,7 @@ class Executor:
 
     def _fits(self, needs: Resources) -> bool:
         if self._slurm:
-            return len(self._runs) < JOBS
+            return len(self._runs) < MAX_SLURM_JOBS
         used = [run.needs for run in self._runs.values()]
         return (sum(r.cpu for r in used) + needs.cpu <= self._cpus + 1e-9
                 and sum(r.memory for r in used) + needs.memory <= self._memory + 1e-9)
@@ -103,24 +106,24 @@ class Executor:
         node, task = run.node, run.node.task
         assert task is not None
         assert node.key is not None
-        node.tries += not run.restore  # looking for a result is no try
+        node.tries += not run.restore  # restoring a cache entry does not count as a try
         identity = f"{self._order.run_name}:{node.number}:{node.tries}"
-        node.place = place = Path(self._order.work) / task_dir(identity)
-        place.mkdir(parents=True)
-        (place / running.SCRIPT).write_text(task.source)
-        writer = values.Writer(place / worker.VALUES)
+        node.task_dir = task_dir = Path(self._order.work) / task_dir_name(identity)
+        task_dir.mkdir(parents=True)
+        (task_dir / running.SCRIPT).write_text(task.source)
+        writer = values.Writer(task_dir / worker.VALUES)
         inputs = {name: encoded(value, writer) for name, value in node.inputs.items()}
         order = worker.Order(self._file, task.number, node.key, inputs,
                              self._order.account_folder, self._order.execution, str(self._output),
                              run.restore)
-        order.write(place)
+        order.write(task_dir)
         if not run.restore:
-            self._log.submitted(shown_hash(place), node.name)
+            self._log.submitted(shown_hash(task_dir), node.name)
         if self._slurm:
-            run.process = running.start_slurm(place, run.needs, f"{self._order.run_name}-{node.number}",
+            run.process = running.start_slurm(task_dir, run.needs, f"{self._order.run_name}-{node.number}",
                                               tuple(self._order.executor_options))
         else:
-            run.process = running.start_local(place, order, task)
+            run.process = running.start_local(task_dir, order, task)
         run.began = time.monotonic()
         run.process.deadline = running.deadline(0 if run.restore else task.timeout)
         self._runs[run.process.pidfd] = run
@@ -128,16 +131,16 @@ class Executor:
 
     # -- watch ----------------------------------------------------------------------------------
 
-    def patience(self) -> float | None:
-        """How long nothing needs to be done; None: until something happens."""
+    def wait_seconds(self) -> float | None:
+        """How long the head may wait for events before it must call `ended`; None: without limit."""
         ends = [run.process.deadline for run in self._runs.values() if run.process and run.process.deadline]
-        untold = any(run.process and run.process.job_output and not run.process.told
-                     for run in self._runs.values())
-        times = [end - time.monotonic() for end in ends] + ([0.5] if untold else [])
+        unlogged = any(run.process and run.process.job_output and not run.process.job_logged
+                       for run in self._runs.values())
+        times = [end - time.monotonic() for end in ends] + ([0.5] if unlogged else [])
         return max(0.0, min(times)) if times else None
 
     def ended(self) -> Iterator[tuple[Node, Ended]]:
-        """Calls whose process has ended; those over their time are ended."""
+        """The calls whose process has ended. Also stops the processes whose timeout is over."""
         for key, _ in self._selector.select(0):
             run = self._runs.get(key.fd) if isinstance(key.fd, int) else None
             if run is not None:
@@ -148,59 +151,59 @@ class Executor:
     def _watch(self, run: _Run) -> None:
         process = run.process
         assert process is not None
-        if process.job_output and not process.told and (job := running.job_id(process)):
-            process.told = True
-            assert run.node.place is not None
-            self._log.job(run.node.name, job, run.node.place)
+        if process.job_output and not process.job_logged and (job := running.job_id(process)):
+            process.job_logged = True
+            assert run.node.task_dir is not None
+            self._log.job(run.node.name, job, run.node.task_dir)
         if process.deadline is not None and time.monotonic() > process.deadline:
             run.timed_out = True
-            process.end(hard=process.killed)
+            process.stop(hard=process.killed)
             process.killed = True
             process.deadline = time.monotonic() + running.GRACE_SECONDS
 
     def _finish(self, run: _Run) -> Ended:
         process, node = run.process, run.node
         assert process is not None
-        assert node.place is not None
+        assert node.task_dir is not None
         assert node.task is not None
         self._selector.unregister(process.pidfd)
         del self._runs[process.pidfd]
-        code = process.ended()
+        code = process.wait()
         seconds = time.monotonic() - run.began
         if run.restore and code != 0:
-            miss = _text(node.place / ".miss") or "its cached result could not be copied"
-            return Ended(miss, again=True, missed=True)
+            miss = _tail(node.task_dir / ".miss") or "its cached result could not be copied"
+            return Ended(miss, retry=True, cache_missed=True)
         if run.restore:
             return Ended(None, seconds=seconds)
-        (node.place / running.EXIT).write_text(str(code))
-        answered = (node.place / worker.RESULT).exists()
-        problem = None if code == 0 and answered else self._problem(run, code)
+        (node.task_dir / running.EXIT).write_text(str(code))
+        has_result = (node.task_dir / worker.RESULT).exists()
+        problem = None if code == 0 and has_result else self._problem(run, code)
         shown = code if problem is None or code != 0 else 1
-        self._log.completed(node.number + 1, node.name, shown, node.place)
+        self._log.completed(node.number + 1, node.name, shown, node.task_dir)
         if problem is None:
             return Ended(None, seconds=seconds)
-        again = node.tries <= node.task.retries
-        if again:
-            self._log.retried(shown_hash(node.place), node.name, problem)
-        return Ended(problem, again=again, seconds=seconds)
+        retry = node.tries <= node.task.retries
+        if retry:
+            self._log.retried(shown_hash(node.task_dir), node.name, problem)
+        return Ended(problem, retry=retry, seconds=seconds)
 
     def _problem(self, run: _Run, code: int) -> str:
-        assert run.node.place is not None
+        assert run.node.task_dir is not None
         assert run.node.task is not None
         if run.timed_out:
             return f"took longer than its timeout of {run.node.task.timeout:g} s"
-        lines = _text(run.node.place / running.ERR).strip().splitlines()
-        said = lines[-1].strip() if lines else _text(run.node.place / ".sbatch.err").strip()
+        lines = _tail(run.node.task_dir / running.ERR).strip().splitlines()
+        error = lines[-1].strip() if lines else _tail(run.node.task_dir / ".sbatch.err").strip()
         how = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
-        return f"{how}: {said}" if said else how
+        return f"{how}: {error}" if error else how
 
     def stop(self) -> None:
-        """End everything that runs, and wait for it."""
+        """Stop all processes, and wait for them."""
         self._waiting.clear()
         for hard in (False, True):
             for run in self._runs.values():
                 assert run.process is not None
-                run.process.end(hard=hard)
+                run.process.stop(hard=hard)
             end = time.monotonic() + running.GRACE_SECONDS
             while self._runs and time.monotonic() < end:
                 for key, _ in self._selector.select(0.2):
@@ -208,10 +211,10 @@ class Executor:
                         run = self._runs.pop(key.fd)
                         self._selector.unregister(key.fd)
                         assert run.process is not None
-                        run.process.ended()
+                        run.process.wait()
 
 
-def _text(path: Path) -> str:
+def _tail(path: Path) -> str:
     try:
         return path.read_text(errors="replace")[-4096:]
     except OSError:

@@ -1,4 +1,4 @@
-"""The nodes of a running workflow: one for each call of a task, one for each list of calls."""
+"""The nodes of a running workflow: one for each call of a task, and one for each map."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ from nfresume.tasks.worker import RESULT
 
 
 class State(StrEnum):
-    """WAITING for others, READY to be looked at, RUNNING, or over."""
+    """The state of a node."""
 
-    WAITING = "waiting"
-    READY = "ready"
+    WAITING = "waiting"  # for the nodes that it depends on
+    READY = "ready"  # to be reused or started
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
-    SKIPPED = "skipped"  # something that it depends on failed
+    SKIPPED = "skipped"  # a node that it depends on failed
 
     @property
-    def over(self) -> bool:
-        """Nothing more will happen to it."""
+    def ended(self) -> bool:
+        """True for a final state."""
         return self in (State.DONE, State.FAILED, State.SKIPPED)
 
 
 @dataclass(eq=False)
 class Node:
-    """A call. `expand` instead of a task: a map, whose calls are made when its lists are known."""
+    """A call of a task, or a map. A map has no task; its `expand` adds the calls when its lists are known.
+
+    `call`: 1 for the first call of its task, 2 for the second, ... `turn`: 0 for the first call with its key,
+    1 for the second, ... `tries`: how often it was started.
+    """
 
     number: int
     task: Task | None
     inputs: Mapping[str, Any]
-    call: int = 0  # the how-manieth of this task
+    call: int = 0
     expand: Callable[[Node], None] | None = None
     children: list[Node] = field(default_factory=list)
     state: State = State.WAITING
@@ -47,21 +51,21 @@ class Node:
     key: Key | None = None
     turn: int = 0
     tries: int = 0
-    place: Path | None = None
+    task_dir: Path | None = None
     result: Mapping[str, Any] | None = None
     _value: Any = None
     _decoded: bool = False
 
     @property
     def name(self) -> str:
-        """As Nextflow names tasks: `trim (2)`."""
+        """The name, in the form of Nextflow's task names: `trim (2)`."""
         return f"{self.task.function.__name__} ({self.call})" if self.task else f"map {self.number}"
 
     def __str__(self) -> str:
         return self.name
 
     def value(self) -> Any:
-        """What the call returned; read once. Raises values.Unreadable."""
+        """What the call returned. It is read once. Raises values.Unreadable."""
         if not self._decoded:
             if self.task is None:
                 self._value = [child.value() for child in self.children]
@@ -72,24 +76,27 @@ class Node:
         return self._value
 
     def digest(self, path: tuple[Any, ...]) -> str | None:
-        """The digest of the value or of a part of it, where its worker has computed it."""
+        """The digest of the value or of a part of it, if its worker has computed that; else None."""
         if self.result is None or len(path) > 1:
             return None
         found = self.result["parts"].get(promises.part_name(path[0])) if path else self.result["digest"]
         return str(found) if found else None
 
     def reference(self, path: tuple[Any, ...] = ()) -> Any:
-        """How a worker finds the value: in the file of its result, which nobody else needs to read."""
+        """JSON that tells a worker in which result file it finds the value, or a part of it.
+
+        So the head need not read the value.
+        """
         if self.task is None:
             if path and isinstance(path[0], int):
                 return self.children[path[0]].reference(path[1:])
             return [child.reference() for child in self.children]
-        assert self.place is not None
-        return {"$": "result", "of": str(self.place / RESULT), "path": promises.path_json(path)}
+        assert self.task_dir is not None
+        return {"$": "result", "of": str(self.task_dir / RESULT), "path": promises.path_json(path)}
 
 
 def encoded(value: Any, writer: values.Writer) -> Any:
-    """An input for a worker: promises by reference, anything else as it is."""
+    """An input as JSON for a worker: promises by reference, other values encoded."""
     if isinstance(value, Promise):
         return value._node.reference(value._path)
     if isinstance(value, list) and next(promises.nodes_in(value), None) is not None:

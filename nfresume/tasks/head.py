@@ -1,8 +1,8 @@
-"""The head of a Python workflow: what Nextflow's own process is to a pipeline.
+"""The head of a Python workflow. It has the role that the Nextflow process has for a pipeline.
 
-`python -P -m nfresume.tasks.head ORDER WORDS...`, started by the same shim, in the same places, with the same
-records. It calls the workflow's function, which gives a graph, runs what no earlier result answers, and
-exits with 0 when all of it is done.
+The shim starts it as `python -P -m nfresume.tasks.head ORDER WORDS...`, in the same folders as Nextflow, and
+it writes the same records. It calls the workflow's function to get the graph, reuses earlier results, runs
+the other calls, and exits with status 0 when all have succeeded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.nextflow.command import LOG
-from nfresume.tasks import calls, executing, inputs, loading, places, promises, recording, values
+from nfresume.tasks import calls, executing, inputs, loading, promises, recording, task_files, values
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
-from nfresume.tasks.declaring import Task, Workflow, rows
+from nfresume.tasks.declaring import Task, Workflow, call_inputs
 from nfresume.tasks.executing import BAD_INPUT, Executor
 from nfresume.tasks.graph import Node, State
 from nfresume.tasks.journal import Journal
@@ -33,22 +33,22 @@ from nfresume.tasks.promises import Promise
 from nfresume.tasks.reusing import Reuse
 
 
-class Failed(Exception):
-    """A value was asked for that will never be there."""
+class NoResult(Exception):
+    """The workflow needs the value of a call that has failed or was skipped."""
 
 
 class Stopped(BaseException):
-    """SIGTERM: nothing of the user's may catch it."""
+    """A signal asked the head to stop. Not an Exception, so that `except Exception` does not catch it."""
 
 
 class Head:
-    """Runs one graph; the scheduler behind every promise of it."""
+    """Runs one graph. It is the scheduler of all promises in it."""
 
     def __init__(self, order: Order, call: calls.Call) -> None:
         self._nodes: list[Node] = []
         self._calls: Counter[str] = Counter()
         self._ready: deque[Node] = deque()
-        self._left = 0
+        self._unfinished = 0
         self.failed: list[Node] = []
         self.log = recording.Log(Path(order.attempt) / LOG)
         self._selector = selectors.DefaultSelector()
@@ -71,7 +71,7 @@ class Head:
     # -- the graph ------------------------------------------------------------------------------
 
     def submit(self, task: Task, given: Mapping[str, Any]) -> Promise:
-        """A call of a task: a node that waits for what its inputs promise."""
+        """Add the node of a call. It waits for the promises in its inputs."""
         return Promise(self, self._call(task, given), task.hints.get("return", Any))
 
     def _call(self, task: Task, given: Mapping[str, Any]) -> Node:
@@ -80,27 +80,27 @@ class Head:
 
     def _add(self, node: Node) -> Node:
         self._nodes.append(node)
-        self._left += 1
+        self._unfinished += 1
         self._wait_for(node, promises.nodes_in(dict(node.inputs)))
         if not node.waits_for and node.state is State.WAITING:
-            self._look_at(node)
+            self._make_ready(node)
         return node
 
     def _wait_for(self, node: Node, others: Any) -> None:
         for other in others:
             if other.state in (State.FAILED, State.SKIPPED):
-                self._over(node, State.SKIPPED)
+                self._end(node, State.SKIPPED)
                 return
-            if not other.state.over and other not in node.waits_for:
+            if not other.state.ended and other not in node.waits_for:
                 node.waits_for.add(other)
                 other.dependants.append(node)
 
     def submit_all(self, task: Task, bound: Mapping[str, Any], lists: Mapping[str, Any]) -> Promise:
-        """The list of a map: its calls are added as soon as the lists are known."""
+        """Add the node of a map. It adds its calls when the values of the lists are known."""
 
         def expand(node: Node) -> None:
-            known = {name: _list(value) for name, value in lists.items()}
-            for at, row in enumerate(rows(task.name, known)):
+            known = {name: _resolved(value) for name, value in lists.items()}
+            for at, row in enumerate(call_inputs(task.name, known)):
                 given = {name: lists[name][at] if isinstance(lists[name], Promise) else value
                          for name, value in row.items()}
                 node.children.append(self._call(task, task.bind(**bound, **given)))
@@ -110,7 +110,7 @@ class Head:
         return Promise(self, self._add(node), list[task.hints.get("return", Any)])  # type: ignore[misc]
 
     def after(self, first: Any, second: Any) -> None:
-        """`first >> second`."""
+        """Let `second` wait for `first`, as `first >> second` asks."""
         for node in promises.nodes_in(second):
             if node.state in (State.WAITING, State.READY):
                 if node in self._ready:
@@ -118,26 +118,26 @@ class Head:
                 node.state = State.WAITING
                 self._wait_for(node, promises.nodes_in(first))
                 if not node.waits_for and node.state is State.WAITING:
-                    self._look_at(node)
+                    self._make_ready(node)
 
     def value(self, promise: Promise) -> Any:
-        """Wait for one value. Raises Failed."""
+        """Wait for the value of a promise. Raises NoResult, or Stopped."""
         node: Node = promise._node
-        while not node.state.over:
+        while not node.state.ended:
             self._step()
         if node.state is not State.DONE:
-            raise Failed(f"{node} has no result")
+            raise NoResult(f"{node} has no result")
         return promises.take(node.value(), promise._path)
 
     # -- the loop -------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Until every node is over. Raises Stopped."""
-        while self._left:
+        """Run until all nodes have ended. Raises Stopped."""
+        while self._unfinished:
             self._step()
 
-    def _look_at(self, node: Node) -> None:
-        """All that it depends on is done."""
+    def _make_ready(self, node: Node) -> None:
+        """Continue with a node whose dependencies are all done. A map adds its calls, and waits for them."""
         if node.task is not None:
             node.state = State.READY
             self._ready.append(node)
@@ -151,10 +151,10 @@ class Head:
                 return
             self._wait_for(node, node.children)
         if not node.waits_for and node.state is State.WAITING:
-            self._over(node, State.DONE)
+            self._end(node, State.DONE)
 
     def _step(self) -> None:
-        """Decide what can be decided, start what fits, wait for something to happen."""
+        """Decide about the ready nodes, start the calls that fit, and wait for the next event."""
         if self._stop:
             raise Stopped
         for _ in range(len(self._ready)):
@@ -168,26 +168,26 @@ class Head:
                 self._fail(node, f"Process `{node}` cannot run: its inputs: {e}")
                 continue
             if decided == "reused":
-                self._over(node, State.DONE)
+                self._end(node, State.DONE)
         for node, ended in self.executor.start():
-            self._ended(node, ended)
-        if not self._left or self._ready:
+            self._call_ended(node, ended)
+        if not self._unfinished or self._ready:
             return
-        for key, _ in self._selector.select(self.executor.patience()):
+        for key, _ in self._selector.select(self.executor.wait_seconds()):
             if key.fd == self._wake:
                 os.read(self._wake, 4096)
             elif key.data == "digests":
-                self._ready.extend(node for node in self.reuse.answered() if node.state is State.READY)
+                self._ready.extend(node for node in self.reuse.read_answers() if node.state is State.READY)
         for node, ended in self.executor.ended():
-            self._ended(node, ended)
+            self._call_ended(node, ended)
 
-    def _ended(self, node: Node, ended: executing.Ended) -> None:
+    def _call_ended(self, node: Node, ended: executing.Ended) -> None:
         if ended.problem is None:
-            self.reuse.keep(node, ended.seconds)
-            self._over(node, State.DONE)
-        elif ended.again:
-            if ended.missed:
-                self.reuse.missed(node, ended.problem)
+            self.reuse.take_result(node, ended.seconds)
+            self._end(node, State.DONE)
+        elif ended.retry:
+            if ended.cache_missed:
+                self.reuse.explain_miss(node, ended.problem)
             self.executor.add(node, restore=False)
         else:
             self._fail(node, f"Process `{node}` {ended.problem}")
@@ -197,39 +197,39 @@ class Head:
             self.log.failed(why)
         print(f"nfresume: {why}", file=sys.stderr, flush=True)
         self.failed.append(node)
-        self._over(node, State.FAILED)
+        self._end(node, State.FAILED)
 
-    def _over(self, node: Node, state: State) -> None:
-        """Those that waited for it go on, or are skipped with it."""
-        over = [(node, state)]
-        while over:
-            node, state = over.pop()
-            if node.state.over:
+    def _end(self, node: Node, state: State) -> None:
+        """Set a final state. If it is DONE, the dependants may continue; else they are skipped."""
+        ending = [(node, state)]
+        while ending:
+            node, state = ending.pop()
+            if node.state.ended:
                 continue
             node.state = state
-            self._left -= 1
+            self._unfinished -= 1
             for other in node.dependants:
                 other.waits_for.discard(node)
                 if state is not State.DONE:
-                    over.append((other, State.SKIPPED))
+                    ending.append((other, State.SKIPPED))
                 elif not other.waits_for and other.state is State.WAITING:
-                    self._look_at(other)
+                    self._make_ready(other)
             node.dependants.clear()
 
     def close(self) -> None:
-        """End what runs, and put the records on disk."""
+        """Stop all tasks, and close the journal and the log."""
         self.executor.stop()
         self.log.ended(len(self.failed))
         self.reuse.close()
         self.log.close()
 
 
-def _list(value: Any) -> Any:
+def _resolved(value: Any) -> Any:
     return promises.resolve(value, lambda node: node.value()) if isinstance(value, Promise) else value
 
 
 def run(order: Order) -> int:
-    """Run a workflow to its end; returns the exit status."""
+    """Run a workflow to its end. Returns the exit status."""
     parsed = options.parse([order.pipeline, *order.words])
     launch_dir = Path.cwd()
     call = calls.of_options(parsed, launch_dir)
@@ -245,12 +245,12 @@ def run(order: Order) -> int:
         returned = _call(head, flow, inputs.of_workflow(flow.function, call.inputs, launch_dir, flow.hints))
         head.finish()
         if not head.failed:
-            _deliver(promises.resolve(returned, lambda node: node.value()), Path(order.work), call.output)
+            _publish(promises.resolve(returned, lambda node: node.value()), Path(order.work), call.output)
             status, code = "OK", 0
     except Stopped:
         head.log.failed("stopped by a signal")
         code = 143
-    except Exception as e:  # the workflow's own code: its traceback is what helps
+    except Exception as e:  # raised by the workflow's own code: the user needs the traceback
         traceback.print_exc()
         head.log.failed(f"{order.pipeline}: {type(e).__name__}: {e}")
     finally:
@@ -265,47 +265,47 @@ def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:
     promises.schedule(head)
     try:
         return flow.function(**given)
-    except Failed:
-        return None  # it waits for what will never be there; what does not depend on that goes on
+    except NoResult:
+        return None  # the function cannot continue; the calls that it has made so far still run
 
 
-def _deliver(value: Any, work: Path, output: Path) -> None:
-    """What the workflow returned: files to the output folder, values to standard output as JSON."""
+def _publish(value: Any, work: Path, output: Path) -> None:
+    """Publish what the workflow returned: files to the output folder, all as JSON to standard output."""
     encoded = values.Writer(work / ".outputs").encode(value)
-    remotes = dict(values.remotes_in(encoded))
-    where: dict[str, str] = {}
+    remotes = dict(values.remote_paths(encoded))
+    new_paths: dict[str, str] = {}
     for path in dict.fromkeys(values.paths_in(encoded)):
         if path.endswith(".pickle") and Path(path).parent == work / ".outputs":
             continue
         source = Path(path)
         if path in remotes:
-            where[path] = str(places.published(path, remotes[path], output))
+            new_paths[path] = str(task_files.publish_target(path, remotes[path], output))
         elif source.exists() and work in source.parents:
             target, number = output / source.name, 2
-            while str(target) in where.values():
+            while str(target) in new_paths.values():
                 target, number = output / f"{number}-{source.name}", number + 1
-            where[path] = str(target)
-            places.publish(source, target)
-    print(json.dumps(_shown(values.moved(encoded, where)), indent=2, ensure_ascii=False))
+            new_paths[path] = str(target)
+            task_files.publish(source, target)
+    print(json.dumps(_plain(values.replace_paths(encoded, new_paths)), indent=2, ensure_ascii=False))
 
 
-def _shown(value: Any) -> Any:
-    """Encoded JSON as a person or a script wants it: no tags."""
+def _plain(value: Any) -> Any:
+    """Encoded JSON without the tags, for people and scripts."""
     if isinstance(value, list):
-        return [_shown(item) for item in value]
+        return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "path" in value:
         return value["path"]
     if value["$"] == "dict":
-        return {str(_shown(k)): _shown(v) for k, v in value["v"]}
+        return {str(_plain(k)): _plain(v) for k, v in value["v"]}
     if value["$"] == "dataclass":
-        return {k: _shown(v) for k, v in value["v"].items()}
-    return f"<{value['$']}>" if "v" not in value else _shown(value["v"])
+        return {k: _plain(v) for k, v in value["v"].items()}
+    return f"<{value['$']}>" if "v" not in value else _plain(value["v"])
 
 
 def main() -> None:
-    """Run the order in argv."""
+    """Run the workflow of the order in argv."""
     order = Order(**json.loads(sys.argv[1]), words=sys.argv[2:])
     code = run(order)
     sys.stdout.flush()

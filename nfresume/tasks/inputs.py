@@ -1,4 +1,4 @@
-"""Inputs of a workflow: words and JSON made into the types that its parameters are annotated with."""
+"""Inputs of a workflow: words and JSON values are converted to the types of its parameters."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from nfresume_metadata import LatchDir, LatchFile, LPath
 from nfresume.tasks.source import hints_of, type_text
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-#: Marks an annotation of a place that is written to: it need not exist, and counts by its path.
+#: The annotation of a path that the task writes to. It need not exist, and its digest is that of the path.
 OUTPUT = {"output": True}
 
 
 class BadInput(ValueError):
-    """A value that is not of its parameter's type; the message names parameter, type and value."""
+    """A value does not fit its parameter's type. The message names parameter, type and value."""
 
 
 def is_output(kind: Any) -> bool:
@@ -34,9 +34,9 @@ def is_output(kind: Any) -> bool:
 def of_workflow(
     function: Any, given: Mapping[str, Any], base: Path, hints: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Every input by name, defaults included; relative paths begin at `base`.
+    """All inputs by name, converted, with defaults. Relative paths refer to the folder `base`.
 
-    Raises BadInput for what is unknown, missing or of the wrong type.
+    Raises BadInput for an input that is unknown, missing or of the wrong type.
     """
     parameters = inspect.signature(function).parameters
     if unknown := [name for name in given if name not in parameters]:
@@ -51,7 +51,10 @@ def of_workflow(
 
 
 def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
-    """`value`, a text or what JSON gives, as `kind`. Raises BadInput."""
+    """Convert `value`, a text or a JSON value, to the type `kind`. Raises BadInput.
+
+    `where` names the input in messages. Relative paths refer to the folder `base`.
+    """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return _path(value, parts[0], where, base, exists=False) if is_output(kind) else convert(
@@ -108,7 +111,7 @@ def _str(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)  # YAML and JSON write what looks like a number as one
+        return str(value)  # in YAML and JSON a text that looks like a number is a number
     raise _wrong(value, "a text", where)
 
 
@@ -143,7 +146,7 @@ _SCALARS: dict[Any, Any] = {
 
 
 def _union(value: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
-    """The first member that fits: nothing first, texts last, since any word is a text."""
+    """The first type of the union that fits. None is tried first; str last, because every word fits it."""
     for part in sorted(parts, key=lambda p: (p is not type(None), p is str)):
         try:
             return convert(value, part, where, base)
@@ -168,7 +171,7 @@ def _enum(value: Any, kind: type[Enum], where: str) -> Enum:
 
 
 def _json(value: Any, what: type, where: str) -> Any:
-    """A text that stands for a list or a mapping is JSON."""
+    """The list or mapping that a text holds as JSON. Other values are returned as they are."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -214,7 +217,7 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
 
 
 def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True) -> Any:
-    """A path, absolute from here on; one that is read must be there. URLs stay as they are."""
+    """An absolute path as `kind`; a URL is kept. With `exists`, a local LatchFile or LatchDir must exist."""
     if not isinstance(value, str | Path | LatchFile | LatchDir | LPath) or not str(value):
         raise _wrong(value, "a path", where)
     text = value.path if isinstance(value, LatchFile | LatchDir | LPath) else str(value)

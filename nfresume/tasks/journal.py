@@ -1,7 +1,7 @@
-"""Results of an execution's tasks, across its attempts: what a relaunch need not run again.
+"""The journal of an execution: the finished tasks of all its attempts, which a relaunch reuses.
 
-One line of JSON for each finished task, in the execution's cache folder. Only appended to, by the one head
-that owns the execution; a line that a crash left half written is passed over.
+It has one line of JSON for each finished task, in the execution's cache folder. Only the head appends to it.
+A line that a crash left incomplete is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.tasks import keys, places
+from nfresume.tasks import keys, task_files
 from nfresume.tasks.keys import Key
 
 NAME = "results.jsonl"
@@ -21,17 +21,17 @@ NAME = "results.jsonl"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished task: the `call`-th of this task in its attempt, the `turn`-th of those with this key."""
+    """A finished task. `call` and `turn` count as in `graph.Node`; `seconds` is how long it ran."""
 
     key: Key
     call: int
     turn: int
-    place: str  # its task dir
+    task_dir: str
     seconds: float
 
 
 class Journal:
-    """The results of earlier attempts, and where new ones are added."""
+    """The finished tasks of earlier attempts and of this one."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,12 +41,12 @@ class Journal:
         if path.exists():
             with path.open("rb") as lines:
                 for line in lines:
-                    self._take(line)
+                    self._parse(line)
         self._file = path.open("ab", buffering=0)
         if self._file.tell():
-            self._file.write(b"\n")  # ends a line that was cut off
+            self._file.write(b"\n")  # ends a line that a crash left incomplete
 
-    def _take(self, line: bytes) -> None:
+    def _parse(self, line: bytes) -> None:
         try:
             data = json.loads(line)
             record = Record(keys.of_json(data["key"]), int(data["call"]), int(data["turn"]),
@@ -60,30 +60,31 @@ class Journal:
         self._calls[record.key.task, record.call] = record
 
     def add(self, record: Record) -> None:
-        """Remember a result, now and in later attempts."""
-        data = {**vars(record), "key": record.key.json()}
+        """Add a finished task, for this attempt and later ones."""
+        data = {"key": record.key.json(), "call": record.call, "turn": record.turn,
+                "place": record.task_dir, "seconds": record.seconds}
         self._file.write(json.dumps(data).encode() + b"\n")
         self._remember(record)
 
     def find(self, key: Key, turn: int) -> Record | None:
-        """The result of this very call, by key."""
+        """The finished task with this key; None: there is none. `turn` tells equal calls apart."""
         return self._results.get((key.digest, turn))
 
-    def before(self, task: str, call: int) -> Record | None:
-        """What the `call`-th call of a task was in an earlier attempt."""
+    def find_call(self, task: str, call: int) -> Record | None:
+        """The call number `call` of a task in an earlier attempt; None: there is none."""
         return self._calls.get((task, call))
 
     def close(self) -> None:
-        """Everything on disk."""
+        """Fsync and close the file."""
         os.fsync(self._file.fileno())
         self._file.close()
 
 
-def changed(result: Mapping[str, Any]) -> str | None:
-    """Which file of a result is not what its task left there; None when all are."""
+def changed_output(result: Mapping[str, Any]) -> str | None:
+    """Says which output file of a result was changed or deleted since its task ended; None: none was."""
     for path, stamp in result["stamps"].items():
         try:
-            now = places.stamp(Path(path))
+            now = task_files.stamp(Path(path))
         except OSError:
             return f"its output {Path(path).name} is gone"
         if now != stamp:

@@ -1,7 +1,7 @@
-"""What decides whether a result can be used again, and in words: why not.
+"""The key of a task's call. A result is reused only for an equal key.
 
-A key is account, name, signature, version and inputs. Whatever is not in it does not matter: the workflow
-around the task, where its file lies, the order of keywords, defaults that were written out.
+A key has account, task name, signature, version and input digests. Nothing else matters: not the workflow
+around the task, the folder of its file, the order of keywords, or defaults that were written out.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.digests import of_text
 
-#: Longest text of an input that an explanation shows.
+#: How many characters of an input an explanation shows.
 _SHOWN = 60
 
 
 @dataclass(frozen=True)
 class Key:
-    """`inputs` are digests by name; `shown` is what a person sees of them, and decides nothing."""
+    """`inputs` are digests by name. `shown` are their texts for people, which are not compared."""
 
     account: str
     task: str
@@ -32,35 +32,38 @@ class Key:
 
     @property
     def digest(self) -> str:
-        """Names the entry."""
+        """The digest of the key. It is the name of the entry's folder."""
         parts = [self.account, self.task, self.signature, self.version, dict(self.inputs)]
         return of_text(json.dumps(parts, sort_keys=True))
 
     def json(self) -> dict[str, Any]:
-        """To be stored beside a result."""
+        """The key as JSON, to be stored with a result."""
         return asdict(self)
 
 
 def of_call(account: str, task: Task, inputs: Mapping[str, str], shown: Mapping[str, str]) -> Key:
-    """The key of a call, from the digests of its inputs. Raises ValueError without source or version."""
+    """The key of a call, from the digests of its inputs.
+
+    Raises ValueError for a task without a version whose source cannot be read.
+    """
     return Key(account, task.name, task.signature_text, task.version or task.code, inputs, not task.version,
                shown)
 
 
 def of_json(data: Mapping[str, Any]) -> Key:
-    """Raises KeyError or TypeError for what is no key."""
+    """The key from the JSON of `Key.json`. Raises KeyError or TypeError for other JSON."""
     return Key(str(data["account"]), str(data["task"]), str(data["signature"]), str(data["version"]),
                dict(data["inputs"]), bool(data["code"]), dict(data["shown"]))
 
 
 def show(value: Any) -> str:
-    """A value in a few characters."""
+    """A short text that shows a value to people."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN - 3] + "..."
 
 
 def differences(before: Key, now: Key) -> list[str]:
-    """What changed, part by part, in words; empty for equal keys."""
+    """What differs between two keys, one sentence per part. Empty for equal keys."""
     found = []
     if before.account != now.account:
         found.append(f"it belongs to account {before.account}, not {now.account}")

@@ -1,4 +1,4 @@
-"""Load the Python file that declares a workflow, under the name by which it can be imported."""
+"""Load the Python file that declares a workflow."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Declared = TypeVar("Declared", Workflow, Task)
 
 
 def load(file: Path) -> ModuleType:
-    """Import a file with its package; Latch's modules are ours from here on in this process.
+    """Import a file as a module of its package. From then on, Latch's modules are nfresume's in this process.
 
     Raises whatever the file raises.
     """
     standins.install()
-    sys.dont_write_bytecode = True  # nothing of ours is left in the launch folder
+    sys.dont_write_bytecode = True  # leave no __pycache__ in the launch dir
     top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
     while (top / "__init__.py").is_file():
         names.insert(0, top.name)
         top = top.parent
     sys.path.insert(0, str(top))
-    declaring.declared.clear()
+    declaring.declared_tasks.clear()
     return importlib.import_module(".".join(names))
 
 
@@ -41,12 +41,12 @@ def explain(error: BaseException, what: str, here: Path) -> str:
 
 
 def workflow(module: ModuleType, name: str) -> Workflow:
-    """Raises LookupError that names the workflows which are there."""
+    """The workflow of this name. Raises LookupError with the names of the module's workflows."""
     return _declared(module, name, Workflow, "workflow")
 
 
 def task(module: ModuleType, name: str) -> Task:
-    """Raises LookupError that names the tasks which are there."""
+    """The task of this name. Raises LookupError with the names of the module's tasks."""
     return _declared(module, name, Task, "task")
 
 

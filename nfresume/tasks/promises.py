@@ -1,4 +1,4 @@
-"""What a call of a task gives inside a workflow: a promise of its result, and the graph that follows."""
+"""Promises: inside a workflow a call of a task returns a promise of its result. Promises make the graph."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 class Scheduler(Protocol):
-    """Whoever runs the graph while a workflow's function is called."""
+    """Runs the graph while a workflow's function is called. The head is one."""
 
     def submit(self, task: Any, inputs: Mapping[str, Any]) -> Any:
-        """Add a node; returns its Promise."""
+        """Add the node of a call. Returns its Promise."""
 
     def submit_all(self, task: Any, bound: Mapping[str, Any], lists: Mapping[str, Any]) -> Any:
-        """Add a node for each element of `lists`; returns the Promise of the list of results."""
+        """Add a node for each element of `lists`; all have the inputs `bound`. Returns the list's Promise."""
 
     def value(self, promise: Promise) -> Any:
-        """The value of a promise, waiting for it. Raises what makes the workflow end when it failed."""
+        """Wait for the value of a promise. When its task failed, raises what ends the workflow."""
 
     def after(self, first: Any, second: Any) -> None:
-        """Let `second` start only when `first` is done."""
+        """Start `second` only when `first` is done."""
 
 
 _running: Scheduler | None = None
 
 
 def running() -> Scheduler | None:
-    """The scheduler of the workflow that is being evaluated in this process; None outside of one."""
+    """The scheduler of the workflow that runs in this process; None outside of a workflow."""
     return _running
 
 
 def schedule(scheduler: Scheduler | None) -> None:
-    """Set it: by a head before it calls a workflow, and to None in every process of a task."""
+    """Set the scheduler of this process. The head sets it before it calls a workflow, a worker sets None."""
     global _running
     _running = scheduler
 
@@ -43,7 +43,7 @@ def schedule(scheduler: Scheduler | None) -> None:
 class Promise:
     """The result of a node, or a part of it: `promise[0]`, `promise.field`.
 
-    Tuples and NamedTuples unpack without waiting; any other iteration waits for the value.
+    Unpacking a tuple or NamedTuple does not wait. Any other iteration waits for the value.
     """
 
     def __init__(self, scheduler: Scheduler, node: Any, kind: Any = Any, path: tuple[Any, ...] = ()) -> None:
@@ -88,13 +88,13 @@ class Promise:
 
 
 class _Attribute(str):
-    """A step of a path that is an attribute; any other step is an index."""
+    """A step of a path that is an attribute. Any other step is an index or key."""
 
     __slots__ = ()
 
 
 def _members(kind: Any) -> list[Any] | None:
-    """The types of a tuple of known length, or of a NamedTuple; None for anything else."""
+    """The types of the members of a NamedTuple or of a tuple of known length; None for other types."""
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         hints = getattr(kind, "__annotations__", {})
         return [hints.get(name, Any) for name in kind._fields]
@@ -103,34 +103,34 @@ def _members(kind: Any) -> list[Any] | None:
 
 
 def path_json(path: tuple[Any, ...]) -> list[Any]:
-    """A path to be stored."""
+    """A path as JSON, to be stored."""
     return [{"attribute": str(step)} if isinstance(step, _Attribute) else step for step in path]
 
 
 def part_name(step: Any) -> str:
-    """One step of a path as a text: an index, a key and an attribute of the same name differ."""
+    """One step of a path as text. An index, a key and an attribute of the same name give different texts."""
     return json.dumps(path_json((step,))[0])
 
 
 def attribute(name: str) -> str:
-    """The step that is an attribute."""
+    """The step of a path for the attribute `name`."""
     return _Attribute(name)
 
 
 def path_of(stored: list[Any]) -> tuple[Any, ...]:
-    """The path of `path_json`."""
+    """The path from the JSON of `path_json`."""
     return tuple(_Attribute(step["attribute"]) if isinstance(step, dict) else step for step in stored)
 
 
 def take(value: Any, path: tuple[Any, ...]) -> Any:
-    """The part of a value that a promise stands for."""
+    """The part of a value at a path."""
     for step in path:
         value = getattr(value, step) if isinstance(step, _Attribute) else value[step]
     return value
 
 
 def nodes_in(value: Any) -> Iterator[Any]:
-    """The nodes of all promises in a value, lists, dicts, tuples and dataclasses included."""
+    """The nodes of all promises in a value, also those within lists, dicts, tuples, sets and dataclasses."""
     if isinstance(value, Promise):
         yield value._node
     elif isinstance(value, Mapping):
@@ -145,7 +145,7 @@ def nodes_in(value: Any) -> Iterator[Any]:
 
 
 def resolve(value: Any, of: Callable[[Any], Any]) -> Any:
-    """The value with each promise replaced by its own; `of` gives the value of a node."""
+    """The value, with each promise in it replaced by its value. `of` gives the value of a node."""
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, Promise):

@@ -1,7 +1,7 @@
-"""Which calls need not run: keys worked out, results of earlier attempts and of the cache looked up.
+"""Decide for each call whether an earlier result is reused, from its key, the journal and the task cache.
 
-A head must stay awake, so it reads no files itself: a helper process digests what a workflow was given, each
-task has digested what it wrote, and entries of the cache with files are restored by a worker.
+The head must not block on large files. So a helper process digests the workflow's input files, each worker
+has digested what its task wrote, and a worker restores cache entries that have files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nfresume.tasks import digests, keys, promises, values, worker
 from nfresume.tasks.cache import Absent, Cache, Entry, Miss, nearest_to
 from nfresume.tasks.graph import Node
 from nfresume.tasks.inputs import is_output
-from nfresume.tasks.journal import Journal, Record, changed
+from nfresume.tasks.journal import Journal, Record, changed_output
 from nfresume.tasks.keys import Key
 from nfresume.tasks.recording import Log
 
@@ -29,7 +29,7 @@ Decision = Literal["run", "restore", "reused", "wait"]
 
 
 class Reuse:
-    """Decides for each call, and says why."""
+    """Decides for each call whether it is reused or run, and says why."""
 
     def __init__(
         self, journal: Journal, cache: Cache, work: Path, log: Log, selector: selectors.BaseSelector, *,
@@ -41,21 +41,26 @@ class Reuse:
         self._log = log
         self._selector = selector
         self._resume = resume
-        self._turns: Counter[str] = Counter()
-        self._known: dict[str, str] = {}  # digests by path
-        self._problems: dict[str, str] = {}
+        self._turns: Counter[str] = Counter()  # calls by digest of their key
+        self._digests: dict[str, str] = {}  # by path
+        self._problems: dict[str, str] = {}  # why a path cannot be read, by path
         self._helper: subprocess.Popen[bytes] | None = None
-        self._rest = self._questions = b""
-        self._misses: dict[Node, str] = {}
-        self._near: dict[str, list[Entry]] = {}  # by task, read once
-        self._parked: dict[Node, int] = {}  # how many answers of the helper each waits for
-        self._wanted: dict[str, list[Node]] = {}
+        self._unsent = b""  # questions to the helper
+        self._incomplete = b""  # the last line from the helper, as far as it was read
+        self._misses: dict[Node, str] = {}  # why the journal's result cannot be reused
+        self._newest: dict[str, list[Entry]] = {}  # cache entries by task, read once
+        self._parked: dict[Node, int] = {}  # for how many digests each node waits
+        self._waiting: dict[str, list[Node]] = {}  # nodes by the path whose digest they wait for
 
     # -- keys -----------------------------------------------------------------------------------
 
     def decide(self, node: Node) -> Decision:
-        """Once all that a call depends on is done; "wait" until `answered` returns it. Raises OSError,
-        TypeError, LookupError, ValueError or values.Unreadable for inputs that cannot be read."""
+        """Decide about a call whose dependencies are all done.
+
+        "reused": it has its result. "restore": a worker must copy the cache entry. "run": it must run.
+        "wait": digests are missing; `read_answers` returns the node when they are there. Raises OSError,
+        TypeError, LookupError, ValueError or values.Unreadable for inputs that cannot be read.
+        """
         if node.key is None and not self._make_key(node):
             return "wait"
         assert node.key is not None
@@ -69,20 +74,20 @@ class Reuse:
         return "run"
 
     def _make_key(self, node: Node) -> bool:
-        """False while the helper still reads."""
+        """Compute the node's key. False: digests are missing, and the node was parked."""
         task = node.task
         assert task is not None
         unknown: list[str] = []
 
-        def place(path: Path) -> str:
+        def digest_path(path: Path) -> str:
             text = str(path)
             if text in self._problems:
                 raise OSError(0, self._problems[text])
-            if text not in self._known:
+            if text not in self._digests:
                 unknown.append(text)
-            return self._known.get(text, "")
+            return self._digests.get(text, "")
 
-        found = {name: self._digest(value, task.hints.get(name, Any), place)
+        found = {name: self._digest(value, task.hints.get(name, Any), digest_path)
                  for name, value in node.inputs.items()}
         if unknown:
             self._park(node, set(unknown))
@@ -94,21 +99,21 @@ class Reuse:
         self._turns[key.digest] += 1
         return True
 
-    def _digest(self, value: Any, kind: Any, place: digests.Place) -> str:
+    def _digest(self, value: Any, kind: Any, digest_path: digests.PathDigest) -> str:
         if isinstance(value, promises.Promise) and not is_output(kind):
             node: Node = value._node
             if (known := node.digest(value._path)) is not None:
                 return known
-        return digests.of_value(promises.resolve(value, lambda node: node.value()), kind, place)
+        return digests.of_value(promises.resolve(value, lambda node: node.value()), kind, digest_path)
 
     # -- the helper -----------------------------------------------------------------------------
 
     def _park(self, node: Node, paths: set[str]) -> None:
-        """Until the helper has said what is at each of these paths."""
+        """Let the node wait until the helper has digested all of these paths."""
         self._parked[node] = len(paths)
-        new = [path for path in paths if path not in self._wanted]
+        new = [path for path in paths if path not in self._waiting]
         for path in paths:
-            self._wanted.setdefault(path, []).append(node)
+            self._waiting.setdefault(path, []).append(node)
         self._ask(new)
 
     def _ask(self, paths: list[str]) -> None:
@@ -119,33 +124,36 @@ class Reuse:
             assert self._helper.stdin is not None
             os.set_blocking(self._helper.stdin.fileno(), False)
             self._selector.register(self._helper.stdout, selectors.EVENT_READ, "digests")
-        self._questions += b"".join(json.dumps(path).encode() + b"\n" for path in paths)
+        self._unsent += b"".join(json.dumps(path).encode() + b"\n" for path in paths)
         self._send()
 
     def _send(self) -> None:
-        """As much as the pipe takes: the helper must not wait for us to read while we wait for it."""
+        """Write as much as the pipe takes. Writing more would block, and could deadlock with the helper."""
         assert self._helper is not None
         assert self._helper.stdin is not None
         with contextlib.suppress(BlockingIOError):
-            while self._questions:
-                self._questions = self._questions[os.write(self._helper.stdin.fileno(), self._questions):]
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._helper.stdin.fileno(), self._unsent):]
 
-    def answered(self) -> list[Node]:
-        """Take in what the helper says; the calls that need not wait any more."""
+    def read_answers(self) -> list[Node]:
+        """Read digests from the helper. Returns the nodes that now have all of theirs.
+
+        Raises OSError when the helper has died.
+        """
         assert self._helper is not None
         assert self._helper.stdout is not None
         data = os.read(self._helper.stdout.fileno(), 65536)
         if not data:
             raise OSError("the process that reads the inputs has died")
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
         free: list[Node] = []
         for answer in map(json.loads, lines):
             path = answer["path"]
             if "error" in answer:
                 self._problems[path] = f"{path}: {answer['error']}"
             else:
-                self._known[path] = answer["digest"]
-            for node in self._wanted.pop(path, ()):
+                self._digests[path] = answer["digest"]
+            for node in self._waiting.pop(path, ()):
                 self._parked[node] -= 1
                 if not self._parked[node]:
                     del self._parked[node]
@@ -160,16 +168,16 @@ class Reuse:
         if not self._resume or (record := self._journal.find(node.key, node.turn)) is None:
             return False
         try:
-            result = json.loads((Path(record.place) / worker.RESULT).read_bytes())
-            problem = changed(result)
+            result = json.loads((Path(record.task_dir) / worker.RESULT).read_bytes())
+            problem = changed_output(result)
         except (OSError, ValueError, KeyError):
             problem = "its result is gone"
         if problem is not None:
             self._misses[node] = problem
             return False
-        self._use(node, Path(record.place), result)
+        self._set_result(node, Path(record.task_dir), result)
         if record.call != node.call:
-            self._journal.add(Record(node.key, node.call, node.turn, record.place, record.seconds))
+            self._journal.add(Record(node.key, node.call, node.turn, record.task_dir, record.seconds))
         return True
 
     def _from_cache(self, node: Node) -> Decision:
@@ -180,50 +188,50 @@ class Reuse:
                 return "restore"
             values.decode(entry.outputs)
         except Absent:
-            self._explain(node, self._nearest_in_words(node.key))
+            self._explain(node, self._difference_from_nearest(node.key))
             return "run"
         except (Miss, values.Unreadable) as e:
-            self.missed(node, str(e))
+            self.explain_miss(node, str(e))
             return "run"
-        place = self._work / task_dir(f"{node.key.digest}:{node.turn}:cached")
-        place.mkdir(parents=True, exist_ok=True)
+        task_dir = self._work / task_dir_name(f"{node.key.digest}:{node.turn}:cached")
+        task_dir.mkdir(parents=True, exist_ok=True)
         result = {"outputs": entry.outputs, **entry.result, "places": {}, "stamps": {},
                   "source": f"cached by {entry.execution}"}
-        (place / worker.RESULT).write_bytes(values.dumps(result))
-        self._cache.used(entry)
-        self._use(node, place, result)
-        self._journal.add(Record(node.key, node.call, node.turn, str(place), entry.seconds))
+        (task_dir / worker.RESULT).write_bytes(values.dumps(result))
+        self._cache.mark_used(entry)
+        self._set_result(node, task_dir, result)
+        self._journal.add(Record(node.key, node.call, node.turn, str(task_dir), entry.seconds))
         return "reused"
 
-    def _use(self, node: Node, place: Path, result: Mapping[str, Any]) -> None:
-        node.place, node.result = place, result
-        self._known.update(result["places"])
-        self._log.cached(shown_hash(place), node.name)
+    def _set_result(self, node: Node, task_dir: Path, result: Mapping[str, Any]) -> None:
+        node.task_dir, node.result = task_dir, result
+        self._digests.update(result["places"])
+        self._log.cached(shown_hash(task_dir), node.name)
 
-    def keep(self, node: Node, seconds: float) -> None:
-        """A worker has answered: remember the result."""
-        assert node.place is not None
+    def take_result(self, node: Node, seconds: float) -> None:
+        """Read the result that a worker has written, and add it to the journal. It ran for `seconds`."""
+        assert node.task_dir is not None
         assert node.key is not None
-        node.result = json.loads((node.place / worker.RESULT).read_bytes())
-        self._known.update(node.result["places"])
+        node.result = json.loads((node.task_dir / worker.RESULT).read_bytes())
+        self._digests.update(node.result["places"])
         if node.result["source"]:
-            self._log.cached(shown_hash(node.place), node.name)
-        self._journal.add(Record(node.key, node.call, node.turn, str(node.place), seconds))
+            self._log.cached(shown_hash(node.task_dir), node.name)
+        self._journal.add(Record(node.key, node.call, node.turn, str(node.task_dir), seconds))
 
     # -- why ------------------------------------------------------------------------------------
 
-    def missed(self, node: Node, why: str) -> None:
-        """Its entry cannot be used: it runs instead."""
+    def explain_miss(self, node: Node, why: str) -> None:
+        """Say that a call runs because its cache entry cannot be used."""
         self._explain(node, f"not from the cache: {why}")
 
     def _explain(self, node: Node, cache: str | None) -> None:
-        """Say why a call runs, where somebody could have expected that it need not."""
+        """Say why a call runs, if it could have been reused. `cache` is the cache's reason, if any."""
         assert node.key is not None
         task = node.task
         assert task is not None
         why = self._misses.get(node)
         if why is None and self._resume:
-            before = self._journal.before(task.name, node.call)
+            before = self._journal.find_call(task.name, node.call)
             if before is None:
                 why = "it had not finished before"
             else:
@@ -233,17 +241,17 @@ class Reuse:
             self._log.line(text)
             print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
-    def _nearest_in_words(self, key: Key) -> str | None:
-        """What differs from the nearest entry; nothing for a task that was never cached."""
-        if key.task not in self._near:
-            self._near[key.task] = self._cache.newest(key.task)
-        nearest = nearest_to(key, self._near[key.task])
+    def _difference_from_nearest(self, key: Key) -> str | None:
+        """What differs from the nearest cache entry; None for a task without entries."""
+        if key.task not in self._newest:
+            self._newest[key.task] = self._cache.newest(key.task)
+        nearest = nearest_to(key, self._newest[key.task])
         if nearest is None:
             return None
         return f"not from the cache: {'; '.join(keys.differences(nearest.key, key))}"
 
     def close(self) -> None:
-        """The journal on disk, the helper gone."""
+        """Close the journal, and end the helper."""
         self._journal.close()
         if self._helper is not None:
             assert self._helper.stdin is not None
@@ -252,12 +260,12 @@ class Reuse:
             self._helper.wait()
 
 
-def task_dir(identity: str) -> str:
-    """The path of a task dir in the work dir, as Nextflow makes them: two characters, then the rest."""
+def task_dir_name(identity: str) -> str:
+    """The path of a task dir within the work dir, in Nextflow's form: `ab/cdef01...`."""
     digest = digests.of_text(identity)
     return f"{digest[:2]}/{digest[2:]}"
 
 
-def shown_hash(place: Path) -> str:
-    """`ab/cdef01`, as logs show it."""
-    return f"{place.parent.name}/{place.name[:6]}"
+def shown_hash(task_dir: Path) -> str:
+    """The short hash of a task dir, as in Nextflow's log: `ab/cdef01`."""
+    return f"{task_dir.parent.name}/{task_dir.name[:6]}"

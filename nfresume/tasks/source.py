@@ -1,7 +1,7 @@
-"""What a task's function is, as far as its cache is concerned: its code and its signature.
+"""The digest of a function's code, and its signature as text, for the key of a cached task.
 
-Standard library only. The digest is the same on every supported Python: fields that a newer syntax tree
-adds are empty in older code, and what is empty is left out.
+Uses the standard library only. The digest is the same on every supported Python: the fields that a newer
+Python adds to its syntax tree are empty for older code, and empty fields are left out.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-#: No text of the code: where it stands, how it was quoted, what only a type checker reads.
+#: Fields of the syntax tree that do not change what the code does.
 _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
 
 
 def code_digest(function: Callable[..., Any]) -> str:
-    """Changes with anything in the body but comments, white space and docstrings.
+    """The digest of a function's body. It ignores comments, white space and docstrings.
 
-    The rest of a function counts elsewhere in the key: its name, names and types in the signature, defaults
-    among the inputs; options of decorators change no result. Raises ValueError where there is no source.
+    The rest of the function is in other parts of the key: its name, the types in its signature, its defaults
+    as inputs. Options of decorators do not change a result. Raises ValueError when the source cannot be read,
+    and for a lambda.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -32,7 +33,7 @@ def code_digest(function: Callable[..., Any]) -> str:
                          "give it a cache_version") from None
     found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     if found is None:
-        raise ValueError(f"{function.__qualname__} is no `def`: give it a cache_version")
+        raise ValueError(f"{function.__qualname__} is not a `def`: give it a cache_version")
     text = _text([type(found).__name__, _without_docstring(found.body)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -45,7 +46,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _text(node: object) -> str:
-    """A syntax tree as text: types and fields in the order of their names, nothing that is empty."""
+    """A syntax tree as text: the type of each node, and its fields by name without empty ones."""
     if isinstance(node, ast.AST):
         found = []
         for name in sorted(node._fields):
@@ -65,7 +66,7 @@ def _text(node: object) -> str:
 
 
 def _joined(parts: list[ast.expr]) -> list[object]:
-    """The parts of an f-string; Python 3.12 cuts its plain text at other places than 3.11."""
+    """The parts of an f-string, with adjacent texts joined. Python 3.12 splits them differently than 3.11."""
     found: list[object] = []
     for part in parts:
         text = part.value if isinstance(part, ast.Constant) else None
@@ -79,7 +80,7 @@ def _joined(parts: list[ast.expr]) -> list[object]:
 
 
 def signature_text(function: Callable[..., Any]) -> str:
-    """`(reads: LatchFile, n: int) -> LatchDir`: names and types, no defaults (they count by value)."""
+    """The signature as `(reads: LatchFile, n: int) -> LatchDir`. Defaults are left out: they are inputs."""
     hints = hints_of(function)
     parameters = inspect.signature(function).parameters
     inputs = ", ".join(f"{name}: {type_text(hints.get(name, Any))}" for name in parameters)
@@ -87,17 +88,17 @@ def signature_text(function: Callable[..., Any]) -> str:
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Types by parameter, and of `return`; those that cannot be resolved stay texts."""
+    """Types by parameter name; `return` for the result's. If they cannot be resolved, they stay texts."""
     try:
         return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # a name that only a type checker sees
+    except Exception:  # for example a name that is imported for type checkers only
         return dict(getattr(function, "__annotations__", {}))
 
 
 def type_text(kind: Any) -> str:
-    """A type in words that do not depend on Python's version, nor on the module that it came from.
+    """A type as text, the same on every Python and without module names.
 
-    `Optional[int]`, `Union[int, None]` and `int | None` are the same; so are `List[int]` and `list[int]`.
+    `Optional[int]`, `Union[int, None]` and `int | None` give the same text. `List[int]` is `list[int]`.
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:

@@ -1,8 +1,8 @@
-"""Ours in place of Latch's modules while a `latch_metadata` file or a Python workflow is loaded.
+"""Stand-ins for the modules of `latch` and `flytekit`, for `latch_metadata` files and Python workflows.
 
-Modules that we provide always stand in, whether `latch` is installed or not, so that a file means the
-same on every machine. A name that we do not provide comes from the installed package, which sees only
-itself meanwhile. `installed()` leaves nothing behind in `sys.modules`.
+The stand-ins are used even where `latch` is installed, so that a file means the same on every machine. A name
+that they do not provide comes from the installed package. While that package is imported, the stand-ins are
+out of the way. After `installed()`, `sys.modules` is as it was before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nfresume import tasks
 
 _FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
 _TASKS = tuple(tasks.__all__)
-#: Names by module. Packages are there so that `import latch.types.file` finds its way.
+#: The provided names by module. Modules without names are packages of others.
 PROVIDED: dict[str, tuple[str, ...]] = {
     "latch": _TASKS,
     "latch.resources": (),
@@ -47,7 +47,7 @@ _FAMILIES = ("latch", "flytekit")
 
 
 class _Standin(ModuleType):
-    """A module with our names; any other name is looked up in the installed package."""
+    """A module with nfresume's names. Any other name is looked up in the installed package."""
 
     __path__: list[str] = []  # noqa: RUF012 - the import system's own attribute, one per module
 
@@ -89,7 +89,7 @@ class _Finder(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: `create_module` filled it."""
+        """Do nothing: `create_module` has filled the module."""
 
 
 _finder = _Finder()
@@ -102,7 +102,7 @@ def _family(name: str) -> bool:
 
 @contextmanager
 def _real_packages() -> Iterator[None]:
-    """Put the installed packages in place of ours for the duration of one look-up."""
+    """Replace the stand-ins by the installed packages until the end of the block."""
     aside = {n: m for n, m in sys.modules.items() if _family(n)}
     for name in aside:
         del sys.modules[name]
@@ -119,14 +119,14 @@ def _real_packages() -> Iterator[None]:
 
 
 def install() -> None:
-    """Stand in for `latch` and `flytekit` for good, in a process that runs a workflow."""
+    """Use the stand-ins from now on, in a process that runs a workflow."""
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Stand in for `latch` and `flytekit` until the end of the block."""
+    """Use the stand-ins until the end of the block."""
     aside = {n: m for n, m in sys.modules.items() if _family(n)}
     for name in aside:
         del sys.modules[name]

@@ -1,7 +1,7 @@
-"""Values between processes: JSON, with what JSON cannot hold in files beside it.
+"""Encode values as JSON to pass them between processes. Values that do not fit JSON are pickled into files.
 
-Reading never runs code of an entry's choosing: classes are those of modules that the workflow has loaded,
-and of a pickle only arrays, frames and such classes are taken.
+Decoding is safe: a stored value cannot choose code to run. Classes must be in modules that the workflow has
+loaded, and a pickle may contain only such classes, arrays, frames and a few harmless types.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATHS = {"LatchFile": LatchFile, "LatchDir": LatchDir, "LPath": LPath}
 _TAG = "$"
 _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "float": float, "datetime": datetime.fromisoformat, "date": date.fromisoformat}
-#: What a pickle may name besides the workflow's own classes.
+#: What a pickle may contain besides the workflow's own classes.
 _SAFE_BUILTINS = frozenset({"set", "frozenset", "complex", "slice", "range", "bytearray", "list", "dict",
                             "tuple", "int", "float", "str", "bytes", "bool", "object"})
 _SAFE_FUNCTIONS = frozenset({
@@ -44,11 +44,11 @@ _SAFE_FUNCTIONS = frozenset({
 
 
 class Unreadable(Exception):
-    """A stored value that is damaged, or holds what is refused; the message says which."""
+    """A stored value is damaged, or contains something that is refused. The message says which."""
 
 
 class Writer:
-    """Encodes values; what is no JSON goes into files of `folder`, which is made when needed."""
+    """Encodes values. Pickles go into `folder`, which is created when needed; `files` are their paths."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class Writer:
         self.files: list[Path] = []
 
     def encode(self, value: Any) -> Any:
-        """JSON for a value; relative paths of files and folders begin here. Raises TypeError."""
+        """The value as JSON. Relative paths are made absolute. Raises TypeError if it cannot be pickled."""
         if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:
@@ -104,20 +104,20 @@ def _name(kind: type) -> str:
 
 
 def decode(value: Any) -> Any:
-    """The value of what `encode` gave. Raises Unreadable."""
+    """The value from the JSON of `Writer.encode`. Raises Unreadable."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     try:
-        return _tagged(value)
+        return _decode_tagged(value)
     except Unreadable:
         raise
     except Exception as e:  # a damaged record may hold anything
         raise Unreadable(f"{type(e).__name__}: {e}") from None
 
 
-def _tagged(value: Mapping[str, Any]) -> Any:
+def _decode_tagged(value: Mapping[str, Any]) -> Any:
     tag = value[_TAG]
     if tag in _PATHS:
         return _PATHS[tag](value["path"], value["remote"])
@@ -139,7 +139,7 @@ def _tagged(value: Mapping[str, Any]) -> Any:
     if tag == "namedtuple" and issubclass(kind, tuple):
         return kind(*(decode(item) for item in value["v"]))
     if tag == "dataclass" and isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        made: Any = object.__new__(kind)  # as it was, without its __init__ running again
+        made: Any = object.__new__(kind)  # restore the fields as they were, without running __init__
         for name, item in value["v"].items():
             object.__setattr__(made, name, decode(item))
         return made
@@ -147,7 +147,7 @@ def _tagged(value: Mapping[str, Any]) -> Any:
 
 
 def _class(name: str) -> Any:
-    """A class of a module that is loaded already: a record loads none."""
+    """A class by its name. Its module must be loaded already; nothing is imported. Raises Unreadable."""
     module, _, qualname = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
@@ -177,7 +177,7 @@ def _loaded(module: str, name: str) -> Any:
 
 
 def unpickle(data: bytes) -> Any:
-    """The value of a pickle that names only what is harmless. Raises Unreadable."""
+    """The value of a pickle. Raises Unreadable if it is damaged or contains anything but harmless types."""
     try:
         return _Unpickler(io.BytesIO(data)).load()
     except Unreadable:
@@ -187,7 +187,7 @@ def unpickle(data: bytes) -> Any:
 
 
 def paths_in(value: Any) -> list[str]:
-    """The paths that encoded JSON names: of files and folders, and of pickles beside it."""
+    """The local paths in encoded JSON: of files, folders and pickles."""
     if isinstance(value, list):
         return [path for item in value for path in paths_in(item)]
     if not isinstance(value, Mapping):
@@ -200,26 +200,26 @@ def paths_in(value: Any) -> list[str]:
     return [path for item in value.values() for path in paths_in(item)]
 
 
-def remotes_in(value: Any) -> list[tuple[str, str]]:
-    """Path and remote path of each local file or folder in encoded JSON that has a remote one."""
+def remote_paths(value: Any) -> list[tuple[str, str]]:
+    """The path and the remote URL of each local file or folder in encoded JSON that has a remote URL."""
     if isinstance(value, list):
-        return [pair for item in value for pair in remotes_in(item)]
+        return [pair for item in value for pair in remote_paths(item)]
     if not isinstance(value, Mapping):
         return []
     if value.get(_TAG) in _PATHS:
         remote, path = value["remote"], value["path"]
         return [(path, remote)] if remote and "://" not in path else []
-    return [pair for item in value.values() for pair in remotes_in(item)]
+    return [pair for item in value.values() for pair in remote_paths(item)]
 
 
-def moved(value: Any, places: Mapping[str, str]) -> Any:
-    """Encoded JSON with paths replaced, each that is in `places`."""
+def replace_paths(value: Any, new_paths: Mapping[str, str]) -> Any:
+    """Encoded JSON with its paths replaced by those of `new_paths`, old path -> new path."""
     if isinstance(value, list):
-        return [moved(item, places) for item in value]
+        return [replace_paths(item, new_paths) for item in value]
     if not isinstance(value, Mapping):
         return value
-    return {key: places.get(item, item) if key in ("path", "file") and isinstance(item, str)
-            else moved(item, places) for key, item in value.items()}
+    return {key: new_paths.get(item, item) if key in ("path", "file") and isinstance(item, str)
+            else replace_paths(item, new_paths) for key, item in value.items()}
 
 
 def dumps(value: Any) -> bytes:

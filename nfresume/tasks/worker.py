@@ -1,7 +1,8 @@
-"""One task in a process of its own: inputs decoded, function called, outputs kept, result written.
+"""The process of one task: decode the inputs, call the function, write the result.
 
-Forked from a head that has one thread, or started afresh: `python -m nfresume.tasks.worker DIR`. Its order
-is DIR/.command.json, its answer DIR/.result.json, whole or absent. The exit status is 0 when that is there.
+It is a fork of the head, or `python -m nfresume.tasks.worker DIR`, where DIR is the task dir. It reads its
+order from DIR/.command.json. Its result DIR/.result.json is complete or absent. Exit status 0 means that the
+result is there.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.system import crashpoints, durable
-from nfresume.tasks import digests, keys, places, promises, values
+from nfresume.tasks import digests, keys, promises, task_files, values
 from nfresume.tasks.cache import Cache, Entry, Miss
-from nfresume.tasks.declaring import Task, declared
+from nfresume.tasks.declaring import Task, declared_tasks
 from nfresume.tasks.keys import Key
 
 ORDER, RESULT, VALUES, OUTPUTS = ".command.json", ".result.json", ".values", ".outputs"
@@ -28,7 +29,7 @@ ORDER, RESULT, VALUES, OUTPUTS = ".command.json", ".result.json", ".values", ".o
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told. `inputs` are encoded; `restore` asks for the cached result only."""
+    """What a worker has to do. `inputs` are encoded. `restore`: copy the cache entry, do not run the task."""
 
     file: str
     task: int
@@ -39,41 +40,41 @@ class Order:
     output: str
     restore: bool = False
 
-    def write(self, place: Path) -> None:
-        """Put it where its worker looks."""
+    def write(self, task_dir: Path) -> None:
+        """Write the order into the task dir."""
         data = {**vars(self), "key": self.key.json()}
-        (place / ORDER).write_bytes(values.dumps(data))
+        (task_dir / ORDER).write_bytes(values.dumps(data))
 
 
-def read_order(place: Path) -> Order:
-    """The order of a task dir."""
-    data = json.loads((place / ORDER).read_bytes())
+def read_order(task_dir: Path) -> Order:
+    """The order in a task dir."""
+    data = json.loads((task_dir / ORDER).read_bytes())
     return Order(**{**data, "key": keys.of_json(data["key"])})
 
 
-def perform(place: Path, order: Order, task: Task) -> int:
-    """Do what the order says in its task dir; returns the exit status."""
+def perform(task_dir: Path, order: Order, task: Task) -> int:
+    """Carry out the order in its task dir. Returns the exit status."""
     promises.schedule(None)
-    os.chdir(place)
+    os.chdir(task_dir)
     os.environ.update(task.environment)
     try:
         if order.restore:
-            return _restore(place, order)
+            return _restore(task_dir, order)
         if not task.cache_serialize:
-            return _run(place, order, task)
-        with Cache(Path(order.account_folder), order.key.account).alone(order.key):
-            if _restore(place, order) == 0:
+            return _run(task_dir, order, task)
+        with Cache(Path(order.account_folder), order.key.account).lock(order.key):
+            if _restore(task_dir, order) == 0:
                 return 0
-            return _run(place, order, task)
+            return _run(task_dir, order, task)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else 1
     except BaseException as e:  # whatever the task raises is its failure
-        _tell(e)
+        _print_traceback(e)
         return 1
 
 
-def _tell(error: BaseException) -> None:
-    """The traceback, from the task's own code on."""
+def _print_traceback(error: BaseException) -> None:
+    """Print the traceback without the frames of this module."""
     frames = error.__traceback__
     ours = str(Path(__file__).parent)
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(
@@ -83,19 +84,19 @@ def _tell(error: BaseException) -> None:
     sys.stderr.flush()
 
 
-def _run(place: Path, order: Order, task: Task) -> int:
-    given: set[str] = set()
-    inputs = {name: _input(value, given) for name, value in order.inputs.items()}
+def _run(task_dir: Path, order: Order, task: Task) -> int:
+    input_paths: set[str] = set()
+    inputs = {name: _input(value, input_paths) for name, value in order.inputs.items()}
     began = time.monotonic()
     value: Any = task.function(**inputs)
     if inspect.iscoroutine(value):
         value = asyncio.run(value)
     seconds = time.monotonic() - began
     sys.stdout.flush()
-    writer = values.Writer(place / VALUES)
-    outputs = _kept(writer.encode(value), place, given)
+    writer = values.Writer(task_dir / VALUES)
+    outputs = _copy_outputs(writer.encode(value), task_dir, input_paths)
     crashpoints.reach("task-ran")
-    result, where = _describe(values.decode(outputs))
+    result, digest_by_path = _digest(values.decode(outputs))
     _publish(outputs, Path(order.output))
     if task.cache:
         try:
@@ -103,86 +104,89 @@ def _run(place: Path, order: Order, task: Task) -> int:
                 order.key, outputs, result, seconds, order.execution)
         except OSError as e:
             print(f"nfresume: not cached: {e}", file=sys.stderr)
-    _answer(place, outputs, result, where, None)
+    _write_result(task_dir, outputs, result, digest_by_path, None)
     return 0
 
 
-def _restore(place: Path, order: Order) -> int:
+def _restore(task_dir: Path, order: Order) -> int:
     cache = Cache(Path(order.account_folder), order.key.account)
     try:
         entry: Entry = cache.find(order.key)
-        outputs, where = cache.restore(entry, place / OUTPUTS, digests.Memory())
+        outputs, digest_by_path = cache.restore(entry, task_dir / OUTPUTS, digests.DigestIndex())
         values.decode(outputs)
     except (Miss, values.Unreadable) as e:
-        (place / ".miss").write_text(str(e))
+        (task_dir / ".miss").write_text(str(e))
         return 1
     _publish(outputs, Path(order.output))
-    _answer(place, outputs, dict(entry.result), where, f"cached by {entry.execution}")
+    _write_result(task_dir, outputs, dict(entry.result), digest_by_path, f"cached by {entry.execution}")
     return 0
 
 
-def _input(value: Any, given: set[str]) -> Any:
-    """A decoded input; one that is the result of another task is read from there. `given` takes its paths."""
+def _input(value: Any, input_paths: set[str]) -> Any:
+    """Decode an input. The result of another task is read from its file. Adds its paths to `input_paths`."""
     if isinstance(value, list):
-        return [_input(item, given) for item in value]
+        return [_input(item, input_paths) for item in value]
     if isinstance(value, dict) and value.get("$") == "result":
         found = json.loads(Path(value["of"]).read_bytes())["outputs"]
-        given.update(values.paths_in(found))
+        input_paths.update(values.paths_in(found))
         return promises.take(values.decode(found), promises.path_of(value["path"]))
-    given.update(values.paths_in(value))
+    input_paths.update(values.paths_in(value))
     return values.decode(value)
 
 
-def _kept(outputs: Any, place: Path, given: set[str]) -> Any:
-    """Outputs that a task left elsewhere are copied into its dir: there nothing overwrites them. What it was
-    given, and passes on, stays where it is."""
-    where = {}
+def _copy_outputs(outputs: Any, task_dir: Path, input_paths: set[str]) -> Any:
+    """Copy outputs that are outside of the task dir into it, so that nothing overwrites them.
+
+    An input that the task returns is not copied.
+    """
+    new_paths = {}
     for at, path in enumerate(dict.fromkeys(values.paths_in(outputs))):
         source = Path(path)
-        if path not in given and source.exists() and place not in source.parents:
-            target = place / OUTPUTS / str(at) / source.name
-            places.copy(source, target)
-            where[path] = str(target)
-    return values.moved(outputs, where)
+        if path not in input_paths and source.exists() and task_dir not in source.parents:
+            target = task_dir / OUTPUTS / str(at) / source.name
+            task_files.copy(source, target)
+            new_paths[path] = str(target)
+    return values.replace_paths(outputs, new_paths)
 
 
-def _describe(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """Digests of a value and its parts, and of the files and folders in it by path."""
-    where: dict[str, str] = {}
+def _digest(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The digests of a value and its parts, and those of the files and folders in it by path."""
+    digest_by_path: dict[str, str] = {}
 
-    def place(path: Path) -> str:
-        if str(path) not in where:
-            where[str(path)] = digests.of_place(path)
-        return where[str(path)]
+    def digest_path(path: Path) -> str:
+        if str(path) not in digest_by_path:
+            digest_by_path[str(path)] = digests.of_path(path)
+        return digest_by_path[str(path)]
 
-    found = {"digest": digests.of_value(value, place=place), "parts": digests.parts_of(value, place)}
-    return found, where
+    found = {"digest": digests.of_value(value, digest_path=digest_path),
+             "parts": digests.parts_of(value, digest_path)}
+    return found, digest_by_path
 
 
 def _publish(outputs: Any, output: Path) -> None:
-    """What has a remote path goes to the output folder now, as Latch uploads it after the task."""
-    for path, remote in values.remotes_in(outputs):
+    """Copy the outputs that have a remote path to the output folder. Latch uploads them at this point."""
+    for path, remote in values.remote_paths(outputs):
         if Path(path).exists():
-            places.publish(Path(path), places.published(path, remote, output))
+            task_files.publish(Path(path), task_files.publish_target(path, remote, output))
 
 
-def _answer(
-    place: Path, outputs: Any, result: dict[str, Any], where: dict[str, str], source: str | None
+def _write_result(
+    task_dir: Path, outputs: Any, result: dict[str, Any], digest_by_path: dict[str, str], source: str | None
 ) -> None:
-    stamps = {path: places.stamp(Path(path)) for path in values.paths_in(outputs) if Path(path).exists()}
-    answer = {"outputs": outputs, **result, "places": where, "stamps": stamps, "source": source}
-    durable.write(place / RESULT, values.dumps(answer))
+    stamps = {path: task_files.stamp(Path(path)) for path in values.paths_in(outputs) if Path(path).exists()}
+    data = {"outputs": outputs, **result, "places": digest_by_path, "stamps": stamps, "source": source}
+    durable.write(task_dir / RESULT, values.dumps(data))
     crashpoints.reach("task-answered")
 
 
 def main() -> None:
-    """A fresh process for the task dir named in argv."""
+    """Perform the order in the task dir that argv names."""
     from nfresume.tasks import loading
 
-    place = Path(sys.argv[1])
-    order = read_order(place)
+    task_dir = Path(sys.argv[1])
+    order = read_order(task_dir)
     loading.load(Path(order.file))
-    sys.exit(perform(place, order, declared[order.task]))
+    sys.exit(perform(task_dir, order, declared_tasks[order.task]))
 
 
 if __name__ == "__main__":

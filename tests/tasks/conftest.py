@@ -16,7 +16,7 @@ def put(site: Site, name: str) -> Path:
 
 
 def ran(site: Site) -> list[str]:
-    """Which tasks really ran since last asked, one line each."""
+    """The tasks that ran since the last call of this function, one line each."""
     file = site.launch_dir / "ran.txt"
     lines = file.read_text().splitlines() if file.exists() else []
     file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The task cache: each rule of docs/task-cache.md, on real executions."""
+"""The task cache: the rules of docs/task-cache.md, tested with real executions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def script(site: Site) -> Path:
 
 
 def launch(site: Site, workflow: str = "main", *words: str, file: str = "cached.py", **env: str) -> list[str]:
-    """Launch, and which tasks really ran."""
+    """Launch a workflow. Returns the tasks that ran."""
     site.ok("launch", f"{file}:{workflow}", *words, **env)
     return ran(site)
 
@@ -44,7 +44,7 @@ def test_reused_by_a_later_launch(site: Site, script: Path):
 
 @pytest.mark.long
 def test_reused_by_another_workflow(site: Site, script: Path):
-    """In the same file, and in another one that imports the task."""
+    """The other workflow is in the same file, or in another file that imports the task."""
     assert launch(site) == ["square 3"]
     assert launch(site, "other") == ["versioned 9"]
     (site.launch_dir / "second.py").write_text(
@@ -54,7 +54,7 @@ def test_reused_by_another_workflow(site: Site, script: Path):
 
 
 def test_survives_a_move_of_the_workflow(site: Site, script: Path):
-    """To another folder, with other tasks and workflows around it."""
+    """The file may be moved to another folder, and its other tasks and workflows may change."""
     assert launch(site) == ["square 3"]
     moved = site.launch_dir / "elsewhere"
     moved.mkdir()
@@ -65,7 +65,7 @@ def test_survives_a_move_of_the_workflow(site: Site, script: Path):
 
 @pytest.mark.long
 def test_not_invalidated_by(site: Site, script: Path):
-    """Comments, docstrings, white space and parentheses, options of the decorator."""
+    """Comments, docstrings, white space, parentheses and options of the decorator do not matter."""
     assert launch(site) == ["square 3"]
     for old, new in (
         ("  # a comment", "  # quite another comment"), ('"""Its docstring."""', '"""Other words."""'),
@@ -78,7 +78,7 @@ def test_not_invalidated_by(site: Site, script: Path):
 
 @pytest.mark.long
 def test_invalidated_by(site: Site, script: Path):
-    """Code, types of parameters and of the result, version; and why is said."""
+    """Another code, type of a parameter or the result, or version runs the task. The reason is printed."""
     assert launch(site) == ["square 3"]
     signature, header = "(n: int, offset: int = 0) -> int:\n    \"\"\"", "@small_task(cache=True)\ndef square"
     was = "its signature changed from (n: int, offset: int) -> int to "
@@ -108,7 +108,7 @@ def test_invalidated_by_its_name(site: Site, script: Path):
 
 @pytest.mark.long
 def test_with_a_version_the_code_may_change(site: Site, script: Path):
-    """The body does not matter then; the version does, and so does the signature."""
+    """With a version, the body does not matter. The version and the signature do."""
     launch(site, "other")
     fix(script, '    ran("versioned", n)\n    return n + 1\n', '    ran("versioned", n)\n    return n + 7\n')
     assert launch(site, "other") == []
@@ -119,7 +119,7 @@ def test_with_a_version_the_code_may_change(site: Site, script: Path):
 
 
 def test_accounts_share_nothing(site: Site, script: Path):
-    """Neither two users, nor two workspaces of one."""
+    """Two users share no entry. Two workspaces of a user share none either."""
     assert launch(site, NFRESUME_ACCOUNT="ada") == ["square 3"]
     assert launch(site, NFRESUME_ACCOUNT="bob") == ["square 3"]
     assert launch(site, NFRESUME_ACCOUNT="ada-lab") == ["square 3"]
@@ -127,7 +127,7 @@ def test_accounts_share_nothing(site: Site, script: Path):
 
 
 def test_never_without_being_asked(site: Site, script: Path):
-    """Tasks may have side effects: without cache=True each launch runs them."""
+    """Without cache=True each launch runs the task, because it may have side effects."""
     assert launch(site, "never") == ["uncached 3"]
     assert launch(site, "never") == ["uncached 3"]
 
@@ -140,7 +140,7 @@ def test_order_and_defaults_do_not_matter(site: Site, script: Path):
 
 @pytest.mark.long
 def test_files_and_folders_count_by_content(site: Site, script: Path):
-    """Not by path or time; one byte in a folder's file, or a file's name, is another input."""
+    """Path and time do not matter. Another byte in a file, or another name in a folder, is another input."""
     (site.launch_dir / "a.txt").write_text("abc")
     (site.launch_dir / "d/e").mkdir(parents=True)
     (site.launch_dir / "d/e/f.txt").write_text("def")
@@ -164,7 +164,7 @@ def test_files_and_folders_count_by_content(site: Site, script: Path):
 
 @pytest.mark.long
 def test_frames_arrays_and_long_lists(site: Site):
-    """Equal in every process: none of them runs again, and the results are read back whole."""
+    """Equal frames, arrays and lists have equal digests in every process. Results are read back unchanged."""
     script = put(site, "science.py")
     first = site.ok("launch", "science.py:science")
     assert sorted(ran(site)) == ["array ", "mean ", "table "]
@@ -182,14 +182,14 @@ def test_a_map_is_cached_by_element(site: Site, script: Path):
 
 
 def test_a_reader_cannot_spoil_an_entry(site: Site, script: Path):
-    """Who gets a cached folder gets a copy: writing into it changes nothing for others."""
+    """A task gets a copy of a cached folder. Writing to the copy does not change the entry."""
     for _ in range(3):
         assert site.ok("launch", "cached.py:spoilt").out == '"whole"\n'
     assert ran(site) == ["write whole"]
 
 
 def test_equal_calls_at_once_run_once(site: Site, script: Path):
-    """cache_serialize: of executions at the same time one runs, the others wait for its result."""
+    """With cache_serialize, one of several executions runs the task. The others wait for its result."""
     started = [site.start("launch", "cached.py:once") for _ in range(3)]
     answers = [child.communicate(timeout=60) for child in started]
     assert [out for out, _ in answers] == ["1\n"] * 3, answers
@@ -197,7 +197,7 @@ def test_equal_calls_at_once_run_once(site: Site, script: Path):
 
 
 def corrupt(place: Path, how: str) -> None:
-    """Damage an entry that holds a folder with a file."""
+    """Damage an entry with a folder that has a file."""
     manifest = place / "manifest.json"
     data = json.loads(manifest.read_bytes())
     file = next(place.glob("files/*/out/deep/a.txt"))
@@ -223,7 +223,7 @@ def corrupt(place: Path, how: str) -> None:
 
 
 def test_a_damaged_or_forged_entry_is_a_miss(site: Site, script: Path):
-    """Never a wrong result: the task runs, why is said, and a whole entry takes its place."""
+    """A damaged entry never gives a wrong result. The task runs, says why, and stores a correct entry."""
     launch(site, "spoilt")
     damaged = "is not what was stored"
     for how, why in (
@@ -247,7 +247,7 @@ class Evil:
 
 
 def test_an_unsafe_pickle_is_refused(site: Site):
-    """Nothing in an entry is run: a pickle that names a function is a miss."""
+    """No code in an entry is run. A pickle that names a function is a miss."""
     put(site, "science.py")
     launch(site, "science", file="science.py")
     pickles = list((site.root / "team/.tasks").rglob("*.pickle"))
@@ -257,7 +257,7 @@ def test_an_unsafe_pickle_is_refused(site: Site):
         file.write_bytes(data)
         manifest = file.parents[2] / "manifest.json"
         whole = json.loads(manifest.read_bytes())
-        whole["files"] = {str(file.relative_to(manifest.parent)): digests.of_place(file)}
+        whole["files"] = {str(file.relative_to(manifest.parent)): digests.of_path(file)}
         manifest.write_text(json.dumps(whole))
     done = site.ok("launch", "science.py:science")
     assert done.out == "999.0\n"
@@ -267,10 +267,10 @@ def test_an_unsafe_pickle_is_refused(site: Site):
 
 @pytest.mark.long
 def test_kill_while_storing(site: Site, script: Path):
-    """kill -9 at every step of storing a result: no entry or a whole one; a retry gives the result."""
+    """A kill -9 at any step of storing leaves no entry or a complete one. A retry gives the result."""
     points = ("task-ran", "cache-copied", "cache-written", "cache-stored", "task-answered", "cache-aside")
     for point in points:
-        if point == "cache-aside":  # reached when a result takes another one's place
+        if point == "cache-aside":  # reached when a result replaces another one
             corrupt(entry(site), "changed")
         else:
             site.run("cache", "clear", "--yes")
@@ -284,7 +284,7 @@ def test_kill_while_storing(site: Site, script: Path):
 
 
 def test_list_explain_prune_clear(site: Site, script: Path):
-    """What is cached, why a call is or is not, what goes by age and by limit; all as words and as JSON."""
+    """`cache list`, `explain`, `prune` and `clear` work, as text and as JSON."""
     launch(site, "mapped", "--items", "[1, 2, 3]")
     listed = site.ok("cache", "list", "--json").json()
     assert sorted(e["inputs"]["n"] for e in listed) == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""Python workflows: launched, failed, retried from the failed task, as executions like any other."""
+"""Python workflows are launched, fail and are relaunched from the failed task, as Nextflow pipelines are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def failing(site: Site, *words: str) -> str:
 
 
 def test_fail_mend_retry(site: Site):
-    """A Latch file: the failed task and nothing else runs again; results stay, the work dir goes."""
+    """Of a Latch workflow only the failed task runs again. Results stay; the work dir is deleted."""
     script = put(site, "assembly.py")
     for name, read in (("a", "GGCCAATTGG"), ("b", "AAAATTTTGG")):
         (site.launch_dir / f"{name}.fastq").write_text(f"@1\n{read}\n")
@@ -49,7 +49,7 @@ def test_fail_mend_retry(site: Site):
 
 
 def test_the_graph(site: Site):
-    """Nested workflows, loops over lists and over results, maps, tuples and NamedTuples, defaults."""
+    """The graph may have nested workflows, loops over lists and results, maps, tuples and NamedTuples."""
     put(site, "arithmetic.py")
     done = site.ok("launch", "arithmetic.py:everything")
     assert json.loads(done.out) == {"nested": 9, "low": 0, "high": 6, "loop": 6, "each": 33, "later": 303}
@@ -59,7 +59,7 @@ def test_the_graph(site: Site):
 
 
 def test_a_failure_stops_its_dependants_only(site: Site):
-    """What does not need the failed task runs to its end, and is there for the retry."""
+    """Tasks that do not depend on the failed one finish, and are reused by the relaunch."""
     script = put(site, "arithmetic.py")
     execution = failing(site, "arithmetic.py:one_fails")
     assert sorted(ran(site)) == ["add 1+5", "fails 1"]
@@ -70,7 +70,7 @@ def test_a_failure_stops_its_dependants_only(site: Site):
 
 
 def test_retries_and_timeouts(site: Site):
-    """A task is tried again as often as it says; one over its time is ended with what it started."""
+    """A task is retried as often as it declares. After its timeout it is stopped with its children."""
     put(site, "arithmetic.py")
     assert site.ok("launch", "arithmetic.py:retried").out == "1\n"
     assert ran(site) == ["third_time 1"] * 3
@@ -81,7 +81,7 @@ def test_retries_and_timeouts(site: Site):
 
 
 def test_side_by_side(site: Site):
-    """Tasks run at once while the CPUs that they ask for are there, and wait for each other when not."""
+    """Tasks run at the same time as long as there are enough CPUs for them. Otherwise they wait."""
     put(site, "arithmetic.py")
 
     def overlap(size: int) -> bool:
@@ -103,7 +103,7 @@ SHOWN = ("(3, 2.0, 'x', True, 'BLUE', None, 7, [1, 2], {'a': 1.0}, 's', 1, 'Posi
 
 @pytest.mark.parametrize("form", ["words", "json", "yaml", "params-file behind"])
 def test_inputs_of_every_type(site: Site, form: str):
-    """As words, and from JSON and YAML files; words win over a file."""
+    """Inputs come from words, and from JSON and YAML files. Words take precedence over a file."""
     put(site, "arithmetic.py")
     words: list[str] = []
     if form == "words":
@@ -127,12 +127,12 @@ def test_inputs_of_every_type(site: Site, form: str):
     (("broken.py:x",), 65, "line 1 of broken.py: ZeroDivisionError: division by zero"),
     (("arithmetic.py:everything", "-profile", "x"), 64, "-profile is an option of Nextflow"),
     (("arithmetic.py:everything", "-params-file", "absent.json"), 66, "there is no params file"),
-    (("arithmetic.py:everything", "-params-file", "list.yml"), 64, "holds no inputs by name"),
-    (("arithmetic.py:everything", "stray"), 64, "'stray' is no input"),
+    (("arithmetic.py:everything", "-params-file", "list.yml"), 64, "does not map names to inputs"),
+    (("arithmetic.py:everything", "stray"), 64, "'stray' is not an input"),
     (("--jobs", "2", "main.nf"), 64, "--jobs is for Python workflows"),
 ])
 def test_refusals(site: Site, words: tuple[str, ...], code: int, line: str):
-    """Each is one clear line and an exit code of its own; nothing is launched."""
+    """Each refusal has a one-line message and its exit code. Nothing is launched."""
     put(site, "arithmetic.py")
     (site.launch_dir / "broken.py").write_text("1 / 0\n")
     (site.launch_dir / "list.yml").write_text("- 1\n")
@@ -144,7 +144,7 @@ def test_refusals(site: Site, words: tuple[str, ...], code: int, line: str):
 
 
 def test_a_process_and_a_folder_each(site: Site):
-    """Equal calls are two calls, in processes and folders of their own, with their output kept."""
+    """Two equal calls run in two processes and two task dirs. Their output is kept there."""
     put(site, "arithmetic.py")
     done = site.ok("launch", "--pin", "arithmetic.py:places")
     first, second = json.loads(done.out)
@@ -159,7 +159,7 @@ def test_a_process_and_a_folder_each(site: Site):
 
 
 def test_where_the_hours_come_from(site: Site):
-    """The option, then what the workflow declares, then the setting."""
+    """They come from the option, else from the workflow's declaration, else from the setting."""
     script = put(site, "arithmetic.py")
     fix(script, "@workflow\ndef one_fails", "@workflow(storage_expiration_hours=7)\ndef one_fails")
 
@@ -174,7 +174,7 @@ def test_where_the_hours_come_from(site: Site):
 
 
 def test_many_files(site: Site):
-    """More input files than a pipe or an argument holds; one that is passed on is not copied."""
+    """A workflow may have more input files than a pipe holds. An input that a task returns is not copied."""
     put(site, "arithmetic.py")
     (site.launch_dir / "in").mkdir()
     for number in range(3000):
@@ -187,7 +187,7 @@ def test_many_files(site: Site):
 
 
 def test_cancel(site: Site):
-    """Ends the tasks that run; what had finished is reused by a relaunch."""
+    """A cancel stops the running tasks. A relaunch reuses the finished ones."""
     script = put(site, "arithmetic.py")
     execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48",
                         "arithmetic.py:waits").out.strip()
@@ -202,7 +202,7 @@ def test_cancel(site: Site):
 
 @pytest.mark.parametrize("who", ["head", "task", pytest.param("all", marks=pytest.mark.long)])
 def test_killed(site: Site, who: str):
-    """kill -9 of the head, a task, or all with the supervisor: nothing runs on, finished tasks are reused."""
+    """After kill -9 of the head, a task, or everything, no process is left, and finished tasks are reused."""
     script = put(site, "arithmetic.py")
     execution = site.ok("launch", "--detach", "--storage-expiration-hours", "48", "arithmetic.py:waits",
                         NFRESUME_LEASE_SECONDS="2").out.strip()
@@ -222,7 +222,7 @@ def test_killed(site: Site, who: str):
 
 
 def test_results_that_were_tampered_with(site: Site):
-    """A finished task whose output was changed or is gone runs again, and why is said."""
+    """A finished task runs again if its output was changed or deleted. The reason is printed."""
     script = put(site, "assembly.py")
     (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")
     execution = failing(site, "assembly.py:assemble", "--reads", '["a.fastq"]')
@@ -235,7 +235,7 @@ def test_results_that_were_tampered_with(site: Site):
 
 
 def test_a_changed_input_runs_what_depends_on_it(site: Site):
-    """In words: which input, from what to what."""
+    """The reason names the input and its old and new value."""
     put(site, "arithmetic.py")
     execution = failing(site, "arithmetic.py:one_fails", "--n", "1")
     ran(site)
@@ -246,7 +246,7 @@ def test_a_changed_input_runs_what_depends_on_it(site: Site):
 
 @pytest.mark.long
 def test_an_import_with_threads(site: Site):
-    """A file whose import starts threads: every task is a fresh interpreter, and all is the same."""
+    """If the file's import starts threads, each task gets a new interpreter. The results are the same."""
     script = put(site, "arithmetic.py")
     with script.open("a") as file:
         file.write("\nimport threading\n"
@@ -255,7 +255,7 @@ def test_an_import_with_threads(site: Site):
 
 
 def test_a_workflow_that_raises(site: Site):
-    """The workflow's own fault is told with its line; what had finished is kept."""
+    """An exception of the workflow's function fails the run, with its message."""
     script = put(site, "arithmetic.py")
     fix(script, "    return times(a=fails", "    if independent:\n        n = 2\n    return times(a=fails")
     done = site.run("launch", "arithmetic.py:one_fails")
@@ -264,7 +264,7 @@ def test_a_workflow_that_raises(site: Site):
 
 
 def test_ctrl_c(site: Site):
-    """SIGINT at the terminal cancels; the exit code says so."""
+    """Ctrl-C at the terminal cancels the run. The exit code is 143."""
     put(site, "arithmetic.py")
     child = site.start("launch", "arithmetic.py:waits")
     until(lambda: (file := site.launch_dir / "ran.txt").exists() and "slow" in file.read_text())
@@ -276,7 +276,7 @@ def test_ctrl_c(site: Site):
 
 
 def test_an_output_folder_of_choice(site: Site):
-    """-output-dir, and nothing else is written to the launch folder."""
+    """Results go to -output-dir. Nothing else is written to the launch dir."""
     put(site, "assembly.py")
     (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")
     fix(site.launch_dir / "assembly.py", "sample,gc_contnet", "sample,gc_content")

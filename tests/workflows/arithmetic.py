@@ -1,4 +1,4 @@
-"""Tasks of every form, counted by a file, so that a test sees which of them really ran."""
+"""Tasks of every form. Each appends a line to a file, so that a test sees which tasks ran."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 def ran(name: str, value: object = "") -> None:
-    """One line for each call that really happened; appending a short line is atomic."""
+    """Append a line for a call that ran. Appending a short line is atomic."""
     with (HERE / "ran.txt").open("a") as file:
         file.write(f"{name} {value}\n")
 
@@ -124,7 +124,7 @@ def retried(n: int = 1) -> int:
 @task(timeout=1)
 def endless() -> int:
     ran("endless")
-    os.system("sleep 600")  # a child that has to go, too
+    os.system("sleep 600")  # a child process that must be stopped, too
     return 1
 
 

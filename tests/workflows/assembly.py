@@ -1,4 +1,4 @@
-"""A small workflow as Latch files are written: reads are trimmed, counted by sample, and reported."""
+"""A small workflow in the style of Latch files: trim reads, compute GC content by sample, write a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cached tasks, counted by a file, so that a test sees which of them really ran."""
+"""Cached tasks. Each appends a line to a file, so that a test sees which tasks ran."""
 
 from __future__ import annotations
 

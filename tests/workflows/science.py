@@ -1,4 +1,4 @@
-"""Cached tasks over frames, arrays and dataclasses; their import starts threads, as that of numpy does."""
+"""Cached tasks with frames, arrays and dataclasses. The import of numpy starts threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pure parts of Python workflows: decorators, digests, values, inputs, keys, promises."""
+"""The pure parts of Python workflows: decorators, digests, values, inputs, keys, promises."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from nfresume_metadata import LatchDir, LatchFile, LatchMetadata, LatchOutputDir
 
 from nfresume import tasks
-from nfresume.tasks import digests, inputs, keys, places, promises, source, values
-from nfresume.tasks.declaring import MapTask, Task, rows
+from nfresume.tasks import digests, inputs, keys, promises, source, task_files, values
+from nfresume.tasks.declaring import MapTask, Task, call_inputs
 from nfresume.tasks.inputs import BadInput, convert
 from nfresume.tasks.keys import Key
 from nfresume.tasks.sizes import SIZES, Resources
@@ -40,7 +40,7 @@ def plain(a: int, b: str = "x") -> str:
 
 @pytest.mark.parametrize("name", [*tasks.SIZED, "task"])
 def test_every_form_of_every_decorator(name: str):
-    """Bare, called, called with options, given a function: all declare the same task, and it still is one."""
+    """A bare decorator, a called one, one with options, and one given a function declare the same task."""
     decorator = getattr(tasks, name)
     forms = [decorator(plain), decorator()(plain), decorator(cache=True, cache_version="1", retries=2)(plain),
              decorator(plain, cache=True), functools.partial(decorator, task_config=object())(plain)]
@@ -56,7 +56,7 @@ def test_every_form_of_every_decorator(name: str):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_older_cached_decorators(size: str):
-    """cached_small_task("version"), one for every size; None is refused in Latch's own words."""
+    """There is a cached_..._task("version") for every size. None is refused with Latch's message."""
     decorator = getattr(tasks, f"cached_{size}_task")
     made = decorator("v1")(plain)
     assert (made.cache, made.version, made.resources) == (True, "v1", SIZES[size])
@@ -65,7 +65,7 @@ def test_the_older_cached_decorators(size: str):
 
 
 def test_custom_tasks():
-    """Numbers or functions of the inputs, options with both; more than any machine has is refused."""
+    """Resources are numbers or functions of the inputs. More than any machine has is refused."""
     fixed = tasks.custom_task(4, 16, cache=True)(plain)
     assert (fixed.resources, fixed.cache) == (Resources(4, 16, 500), True)
     computed = tasks.custom_task(lambda a: a, memory=8, cache=True)(plain)
@@ -78,7 +78,7 @@ def test_custom_tasks():
 
 
 def test_options_that_cannot_be():
-    """Each is refused where it is written."""
+    """A bad option is refused when the task is declared."""
     for options, error in (({"cachee": True}, TypeError), ({"timeout": "1h"}, ValueError),
                            ({"retries": -1}, ValueError), ({"cache_serialize": True}, ValueError)):
         with pytest.raises(error):
@@ -94,7 +94,7 @@ def test_options_that_cannot_be():
 
 
 def test_workflows_and_maps_outside_of_an_execution():
-    """Called as plain Python they are plain functions; a map checks its lists."""
+    """Outside of an execution tasks and workflows are plain functions. A map checks its lists."""
     double = tasks.task(lambda_like)
     assert tasks.map_task(double)(n=[1, 2]) == [2, 4]
     assert tasks.map_task(functools.partial(double, n=5))() == []
@@ -102,9 +102,9 @@ def test_workflows_and_maps_outside_of_an_execution():
     with pytest.raises(TypeError, match="needs a task"):
         tasks.map_task(plain)
     with pytest.raises(TypeError, match="must be a list"):
-        rows("t", {"n": 3})
+        call_inputs("t", {"n": 3})
     with pytest.raises(ValueError, match="differ in length: a 1, b 2"):
-        rows("t", {"a": [1], "b": [1, 2]})
+        call_inputs("t", {"a": [1], "b": [1, 2]})
 
     @tasks.workflow(LatchMetadata("x", None, _non_standard={"storage_expiration_hours": 9}))  # type: ignore
     def flow(n: int) -> int:
@@ -151,12 +151,12 @@ async def g(a):
     async with a as b:
         return [x async for x in await b]
 '''
-#: On Python 3.11.7, 3.12.1 and 3.13.0; a change here makes every cache of every user miss.
+#: The digests on Python 3.11.7, 3.12.1 and 3.13.0. If they change, every user's cached tasks miss.
 DIGESTS = "0a82a45ee854cc336342a13c81fb193c 1eef37216a78d19b4b0d972ee3a628da"
 
 
 def test_the_same_digest_on_every_python(tmp_path: Path):
-    """The digests of this file's code are what every supported Python that is here says, and said before."""
+    """Every supported Python that is installed gives the same digests, and the same as before."""
     (tmp_path / "probe.py").write_text(CODE)
     (tmp_path / "run.py").write_text(PROBE)
     home = Path(sys.base_prefix).parent
@@ -167,7 +167,7 @@ def test_the_same_digest_on_every_python(tmp_path: Path):
         done = subprocess.run(
             [python, str(tmp_path / "run.py"), str(PROJECT / "nfresume/tasks/source.py"),
              str(tmp_path / "probe.py")], capture_output=True, text=True)
-        if done.returncode == 0 or "pyenv" not in done.stderr:  # a shim without a Python behind it
+        if done.returncode == 0 or "pyenv" not in done.stderr:  # a pyenv shim without a Python
             assert done.returncode == 0, done.stderr
             said[python] = done.stdout
     assert set(said.values()) == {said[sys.executable]}
@@ -190,7 +190,7 @@ def variant(text: str, tmp_path: Path, count: list[int] = []) -> str:  # noqa: B
 
 
 def test_what_changes_the_digest_of_code(tmp_path: Path):
-    """Every other constant, name, operator or order is another code; only words about it are not."""
+    """Another constant, name, operator or order changes the digest. Comments and docstrings do not."""
     base = "def f(a):\n    x = [1, 'a', a]\n    return x if a > 1 else None\n"
     same = variant(base, tmp_path)
     for old, new in (("    x", "    # why\n    x"), ("[1, 'a', a]", "[1, \"a\",\n        a]"),
@@ -204,7 +204,7 @@ def test_what_changes_the_digest_of_code(tmp_path: Path):
 
 
 def test_types_in_words():
-    """Equal types have equal words, however they are written."""
+    """Equal types have equal texts, however they are written."""
     assert source.type_text(Optional[int]) == source.type_text(int | None) == "None | int"
     assert source.type_text(List[Dict[str, int]]) == source.type_text(list[dict[str, int]])
     assert source.type_text(LatchOutputDir) == "LatchDir"
@@ -246,7 +246,7 @@ PLAIN = st.recursive(
 
 @given(PLAIN)
 def test_values_come_back_as_they_went(value: Any):
-    """Encoded to JSON and decoded, every value equals itself, and so does its digest."""
+    """A value that is encoded to JSON and decoded is equal to the original, and so is its digest."""
     writer = values.Writer(Path("/nonexistent"))
     back = values.decode(json.loads(values.dumps(writer.encode(value))))
     assert back == value
@@ -262,13 +262,13 @@ def test_the_order_of_a_mapping_does_not_matter(table: dict[str, Any]):
 
 @given(PLAIN, PLAIN)
 def test_different_values_have_different_digests(a: Any, b: Any):
-    """Equal digests only for values that are equal and of equal types."""
+    """Only equal values have equal digests."""
     if digests.of_value(a) == digests.of_value(b):
         assert repr(a) == repr(b) or a == b
 
 
 def test_what_equality_would_take_for_the_same():
-    """1, 1.0, True and '1' are four inputs; so are a list and a tuple, 0.0 and -0.0."""
+    """1, 1.0, True and '1' have different digests. So have a list and a tuple, and 0.0 and -0.0."""
     alike = [1, 1.0, True, "1", [1], (1,), {1}, {"1": 1}, {1: 1}, None, 0.0, -0.0, b"1", Colour.RED,
              date(1, 1, 1), datetime(1, 1, 1, tzinfo=UTC), timedelta(1), math.nan, math.inf, list(range(100)),
              [float(n) for n in range(100)], numpy.arange(3), numpy.arange(3.0),
@@ -293,7 +293,7 @@ def test_parts_of_a_value():
 
 
 def test_files_and_folders(tmp_path: Path):
-    """By name and content; a folder by all in it; what is written to by its place."""
+    """A file counts by name and content, a folder by everything in it, an output path by the path."""
     one, two = tmp_path / "1/a.txt", tmp_path / "2/a.txt"
     for path in (one, two):
         path.parent.mkdir()
@@ -314,25 +314,25 @@ def test_files_and_folders(tmp_path: Path):
         digests.of_value(LatchDir(one.parent))
 
 
-def test_the_memory_of_files(tmp_path: Path):
-    """A file is read once while it looks the same; a change, even to the same size, is seen."""
+def test_the_index_of_digests(tmp_path: Path):
+    """An unchanged file is read once. A change is noticed even if the size stays the same."""
     import os
 
-    memory = digests.Memory(tmp_path / "memory.sqlite")
+    index = digests.DigestIndex(tmp_path / "index.sqlite")
     file = tmp_path / "big.bin"
     file.write_bytes(b"a" * (2 << 20))
     os.utime(file, (1, 1))
-    first = digests.of_file(file, memory)
+    first = digests.of_file(file, index)
     assert first == digests.of_file(file)
-    assert digests.of_file(file, memory) == first
+    assert digests.of_file(file, index) == first
     file.write_bytes(b"b" * (2 << 20))
-    assert digests.of_file(file, memory) != first
+    assert digests.of_file(file, index) != first
     (tmp_path / "no").mkdir()
-    assert digests.of_file(file, digests.Memory(Path("/proc/nope/x.sqlite"))) == digests.of_file(file)
+    assert digests.of_file(file, digests.DigestIndex(Path("/proc/nope/x.sqlite"))) == digests.of_file(file)
 
 
 def test_objects_and_what_a_pickle_may_name(tmp_path: Path):
-    """Arrays and frames come back; a pickle that names a function, or is cut off, is refused."""
+    """Arrays and frames are decoded unchanged. A pickle that names a function or is truncated is refused."""
     import os
     import pickle
 
@@ -359,7 +359,7 @@ def test_objects_and_what_a_pickle_may_name(tmp_path: Path):
     {"$": "pickle", "file": "/nonexistent"}, {"$": "datetime", "v": "soon"},
 ])
 def test_damaged_values(damaged: Any):
-    """Never anything but Unreadable."""
+    """A damaged value raises Unreadable, and nothing else."""
     with pytest.raises(values.Unreadable):
         values.decode(damaged)
 
@@ -378,7 +378,7 @@ def test_damaged_values(damaged: Any):
     ("5", Annotated[int, "words"], 5), ("out", LatchOutputDir, LatchDir("/base/out")),
 ])
 def test_inputs_as_words(text: str, kind: Any, value: Any):
-    """Each type from what a person types."""
+    """Words of a command line are converted to each type."""
     found = convert(text, kind, "--x", Path("/base"))
     assert (found, type(found)) == (value, type(value))
 
@@ -394,14 +394,14 @@ def test_inputs_as_words(text: str, kind: Any, value: Any):
     ("soon", datetime, "a date and time"), (None, str, "not a text"), ("", Path, "a path"),
 ])
 def test_inputs_that_are_wrong(given: Any, kind: Any, said: str):
-    """One line that names the input."""
+    """The error names the input."""
     with pytest.raises(BadInput, match=said) as caught:
         convert(given, kind, "--x", Path("/base"))
     assert "--x" in str(caught.value)
 
 
 def test_inputs_of_a_workflow():
-    """Defaults are filled in; what is unknown or missing is named."""
+    """Defaults are filled in. The error names the inputs that are unknown or missing."""
     hints = source.hints_of(plain)
     assert inputs.of_workflow(plain, {"a": "2"}, Path("/"), hints) == {"a": 2, "b": "x"}
     with pytest.raises(BadInput, match=r"inputs are missing: --a \(int\)"):
@@ -410,11 +410,11 @@ def test_inputs_of_a_workflow():
         inputs.of_workflow(plain, {"a": 1, "c": 2}, Path("/"), hints)
 
 
-# -- keys and places ------------------------------------------------------------------------------
+# -- keys and files -------------------------------------------------------------------------------
 
 
 def test_differences_in_words():
-    """Each part that changed, from what to what."""
+    """The text names each part that changed, with its old and new value."""
     key = Key("team", "m.f", "(a: int) -> int", "v", {"a": "0123456789"}, True, {"a": "1"})
 
     def changed(**parts: Any) -> list[str]:
@@ -437,5 +437,5 @@ def test_differences_in_words():
     ("latch:///", "out/x.txt"),
 ])
 def test_where_remote_paths_lead(remote: str, target: str):
-    """Below the output folder, whatever they say."""
-    assert places.published("/work/x.txt", remote, Path("out")) == Path(target)
+    """They lead into the output folder, whatever they contain."""
+    assert task_files.publish_target("/work/x.txt", remote, Path("out")) == Path(target)

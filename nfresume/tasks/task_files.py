@@ -1,4 +1,4 @@
-"""Files that tasks read and write: copied without waste, stamped, and never shared for writing."""
+"""Copy, stamp and publish the files of tasks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FICLONE = 0x40049409  # linux/fs.h
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or a folder; blocks are shared copy-on-write where the file system can.
+    """Copy a file or folder. Where the file system supports it, blocks are shared copy-on-write.
 
-    Never a hard link: a task that opens its input for writing would write into the original. A link at
-    `source` itself is followed, links inside a folder are copied as links. Raises OSError.
+    It never makes hard links, because a task that writes to its input would change the original. If `source`
+    is a link, it is followed; links inside a folder are copied as links. Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
@@ -36,24 +36,24 @@ def _copy_file(source: str, target: str) -> str:
 
 
 def stamp(path: Path) -> str:
-    """Changes when a file, or anything in a folder, was changed: sizes and time stamps, no content.
+    """Size and time stamp of a file, or the totals of a folder. A change of content changes the stamp.
 
-    Raises OSError for what is not there.
+    The content is not read. Raises OSError when there is nothing at `path`.
     """
     status = path.stat()
     if not path.is_dir():
         return f"{status.st_size}:{status.st_mtime_ns}"
     count = size = newest = 0
-    for place, folders, files in os.walk(path):
+    for parent, folders, files in os.walk(path):
         for name in (*folders, *files):
-            found = os.lstat(os.path.join(place, name))
+            found = os.lstat(os.path.join(parent, name))
             count, size = count + 1, size + (found.st_size if name in files else 0)
             newest = max(newest, found.st_mtime_ns)
     return f"{count}:{size}:{newest}"
 
 
-def published(path: str, remote: str, output: Path) -> Path:
-    """Where a file goes whose remote path is a URL: `latch:///a/b` is `<output>/a/b`."""
+def publish_target(path: str, remote: str, output: Path) -> Path:
+    """Where to publish a file with a remote URL: `latch:///a/b` goes to `<output>/a/b`, never outside."""
     rest = remote.split("://", 1)[1]
     if remote.startswith("latch:") and not rest.startswith("/"):
         rest = rest.partition("/")[2]  # latch://<account>/path
@@ -62,7 +62,7 @@ def published(path: str, remote: str, output: Path) -> Path:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copy to `target`: a file whole or not at all, a folder into one that may be there. Raises OSError."""
+    """Copy `source` to `target`: a file completely or not at all, a folder by merging. Raises OSError."""
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True, copy_function=_copy_file, dirs_exist_ok=True)
         return
