@@ -336,7 +336,7 @@ def _read_file(file: Path, *, required: bool) -> dict[str, Any]:
             raise InvalidSettings(f"{file}: no such file", f"{CONFIG_ENV} names it") from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise InvalidSettings(f"{file}: {e}", "mend the file or remove it") from None
+        raise InvalidSettings(f"{file}: {e}", "fix the file or remove it") from None
     unknown = sorted(set(data) - {s.key for s in SETTINGS})
     if unknown:
         raise InvalidSettings(f"{file}: unknown setting {', '.join(unknown)}",

@@ -90,7 +90,7 @@ def _value(conf: Settings, saves: timedelta, metered: int, price: Price) -> Reus
 
 
 def _median(each: list[ReuseValue]) -> ReuseValue:
-    from statistics import median  # 10 ms that a launch need not pay
+    from statistics import median  # takes 10 ms, and a launch does not need it
 
     hours = [w.break_even_hours for w in each if w.break_even_hours is not None]
     money = [w.saved_cost for w in each if w.saved_cost is not None]

@@ -196,6 +196,6 @@ def check_account(name: str) -> str:
     if not ACCOUNT.fullmatch(name):
         raise UsageError(
             f"{name!r} is not an account name",
-            "letters, digits, '.', '_' and '-', not starting with a sign, at most 63 characters",
+            "letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 63 characters",
         )
     return name

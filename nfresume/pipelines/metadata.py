@@ -59,7 +59,7 @@ def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
         raise InvalidMetadata(f"{file}: the process that loaded it ended without an answer "
                               f"(exit status {found.exit_status})", "try `python -c 'import latch_metadata'`")
     if "error" in answer:
-        raise InvalidMetadata(f"{file}: {answer['error']}", "mend the file, or choose another: --metadata")
+        raise InvalidMetadata(f"{file}: {answer['error']}", "fix the file, or choose another: --metadata")
     return PipelineMetadata(file, answer["display_name"], answer["name"], answer["storage_expiration_hours"],
                             answer["parameters"])
 

@@ -39,7 +39,7 @@ def declared(pipeline: Path) -> list[Parameter]:
         try:
             return list(_of_schema(json.loads(schema.read_bytes())))
         except (ValueError, AttributeError, TypeError) as e:
-            raise InvalidMetadata(f"{schema}: {e}", "mend the file") from None
+            raise InvalidMetadata(f"{schema}: {e}", "fix the file") from None
     file = metadata.find(pipeline, None)
     return _rows(metadata.load(file).parameters) if file else []
 

@@ -71,7 +71,7 @@ def ask_about(subject: str, module: str, question: Mapping[str, Any], timeout: f
     if "input" in found.document:
         raise UsageError(f"{subject}: {found.document['input']}", "inputs are --NAME VALUE")
     if "error" in found.document:
-        raise InvalidMetadata(f"{subject}: {found.document['error']}", "mend the file")
+        raise InvalidMetadata(f"{subject}: {found.document['error']}", "fix the file")
     return found.document
 
 

@@ -1,4 +1,4 @@
-"""The mount and the file system type of a path."""
+"""The mount and the file system type of a path, and the identity of a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOCAL = frozenset({
     "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "udf", "vfat",
     "xfs", "zfs", "fuseblk", "fuse.ntfs-3g", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.squashfuse",
 })
-#: What is mounted, by st_dev: reading the table of mounts takes a millisecond.
+#: The mounted device by st_dev. It is stored because reading the table of mounts takes a millisecond.
 _sources: dict[int, str] = {}
 
 
@@ -26,10 +26,10 @@ def is_network(fstype: str) -> bool:
 
 @dataclass(frozen=True)
 class FolderId:
-    """What makes a folder the one it was, whatever stands at its path later.
+    """The identity of a folder, whatever is at its path later.
 
-    `device` (st_dev) may change with a mount or between hosts; `source` (what is mounted there, such as
-    `server:/export` or `/dev/sda1`) does not. '' where it says nothing, as for tmpfs.
+    `device` (st_dev) may differ between mounts and between hosts. `source`, the mounted device such as
+    `server:/export` or `/dev/sda1`, does not. It is '' where it has no meaning, as for tmpfs.
     """
 
     inode: int
@@ -37,13 +37,13 @@ class FolderId:
     source: str
 
     def matches(self, other: FolderId) -> bool:
-        """True for the same folder, also when another host looks at it."""
+        """True if both are the same folder, even if they were taken on different hosts."""
         same_source = bool(self.source) and self.source == other.source
         return self.inode == other.inode and (self.device == other.device or same_source)
 
 
 def folder_id(path: str | os.PathLike[str]) -> FolderId:
-    """The identity of the folder at `path`, links followed. Raises OSError, NotADirectoryError too."""
+    """The identity of the folder at `path`; links are followed. Raises OSError if there is none."""
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)

@@ -85,7 +85,7 @@ def _params(path: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads(text) if path.suffix == ".json" else _yaml(text)
     except ValueError as e:
-        raise UsageError(f"{name} cannot be read: {' '.join(str(e).split())}", "mend the file") from None
+        raise UsageError(f"{name} cannot be read: {' '.join(str(e).split())}", "fix the file") from None
     if not isinstance(found, dict):
         raise UsageError(f"{name} does not map names to inputs", "it must be like {\"reads\": \"a.fq\"}")
     return {str(key): value for key, value in found.items()}

@@ -78,10 +78,10 @@ class Promise:
         return other
 
     def __bool__(self) -> bool:
-        raise TypeError(f"{self!r} has no value yet: decide inside of a task, not in the workflow")
+        raise TypeError(f"{self!r} has no value yet: test it inside of a task, not in the workflow")
 
     def __format__(self, spec: str) -> str:
-        raise TypeError(f"{self!r} has no value yet: put texts together inside of a task")
+        raise TypeError(f"{self!r} has no value yet: format texts inside of a task, not in the workflow")
 
     def __repr__(self) -> str:
         return f"<the promise of {self._node}>"

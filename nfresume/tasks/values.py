@@ -90,7 +90,7 @@ class Writer:
         try:
             data = pickle.dumps(value, protocol=5)
         except Exception as e:  # whatever its own code raises
-            raise TypeError(f"a {type(value).__name__} cannot be kept: {e}") from None
+            raise TypeError(f"a {type(value).__name__} cannot be pickled: {e}") from None
         self._folder.mkdir(exist_ok=True)
         self._count += 1
         path = self._folder / f"{self._count}.pickle"

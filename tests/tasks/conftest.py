@@ -11,7 +11,7 @@ WORKFLOWS = PROJECT / "tests/workflows"
 
 
 def put(site: Site, name: str) -> Path:
-    """A private copy of a workflow in the launch folder, so that it can be mended."""
+    """A private copy of a workflow in the launch dir, so that a test can change it."""
     return Path(shutil.copy(WORKFLOWS / name, site.launch_dir / name))
 
 

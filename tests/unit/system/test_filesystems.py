@@ -22,7 +22,7 @@ def test_what_is_unknown_counts_as_shared(fstype: str, shared: bool):
 
 
 def test_a_folder_stays_itself(tmp_path: Path):
-    """A folder is the same after a rename and through a link; one made anew in its place is another."""
+    """A folder keeps its identity after a rename and through a link. A new folder there has another."""
     folder = tmp_path / "results"
     folder.mkdir()
     before = folder_id(folder)
@@ -40,7 +40,7 @@ def test_a_folder_stays_itself(tmp_path: Path):
 
 
 def test_hosts_agree_on_a_folder():
-    """Device numbers differ between hosts and mounts; then what is mounted decides, if it has a name."""
+    """If device numbers differ, as between hosts and mounts, the mounted device's name decides."""
     there = FolderId(7, 50, "server:/export")
     assert FolderId(7, 61, "server:/export").matches(there)
     assert not FolderId(8, 50, "server:/export").matches(there)

@@ -349,7 +349,7 @@ def test_objects_and_what_a_pickle_may_name(tmp_path: Path):
             values.unpickle(pickle.dumps(evil))
     with pytest.raises(values.Unreadable):
         values.unpickle(pickle.dumps([1, 2, 3])[:-2])
-    with pytest.raises(TypeError, match="cannot be kept"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         writer.encode(lambda: 1)
 
 
