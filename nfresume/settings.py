@@ -194,6 +194,8 @@ SETTINGS = (
     Setting("database_url", "state database: sqlite:////path (one machine) or postgresql://...", _text,
             _default_database),
     Setting("account", "who owns executions launched from here", _account, _default_account),
+    Setting("host", "this host's name; a container that is replaced keeps it (default: its host name)", _text,
+            lambda: os.uname().nodename),
     Setting("nextflow", "the nextflow executable to use", _path, _nothing),
     Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
             _nothing),
@@ -257,6 +259,7 @@ class Settings:
     root: Path
     database_url: str
     account: str
+    host: str
     nextflow: Path | None
     java_home: Path | None
     storage_expiration_hours: float | None

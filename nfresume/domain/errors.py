@@ -116,3 +116,10 @@ class StaleLease(NfresumeError):
 
     exit_code = 82
     http_status = 409
+
+
+class StaleClaim(NfresumeError):
+    """Another process deletes this work dir now. The holder of the older token must stop."""
+
+    exit_code = 82
+    http_status = 409

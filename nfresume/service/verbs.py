@@ -33,18 +33,18 @@ from nfresume.domain.executions import (
     id_stem,
     run_name,
 )
-from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
+from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
-from nfresume.retained import disposal, measuring, places
-from nfresume.runs import preflight, programs, relaunching, sweeper
+from nfresume.retained import deletion, disposal, measuring, places
+from nfresume.runs import lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, removals, transitions
-from nfresume.system import crashpoints, processes
+from nfresume.system import crashpoints
 
 if TYPE_CHECKING:
     from nfresume.retained.task_caches import Pruned
@@ -99,7 +99,7 @@ class Service(Inspection):
     ) -> None:
         super().__init__(conf, store or Store.open(conf.database_url))
         self._launcher = launcher or launchers.chosen(conf)
-        self._actor = actor or f"{user_name()}@{processes.host()}"
+        self._actor = actor or f"{user_name()}@{conf.host}"
 
     # -- launch and relaunch --------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Service(Inspection):
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
                 **asdict(attempt)})
         except RootUnusable as refused:
-            sweeper.fail_queued(self.store, self.conf, e, refused.message)
+            lost.fail_queued(self.store, self.conf, e, refused.message)
             raise
         log = folder.attempt(number) / "supervisor.log"
         self._launcher.start(folder.execution_id, run_name(folder.execution_id, number), log)
@@ -225,7 +225,7 @@ class Service(Inspection):
         """Settle the attempt now if it is lost, so that nobody has to wait for the next sweep."""
         if not execution.state.live:
             return execution
-        sweeper.settle_if_lost(self.store, self.conf, execution.id)
+        lost.settle_if_lost(self.store, self.conf, execution.id)
         return self.get(execution.id)
 
     def _hours(self, execution: Execution, request: RelaunchRequest) -> tuple[float, str] | None:
@@ -307,20 +307,22 @@ class Service(Inspection):
 
     def _cancel_queued(self, execution: Execution) -> None:
         with self.store.begin() as tx:
+            execution = queries.get(tx, execution.id)
             decision = retention.after_attempt(
-                ExecutionState.CANCELLED, execution.storage_expiration_hours,
-                pinned=execution.work_dir.pinned, held=None, now=tx.now,
+                ExecutionState.CANCELLED, execution.storage_expiration_hours, keep=execution.work_dir.keep,
+                doubt=None, unsafe=None, now=tx.now,
             )
+            until = decision.keep.until if decision.keep is not None else None
             outcome = transitions.Outcome(
-                ExecutionState.CANCELLED, None, "cancelled before it started", True, decision.keep,
-                decision.reason, decision.expires_at, self._notice_at(tx, decision.expires_at),
+                ExecutionState.CANCELLED, None, "cancelled before it started", True, decision,
+                self._notice_at(tx, until),
             )
-            transitions.cancel_queued(tx, execution.id, outcome, self._actor)
+            claim = transitions.cancel_queued(tx, execution.id, outcome, self._actor, deletion.claimant())
             attempt = queries.attempt(tx, execution.id, execution.attempt)
         if attempt.launcher == slurm.SlurmLauncher.name:
             slurm.cancel(attempt.run_name)
-        if not decision.keep:
-            disposal.remove(self.store, self.conf, self.get(execution.id), self._actor)
+        if claim is not None:
+            deletion.delete(self.store, claim, self._actor, disposal.pace_of(self.conf))
 
     def extend(self, execution: Execution, hours: object) -> Execution:
         """Keep a retained work dir for `hours` from now. Raises UsageError, Conflict or Expired."""
@@ -339,13 +341,16 @@ class Service(Inspection):
         return retention.notice_at(tx.now, expires_at, self.conf.notify_before_expiry)
 
     def pin(self, execution: Execution) -> Execution:
-        """Keep the work dir until it is unpinned."""
+        """Keep the work dir until it is unpinned, also after a success."""
         with self.store.begin() as tx:
             transitions.pin(tx, execution.id, self._actor)
         return self.get(execution.id)
 
     def unpin(self, execution: Execution) -> Execution:
-        """Unpin: the work dir expires storage_expiration_hours from now, in one hour at the earliest."""
+        """Let a pinned work dir expire: a full storage_expiration_hours from now, at least one hour.
+
+        Raises Conflict when it is not pinned.
+        """
         with self.store.begin() as tx:
             hours = max(1.0, execution.storage_expiration_hours)
             current = queries.get(tx, execution.id).work_dir
@@ -357,17 +362,35 @@ class Service(Inspection):
         self, execution: Execution, *, lose_results: bool = False,
         progress: Callable[[RemovalProgress], None] = lambda _: None, stop: threading.Event | None = None,
     ) -> Execution:
-        """Delete a retained work dir now. Setting `stop` pauses the removal; the state stays DELETING.
+        """Delete a retained work dir now; when `stop` is set the removal pauses and stays DELETING.
 
-        Raises ResultsAtRisk when results would be lost and `lose_results` is False, RemovalBlocked when
-        something cannot be removed.
+        Raises ResultsAtRisk when published results exist only in it, RemovalBlocked when something cannot be
+        removed.
         """
-        if execution.work_dir.state is not WorkDirState.DELETING:
-            self.mark_for_deletion(execution, lose_results=lose_results)
-        removed = disposal.remove(self.store, self.conf, self.get(execution.id), self._actor, progress, stop)
-        if removed is not None and removed.blocked:
-            raise RemovalBlocked(f"{execution.id}: {disposal.describe_blocked(removed)}",
-                                 "the rest is gone; the next sweep tries again")
+        if execution.work_dir.state is WorkDirState.DELETING:
+            claim = deletion.take(self.store, execution)
+        else:
+            claim = self._start_deletion(execution)
+        if claim is None:  # another process is at it
+            return self.get(execution.id)
+        done = deletion.delete(self.store, claim, self._actor, disposal.pace_of(self.conf, stop),
+                               progress=progress, lose_results=lose_results)
+        if done.held is not None:
+            raise ResultsAtRisk(f"{execution.id}: {done.held}",
+                                "save them first, or add --lose-results to delete them too")
+        if done.removed.blocked:
+            raise RemovalBlocked(f"{execution.id}: {deletion.describe_blocked(done.removed)}",
+                                 "everything else was removed; sweeps try again, less and less often")
+        return self.get(execution.id)
+
+    def _start_deletion(self, execution: Execution) -> Claim:
+        with self.store.begin() as tx:
+            return removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}",
+                                   self._actor, deletion.claimant())
+
+    def settle(self, execution: Execution) -> Execution:
+        """Settle a lost attempt whose host, the caller says, will never come back. Raises Conflict."""
+        lost.settle_by_hand(self.store, self.conf, execution, self._actor)
         return self.get(execution.id)
 
     def prune_cache(self, *, dry_run: bool = False) -> list[Pruned]:
@@ -395,18 +418,11 @@ class Service(Inspection):
             task_caches.sample(self.store, root, cache, cache.entries())
         return removed
 
-    def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
-        """Change RETAINED to DELETING; the next sweep removes the bytes. Raises ResultsAtRisk, Conflict."""
-        if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
-            results = disposal.secure_results(
-                places.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
-            )
-            held = disposal.reason_to_hold(results)
-            if held and not lose_results:
-                raise ResultsAtRisk(f"{execution.id}: {held}",
-                                    "save them first, or add --lose-results to delete them too")
+    def mark_for_deletion(self, execution: Execution) -> Execution:
+        """RETAINED -> DELETING; a sweep secures the results and removes the bytes. Raises Conflict."""
+        claim = self._start_deletion(execution)
         with self.store.begin() as tx:
-            removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}", self._actor)
+            removals.give_up(tx, claim)
         return self.get(execution.id)
 
 

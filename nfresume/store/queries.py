@@ -11,7 +11,16 @@ import sqlalchemy as sa
 
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
-from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir, WorkDirState
+from nfresume.domain.retention import is_due
+from nfresume.domain.workdirs import (
+    Keep,
+    KeepKind,
+    OnSuccess,
+    RemovalProgress,
+    Retain,
+    WorkDir,
+    WorkDirState,
+)
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
 
@@ -102,8 +111,8 @@ def search(
     if chosen := list(states):
         query = query.where(executions.c.state.in_(chosen))
     if text:
-        query = query.where(executions.c.id.contains(text, autoescape=True)
-                            | executions.c.pipeline.contains(text, autoescape=True))
+        query = query.where(executions.c.id.icontains(text, autoescape=True)
+                            | executions.c.pipeline.icontains(text, autoescape=True))
     query = query.order_by(*SORTS.get(sort, SORTS["newest"])).limit(limit).offset(offset)
     return [_execution(row) for row in tx.conn.execute(query)]
 
@@ -189,17 +198,22 @@ def to_sweep(tx: Tx) -> list[Execution]:
 
 
 def due(tx: Tx) -> list[Execution]:
-    """Executions that a sweep must act on: expired, deleting, or a success that was kept for a reason."""
+    """Executions that a sweep must act on: expired, held and to be looked at again, or being deleted."""
     retained = work_dirs.c.state == WorkDirState.RETAINED
-    expired = retained & (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
-    succeeded = (retained & work_dirs.c.expires_at.is_(None)
-                 & (executions.c.state == ExecutionState.SUCCEEDED) & ~work_dirs.c.pinned)
     deleting = work_dirs.c.state == WorkDirState.DELETING
+    again = work_dirs.c.look_again_at <= tx.now
     found: dict[str, Execution] = {}
-    for which in (deleting, expired, succeeded):  # three index look-ups; an OR would scan the table
+    for which in (deleting, retained & (work_dirs.c.expires_at <= tx.now), retained & again):
+        # three index look-ups; an OR would scan the table
         query = _JOINED.where(which).order_by(work_dirs.c.expires_at, executions.c.id)
         found.update((e.id, e) for e in map(_execution, tx.conn.execute(query)))
-    return list(found.values())
+    return [e for e in found.values() if _acts(e.work_dir, tx.now)]
+
+
+def _acts(work_dir: WorkDir, now: datetime) -> bool:
+    if work_dir.state is WorkDirState.DELETING:
+        return work_dir.look_again_at is None or work_dir.look_again_at <= now
+    return is_due(work_dir, now)
 
 
 def expiring(tx: Tx) -> list[Execution]:
@@ -207,7 +221,7 @@ def expiring(tx: Tx) -> list[Execution]:
     # The other conditions are checked in Python: with them SQLite would choose a worse index.
     query = _JOINED.where(work_dirs.c.notice_at <= tx.now).order_by(work_dirs.c.notice_at)
     found = [_execution(row) for row in tx.conn.execute(query)]
-    return [e for e in found if e.work_dir.state is WorkDirState.RETAINED and not e.work_dir.pinned
+    return [e for e in found if e.work_dir.state is WorkDirState.RETAINED
             and e.work_dir.expires_at is not None and e.work_dir.expires_at > tx.now]
 
 
@@ -279,8 +293,10 @@ def _execution(row: Any) -> Execution:
     values = tuple(row)
     e = dict(zip(_EXECUTION, values, strict=False))
     w = dict(zip(_WORK_DIR, values[len(_EXECUTION):], strict=True))
-    del w["execution_id"], w["remover"], w["remover_until"]
+    del w["execution_id"], w["claim_token"]
     w["state"] = WorkDirState(w["state"])
+    kind, until, by, why = (w.pop(name) for name in ("keep_kind", "expires_at", "kept_by", "kept_why"))
+    w["keep"] = Keep(KeepKind(kind), why, until, by) if kind else None
     w["removal"] = RemovalProgress(**w["removal"]) if w["removal"] else None
     e["state"], e["retain"] = ExecutionState(e["state"]), Retain(e["retain"])
     e["on_success"] = OnSuccess(e["on_success"])

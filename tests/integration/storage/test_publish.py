@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nfresume.storage import publish, replacing
-from nfresume.storage.publish import materialise
+from nfresume.storage.publish import Target
+from nfresume.storage.replacing import LinkReplacer, Scratch
+from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
+
+
+class Result(publish.Materialised):
+    """What was done, with the paths."""
+
+    done: dict[str, str]
+
+
+def scratch(work: Path, *former_paths: str, execution_id: str = "run-a1") -> Scratch:
+    return Scratch(execution_id, os.path.realpath(work), os.path.realpath(work.parent / "root"), former_paths)
+
+
+def materialise(targets: Sequence[Path | str], work: Path, *former_paths: str, **how: Any) -> Result:
+    done: dict[str, str] = {}
+    folders = {}
+    for target in targets:
+        with contextlib.suppress(OSError):
+            folders[target] = folder_id(os.path.dirname(target))
+    found = publish.materialise(
+        [Target(str(target), folders.get(target)) for target in targets], scratch(work, *former_paths),
+        done=lambda path, how: done.__setitem__(path, how), **how)
+    result = Result(**vars(found))
+    result.done = done
+    return result
 
 
 @pytest.fixture
@@ -46,7 +74,7 @@ def test_a_link_becomes_the_file(work: Path):
     os.utime(source, (1_000_000_000, 1_000_000_000))
     (out / "abs").symlink_to(source)
     (out / "rel").symlink_to(os.path.relpath(source, out))
-    assert settle([out / "abs", out / "rel"], work).count("linked") == 2
+    assert settle([out / "abs", out / "rel"], work).linked == 2
     for name in ("abs", "rel"):
         assert (out / name).read_text() == "a"
         assert not (out / name).is_symlink()
@@ -78,7 +106,7 @@ def test_chains_and_links_that_only_pass_through(work: Path):
     (out / "chain").symlink_to(work / "cd/two")
     (out / "input").symlink_to(work / "cd/input")
     result = settle([out / "chain", out / "input"], work)
-    assert (result.count("linked"), result.count("redirected")) == (1, 1)
+    assert (result.linked, result.redirected) == (1, 1)
     assert (out / "chain").read_text() == "a"
     assert os.readlink(out / "input") == str(outside)
 
@@ -104,7 +132,7 @@ def test_across_file_systems(work: Path):
         (out / "a").symlink_to(work / "ab/task/a.txt")
         (out / "folder").symlink_to(work / "ab/task/folder")
         result = settle([out / "a", out / "folder"], work)
-        assert result.count("copied") == 2
+        assert result.copied == 2
         assert (out / "a").read_text() == "a"
         assert (out / "folder/deep/up.txt").read_text() == "b"
     finally:
@@ -152,7 +180,7 @@ def test_a_work_dir_that_moved(work: Path):
     work.rename(moved)
     targets = [out / name for name in ("file", "chain", "folder", "deep/folder/b.txt", "other")]
     assert materialise(targets, moved).done == {}
-    result = materialise(targets, moved, former_paths=[str(work)])
+    result = materialise(targets, moved, str(work))
     assert (len(result.done), result.refused) == (4, [])
     shutil.rmtree(moved)
     for name in ("file", "chain", "folder/staged.txt"):
@@ -171,9 +199,10 @@ def test_the_longest_name(work: Path):
 
 _MATERIALISE = """
 import sys
-from pathlib import Path
-from nfresume.storage.publish import materialise
-result = materialise(sys.argv[2:], Path(sys.argv[1]))
+from nfresume.storage.publish import Target, materialise
+from nfresume.storage.replacing import Scratch
+work, *targets = sys.argv[1:]
+result = materialise([Target(target) for target in targets], Scratch("run-a1", work, "/nowhere"))
 print("\\n".join(result.refused))
 """
 
@@ -229,7 +258,7 @@ def test_a_reader_sees_the_link_or_the_file(work: Path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert materialise(links, work).count("linked") == 300
+    assert materialise(links, work).linked == 300
     done.set()
     reader.join()
     assert bad == []
@@ -279,7 +308,7 @@ def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
         link.write_text("mine")
 
     with pytest.raises(replacing._LinkChanged):
-        replacing._swap(str(link), str(work / "ab/task/a.txt"), meanwhile)
+        LinkReplacer(scratch(work))._swap(str(link), str(work / "ab/task/a.txt"), meanwhile)
     assert link.read_text() == "mine"
     assert materialise([link], work).done == {}
     assert [p.name for p in link.parent.iterdir()] == ["a"]
@@ -288,12 +317,13 @@ def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from nfresume.storage.publish import materialise
+from nfresume.storage.publish import Target, materialise
+from nfresume.storage.replacing import Scratch
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
-result = materialise([base / "theirs/a", base / "ours/a"], base / "work")
-print(result.done, result.refused)
+targets = [Target(f"{base}/theirs/a"), Target(f"{base}/ours/a")]
+print(materialise(targets, Scratch("run-a1", f"{base}/work", "/nowhere")).refused)
 """
 
 
@@ -317,22 +347,6 @@ def test_links_in_another_users_folder():
         assert (base / "ours/a").read_text() == "a"
     finally:
         shutil.rmtree(base)
-
-
-def test_the_report_names_what_was_done(work: Path):
-    """The report has one line per path; a second pass keeps the done ones and drops the old refusals."""
-    out = work.parent / "out"
-    (out / "a").symlink_to(work / "ab/task/a.txt")
-    (out / "gone").symlink_to(work / "absent")
-    report = work.parent / publish.RESULTS
-    materialise([out / "a"], work).write(report)
-    lines = report.read_text().splitlines()
-    assert lines[:2] == ["path\thow\t", f"{out}/a\tlinked\t"]
-    assert lines[2].startswith(f"{out}/gone: ")
-    (out / "gone").unlink()
-    (out / "b").symlink_to(work / "ab/task/a.txt")
-    materialise([out / "a"], work).write(report)
-    assert report.read_text().splitlines()[1:] == [f"{out}/a\tlinked\t", f"{out}/b\tlinked\t"]
 
 
 @pytest.fixture
@@ -362,7 +376,7 @@ def test_a_hundred_thousand_links(memory: Path):
             os.symlink(source if number % 2 else os.path.relpath(source, results), link)
             links.append(link)
     result = materialise(links, work)
-    assert (result.count("linked"), result.refused) == (100_000, [])
+    assert (result.linked, result.refused) == (100_000, [])
     shutil.rmtree(work)
     for link in links[::97]:
         assert not os.path.islink(link)
