@@ -34,7 +34,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """One line: `usage` in the period, and the `metered` bytes held now.
+    """One line: `usage` in the period, and the `metered` bytes stored now.
 
     A line of an execution or a pipeline also has a reuse value, where that is known.
     """
@@ -49,9 +49,9 @@ class Line:
 class Report:
     """A cost report. Costs are in `currency`.
 
-    metered: bytes held now; caches: bytes of them in task caches; work_dirs: how many hold bytes now;
-    per_month: cost of keeping what is held now for a month; until_expiry: cost of keeping each work dir until
-    it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price of the
+    metered: bytes stored now; caches: bytes of them in task caches; work_dirs: how many store bytes now;
+    per_month: cost of keeping what is stored now for a month; until_expiry: cost of keeping each work dir
+    until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price of the
     configured root now.
     """
 
