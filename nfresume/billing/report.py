@@ -51,8 +51,8 @@ class Report:
 
     metered: bytes stored now; caches: bytes of them in task caches; work_dirs: how many store bytes now;
     per_month: cost of keeping what is stored now for a month; until_expiry: cost of keeping each work dir
-    until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price of the
-    configured root now.
+    until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price
+    of the configured root now.
     """
 
     period: Period
