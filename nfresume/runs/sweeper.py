@@ -168,7 +168,7 @@ def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
         attempt = queries.attempt(tx, execution.id, execution.attempt)
     as_job = attempt.launcher == slurm.SlurmLauncher.name
     if as_job and (job := slurm.job(attempt.run_name)) is not slurm.Job.GONE:
-        return "keep", f"its Slurm job is {job}: nobody else may touch it"
+        return "keep", f"its Slurm job is {job}: no sweep may settle it"
     if execution.state is ExecutionState.QUEUED:
         return "fail", "its supervisor never started"
     attempt_dir = places.folder_of(store, execution).attempt(attempt.number)
