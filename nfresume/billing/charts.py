@@ -23,7 +23,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b
 
 
 def storage_over_time(ledger: Ledger, period: Period) -> Figure:
-    """GB held over time, stacked by pipeline. Each point is the mean of one of a few hundred intervals."""
+    """GB stored over time, stacked by pipeline. Each point is the mean of one of a few hundred intervals."""
     span = Period(max(period.start, min(ledger.first_sample_at, period.end)), period.end)
     step = (span.end - span.start) / _POINTS
     meter = Meter([], span.start, span.end, [span.start + step * n for n in range(1, _POINTS)])
@@ -42,7 +42,7 @@ def storage_over_time(ledger: Ledger, period: Period) -> Figure:
         means = [amount / width / GB for amount, width in zip(mine, widths, strict=True)]
         traces.append(_trace("scatter", label(pipeline), at, [*means, means[-1]], COLOURS[number],
                              stackgroup="bytes", line={"shape": "hv", "width": 0}))
-    return _figure(traces, "GB held")
+    return _figure(traces, "GB stored")
 
 
 def cost_by_account(used: Mapping[str, Usage], currency: str) -> Figure:
@@ -54,11 +54,11 @@ def cost_by_account(used: Mapping[str, Usage], currency: str) -> Figure:
 
 
 def expiry(ledger: Ledger) -> Figure:
-    """GB held in the future, if nothing is launched, relaunched or extended."""
-    held = ledger.held()
+    """GB stored in the future, if nothing is launched, relaunched or extended."""
+    stored = ledger.stored()
     ending = sorted((e.work_dir.expires_at, e.id, e.work_dir.metered_bytes or 0)
-                    for e in held if e.work_dir.expires_at is not None)
-    left = sum(e.work_dir.metered_bytes or 0 for e in held)
+                    for e in stored if e.work_dir.expires_at is not None)
+    left = sum(e.work_dir.metered_bytes or 0 for e in stored)
     at: list[datetime] = [ledger.now]
     sizes, texts = [left / GB], ["now"]
     for moment, execution_id, size in ending:
@@ -68,9 +68,9 @@ def expiry(ledger: Ledger) -> Figure:
         texts.append(f"{execution_id} expires")
     at.append(max(at) + timedelta(hours=1))
     return _figure([
-        _trace("scatter", "held", at, [*sizes, left / GB], COLOURS[0], mode="lines+markers",
+        _trace("scatter", "stored", at, [*sizes, left / GB], COLOURS[0], mode="lines+markers",
                fill="tozeroy", line={"shape": "hv"}, text=[*texts, ""])
-    ], "GB held")
+    ], "GB stored")
 
 
 def label(text: str) -> str:

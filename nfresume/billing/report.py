@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from nfresume.billing import enforcement, reuse_value, usage
 from nfresume.billing.reuse_value import ReuseValue
-from nfresume.billing.usage import Groups, Ledger, held_now
+from nfresume.billing.usage import Groups, Ledger, stored_now
 from nfresume.domain import costs, periods
 from nfresume.domain.budgets import Standing
 from nfresume.domain.costs import Price, Usage
@@ -34,7 +34,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True)
 class Line:
-    """One line: `usage` in the period, and the `metered` bytes held now.
+    """One line: `usage` in the period, and the `metered` bytes stored now.
 
     A line of an execution or a pipeline also has a reuse value, where that is known.
     """
@@ -49,10 +49,10 @@ class Line:
 class Report:
     """A cost report. Costs are in `currency`.
 
-    metered: bytes held now; caches: bytes of them in task caches; work_dirs: how many hold bytes now;
-    per_month: cost of keeping what is held now for a month; until_expiry: cost of keeping each work dir until
-    it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price of the
-    configured root now.
+    metered: bytes stored now; caches: bytes of them in task caches; work_dirs: how many store bytes now;
+    per_month: cost of keeping what is stored now for a month; until_expiry: cost of keeping each work dir
+    until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price
+    of the configured root now.
     """
 
     period: Period
@@ -85,7 +85,7 @@ def build(
 
 def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Period) -> Report:
     """The report from a ledger that was read before."""
-    held = ledger.held()
+    stored = ledger.stored()
     if by is By.PROCESS:
         lines = _by_process(store, ledger, period)
     elif by is By.DAY:
@@ -100,18 +100,18 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
         suggested = reuse_value.of_pipelines(store, conf, ledger.executions.values(), ledger.samples,
                                              ledger.price)
         lines = [replace(line, reuse_value=suggested.get(line.key)) for line in lines]
-    rates = {e.id: ledger.prices(e)[-1] for e in held}
-    paid = [e for e in held if rates[e.id].currency == ledger.price.currency]
+    rates = {e.id: ledger.prices(e)[-1] for e in stored}
+    paid = [e for e in stored if rates[e.id].currency == ledger.price.currency]
     cached = [(c.metered, ledger.prices(c)[-1]) for c in ledger.caches]
-    holding = [(held_now(e), rates[e.id]) for e in held] + cached
+    amounts = [(stored_now(e), rates[e.id]) for e in stored] + cached
     return Report(
         period=period, by=by, lines=lines, total=sum((line.usage for line in lines), Usage()),
-        metered=sum(metered for metered, _ in holding), work_dirs=len(held),
+        metered=sum(metered for metered, _ in amounts), work_dirs=len(stored),
         caches=sum(metered for metered, _ in cached),
-        per_month=sum((costs.cost_per_month(metered, rate.per_gb_month) for metered, rate in holding
+        per_month=sum((costs.cost_per_month(metered, rate.per_gb_month) for metered, rate in amounts
                        if rate.currency == ledger.price.currency), Decimal(0)),
         until_expiry=sum((_to_come(e, rates[e.id], ledger.now) for e in paid), Decimal(0)),
-        without_expiry=sum(e.work_dir.expires_at is None for e in held), price=ledger.price,
+        without_expiry=sum(e.work_dir.expires_at is None for e in stored), price=ledger.price,
         budgets=_budgets(store, conf, ledger),
     )
 
@@ -136,22 +136,23 @@ def _to_come(execution: Execution, price: Price, now: datetime) -> Decimal:
 
 def _lines(by: By, ledger: Ledger, period: Period) -> list[Line]:
     groups = Groups(ledger, period)
-    held: dict[str, int] = {}
+    stored: dict[str, int] = {}
     for execution in ledger.holders:
         key = {By.EXECUTION: execution.id, By.ACCOUNT: execution.account, By.PIPELINE: execution.pipeline}[by]
         groups.add(key, execution)
-        held[key] = held.get(key, 0) + held_now(execution)
-    return _sorted(groups, held, ledger.price.currency)
+        stored[key] = stored.get(key, 0) + stored_now(execution)
+    return _sorted(groups, stored, ledger.price.currency)
 
 
-def _sorted(groups: Groups, held: Mapping[str, int], currency: str) -> list[Line]:
-    lines = [Line(key, used, held[key]) for key, used in groups.usage().items() if used.parts or held[key]]
+def _sorted(groups: Groups, stored: Mapping[str, int], currency: str) -> list[Line]:
+    lines = [Line(key, used, stored[key]) for key, used in groups.usage().items()
+             if used.parts or stored[key]]
     return sorted(lines, key=lambda line: (-line.usage.cost(currency), -line.metered, line.key))
 
 
 def _by_process(store: Store, ledger: Ledger, period: Period) -> list[Line]:
     groups = Groups(ledger, period)
-    held: dict[str, int] = {}
+    stored: dict[str, int] = {}
     with store.begin(write=False) as tx:
         for execution_id, steps in process_samples(tx, ledger.account, period.end):
             execution = ledger.executions[execution_id]
@@ -163,15 +164,15 @@ def _by_process(store: Store, ledger: Ledger, period: Period) -> list[Line]:
                     for number, length in pieces:
                         amounts[number] += metered * length
             for process, metered in steps[-1][1].items():
-                held[process] = held.get(process, 0) + (metered if held_now(execution) else 0)
+                stored[process] = stored.get(process, 0) + (metered if stored_now(execution) else 0)
     for cache in ledger.caches:
         groups.add(cache.pipeline, cache)
-        held[cache.pipeline] = held.get(cache.pipeline, 0) + cache.metered
-    return _sorted(groups, defaultdict(int, held), ledger.price.currency)
+        stored[cache.pipeline] = stored.get(cache.pipeline, 0) + cache.metered
+    return _sorted(groups, defaultdict(int, stored), ledger.price.currency)
 
 
 def _daily(ledger: Ledger, period: Period) -> list[Line]:
-    """One line per day (UTC), from the first day on which anything was held."""
+    """One line per day (UTC), from the first day on which anything was stored."""
     span = Period(max(ledger.first_sample_at, period.start), period.end)
     days = list(periods.days(span))
     groups = Groups(ledger, span, [day.start for day in days])

@@ -20,7 +20,7 @@ TASK_CACHE = "(task cache)"
 
 @dataclass(frozen=True)
 class TaskCacheHolder:
-    """The task cache of an account in a root. It holds bytes, as an execution does."""
+    """The task cache of an account in a root. It stores bytes, as an execution does."""
 
     root_id: str
     account: str
@@ -34,11 +34,11 @@ class TaskCacheHolder:
 
     @property
     def metered(self) -> int:
-        """The metered bytes that it holds now, by the last measurement."""
+        """The metered bytes that it stores now, by the last measurement."""
         return self.samples[-1].metered
 
 
-#: Whatever holds bytes over time.
+#: Whatever stores bytes over time.
 Holder = Execution | TaskCacheHolder
 
 
@@ -73,8 +73,8 @@ class Ledger:
         """All executions and task caches."""
         return [*self.executions.values(), *self.caches]
 
-    def held(self) -> list[Execution]:
-        """The executions whose work dir holds bytes now."""
+    def stored(self) -> list[Execution]:
+        """The executions whose work dir stores bytes now."""
         return [e for e in self.executions.values()
                 if e.work_dir.state is not WorkDirState.DELETED and e.work_dir.metered_bytes]
 
@@ -120,7 +120,7 @@ class Groups:
         return meter, mine[root]
 
     def add(self, key: str, holder: Holder) -> None:
-        """Add everything that the holder held in the period to the group `key`."""
+        """Add everything that the holder stored in the period to the group `key`."""
         meter, amounts = self.amounts(key, holder)
         mine = holder.samples if isinstance(holder, TaskCacheHolder) else self._ledger.samples.get(
             holder.id, ())
@@ -145,8 +145,8 @@ class Groups:
         return found
 
 
-def held_now(holder: Holder) -> int:
-    """The metered bytes that a work dir or a task cache holds now; 0 for a deleted one."""
+def stored_now(holder: Holder) -> int:
+    """The metered bytes that a work dir or a task cache stores now; 0 for a deleted one."""
     if isinstance(holder, TaskCacheHolder):
         return holder.metered
     gone = holder.work_dir.state is WorkDirState.DELETED

@@ -201,7 +201,7 @@ def relaunch(
 
       nfresume relaunch rnaseq -r 3.14.1 --max_memory 64.GB
 
-      nfresume relaunch rnaseq --pipeline ./mended/main.nf
+      nfresume relaunch rnaseq --pipeline ./fixed/main.nf
     """
     policy = _policy(retain, on_success)
     with common.service(account, None, nextflow, launching=True) as service:
@@ -313,7 +313,7 @@ def _follow(service: Service, execution: Execution, *, detach: bool, as_json: bo
 
 
 def _settled(service: Service, execution: Execution) -> Execution:
-    """Wait 2 s at most for the settlement and 2 s for the size; a large tree takes longer, unwatched."""
+    """Wait up to 2 s for the settlement, and up to 2 s for the size. For a large tree both may come later."""
     from nfresume.domain.errors import Conflict
 
     try:

@@ -34,7 +34,7 @@ def hours(value: float) -> str:
 
 
 def when(moment: datetime | None) -> str:
-    """A UTC time, and in how long it comes or how long ago it was; `-` for None."""
+    """A UTC time, followed by the time until then or since then; `-` for None."""
     if moment is None:
         return "-"
     left = moment - datetime.now(UTC)
@@ -43,7 +43,7 @@ def when(moment: datetime | None) -> str:
 
 
 def count(number: int, noun: str, nouns: str | None = None) -> str:
-    """A number and its noun: `1 file`, `2 files`. `nouns` is the plural where it is not the noun and an s."""
+    """A number and its noun: `1 file`, `2 files`. `nouns` is an irregular plural."""
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 

@@ -58,7 +58,7 @@ def token_create(
     """
     with _identity() as (identity, conf, me):
         if user is None:
-            identity.login_link(me, conf.account)  # adds you as a user, if you are none yet
+            identity.login_link(me, conf.account)  # adds you as a user if you are not one yet
         print(identity.create_token(user or me, name, account, days))
 
 

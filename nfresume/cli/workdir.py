@@ -45,7 +45,7 @@ def pin(execution_id: common.ExecutionId, account: common.Account = None, as_jso
 
 def unpin(execution_id: common.ExecutionId, account: common.Account = None, as_json: common.Json = False
           ) -> None:
-    """Let a pinned work dir expire: all of its hours are counted from now, and one hour at least.
+    """Let a pinned work dir expire: its storage expiration hours, at least one, are counted from now.
 
     Example: nfresume unpin rnaseq-4k9x2m
     """

@@ -84,7 +84,7 @@ def set_role(tx: Tx, account: str, user_id: str, role: Role | None) -> None:
     owners = tx.conn.execute(sa.select(members.c.user_id).where(
         members.c.account == account, members.c.role == Role.OWNER)).scalars().all()
     if role is not Role.OWNER and list(owners) == [user_id]:
-        raise Conflict(f"account {account} would have no owner", "make somebody else an owner first")
+        raise Conflict(f"account {account} would have no owner", "make another user an owner first")
     tx.conn.execute(members.delete().where(mine))
     if role is not None:
         tx.conn.execute(members.insert().values(account=account, user_id=user_id, role=role))

@@ -1,1 +1,1 @@
-"""The console and the API; they reach the other rooms through `service`."""
+"""The console and the API of `nfresume serve`."""

@@ -19,7 +19,7 @@ from nfresume.store import Store, queries
 
 #: How often the database is polled, for all listeners together.
 POLL_SECONDS = 0.5
-#: A listener that got no message for so long gets a comment, so that dead connections are noticed.
+#: A listener gets a comment after this time without a message, so that dead connections are noticed.
 ALIVE_SECONDS = 15.0
 #: Events may be committed in another order than they are numbered: each poll reads the last seconds again.
 _OVERLAP = timedelta(seconds=10)

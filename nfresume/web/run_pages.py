@@ -134,7 +134,7 @@ def _failed(found: records.Records, log: Any) -> dict[str, Any] | None:
 
 
 def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:
-    """Each started attempt, its start and its length, in percent of the time from first start to last end."""
+    """Each started attempt with its start and length, in percent of the time from first start to last end."""
     begun = [a for a in attempts if a.started_at]
     if not begun:
         return []
@@ -167,7 +167,7 @@ def relaunch(
     params: Text = "", profiles: Text = "", hours: Text = "", from_scratch: Text = "", accept: Text = "",
     jobs_are_gone: Text = "",
 ) -> Response:
-    """Relaunch from Failed Task."""
+    """Relaunch from the failed task, with the changes of the form."""
     e = submissions.resubmit(service, service.get(execution_id), Resubmission(
         pipeline=pipeline.strip() or None, revision=revision.strip() or None,
         params=submissions.parse_params(params) if params.strip() else None, profiles=_words(profiles),

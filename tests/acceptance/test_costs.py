@@ -27,7 +27,7 @@ def failed(site: Site, hours: str = "48") -> str:
 
 
 def held(site: Site, execution_id: str, gigabytes: int, days: int) -> None:
-    """Let the work dir have had this size for so many days."""
+    """Store usage as if the work dir had this size, in GB, for `days` days."""
     store = Store.open(site.env["NFRESUME_DATABASE_URL"])
     with store.begin() as tx:
         tx.conn.execute(schema.size_samples.delete())

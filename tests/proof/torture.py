@@ -106,7 +106,7 @@ class Torture:
             self.succeed(e)
 
     def succeed(self, e: dict[str, Any]) -> None:
-        """Mended, it is relaunched until it succeeds."""
+        """Fix the pipeline, then relaunch until the execution succeeds."""
         self.trial.fix()
         for _ in range(6):
             if e["state"] == "SUCCEEDED":
@@ -159,7 +159,7 @@ class Torture:
 
     def sleeper(self, command: subprocess.Popen[str]) -> psutil.Process | None:
         """The process that stopped at the boundary; None when none reached it."""
-        found = until(lambda: self.asleep() or command.poll() is not None, 60, "somebody at the boundary")
+        found = until(lambda: self.asleep() or command.poll() is not None, 60, "a process at the boundary")
         return None if found is True else found[0]
 
     def asleep(self) -> list[psutil.Process]:

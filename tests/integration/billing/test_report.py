@@ -106,23 +106,23 @@ def test_lines_by_execution_account_and_pipeline(store: Store, conf: settings.Se
 
 
 def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Settings):
-    """A removal ends the samples and keeps them. Nothing is held any more."""
+    """A removal ends the samples and keeps them. Nothing is stored any more."""
     failed(store, "run-a1")
     with store.begin() as tx:
         removals.measured(tx, "run-a1", bytes=1, disk_bytes=1, metered_bytes=5 * GB, files=1, directories=1,
                           partial=False)
     at(store, "run-a1", MARCH, 5)
-    held = report(store, conf)
-    assert (held.metered, held.work_dirs, held.without_expiry) == (5 * GB, 1, 0)
-    assert held.per_month == 5 * pricing.TABLE_PRICE
+    stored = report(store, conf)
+    assert (stored.metered, stored.work_dirs, stored.without_expiry) == (5 * GB, 1, 0)
+    assert stored.per_month == 5 * pricing.TABLE_PRICE
     five_hours = 5 * 5 * pricing.TABLE_PRICE / 730
-    assert held.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
+    assert stored.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
     with store.begin() as tx:
         removals.delete(tx, "run-a1", 1, "test", "me")
         removals.removed(tx, "run-a1", "me", RemovalProgress(files=1))
     gone = report(store, conf)
     assert (gone.metered, gone.work_dirs, gone.until_expiry) == (0, 0, 0)
-    assert gone.lines[0].usage == held.lines[0].usage
+    assert gone.lines[0].usage == stored.lines[0].usage
     with store.begin() as tx:
         assert [s.metered for s in ledger.samples(tx, "team", tx.now + timedelta(1))["run-a1"]] == [
             5 * GB, 5 * GB, 0]
