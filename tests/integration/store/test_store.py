@@ -455,7 +455,7 @@ def test_sqlite_integrity_under_many_writers(tmp_path: Path):
 
 
 def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
-    """Case 45: a network file system is known by its type (here that of /dev/shm, taken off the local ones)."""
+    """Case 45: SQLite is refused unless the type of the file system is a local one (here tmpfs is not)."""
     from nfresume.system import filesystems
 
     local = filesystems._LOCAL - {filesystems.type_of("/dev/shm")}
