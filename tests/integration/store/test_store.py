@@ -455,10 +455,11 @@ def test_sqlite_integrity_under_many_writers(tmp_path: Path):
 
 
 def test_sqlite_on_a_network_file_system_is_refused(monkeypatch):
-    """Case 45: a network file system is known by its type (here that of /dev/shm, declared a network one)."""
+    """Case 45: SQLite is refused unless the type of the file system is a local one (here tmpfs is not)."""
     from nfresume.system import filesystems
 
-    monkeypatch.setattr(filesystems, "NETWORK", {filesystems.type_of("/dev/shm")})
+    local = filesystems._LOCAL - {filesystems.type_of("/dev/shm")}
+    monkeypatch.setattr(filesystems, "_LOCAL", local)
     with pytest.raises(StoreUnavailable, match="PostgreSQL"):
         Store.open("sqlite:////dev/shm/nfresume-never.db")
     assert not Path("/dev/shm/nfresume-never.db").exists()
