@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Evidence:
     no_space: str | None = None  # what ran out: space, inodes or a quota
     lost_because: str = "Nextflow was lost"
     hung: bool = False  # the head reported an error, did not end, and was terminated
+    nothing_ran: bool = False  # the work dir has no task dir
     here: bool = False  # it ran on this host, so `survivors` counts all its processes
 
 
@@ -72,7 +74,7 @@ def judge(evidence: Evidence) -> Verdict:
     if log.publish_warnings:
         reason = f"results were not published: {log.publish_warnings[0]}"
         return Verdict(ExecutionState.FAILED, reason, clean, Hold(reason, passing=False))
-    if evidence.history != "OK" and not log.tasks and not log.published:
+    if evidence.history != "OK" and evidence.nothing_ran:
         return Verdict(ExecutionState.SUCCEEDED, None, clean)  # `--help` that ends in `exit 0`: nothing ran
     if evidence.history != "OK":
         reason = "Nextflow exited with status 0 before its workflow ended (`exit 0` in the script?)"
@@ -121,8 +123,16 @@ def gather(
         exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
         no_space=out_of_space(folder.root.path) or _said_no_space([*log.error, *said]),
-        lost_because=lost_because, hung=hung, here=here,
+        lost_because=lost_because, hung=hung, nothing_ran=_nothing_ran(folder.work), here=here,
     )
+
+
+def _nothing_ran(work: Path) -> bool:
+    """True when the work dir can be read and has no task dir: the log may have lost lines."""
+    try:
+        return not any(re.fullmatch("[0-9a-f]{2}", name) for name in os.listdir(work))
+    except OSError:
+        return False
 
 
 def _said_no_space(said: Iterable[str]) -> str | None:

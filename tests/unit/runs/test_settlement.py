@@ -4,7 +4,7 @@ import pytest
 
 from nfresume.domain.executions import ExecutionState
 from nfresume.nextflow.log import RunLog, Task
-from nfresume.runs.settlement import Evidence, judge
+from nfresume.runs.verdict import Evidence, judge
 
 
 def log(**kw) -> RunLog:
@@ -31,8 +31,13 @@ def test_a_doubtful_zero_is_held(evidence, said):
     """Cases 35 and 36: exit status 0 alone is no success; the attempt is FAILED and its work dir held."""
     verdict = judge(evidence)
     assert verdict.state is ExecutionState.FAILED
-    assert verdict.held is not None
-    assert said in verdict.held
+    assert verdict.doubt is not None
+    assert said in verdict.doubt.reason
+
+
+def test_exit_0_before_anything_ran():
+    """`--help` that ends in `exit 0`: the history knows no end, but no task ran, so nothing can be lost."""
+    assert judge(Evidence(0, log(), "-", nothing_ran=True)).state is ExecutionState.SUCCEEDED
 
 
 def test_lock_conflict_is_busy():
