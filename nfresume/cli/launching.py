@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -338,13 +338,8 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
         error = f": {attempt.error}" if attempt.error else ""
         say(f"{execution.id} {execution.state}{ended}{error}")
         for event in details.events:
-            if event.name == "slimmed" and event.attempt == attempt.number:
-                if reason := event.detail.get("left_alone"):
-                    say(f"slim: nothing was removed: {reason}")
-                    continue
-                freed, stuck = event.detail.get("files", 0), event.detail.get("blocked", 0)
-                say(f"slim: {count(freed, 'file')}, {size(event.detail.get('bytes', 0))} of failed task "
-                    "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
+            if event.attempt == attempt.number and (told := _TOLD.get(event.name)):
+                told(event.detail)
         say(work_dir_line(execution, service.price(execution)))
         if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
             say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
@@ -353,6 +348,27 @@ def _report(service: Service, execution: Execution, as_json: bool) -> int:
     if code is None:
         return 70
     return code if code >= 0 else 128 - code
+
+
+def _tell_slimmed(detail: Mapping[str, Any]) -> None:
+    if reason := detail.get("left_alone"):
+        say(f"slim: nothing was removed: {reason}")
+        return
+    freed, stuck = detail.get("files", 0), detail.get("blocked", 0)
+    say(f"slim: {count(freed, 'file')}, {size(detail.get('bytes', 0))} of failed task "
+        "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
+
+
+def _tell_results(detail: Mapping[str, Any]) -> None:
+    if naming := detail.get("files_that_name_the_work_dir"):
+        some = ", ".join(detail.get("such_as", [])[:3])
+        say(f"{count(naming, 'text file')} with paths of the work dir, which end with it: {some}")
+    if (looked := detail.get("looked_at")) is not None:
+        say(f"links into the work dir were looked for among {looked:,} files, but not further")
+
+
+#: What the end of an attempt tells of its events.
+_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results}
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:

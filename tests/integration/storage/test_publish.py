@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +394,163 @@ def test_a_folder_on_the_way_that_is_a_link(work: Path):
     assert list(result.done) == [str(out / "sample")]
     assert not (out / "sample").is_symlink()
     assert (out / "sample/deep/c.txt").read_text() == "c"
+
+
+def test_many_passes_in_one_folder(work: Path):
+    """Other runs that finish in the same folder meanwhile take nothing of what a run is still making."""
+    out = work.parent / "out"
+    (work / "ab/task/big").mkdir()
+    for number in range(3000):
+        (work / f"ab/task/big/{number}").write_text(str(number))
+    (out / "big").symlink_to(work / "ab/task/big")
+    others = work.parent / "others"
+    (others / "ab/task").mkdir(parents=True)
+    over = threading.Event()
+
+    def other() -> None:
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            (others / f"ab/task/{turn}").write_text("x")
+            (out / f"other{turn}").symlink_to(others / f"ab/task/{turn}")
+            found = publish.materialise([Target(f"{out}/other{turn}")],
+                                        scratch(others, execution_id="run-b2"))
+            assert found.complete
+
+    beside = threading.Thread(target=other)
+    beside.start()
+    result = materialise([out / "big"], work)
+    over.set()
+    beside.join()
+    assert result.complete
+    assert sorted(os.listdir(out / "big"), key=int) == [str(number) for number in range(3000)]
+    assert not [name for name in os.listdir(out) if name.startswith(".")]
+
+
+def test_two_passes_of_one_execution(work: Path):
+    """A pass that slept past its claim, and the one that took over: nothing is lost, whoever is faster."""
+    out = work.parent / "out"
+    for turn in range(20):
+        (work / f"ab/task/d{turn}").mkdir()
+        for number in range(50):
+            (work / f"ab/task/d{turn}/{number}").write_text(str(number))
+        (out / f"d{turn}").symlink_to(work / f"ab/task/d{turn}")
+        (out / f"f{turn}").symlink_to(work / f"ab/task/d{turn}/7")
+    targets = [out / name for name in os.listdir(out)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: materialise(targets, work), range(2)))
+    assert materialise(targets, work).complete
+    shutil.rmtree(work)
+    for turn in range(20):
+        assert len(os.listdir(out / f"d{turn}")) == 50
+        assert (out / f"f{turn}").read_text() == "7"
+    assert not [name for name in os.listdir(out) if name.startswith(".")]
+
+
+def test_leftovers_of_others_stay(work: Path):
+    """Only what this execution left behind is cleaned up; ids that begin alike are strangers."""
+    out = work.parent / "out"
+    mine, others = f"{replacing.PREFIX}run-a1+0+0", f"{replacing.PREFIX}run-a1-b2+0+0"
+    for name in (mine, others):
+        (out / name).mkdir()
+    (out / "a").symlink_to(work / "ab/task/a.txt")
+    assert materialise([out / "a"], work).complete
+    assert sorted(os.listdir(out)) == [others, "a"]
+
+
+def test_what_is_not_there(work: Path):
+    """A missing path: the user's wish in the folder of its publication; else it is not gone but not seen."""
+    out, target = work.parent / "out", work.parent / "out/sub/a"
+    (out / "sub").mkdir()
+    where = folder_id(out / "sub")
+
+    def settle(**kw: Any) -> publish.Materialised:
+        return publish.materialise([Target(str(target), where)], scratch(work), **kw)
+
+    assert (settle().missing, settle().refused) == (1, [])
+    assert settle(must_exist=True).refused == [f"{target}: was published, and is not there"]
+    (out / "sub").rename(out / "renamed")
+    (out / "renamed/a").symlink_to(work / "ab/task/a.txt")
+    assert settle().linked == 1  # a neighbour is the folder that it was
+    assert (out / "renamed/a").read_text() == "a"
+    (out / "deep").mkdir()
+    (out / "renamed").rename(out / "deep/renamed")
+    assert "is not there" in settle().refused[0]
+    (out / "sub").mkdir()
+    assert "is another folder than at publication" in settle().refused[0]
+    (out / "sub").rmdir()
+    (out / "sub").touch()
+    assert "is not there" in settle().refused[0]
+    never = publish.materialise([Target(f"{out}/never/a")], scratch(work))
+    assert (never.missing, never.refused) == (0, [])  # nobody ever saw its folder: nothing was published
+
+
+def test_a_copy_only_where_it_is_asked_for(work: Path):
+    """At a failure that is kept, links on other file systems stay; before a deletion they are copied."""
+    out = Path("/dev/shm") / f"nfresume-{os.getpid()}-left"
+    if os.stat("/dev/shm").st_dev == work.stat().st_dev:
+        pytest.skip("/dev/shm is on the same file system")
+    out.mkdir()
+    try:
+        (out / "a").symlink_to(work / "ab/task/a.txt")
+        (out / "folder").symlink_to(work / "ab/task/folder")
+        targets = [out / "a", out / "folder"]
+        first = materialise(targets, work, copy=False)
+        assert (first.left, first.refused, first.complete) == (2, [], False)
+        assert (out / "a").is_symlink()
+        assert sorted(os.listdir(out)) == ["a", "folder"]
+        assert (materialise(targets, work).copied, (out / "a").read_text()) == (2, "a")
+    finally:
+        shutil.rmtree(out)
+
+
+def test_links_into_another_work_dir(work: Path):
+    """A result that passes through this work dir into another one of the root becomes the data."""
+    out, root = work.parent / "out", work.parent / "root"
+    other = root / "team/run-b2/work/cd/task"
+    (other / "folder").mkdir(parents=True)
+    (other / "b.txt").write_text("b")
+    (other / "folder/c.txt").write_text("c")
+    (work / "ab/task/staged").symlink_to(other / "b.txt")
+    (work / "ab/task/stagedf").symlink_to(other / "folder")
+    (work / "ab/task/folder/in.txt").symlink_to(other / "b.txt")
+    for name in ("staged", "stagedf", "folder"):
+        (out / name).symlink_to(work / f"ab/task/{name}")
+    assert materialise([out / name for name in ("staged", "stagedf", "folder")], work).linked == 3
+    shutil.rmtree(work)
+    shutil.rmtree(root)
+    assert (out / "staged").read_text() == "b"
+    assert (out / "stagedf/c.txt").read_text() == "c"
+    assert (out / "folder/in.txt").read_text() == "b"
+
+
+def test_a_replacement_at_the_last_moment(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the user puts in the link's place between the last look and the exchange goes back there."""
+    link = work.parent / "out/a"
+    link.symlink_to(work / "ab/task/a.txt")
+    probe = work.parent / "probe"
+    probe.touch()
+    if not replacing._exchange(str(probe), str(work)):
+        pytest.skip("this file system cannot exchange two names")
+    replacing._exchange(str(probe), str(work))
+    unchanged = replacing._check_unchanged
+
+    def late(path: str, text: str) -> None:
+        unchanged(path, text)
+        link.unlink()
+        link.write_text("mine")
+
+    monkeypatch.setattr(replacing, "_check_unchanged", late)
+    with pytest.raises(replacing._LinkChanged):
+        LinkReplacer(scratch(work))._replace(str(link))
+    assert link.read_text() == "mine"
+    assert os.listdir(link.parent) == ["a"]
+
+
+def test_a_source_that_cannot_be_seen(work: Path):
+    """A link that leads nowhere, and that nobody published, is none of our business."""
+    out = work.parent / "out"
+    (out / "loop").symlink_to("loop")
+    (out / "a").symlink_to(work / "ab/task/a.txt")
+    assert materialise([out / "a"], work).refused == []
+    assert os.readlink(out / "loop") == "loop"
