@@ -164,11 +164,12 @@ class Inspection:
     ) -> report.Report:
         """The cost report of the account, or of all accounts. `choose_period` makes the period from now.
 
-        When AWS could not be asked for its price, `notify` is called with the reason.
+        Nothing is written: another price in the settings of the asker is for this report only. When AWS could
+        not be asked for its price, `notify` is called with the reason.
         """
         from nfresume.billing import report
 
-        if trouble := pricing.record(self.store, self.conf):
+        if trouble := pricing.refresh(self.conf):
             notify(trouble)
         return report.build(self.store, self.conf, None if all_accounts else self.account, by, choose_period)
 

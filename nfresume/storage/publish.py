@@ -252,6 +252,10 @@ class Materialiser:
             if not told and not self._concerns_us(link):
                 return False
             how = self._replacer.replace(link)
+        except FileNotFoundError as e:
+            if told:
+                self._refuse(link, e.strerror)
+            return False  # nobody told of it, and it leads nowhere: nothing can be lost
         except OSError as e:
             self._refuse(link, e.strerror)
             return False

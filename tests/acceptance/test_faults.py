@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from nfresume.runs.settlement import exit_code
+from nfresume.runs.verdict import exit_code
 from nfresume.storage import Root
 from nfresume.storage.trash import to_trash
 from nfresume.store import Store, schema
@@ -212,7 +212,7 @@ def test_lost_supervisor_is_replaced(site: Site):
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert len(e["attempts"]) == 1
     assert [v["name"] for v in e["events"]] == [
-        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+        "launch", "claim", "take_over", "succeed", "results_secured", "removed"]
     assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
@@ -227,7 +227,7 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
     old.resume()
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert [v["name"] for v in e["events"]] == [
-        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+        "launch", "claim", "take_over", "succeed", "results_secured", "removed"]
     until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE)
     assert "another supervisor owns" in (attempt_dir(e) / "supervisor.log").read_text()
 
@@ -698,7 +698,7 @@ def test_the_follower_replaces_a_killed_supervisor(site: Site):
     assert child.returncode == 0, err
     assert "work dir deleted (the run succeeded)" in err
     assert [v["name"] for v in site.show()["events"]] == [
-        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+        "launch", "claim", "take_over", "succeed", "results_secured", "removed"]
 
 
 @pytest.mark.long

@@ -203,7 +203,8 @@ process A { storeDir "$launchDir/store"
   script: "echo stored > real.txt; ln -s \\$PWD/real.txt s.txt" }
 process D { storeDir "$launchDir/store"
   output: path 'd'
-  script: "mkdir d; echo deep > d/r.txt; ln -s \\$PWD/d/r.txt d/absolute; ln -s r.txt d/relative" }
+  script: \"\"\"mkdir d; echo deep | tee d/r.txt > deep.txt
+  ln -s \\$PWD/deep.txt d/absolute; ln -s r.txt d/relative\"\"\" }
 process L { publishDir "$launchDir/results", mode: 'copy'
   input: path f
   output: path 'l.txt'; path 'with'
