@@ -24,7 +24,7 @@ from nfresume.storage.publish import Materialised, Materialiser
 from nfresume.storage.replacing import Scratch
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.workers import Pace
-from nfresume.system import durable
+from nfresume.system import crashpoints, durable
 
 #: In an attempt's folder: nothing that it published needs the work dir any more.
 SECURED = "secured.json"
@@ -89,6 +89,7 @@ def secure(
         seen = look.through([execution.launch_dir, *outputs])
         for line in materialiser.result.refused:
             _tell(report, line, "refused")
+    crashpoints.reach("results-materialised")
     return Secured(materialiser.result, seen)
 
 

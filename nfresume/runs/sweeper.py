@@ -21,7 +21,7 @@ from nfresume.domain import retention
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleClaim, StaleLease
 from nfresume.domain.executions import Execution
 from nfresume.domain.workdirs import RemovalProgress, WorkDirState
-from nfresume.retained import deletion, disposal
+from nfresume.retained import deletion, disposal, places
 from nfresume.runs import lost
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
@@ -154,6 +154,7 @@ class _Sweep:
 
     def _delete(self, line: SweepLine) -> SweepLine:
         e = line.execution
+        places.root_of(self._store, e)  # RootUnusable: nothing is begun, and the next sweep tries again
         if line.action == "continue":
             claim = deletion.take(self._store, e)
             if claim is None:

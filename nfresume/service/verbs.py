@@ -365,8 +365,9 @@ class Service(Inspection):
         """Delete a retained work dir now; when `stop` is set the removal pauses and stays DELETING.
 
         Raises ResultsAtRisk when published results exist only in it, RemovalBlocked when something cannot be
-        removed.
+        removed, RootUnusable when the root is not there.
         """
+        places.root_of(self.store, execution)
         if execution.work_dir.state is WorkDirState.DELETING:
             claim = deletion.take(self.store, execution)
         else:

@@ -124,7 +124,6 @@ class Materialiser:
             # The ways to them first: after that no folder on the way is a link into the work dir.
             reachable = [(at, found) for at, found in folders.items() if self._reach(at, found)]
             self._each(lambda unit: self._folder(*unit), reachable)
-        crashpoints.reach("results-materialised")
         return all_folders
 
     def links(self, folder: str, links: list[str]) -> None:

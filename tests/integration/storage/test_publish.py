@@ -214,7 +214,7 @@ def materialise_in_a_process(work: Path, *targets: Path, **env: str) -> subproce
 
 
 @pytest.mark.parametrize("point", ["file-partial", "results-half-materialised", "folder-partial",
-                                   "folder-ready", "folder-swapped", "results-materialised"])
+                                   "folder-ready", "folder-swapped"])
 def test_a_kill_between_any_two_steps(work: Path, point: str):
     """After kill -9 at any step the result is readable, the next pass finishes, no temporary file is left."""
     out = work.parent / "out"
