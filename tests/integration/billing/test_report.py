@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from nfresume.domain.costs import GB, Price
 from nfresume.domain.errors import UsageError
 from nfresume.domain.periods import Period, period
 from nfresume.domain.workdirs import RemovalProgress
+from nfresume.service.inspection import Inspection
 from nfresume.store import Store, ledger, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from tests.outcomes import CLAIMANT, kept
@@ -242,3 +244,22 @@ def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings
 _EXECUTION = {"root_id": "root", "launch_dir": "/here", "state": "FAILED", "attempt": 1,
               "storage_expiration_hours": 5.0, "storage_expiration_source": "test", "retain": "full",
               "on_success": "delete"}
+
+
+def test_a_report_writes_nothing(store: Store, conf: settings.Settings):
+    """A report with another price in the asker's settings uses it, and leaves no trace in the database."""
+    failed(store, "run-a1")
+    price(store, MARCH, "0.30")
+    at(store, "run-a1", MARCH, 100)
+
+    def rows() -> list[list[tuple[object, ...]]]:
+        with store.begin(write=False) as tx:
+            return [[tuple(row) for row in tx.conn.execute(t.select())] for t in schema.metadata.sorted_tables]
+
+    before = rows()
+    dear = replace(conf, price_per_gb_month=Decimal(99))
+    found = Inspection(dear, store).costs(By.EXECUTION, lambda _now: Period(MARCH, APRIL))
+    assert found.price.per_gb_month == 99
+    assert found.total.cost("USD") == costs_report.build(
+        store, conf, "team", By.EXECUTION, lambda _now: Period(MARCH, APRIL)).total.cost("USD")
+    assert rows() == before
