@@ -153,6 +153,7 @@ def blocked(
 def removed(tx: Tx, claim: Claim, actor: str, freed: RemovalProgress) -> None:
     """DELETING -> DELETED; the row stays as a tombstone: when, by whom and how much was deleted."""
     _update(tx, claim, state=wd.REMOVED.target, deleted_at=tx.now, claimed_until=None, look_again_at=None,
+            notice_at=None,
             **transitions.kept(None), **_progress(freed))
     ledger.sample(tx, claim.execution_id, 0)
     record(tx, claim.execution_id, "removed", actor, None, asdict(freed))

@@ -268,7 +268,7 @@ def start_deletion(
     move_work_dir(
         tx, execution_id, transition, also=also, claimed_by=claimant.name,
         claimed_until=tx.now + timedelta(seconds=claimant.seconds),
-        claim_token=work_dirs.c.claim_token + 1, notice_at=None,
+        claim_token=work_dirs.c.claim_token + 1,
         **{"secured_at": None, "look_again_at": None, **values},
     )
     return current_claim(tx, execution_id)

@@ -254,7 +254,8 @@ def test_a_report_writes_nothing(store: Store, conf: settings.Settings):
 
     def rows() -> list[list[tuple[object, ...]]]:
         with store.begin(write=False) as tx:
-            return [[tuple(row) for row in tx.conn.execute(t.select())] for t in schema.metadata.sorted_tables]
+            return [[tuple(row) for row in tx.conn.execute(table.select())]
+                    for table in schema.metadata.sorted_tables]
 
     before = rows()
     dear = replace(conf, price_per_gb_month=Decimal(99))
