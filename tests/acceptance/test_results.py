@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -41,10 +43,16 @@ def launch(site: Site, script: str, *words: str, code: int = 0) -> dict[str, Any
     return {**site.show(), "said": done.err}
 
 
-def kept(site: Site, *words: str, hours: str = "48") -> dict[str, Any]:
-    """A run that published, failed afterwards, and is kept."""
+def expire(site: Site) -> None:
+    """Let the time of what is kept run out."""
+    with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
+        db.execute("UPDATE work_dirs SET expires_at = '2020-01-01 00:00:00.000000' WHERE state = 'RETAINED'")
+
+
+def kept(site: Site, *words: str) -> dict[str, Any]:
+    """A run that published, failed afterwards, and is kept for 48 hours."""
     (site.launch_dir / "main.nf").write_text(FOLDER)
-    done = site.run("launch", "--storage-expiration-hours", hours, "main.nf", "--fail", *words)
+    done = site.run("launch", "--storage-expiration-hours", "48", "main.nf", "--fail", *words)
     assert done.code == 1, done.err
     e = site.show()
     assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
@@ -101,7 +109,8 @@ def test_many_runs_in_one_results_folder(site: Site):
 
 def test_two_sweeps_at_once(site: Site):
     """Two sweeps at once and an expired run with a published folder: all of it is there afterwards."""
-    kept(site, "--n", "8000", hours="0.0001")
+    kept(site, "--n", "8000")
+    expire(site)
     for sweep in [site.start("sweep"), site.start("sweep")]:
         out, err = sweep.communicate(timeout=120)
         assert sweep.returncode == 0, (out, err)
@@ -113,10 +122,14 @@ def test_two_sweeps_at_once(site: Site):
 @pytest.mark.parametrize("how", ["expiry", "delete"])
 def test_results_that_the_user_moved(site: Site, how: str):
     """`mv results archive` while the run is kept: what was published is real already (predector#84)."""
-    e = kept(site, hours="0.0001" if how == "expiry" else "48")
+    e = kept(site)
     assert links(site.launch_dir / "results") == []
     (site.launch_dir / "results").rename(site.launch_dir / "archive")
-    site.ok("sweep") if how == "expiry" else site.ok("delete", e["id"], "--yes")
+    if how == "expiry":
+        expire(site)
+        site.ok("sweep")
+    else:
+        site.ok("delete", e["id"], "--yes")
     assert site.show()["work_dir"]["state"] == "DELETED"
     assert len(os.listdir(site.launch_dir / "archive/big")) == 100
     assert (site.launch_dir / "archive/big.txt").read_text() == "big\n"
@@ -161,7 +174,8 @@ def test_a_mount_that_is_away(site: Site, elsewhere: Path):
     mount.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "nfresume-test", str(mount)], check=True)
     try:
-        kept(site, "--out", str(mount / "results"), hours="0.0001")
+        kept(site, "--out", str(mount / "results"))
+        expire(site)
         subprocess.run(["mount", "--bind", str(elsewhere), str(mount)], check=True)  # hides it
         assert "kept:" in site.run("sweep").out
         e = site.show()
@@ -288,7 +302,7 @@ workflow { P(file(params.f)) }
 
 def test_a_relaunch_shortens_nothing(site: Site):
     """extend 720, then a relaunch that fails at once: kept until then. A hold stays as well."""
-    e = kept(site, hours="1")
+    e = kept(site)
     until_then = site.ok("extend", e["id"], "720", "--json").json()["work_dir"]["expires_at"]
     again = site.run("relaunch", e["id"], "--pipeline", "main.nf")
     assert again.code == 1
