@@ -64,6 +64,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _version(value: Any) -> str:
+    if not re.fullmatch(r"\d+\.\d+\.\d+(-[a-z0-9]+)?", _text(value)):
+        raise ValueError(f"must be a version such as 26.04.6, not {value!r}")
+    return str(value)
+
+
 def _account(value: Any) -> str:
     try:
         return check_account(_text(value))
@@ -195,6 +201,8 @@ SETTINGS = (
             _default_database),
     Setting("account", "who owns executions launched from here", _account, _default_account),
     Setting("nextflow", "the nextflow executable to use", _path, _nothing),
+    Setting("nextflow_version", "the version of Nextflow to run, as NXF_VER (the extra `nextflow` brings a "
+            "launcher that downloads it)", _version, _nothing),
     Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
             _nothing),
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, if neither the "
@@ -258,6 +266,7 @@ class Settings:
     database_url: str
     account: str
     nextflow: Path | None
+    nextflow_version: str | None
     java_home: Path | None
     storage_expiration_hours: float | None
     retain: Retain

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
-from nfresume.nextflow.options import RunOptions
+from nfresume.nextflow.options import STDIN, RunOptions
+from nfresume.runs import inputs
 from nfresume.settings import Settings
 
 
@@ -25,13 +27,31 @@ def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _
     return Engine(words, platform.python_version(), "Python", sys.executable)
 
 
+def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
+    """The kept script of the pipeline `-`; None for any other pipeline."""
+    return attempt_dir / inputs.FOLDER / inputs.SCRIPT if attempt.pipeline == STDIN else None
+
+
+def environment(
+    chosen: Engine, run: command.Run, pipeline: str, base: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of the head. For Nextflow this also writes the configuration of the attempt."""
+    if python_workflow(pipeline) is not None:
+        return command.marked(base, run)
+    made = command.environment({**base, **chosen.environment}, run)
+    command.write_configuration(run, base, made, again=run.attempt_dir.name != "1")
+    return made
+
+
 def argv(
     conf: Settings, chosen: Engine, run: command.Run, execution: Execution, attempt: Attempt,
     options: RunOptions,
 ) -> list[str]:
-    """The argument vector of the head of one attempt."""
+    """The argument vector of the head of one attempt. Kept inputs take the place of files that are gone."""
+    options = inputs.used(options, run.attempt_dir, Path(execution.launch_dir))
     if python_workflow(attempt.pipeline) is None:
-        return command.argv(chosen.launcher, run, options)
+        properties = [word for o in options.before if o.name.startswith("-D") for word in o.words]
+        return command.argv(chosen.started_with(properties), run, options)
     slurm = conf.launcher == "slurm"
     order = {
         "pipeline": attempt.pipeline, "run_name": run.run_name,
@@ -41,4 +61,4 @@ def argv(
         "executor": "slurm" if slurm else "local",
         "executor_options": list(conf.slurm_options) if slurm else [],
     }
-    return [*chosen.launcher, json.dumps(order), *attempt.options]
+    return [*chosen.launcher, json.dumps(order), *options.words]

@@ -29,7 +29,7 @@ from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import disposal, places
 from nfresume.retained.sampling import Sampler
-from nfresume.runs import delivery, programs, settlement
+from nfresume.runs import delivery, expiration, programs, settlement
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, queries, transitions
@@ -60,7 +60,7 @@ def main() -> None:
     store = Store.open(conf.database_url)
     notices = delivery.Sender(store, conf)
     try:
-        supervise(store, conf, order["execution"], settled=notices.start)
+        supervise(store, conf, order["execution"], settled=notices.start, stdin=order.get("stdin"))
     except (Conflict, StaleLease) as e:
         print(f"nothing to do: {e}", file=sys.stderr)
     finally:
@@ -71,13 +71,14 @@ def main() -> None:
 
 def supervise(
     store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
-    settled: Callable[[], None] = lambda: None,
+    settled: Callable[[], None] = lambda: None, stdin: int | str | None = None,
 ) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir removed or measured.
 
     `stop` pauses that removal or measurement. Without `stop` SIGTERM does so; a sweep passes its own `stop`,
     because it may run in a thread, which cannot handle signals. `settled` is called when the outcome is
-    stored, before the removal or measurement.
+    stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or the path of a
+    file (default: nothing).
 
     Raises Conflict when another supervisor owns the attempt, StaleLease when one took over meanwhile.
     """
@@ -89,15 +90,16 @@ def supervise(
         execution = queries.get(tx, execution_id)
         attempt = queries.attempt(tx, execution_id, lease.number)
     crashpoints.reach("claimed")
-    return _Supervisor(store, conf, execution, attempt, lease, stop, settled).run(start=queued)
+    return _Supervisor(store, conf, execution, attempt, lease, stop, settled, stdin).run(start=queued)
 
 
 class _Supervisor:
     def __init__(
         self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease,
-        stop: threading.Event | None, settled: Callable[[], None],
+        stop: threading.Event | None, settled: Callable[[], None], stdin: int | str | None,
     ) -> None:
         self._stop = stop
+        self._stdin = stdin
         self._settled = settled
         self._store = store
         self._conf = conf
@@ -142,7 +144,7 @@ class _Supervisor:
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
-        parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
             resume=self._attempt.resume, work_dir=self._folder.work,
@@ -150,13 +152,15 @@ class _Supervisor:
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        environment = command.environment({**os.environ, **chosen.environment}, run)
+        environment = programs.environment(chosen, run, self._attempt.pipeline, os.environ)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
-        with stdout.open("ab") as out, stderr.open("ab") as err:
+        stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
+        with stdout.open("ab") as out, stderr.open("ab") as err, open(
+                os.devnull if stdin is None else stdin, "rb") as given:
             shim = sh.Command(sys.executable)(
                 "-I", "-S", str(_SHIM), str(self._attempt_dir), *words, _bg=True, _bg_exc=False,
-                _new_session=True, _in=os.devnull, _out=out, _err=err, _cwd=str(launch_dir),
+                _new_session=True, _in=given, _out=out, _err=err, _cwd=str(launch_dir),
                 _env=environment, _ok_code=list(range(256)),
             )
         self._shim = os.pidfd_open(shim.pid)
@@ -273,6 +277,7 @@ class _Supervisor:
     def _settle(self, survivors: int, lost_because: str) -> ExecutionState:
         self._tick()  # raises StaleLease if another supervisor took over while this one was suspended
         self._deliver_reports()
+        expiration.read_declared(self._store, self._execution, self._attempt, self._folder, self._actor)
         evidence = settlement.gather(
             self._attempt, self._folder, self._log.run, survivors, lost_because, hung=self._hung,
         )
@@ -302,7 +307,7 @@ class _Supervisor:
 
     def _deliver_reports(self) -> None:
         """Write the trace, and copy the log to the path of the user's -log option."""
-        parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
             trace.write(self._attempt_dir / command.TRACE, self._log.run)
             if parsed.log is not None:

@@ -15,8 +15,7 @@ from nfresume.domain.errors import EngineUnavailable, NotFound
 from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
 from nfresume.domain.periods import Period
 from nfresume.domain.workdirs import WorkDirState
-from nfresume.nextflow import engine
-from nfresume.nextflow.command import assets
+from nfresume.nextflow import assets, engine
 from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
@@ -89,7 +88,7 @@ class Inspection:
 
         if (python := python_workflow(pipeline)) and python[0].startswith("/"):
             return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []
-        path = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
+        path = Path(pipeline) if pipeline.startswith("/") else assets.copy(pipeline)
         return parameters.declared(path) if path.exists() else []
 
     def task_cache(self) -> Cache:
