@@ -115,7 +115,10 @@ def report(service: Service, execution: Execution, as_json: bool) -> int:
                     "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
         say(work_dir_line(execution, service.price(execution)))
         if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
-            say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
+            if service.can_resume(execution):
+                say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
+            else:
+                say("nothing had run yet: launch it again when it is fixed")
         elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
             say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
     if code is None:

@@ -204,8 +204,9 @@ class _Reading:
             raise UsageError(f"{name} is no option of a launch", "`nfresume engine info` shows the version")
         elif name in GLOBAL or name.startswith("-D"):
             self._check(piece)
-            # Written with Nextflow's own default, as the next word would be taken for its value.
-            self._before.append(_option(name, "localhost") if name == "-syslog" and not piece.value else piece)
+            if name == "-syslog" and not piece.value:  # the next word would be taken for its value
+                piece = _option(name, "localhost")  # Nextflow's own default
+            self._before.append(piece)
         else:
             self._check(piece)
             self._pieces.append(piece)

@@ -6,17 +6,24 @@ Both are started by the same shim and leave the same records. Only this module t
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from nfresume.domain.errors import Expired, UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import STDIN, RunOptions
 from nfresume.runs import inputs
 from nfresume.settings import Settings
+from nfresume.storage.root import ExecutionFolder
+
+#: Commands of Nextflow that change nothing.
+READING = ("log", "lineage", "view", "info", "list", "config", "inspect", "lint", "help")
 
 
 def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _: None) -> Engine:
@@ -25,6 +32,31 @@ def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _
         return engine.find(conf, notify)
     words = (sys.executable, "-P", "-m", "nfresume.tasks.head")
     return Engine(words, platform.python_version(), "Python", sys.executable)
+
+
+def run_nextflow(
+    conf: Settings, execution: Execution, last: Attempt, folder: ExecutionFolder, words: Sequence[str]
+) -> int:
+    """Run a command of Nextflow that only reads, with the cache and history of an execution.
+
+    It runs in the launch dir and has the caller's standard streams. Returns its exit status, 128 + N after
+    signal N. Raises UsageError, Expired, EngineUnavailable.
+    """
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb not in READING:
+        raise UsageError(f"nextflow {verb or ''} is not run on an execution's cache".replace("  ", " "),
+                         f"allowed are {', '.join(READING)}; clean and drop would delete what nfresume keeps")
+    if python_workflow(last.pipeline) is not None:
+        raise UsageError(f"{execution.id} is a Python workflow", f"`nfresume show {execution.id}`")
+    if not folder.cache.is_dir():
+        raise Expired(f"the cache of {execution.id} is gone: its work dir is {execution.work_dir.state}",
+                      f"`nfresume show {execution.id}` shows what is left")
+    chosen = engine.find(conf)
+    run = command.Run(last.run_name, execution.session_id, False, folder.work, folder.cache,
+                      folder.attempt(last.number))
+    environment = command.environment({**os.environ, **chosen.environment}, run)
+    done = subprocess.run([*chosen.launcher, *words], cwd=execution.launch_dir, env=environment, check=False)
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
 
 def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:

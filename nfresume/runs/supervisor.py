@@ -279,7 +279,8 @@ class _Supervisor:
         self._deliver_reports()
         expiration.read_declared(self._store, self._execution, self._attempt, self._folder, self._actor)
         evidence = settlement.gather(
-            self._attempt, self._folder, self._log.run, survivors, lost_because, hung=self._hung,
+            self._attempt, self._folder, self._log.run, survivors, lost_because,
+            Path(self._execution.launch_dir), hung=self._hung,
         )
         state = self._persist(evidence)
         self._settled()
