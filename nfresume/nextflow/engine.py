@@ -209,4 +209,8 @@ def _ask_version(path: Path, environ: Mapping[str, str]) -> str:
         return found[1]
     lines = [_COLOUR.sub("", line).strip() for line in (done.stderr + done.stdout).splitlines()]
     said = next((line for line in lines if line), f"exit status {done.returncode} and no output")
+    if path == _own_launcher():
+        version = environ.get("NXF_VER") or "today's version"
+        raise EngineUnavailable(f"Nextflow ({version}) cannot be downloaded: {said}",
+                                "connect to the network once, or choose another with NXF_VER")
     raise EngineUnavailable(f"{path} -version failed: {said}", "repair it, or unset NFRESUME_NEXTFLOW")

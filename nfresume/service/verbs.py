@@ -167,8 +167,8 @@ class Service(Inspection):
         """The execution that `-resume [session]` means, or None and why there is nothing to resume.
 
         Without a session (empty, or `last`) it is the newest one of this pipeline in this folder whose work
-        dir is kept. Nothing is resumed after a success, as its work dir is deleted. Raises NotFound for an
-        unknown session, Conflict for an execution that is live.
+        dir is kept and has a cache. Nothing is resumed after a success, as its work dir is deleted. Raises
+        NotFound for an unknown session, Conflict for an execution that is live.
         """
         if session in ("", "last"):
             asked = preflight.identity(pipeline, launch_dir, main_script)
@@ -186,9 +186,11 @@ class Service(Inspection):
             if e.state.live:
                 raise Conflict(f"-resume: {e.id} is {e.state}",
                                f"`nfresume wait {e.id}`, or `nfresume cancel {e.id}` first")
-            if e.work_dir.state is WorkDirState.RETAINED:
+            kept = e.work_dir.state is WorkDirState.RETAINED
+            if kept and self.can_resume(e):
                 return e, ""
-            gone = gone or f"the work dir of {e.id} is {e.work_dir.state} ({e.work_dir.reason})"
+            gone = gone or (f"nothing of {e.id} had run yet" if kept else
+                            f"the work dir of {e.id} is {e.work_dir.state} ({e.work_dir.reason})")
             if e.state is ExecutionState.SUCCEEDED:
                 break
         return None, gone or f"account {self.account} has not run {pipeline} in this folder before"

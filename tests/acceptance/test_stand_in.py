@@ -56,7 +56,7 @@ CASES = {
     "a parameter equal to the pipeline": Case([".", "--outdir", "."]),
     "the same option twice": Case(["main.nf", "-profile", "a", "-profile", "b"]),
     "an unknown option": Case(["main.nf", "-nonsense", "1"]),
-    "an unknown profile": Case(["main.nf", "-profile", "nonsense"]),
+    "an unknown profile": Case(["main.nf", "-profile", "nonsense"], files={"nextflow.config": ""}),
     "dumped channels": Case(["main.nf", "-dump-channels", "NAME", "--x", "1"]),
     "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"]),
     "a params file and a parameter": Case(
@@ -69,7 +69,8 @@ CASES = {
         ["main.nf", "-C", "only.config"], files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
     "a script from standard input": Case(["-", "--x", "1"], stdin=SHOW),
     "a pipeline that reads standard input": Case(
-        ["read.nf"], stdin=">a\nACGT\n", files={"read.nf": "workflow { println \"read ${System.in.text}\" }"}),
+        ["read.nf"], stdin=">a\nACGT\n",
+        files={"read.nf": "workflow { println \"read ${System.in.text}\" }"}),
     "an error of its own": Case(["e.nf"], files={"e.nf": "workflow { error 'no --input given' }"}),
     "a script that is not there": Case(["nothing.nf"]),
     "exit 42": Case(["e.nf"], files={"e.nf": "workflow { System.exit(42) }"}),
@@ -86,12 +87,16 @@ def both(site: Site, plain_nextflow: Path, case: Case) -> tuple[Done, Done, Path
         for name, text in {"main.nf": SHOW, **case.files}.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text(text)
+        words = list(case.words)
+        if options and "-C" in words:  # plain Nextflow takes it before the word `run`
+            at = words.index("-C")
+            program, words = [program[0], *words[at:at + 2], *program[1:]], words[:at] + words[at + 2:]
         # Nextflow's own option stands in front, unless the pipeline is read from standard input.
-        words = [*case.words, *options] if case.words[0] == "-" or "-stub" in case.words[:1] else [
-            *options, *case.words]
+        words = [*words, *options] if words[0] in ("-", "-stub") else [*options, *words]
         env = {**site.env, "NXF_OFFLINE": "true", "NXF_HOME": str(site.base / "home")}
-        run = subprocess.run([*program, *words], cwd=place, env=env, text=True, capture_output=True, timeout=120,
-                             **({"stdin": subprocess.DEVNULL} if case.stdin is None else {"input": case.stdin}))
+        stdin = {"stdin": subprocess.DEVNULL} if case.stdin is None else {"input": case.stdin}
+        run = subprocess.run([*program, *words], cwd=place, env=env, text=True, capture_output=True,
+                             timeout=120, **stdin)
         done.append(Done(run.returncode, run.stdout, run.stderr))
         folders.append(place)
     return done[0], done[1], folders[0], folders[1]
@@ -168,14 +173,14 @@ def test_resume_with_nothing_to_resume(site: Site):
     """-resume on a first run, after a success, or when the work dir is gone warns, and runs anew."""
     failing(site)
     first = site.run("launch", "align.nf", "-resume")
-    assert (first.code, "WARN: -resume is ignored: account team has not run align.nf" in first.err) == (1, True)
+    assert (first.code, "-resume is ignored: account team has not run align.nf" in first.err) == (1, True)
     (site.launch_dir / "ok").touch()
     second = site.ok("launch", "align.nf", "-resume")
     assert "WARN: -resume is ignored: the work dir of align-" in second.err
     third = site.ok("launch", "align.nf", "-resume")
     assert "(the run succeeded)" in third.err
     assert len(site.ok("list", "--json").json()) == 3
-    session = site.show()["session_id"]
+    session = site.show()["attempts"][0]["session_id"]
     assert "is ignored" in site.ok("launch", "align.nf", "-resume", session).err
     unknown = site.run("launch", "align.nf", "-resume", "0f8d3a52-7e3d-4f7e-9a4e-2f1f6c1d2b3a")
     assert (unknown.code, "no execution has session" in unknown.err) == (66, True)
@@ -194,7 +199,7 @@ def test_reports_of_the_configuration(site: Site):
 
 
 def test_kept_inputs(site: Site):
-    """nextflow#3801: a relaunch uses the params file that was kept, and says that it is gone or has changed."""
+    """nextflow#3801: a relaunch uses the files that were kept, and says which are gone or have changed."""
     failing(site)
     file, sheet = site.launch_dir / "p.json", site.launch_dir / "samples.csv"
     sheet.write_text("a,b\n")
@@ -269,7 +274,7 @@ process NESTED {
     output: path 'out/*'
     script:
     '''
-    env | grep -E '^NXF_|^BASH_ENV' > env.txt || true
+    env | grep -oE '^(NXF_|BASH_ENV)[A-Z_]*' | sort > env.txt
     echo "workflow { println 'inner' }" > inner.nf
     nextflow -q run inner.nf
     mkdir out; cp env.txt out; ls -a .nextflow | grep history > out/history.txt
@@ -297,7 +302,8 @@ def test_nextflow_inside_a_task(site: Site, plain_nextflow: Path):
     env = {"PATH": f"{plain_nextflow.parent}:{site.env['PATH']}", "NXF_OPTS": "-Dsome=thing"}
     site.ok("launch", "main.nf", **env)
     seen = site.launch_dir / "seen"
-    assert (seen / "env.txt").read_text() == "NXF_OPTS=-Dsome=thing\n"
+    # NXF_CLI is exported by Nextflow's own launcher, NXF_TASK_WORKDIR by Nextflow.
+    assert (seen / "env.txt").read_text().split() == ["NXF_CLI", "NXF_OPTS", "NXF_TASK_WORKDIR"]
     assert (seen / "history.txt").read_text() == "history\n"
     assert (seen / "found.txt").read_text() == "True"
 
@@ -353,13 +359,14 @@ def repository(site: Site) -> Path:
 
 
 def test_a_remote_pipelines_hours(site: Site, repository: Path):
-    """The hours of a remote pipeline are those of the revision that ran, read after Nextflow has pulled it."""
+    """The hours of a remote pipeline are those of the revision that ran, read once Nextflow has pulled it."""
     env = {"NXF_ASSETS": str(site.base / "assets")}
     first = site.run("launch", f"file:{repository}", "-r", "v1", **env)
     assert (first.code, "to be read from the pipeline" in first.err) == (1, True), first.err
     e = site.show()
     assert (e["storage_expiration_hours"], e["work_dir"]["state"]) == (12, "RETAINED")
-    assert re.match(r"latch_metadata/__init__.py of local/acme at [0-9a-f]{10}", e["storage_expiration_source"])
+    assert re.match(r"latch_metadata/__init__.py of local/acme at [0-9a-f]{10}",
+                    e["storage_expiration_source"])
     shutil.rmtree(site.base / "assets")
     assert site.run("launch", f"file:{repository}", **env).code == 1
     assert site.show()["storage_expiration_hours"] == 5
@@ -368,7 +375,7 @@ def test_a_remote_pipelines_hours(site: Site, repository: Path):
 
 
 def test_forms_of_a_remote_pipeline(site: Site, repository: Path, plain_nextflow: Path):
-    """nextflow#1492, nextflow#2541: owner/repo/script.nf, a bare name and -main-script run what Nextflow runs."""
+    """nextflow#1492, nextflow#2541: owner/repo/script.nf, a bare name, a URL and -main-script all run."""
     env = {"NXF_ASSETS": str(site.base / "assets"), "NXF_OFFLINE": "true"}
     place = site.base / "assets/acme/rna"
     git(site.base, "clone", "-q", str(repository), str(place))
@@ -379,7 +386,7 @@ def test_forms_of_a_remote_pipeline(site: Site, repository: Path, plain_nextflow
                                 env={**site.env, **env}, text=True, capture_output=True, timeout=120,
                                 check=False, stdin=subprocess.DEVNULL)
         ours = site.run("launch", *words, **env)
-        assert (ours.code, neutral(ours.out)) == (theirs.returncode, neutral(theirs.stdout)), (words, ours.err)
+        assert (ours.code, neutral(ours.out)) == (theirs.returncode, neutral(theirs.stdout)), ours.err
         assert "other" in ours.out
     unknown = site.run("launch", "nonsense", **env)
     assert (unknown.code, "nextflow-io/nonsense" in unknown.err + unknown.out) == (1, True)
@@ -400,7 +407,7 @@ def test_nextflows_own_log_of_an_execution(site: Site):
 @pytest.mark.parametrize(("script", "said"), [
     ("workflow { error 'no --input given' }", "no --input given"),
     ("workflow { throw new IllegalStateException('the cause') }", "the cause"),
-    ("workflow {\n  foo(\n}", "cannot compile main.nf, line 1: Unexpected input: '{': workflow {"),
+    ("workflow {\n  foo(\n}", "main.nf, line 1: Unexpected input: '{': workflow {"),
     ("params {\n  n: Integer = 3\n}\nworkflow { }", "a `params {}` block needs Nextflow 25.10 or newer"),
     ("workflow {\n  main:\n  x = 1\n  publish:\n  x = x\n}\noutput {\n  x { }\n}",
      "an `output {}` block needs Nextflow 25.10 or newer"),
