@@ -80,6 +80,7 @@ SECRETS = ("NFRESUME_DATABASE_URL", "NFRESUME_NOTIFY", "NFRESUME_OIDC_CLIENT_SEC
 def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
     """The environment of a run: the user's, with our cache dir, session id and mark, without SECRETS.
 
+    BASH_ENV takes what is ours away from tasks: see `write_configuration`.
     `NXF_HOME` is set as Nextflow's own launcher sets it: without it Nextflow takes itself for a development
     version, in which no plugin is found.
     """
@@ -92,6 +93,7 @@ def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
         NXF_ANSI_LOG="false",
         NXF_DISABLE_CHECK_LATEST="true",
         NXF_HOME=str(nxf_home(base)),
+        BASH_ENV=str(run.attempt_dir / TASK_ENVIRONMENT),
     )
     return env
 
@@ -106,28 +108,32 @@ def marked(base: Mapping[str, str], run: Run) -> dict[str, str]:
 def write_configuration(run: Run, base: Mapping[str, str], head: Mapping[str, str], *, again: bool) -> None:
     """Write the configuration of one attempt, and the file that gives tasks the user's environment.
 
-    `base` is the user's environment, `head` that of the head. Tasks of the local executor and of Slurm
-    inherit the head's; a `nextflow run` inside of a task would use our cache. The bash that runs a task's
-    script reads the file first (BASH_ENV) and restores the user's values; Nextflow's own launcher is a bash
-    script, too. `again` is true for a relaunch: Nextflow then overwrites the reports that the configuration
-    names.
+    `base` is the user's environment, `head` that of the head. `again` is true for a relaunch: Nextflow then
+    overwrites the reports that the configuration names.
     """
-    lines = [f"export {name}={shlex.quote(base[name])}" if name in base else f"unset {name}"
-             for name in sorted({*base, *head}) if base.get(name) != head.get(name)
-             and name not in (MARK, "BASH_ENV", *SECRETS) and _NAME.fullmatch(name)]
-    if hook := base.get("BASH_ENV"):
-        lines += [f"export BASH_ENV={shlex.quote(hook)}", f"if [ -r {shlex.quote(hook)} ]; then",
-                  f"    . {shlex.quote(hook)}", "fi"]
-    else:
-        lines.insert(0, "unset BASH_ENV")
-    tasks = run.attempt_dir / TASK_ENVIRONMENT
-    durable.write(tasks, "\n".join([*lines, ""]).encode())
-    quoted = str(tasks).replace("\\", "\\\\").replace("'", "\\'")
+    durable.write(run.attempt_dir / TASK_ENVIRONMENT, _task_environment(run, base, head).encode())
     config = [
         "// Given last, so that it wins. Nextflow must not delete the work dir: nfresume does, after it has",
         "// materialised the results.",
         "cleanup = false",
-        f"env.BASH_ENV = '{quoted}'",
         *(f"{report}.overwrite = true" for report in ("trace", "report", "timeline", "dag") if again),
     ]
     durable.write(run.attempt_dir / CONFIG, "\n".join([*config, ""]).encode())
+
+
+def _task_environment(run: Run, base: Mapping[str, str], head: Mapping[str, str]) -> str:
+    """What each bash below the head reads first (BASH_ENV): it restores the user's values of what we changed.
+
+    Tasks of the local executor and of Slurm inherit the head's environment, and so does a program that an
+    `exec:` process starts. A `nextflow run` there would use our cache; Nextflow's launcher is a bash script.
+    The head's own launcher, if it is one, is known by its run name, and keeps our values.
+    """
+    lines = []
+    if hook := base.get("BASH_ENV"):
+        lines += [f"if [ -r {shlex.quote(hook)} ]; then", f"    . {shlex.quote(hook)}", "fi"]
+    changed = sorted(name for name in {*base, *head} if base.get(name) != head.get(name)
+                     and name not in (MARK, *SECRETS) and _NAME.fullmatch(name))
+    lines += ['case " $* " in', f'*" -name {run.run_name} "*) ;;', "*)",
+              *(f"    export {name}={shlex.quote(base[name])}" if name in base else f"    unset {name}"
+                for name in changed), "    ;;", "esac"]
+    return "\n".join([*lines, ""])

@@ -17,7 +17,7 @@ _PLACE = re.compile(r" ?@ line (?P<line>\d+), column \d+\.")
 #: The strict parser of 25.10 and later: `Error main.nf:6:3: Unexpected input`.
 _STRICT = re.compile(r"Error (?P<file>\S+):(?P<line>\d+):\d+: (?P<cause>.+)")
 _PLUGIN = re.compile(r"(?:Plugin with id|Unable to find plugin|Cannot find (?:latest )?version (?:for|of)) "
-                     r"['`]?(?P<plugin>[\w.@-]+?)['`]?(?: plugin)?(?: not found in any repository|\b.*)?$")
+                     r"['`]?(?P<plugin>[\w.-]+(?:@[\w.-]+)?)")
 #: What a newer Nextflow brought, how a script uses it, and the first version that has it.
 _NEWER = (
     ("record types", re.compile(r"^\s*record\s+[A-Z]\w*\s*\{", re.MULTILINE), (26, 4)),

@@ -232,6 +232,7 @@ class _Reading:
                 yield "true"  # Nextflow adds this word, and then takes it for a positional one
 
     def result(self) -> RunOptions:
+        self._pieces = list(apart(self._pieces))
         own, positional = self._own, list(self._positional())
         if STDIN in positional:  # it is the pipeline, wherever it stands
             positional.remove(STDIN)
@@ -244,16 +245,20 @@ class _Reading:
         )
 
 
-def separated(pieces: Sequence[Option]) -> tuple[Option, ...]:
-    """Pieces that were put together anew, written so that none takes the next one for its value."""
-    made: list[Option] = []
-    for at, piece in enumerate(pieces):
-        following = pieces[at + 1].words[0] if at + 1 < len(pieces) else ""
-        takes = _PARAMETER.fullmatch(piece.name) or _SETTING.fullmatch(piece.name)
-        if piece.value is None and takes and _is_value(following):
-            piece = Option(piece.name, "true", (f"{piece.name}=true",))
-        made.append(piece)
-    return tuple(made)
+def apart(pieces: Sequence[Option]) -> tuple[Option, ...]:
+    """The pieces in an order in which none takes the next one for its value.
+
+    Where a word between them was taken out, an option without a value moves to the end.
+    """
+    kept: list[Option] = []
+    moved: list[Option] = []
+    for piece in reversed(pieces):
+        following = kept[-1].words if kept else ()
+        if piece.value is None and piece.name and first([*piece.words, *following]).value is not None:
+            moved.append(piece)
+        else:
+            kept.append(piece)
+    return (*reversed(kept), *reversed(moved))
 
 
 def merge(before: RunOptions, override: RunOptions) -> RunOptions:
@@ -272,7 +277,7 @@ def merge(before: RunOptions, override: RunOptions) -> RunOptions:
     rest = tuple(o for o in after if o.name not in (*_STUB, "-stdin", STDIN))
     return replace(
         before, pipeline=pipeline, before=_merged(before.before, override.before),
-        pieces=separated((*named, *places, *rest)), log=override.log or before.log,
+        pieces=apart((*named, *places, *rest)), log=override.log or before.log,
         background=override.background, extra=extra, resume=None, name=None, work_dir=None,
     )
 

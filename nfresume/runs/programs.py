@@ -55,6 +55,7 @@ def run_nextflow(
     run = command.Run(last.run_name, execution.session_id, False, folder.work, folder.cache,
                       folder.attempt(last.number))
     environment = command.environment({**os.environ, **chosen.environment}, run)
+    del environment["BASH_ENV"]  # it would take our cache away from Nextflow's launcher
     done = subprocess.run([*chosen.launcher, *words], cwd=execution.launch_dir, env=environment, check=False)
     return done.returncode if done.returncode >= 0 else 128 - done.returncode
 

@@ -175,7 +175,9 @@ class Service(Inspection):
             with self.store.begin(write=False) as tx:
                 here = queries.newest(tx, self.account, limit=_RESUMABLE, launch_dir=str(launch_dir))
                 newest = [(e, queries.attempt(tx, e.id, e.attempt)) for e in here]
-            found = [e for e, last in newest if _identity(e, last) == asked]
+            # One that ran no task, such as `--help`, neither has results nor replaces earlier ones.
+            found = [e for e, last in newest if _identity(e, last) == asked
+                     and (e.state.live or last.tasks.submitted or last.tasks.cached or last.number > 1)]
         else:
             with self.store.begin(write=False) as tx:
                 found = queries.newest(tx, self.account, limit=1, session_id=session)

@@ -169,6 +169,16 @@ def test_resume_with_other_words(site: Site):
     assert site.show()["attempts"][1]["options"] == ["align.nf", "--y", "2"]
 
 
+def test_resume_after_help(site: Site):
+    """nf-schema#96: a run that did nothing, such as `--help`, does not come before a failure for -resume."""
+    usage = "params.help = false\nworkflow {\n  if( params.help ) {\n    println 'usage'\n    return\n  }\n"
+    failing(site, text=FAILING.replace("workflow {", usage))
+    assert site.run("launch", "align.nf", *KEPT).code == 1
+    assert "usage" in site.ok("launch", "align.nf", "--help").out
+    (site.launch_dir / "ok").touch()
+    assert "1 task reused" in site.ok("launch", "align.nf", "-resume").err
+
+
 def test_resume_with_nothing_to_resume(site: Site):
     """-resume on a first run, after a success, or when the work dir is gone warns, and runs anew."""
     failing(site)
@@ -243,6 +253,22 @@ def test_a_script_from_standard_input_is_relaunched(site: Site):
     assert "1 task reused" in site.ok("relaunch", site.show()["id"]).err
 
 
+def test_a_terminals_input_reaches_the_pipeline(site: Site):
+    """What is typed on a terminal reaches a pipeline that reads it."""
+    import pty
+
+    (site.launch_dir / "main.nf").write_text(
+        "workflow { println 'read ' + System.in.newReader().readLine() }")
+    control, terminal = pty.openpty()
+    child = subprocess.Popen([str(BIN / "nfresume"), "launch", "main.nf"], cwd=site.launch_dir, env=site.env,
+                             stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    os.close(terminal)
+    os.write(control, b"yes\n")
+    out, _ = child.communicate(timeout=100)
+    os.close(control)
+    assert (child.returncode, "read yes" in out) == (0, True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signals_end_the_run(site: Site, number: signal.Signals):
     """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`."""
@@ -292,7 +318,22 @@ process PYTHON {
     open('python/found.txt', 'w').write(str(os.path.exists('.nextflow/history')))
     '''
 }
-workflow { NESTED(); PYTHON(); NESTED.out.mix(PYTHON.out).flatten().collectFile(storeDir: 'seen') }
+process NATIVE {
+    output: val 'native.txt'
+    exec:
+    def place = file("${task.workDir}/inner")
+    place.mkdirs()
+    place.resolve('inner.nf').text = "workflow { println 'inner' }"
+    def inner = ['nextflow', '-q', 'run', 'inner.nf'].execute(null, place.toFile())
+    inner.waitForProcessOutput(System.out, System.err)
+    println "native ${inner.exitValue()} ${place.resolve('.nextflow/history').exists()}"
+}
+workflow {
+    NATIVE()
+    NESTED()
+    PYTHON()
+    NESTED.out.mix(PYTHON.out).flatten().collectFile(storeDir: 'seen')
+}
 """
 
 
@@ -300,7 +341,8 @@ def test_nextflow_inside_a_task(site: Site, plain_nextflow: Path):
     """nf-cascade#6: a task has the user's NXF_* and none of ours, so `nextflow run` works in it."""
     (site.launch_dir / "main.nf").write_text(NESTED)
     env = {"PATH": f"{plain_nextflow.parent}:{site.env['PATH']}", "NXF_OPTS": "-Dsome=thing"}
-    site.ok("launch", "main.nf", **env)
+    done = site.ok("launch", "--nextflow", str(plain_nextflow), "main.nf", **env)
+    assert "native 0 true" in done.out
     seen = site.launch_dir / "seen"
     # NXF_CLI is exported by Nextflow's own launcher, NXF_TASK_WORKDIR by Nextflow.
     assert (seen / "env.txt").read_text().split() == ["NXF_CLI", "NXF_OPTS", "NXF_TASK_WORKDIR"]

@@ -78,6 +78,7 @@ def test_resume_takes_a_session_but_not_the_pipeline():
     assert parse(["-resume", "my-script"]).pipeline == "my-script"
     assert parse(["main.nf", "-resume", uuid]).resume == uuid
     assert parse([".", "--outdir", ".", "-resume"]).words == (".", "--outdir", ".")
+    assert parse(["-N", "-resume", "main.nf"]).words == ("main.nf", "-N")  # -N must not take the pipeline
 
 
 def test_a_relaunch_changes_only_what_is_named():
