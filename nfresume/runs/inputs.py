@@ -30,6 +30,7 @@ MAX_DIGESTED = 16_000_000
 MAX_NAMED = 200
 _PARAMS_FILE = ("-params-file", "--params-file")
 _CONFIGURATION = ("-c", "-config", "-C")
+_SAME = {"-config": "-c"}
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,48 @@ class Taken:
         return dict(self.data)[kept[-1]] if kept and kept[-1] else None
 
 
+class _Collection:
+    """Inputs of one attempt, collected one after another."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Input] = []
+        self.data: list[tuple[str, bytes]] = []
+
+    def read(self, option: str, given: str, launch_dir: Path) -> None:
+        """Add a file as it is now. Raises NotFound."""
+        content, transient = _read(option, given, launch_dir)
+        name = _name(option, given, content)
+        self.add(Input(option, given, name, _digest(content), len(content), transient), content)
+
+    def add(self, found: Input, content: bytes) -> None:
+        """Add an input that is to be kept under its name, with a number in front."""
+        assert found.kept is not None
+        name = SCRIPT if found.option == STDIN else f"{len(self.data) + 1}-{found.kept}"
+        self.inputs.append(replace(found, kept=name))
+        self.data.append((name, content))
+
+    def taken(self, options: RunOptions, launch_dir: Path) -> Taken:
+        """All of them, with the files that parameters name."""
+        made = Taken(tuple(self.inputs), tuple(self.data))
+        return replace(made, inputs=(*made.inputs, *_named_files(options, made, launch_dir)))
+
+
 def take(options: RunOptions, launch_dir: Path, script: bytes | None = None) -> Taken:
     """Read what the options of a launch name. Raises NotFound for a file that is not there.
 
     `script` is the script from standard input, if there is one.
     """
-    inputs: list[Input] = []
-    data: list[tuple[str, bytes]] = []
+    found = _collected(options, launch_dir, script)
+    return found.taken(options, launch_dir)
+
+
+def _collected(options: RunOptions, launch_dir: Path, script: bytes | None) -> _Collection:
+    found = _Collection()
     for option, given in _files(options):
-        content, transient = _read(option, given, launch_dir)
-        kept = f"{len(data) + 1}-{_name(option, given, content)}"
-        inputs.append(Input(option, given, kept, _digest(content), len(content), transient))
-        data.append((kept, content))
+        found.read(option, given, launch_dir)
     if script is not None:
-        inputs.append(Input(STDIN, STDIN, SCRIPT, _digest(script), len(script), True))
-        data.append((SCRIPT, script))
-    made = Taken(tuple(inputs), tuple(data))
-    return replace(made, inputs=(*inputs, *_named_files(options, made, launch_dir)))
+        found.add(Input(STDIN, STDIN, SCRIPT, _digest(script), len(script), True), script)
+    return found
 
 
 def again(
@@ -88,34 +114,39 @@ def again(
     """The inputs of a relaunch: those in `given` are read now, all others are what attempt `folder` kept.
 
     `script` is a new script from standard input. `changed` says which inputs are other than they were, or
-    gone.
+    gone. Raises NotFound.
     """
     given = replace(given, pipeline=options.pipeline)
-    new = {option for option, _ in _files(given)}
-    fresh = take(given, launch_dir, script)
-    inputs = [i for i in fresh.inputs if i.kept]
-    data = list(fresh.data)
+    found = _collected(given, launch_dir, script)
+    new = {_SAME.get(i.option, i.option) for i in found.inputs}
     changed: list[str] = []
     for old in before:
-        if old.kept is None or _same_option(old.option) & {n for o in new for n in _same_option(o)}:
+        replaced = _SAME.get(old.option, old.option) in new or (
+            old.option == STDIN and options.pipeline != STDIN)
+        if old.kept is None or replaced:
             continue
-        if old.option == STDIN and (options.pipeline != STDIN or script is not None):
-            continue
-        kept = folder / FOLDER / old.kept
-        name = old.kept if old.kept == SCRIPT else f"{len(data) + 1}-{old.kept.partition('-')[2]}"
-        inputs.append(replace(old, kept=name))
-        data.append((name, kept.read_bytes()))
+        found.add(replace(old, kept=old.kept.partition("-")[2]), (folder / FOLDER / old.kept).read_bytes())
         if sentence := _difference(old, launch_dir):
             changed.append(f"{sentence}: this attempt uses what the last one was given "
                            f"({old.option} {old.given} uses the file as it is now)")
-    made = Taken(tuple(inputs), tuple(data))
-    named = _named_files(options, made, launch_dir)
+    known = {(i.option, i.given) for i in found.inputs}
+    for option, path in _files(options):
+        if (option, path) not in known:  # an attempt of an earlier version kept nothing
+            found.read(option, path, launch_dir)
+    made = found.taken(options, launch_dir)
+    return replace(made, changed=(*changed, *_changed_sheets(before, made, launch_dir)))
+
+
+def _changed_sheets(before: Sequence[Input], now: Taken, launch_dir: Path) -> Iterator[str]:
+    """What to say of files that parameters name, and that have changed or are gone."""
     was = {i.given: i for i in before if i.kept is None}
-    changed += [f"{i.given} ({i.option}) has changed since the last attempt" for i in named
-                if i.given in was and (i.digest, i.size) != (was[i.given].digest, was[i.given].size)]
-    changed += [f"{old.given} ({old.option}) is gone" for old in was.values()
-                if _difference(old, launch_dir, changes=False)]
-    return replace(made, inputs=(*inputs, *named), changed=tuple(changed))
+    for i in now.inputs:
+        old = was.get(i.given) if i.kept is None else None
+        if old is not None and (i.digest, i.size) != (old.digest, old.size):
+            yield f"{i.given} ({i.option}) has changed since the last attempt"
+    for old in was.values():
+        if _difference(old, launch_dir, changes=False):
+            yield f"{old.given} ({old.option}) is gone"
 
 
 def write(taken: Taken, attempt_dir: Path) -> None:
@@ -180,10 +211,6 @@ def _options(options: RunOptions) -> tuple[str, ...]:
 
 def _split(option: str, value: str) -> list[str]:
     return value.split(",") if option in _CONFIGURATION else [value]
-
-
-def _same_option(name: str) -> set[str]:
-    return {"-c", "-config"} if name in ("-c", "-config") else {name}
 
 
 def _read(option: str, given: str, launch_dir: Path) -> tuple[bytes, bool]:

@@ -63,7 +63,7 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
         return path
     if not python and assets.is_remote(pipeline):
         return None
-    raise NotFound(f"there is no script {pipeline!r}", "a path, a folder with main.nf, or owner/repo")
+    raise NotFound(f"there is no script {name!r}", "a path, a folder with main.nf, or owner/repo")
 
 
 def identity(pipeline: str, launch_dir: Path, main_script: str | None = None) -> str:
