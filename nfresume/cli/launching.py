@@ -323,6 +323,7 @@ def _standard_input(pipeline: str | None, *, detach: bool) -> tuple[bytes | None
 def _to_resume(service: Service, parsed: RunOptions, here: Path) -> Execution | None:
     """The execution that -resume means; None without -resume, and when there is nothing to resume."""
     from nfresume.domain.errors import NotFound, UsageError
+    from nfresume.service import resuming
 
     if parsed.resume is None or parsed.pipeline is None:
         return None
@@ -334,7 +335,8 @@ def _to_resume(service: Service, parsed: RunOptions, here: Path) -> Execution | 
         else:
             raise UsageError(f"-resume takes no execution: {parsed.extra[0]} would go to the script",
                              f"`nfresume relaunch {meant}`")
-    found, nothing = service.to_resume(here, parsed.resume, parsed.pipeline, parsed.value("-main-script"))
+    found, nothing = resuming.to_resume(service, here, parsed.resume, parsed.pipeline,
+                                        parsed.value("-main-script"))
     if found is None:
         say(f"WARN: -resume is ignored: {nothing}")
     return found
@@ -349,12 +351,13 @@ def _resuming(
     Without any option or parameter it is `nfresume relaunch`: with those of the last attempt.
     """
     from nfresume.runs.relaunching import RelaunchRequest
+    from nfresume.service import resuming
 
     say(f"-resume: relaunching {found.id}, launched from this folder on "
         f"{found.created_at:%Y-%m-%d %H:%M} UTC")
     if parsed.after or parsed.before or parsed.extra:
         return RelaunchRequest(words=tuple(given), replaces=True, script=script, **policy)
-    last = service.last_words(found)
+    last = resuming.last_words(service, found)
     if last.after or last.before:
         say("-resume: with the options of its last attempt: "
             + " ".join(shlex.quote(word) for o in (*last.before, *last.after) for word in o.words))
