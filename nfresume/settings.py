@@ -64,6 +64,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _version(value: Any) -> str:
+    if not re.fullmatch(r"\d+\.\d+\.\d+(-[a-z0-9]+)?", _text(value)):
+        raise ValueError(f"must be a version such as 26.04.6, not {value!r}")
+    return str(value)
+
+
 def _account(value: Any) -> str:
     try:
         return check_account(_text(value))
@@ -197,6 +203,8 @@ SETTINGS = (
     Setting("host", "this host's name; a container that is replaced keeps it (default: its host name)", _text,
             lambda: os.uname().nodename),
     Setting("nextflow", "the nextflow executable to use", _path, _nothing),
+    Setting("nextflow_version", "the version of Nextflow to run, as NXF_VER (the extra `nextflow` brings a "
+            "launcher that downloads it)", _version, _nothing),
     Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
             _nothing),
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, if neither the "
@@ -261,6 +269,7 @@ class Settings:
     account: str
     host: str
     nextflow: Path | None
+    nextflow_version: str | None
     java_home: Path | None
     storage_expiration_hours: float | None
     retain: Retain

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import print_json, when, work_dir_line
+from nfresume.cli.output import print_json, say, when, work_dir_line
 from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ def list_executions(
     state: Annotated[
         list[str] | None, typer.Option("--state", help="Only executions in this state; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many, newest first.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most this many, newest first. Default: 50, with "
+                                 "--json all.")
+    ] = None,
     account: common.Account = None,
     as_json: common.Json = False,
 ) -> None:
@@ -39,13 +42,18 @@ def list_executions(
             raise UsageError(f"{name!r} is not a state", f"states: {', '.join(ExecutionState)}")
     states = [ExecutionState(name.upper()) for name in state or ()]
     with common.service(account) as service:
-        found = service.newest(states, limit)
+        limit = limit or (sys.maxsize - 1 if as_json else 50)
+        found = service.newest(states, limit + 1)
+        more = len(found) > limit
+        found = found[:limit]
     if as_json:
         print_json([views.execution(e) for e in found])
     elif not found:
         print("no executions yet; `nfresume launch main.nf` starts one")
     else:
         _print_table(found)
+    if more:
+        say(f"there are more than {limit}: --limit shows them, --json without it all")
 
 
 def _print_table(found: list[Execution]) -> None:
@@ -163,6 +171,26 @@ def logs(
         _stream(service, execution, files, follow and number == execution.attempt)
 
 
+def nextflow(
+    words: Annotated[list[str], typer.Argument(metavar="ID COMMAND...",
+                                               help="The execution, and a command of Nextflow.")],
+    account: common.Account = None,
+) -> int:
+    """Run Nextflow's own `log`, `lineage`, `view` and the like with an execution's cache and history.
+
+    A bare `nextflow log` knows nothing of it: each execution has a cache of its own. Commands that delete or
+    run something are refused. Options of nfresume go before ID.
+
+    Examples:
+
+      nfresume nextflow rnaseq-4k9x2m log
+
+      nfresume nextflow rnaseq-4k9x2m log last -f name,status,exit
+    """
+    with common.service(account) as service:
+        return service.run_nextflow(service.find(words[0]), words[1:])
+
+
 def _stream(service: Service, execution: Execution, files: list[Path], follow: bool) -> None:
     """Copy files to stdout as they grow. On a terminal, control characters are printed as escapes."""
     offsets = dict.fromkeys(files, 0)
@@ -200,3 +228,5 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_executions)
     app.command("show")(show)
     app.command("logs")(logs)
+    as_typed = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command("nextflow", context_settings=as_typed)(nextflow)

@@ -259,8 +259,8 @@ class LogReader:
         if found := _BLAMED.match(message):
             for task in self._without_status.pop(found[1] or found[2], ()):
                 task.failed = True
-        if self.run.error:
-            return  # the first error is the cause of the later ones
+        if self.run.error or ".update." in line.partition(" - ")[0]:
+            return  # the first error is the cause of the later ones; a plugin may be found elsewhere
         self.run.error.append(message)
         self._in_error = True
 

@@ -1,31 +1,20 @@
-"""The parameters that a pipeline declares: in `nextflow_schema.json`, or in its `latch_metadata`."""
+"""The parameters that a pipeline declares: schema, `latch_metadata`, or a `params {}` block."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.pipelines import metadata
+from nfresume.pipelines import metadata, params_block
+from nfresume.pipelines.params_block import Parameter
 from nfresume.tasks import checking
 
+__all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "typed"]
+
 SCHEMA = "nextflow_schema.json"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object."""
-
-    name: str
-    type: str = "string"
-    default: object = None
-    help: str = ""
-    choices: tuple[str, ...] = ()
-    required: bool = False
-    section: str = ""
 
 
 def declared(pipeline: Path) -> list[Parameter]:
@@ -41,7 +30,8 @@ def declared(pipeline: Path) -> list[Parameter]:
         except (ValueError, AttributeError, TypeError) as e:
             raise InvalidMetadata(f"{schema}: {e}", "fix the file") from None
     file = metadata.find(pipeline, None)
-    return _rows(metadata.load(file).parameters) if file else []
+    rows = _rows(metadata.load(file).parameters) if file else []
+    return rows or list(params_block.declared(pipeline / "main.nf" if pipeline.is_dir() else pipeline))
 
 
 def of_workflow(pipeline: str) -> list[Parameter]:

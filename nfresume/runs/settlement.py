@@ -21,13 +21,14 @@ from nfresume.system import crashpoints
 
 def conclude(
     store: Store, conf: Settings, lease: Lease, evidence: Evidence, actor: str, folder: ExecutionFolder,
-    heartbeat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None, hours_unknown: Hold | None = None,
 ) -> tuple[ExecutionState, Claim | None]:
     """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
 
     First results are secured, and task dirs slimmed; then one transaction decides about execution and work
     dir. Returns the claim on a work dir that is to be deleted. After a crash the next sweep does the rest.
-    `heartbeat` is called several times a second; what it raises (StaleLease) ends the work.
+    `heartbeat` is called several times a second; what it raises (StaleLease) ends the work. `hours_unknown`
+    is why a failure must not be deleted although it is kept for no hour.
     """
     verdict = judge(evidence)
     with store.begin(write=False) as tx:
@@ -45,7 +46,7 @@ def conclude(
     heartbeat()
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
-        decision = _decide(execution, verdict, tx, secured.hold, refused)
+        decision = _decide(execution, verdict, tx, secured.hold, refused, hours_unknown)
         until = decision.keep.until if decision.keep is not None else None
         outcome = transitions.Outcome(
             state=verdict.state, exit_code=evidence.exit_code,
@@ -110,9 +111,12 @@ def _cancelled(execution: Execution, verdict: Verdict) -> bool:
 
 
 def _decide(
-    execution: Execution, verdict: Verdict, tx: Tx, unsafe: Hold | None, refused: str | None
+    execution: Execution, verdict: Verdict, tx: Tx, unsafe: Hold | None, refused: str | None,
+    hours_unknown: Hold | None,
 ) -> retention.Decision:
     state = ExecutionState.CANCELLED if _cancelled(execution, verdict) else verdict.state
+    if state is not ExecutionState.SUCCEEDED:
+        unsafe = unsafe or hours_unknown
     return retention.after_attempt(
         state, execution.storage_expiration_hours, keep=execution.work_dir.keep, doubt=verdict.doubt,
         unsafe=unsafe, now=tx.now, on_success=execution.on_success, refused=refused,

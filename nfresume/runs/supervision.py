@@ -28,7 +28,7 @@ from nfresume.nextflow import log as nextflow_log
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
-from nfresume.runs import programs, settlement, verdict
+from nfresume.runs import expiration, programs, settlement, verdict
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, queries, transitions
@@ -48,12 +48,14 @@ def supervise(
     store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
     settled: Callable[[], None] = lambda: None,
     lost_because: str = "Nextflow and its supervisor were lost (killed, or the host restarted)",
+    stdin: int | str | None = None,
 ) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir removed or measured.
 
     `stop` pauses that removal or measurement. Without `stop` SIGTERM does so; a sweep passes its own `stop`,
     because it may run in a thread, which cannot handle signals. `settled` is called when the outcome is
-    stored, before the removal or measurement.
+    stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or the path of a
+    file (default: nothing).
 
     Raises Conflict when another supervisor owns the attempt, StaleLease when one took over meanwhile.
     """
@@ -65,15 +67,18 @@ def supervise(
         execution = queries.get(tx, execution_id)
         attempt = queries.attempt(tx, execution_id, lease.number)
     crashpoints.reach("claimed")
-    return _Supervisor(store, conf, execution, attempt, lease, stop, settled, lost_because).run(start=queued)
+    return _Supervisor(store, conf, execution, attempt, lease, stop, settled, lost_because,
+                       stdin).run(start=queued)
 
 
 class _Supervisor:
     def __init__(
         self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease,
         stop: threading.Event | None, settled: Callable[[], None], lost_because: str,
+        stdin: int | str | None,
     ) -> None:
         self._lost_because = lost_because
+        self._stdin = stdin
         self._stop = stop
         self._settled = settled
         self._store = store
@@ -129,7 +134,7 @@ class _Supervisor:
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
-        parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
             resume=self._attempt.resume, work_dir=self._folder.work,
@@ -137,13 +142,15 @@ class _Supervisor:
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        environment = command.environment({**os.environ, **chosen.environment}, run)
+        environment = programs.environment(chosen, run, self._attempt.pipeline, os.environ)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
-        with stdout.open("ab") as out, stderr.open("ab") as err:
+        stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
+        with stdout.open("ab") as out, stderr.open("ab") as err, open(
+                os.devnull if stdin is None else stdin, "rb") as given:
             shim = sh.Command(sys.executable)(
                 "-I", "-S", str(_SHIM), str(self._attempt_dir), *words, _bg=True, _bg_exc=False,
-                _new_session=True, _in=os.devnull, _out=out, _err=err, _cwd=str(launch_dir),
+                _new_session=True, _in=given, _out=out, _err=err, _cwd=str(launch_dir),
                 _env=environment, _ok_code=list(range(256)),
             )
         self._shim = os.pidfd_open(shim.pid)
@@ -261,14 +268,17 @@ class _Supervisor:
             self._renew()  # raises StaleLease if another one took over while this process was suspended
         self._deliver_reports()
         evidence = verdict.gather(
-            self._attempt, self._folder, self._log.run, survivors, lost_because, hung=self._hung,
+            self._attempt, self._folder, self._log.run, survivors, lost_because,
+            Path(self._execution.launch_dir), hung=self._hung,
             here=verdict.ran_here(self._attempt, self._conf),
         )
         wait = 0.2
         while True:  # while the database is down; the exit status is safe on disk
             try:
+                hours_unknown = expiration.read_declared(
+                    self._store, self._execution, self._attempt, self._folder, self._actor)
                 return settlement.conclude(self._store, self._conf, self._lease, evidence, self._actor,
-                                           self._folder, self._renewal.check)
+                                           self._folder, self._renewal.check, hours_unknown)
             except StoreUnavailable as e:
                 print(f"{e}; trying again in {wait:.1f} s", file=sys.stderr, flush=True)
                 time.sleep(wait)
@@ -287,7 +297,7 @@ class _Supervisor:
 
     def _deliver_reports(self) -> None:
         """Write the trace, and copy the log to the path of the user's -log option."""
-        parsed = options.parse([self._attempt.pipeline, *self._attempt.options])
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
             trace.write(self._attempt_dir / command.TRACE, self._log.run)
             if parsed.log is not None:

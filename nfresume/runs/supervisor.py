@@ -35,7 +35,7 @@ def main() -> None:
     store = Store.open(conf.database_url)
     notices = delivery.Sender(store, conf)
     try:
-        supervise(store, conf, order["execution"], settled=notices.start)
+        supervise(store, conf, order["execution"], settled=notices.start, stdin=order.get("stdin"))
         _sweep(store, conf)
     except (Conflict, StaleLease, StaleClaim) as e:
         print(f"nothing to do: {e}", file=sys.stderr)

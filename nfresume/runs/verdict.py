@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nfresume.domain.executions import Attempt, ExecutionState
 from nfresume.domain.retention import Hold
-from nfresume.nextflow import history
+from nfresume.nextflow import failures, history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
 from nfresume.nextflow.log import RunLog
 from nfresume.settings import Settings
@@ -39,6 +39,7 @@ class Evidence:
     no_space: str | None = None  # what ran out: space, inodes or a quota
     lost_because: str = "Nextflow was lost"
     hung: bool = False  # the head reported an error, did not end, and was terminated
+    helps: str | None = None  # what helps against the error, if that is known
     nothing_ran: bool = False  # the work dir has no task dir
     here: bool = False  # it ran on this host, so `survivors` counts all its processes
 
@@ -93,12 +94,12 @@ def _failure(evidence: Evidence) -> str:
         return "BUSY: another Nextflow holds this session's cache; nothing was run"
     if code is not None and code < 0 and not evidence.hung:
         return f"Nextflow was killed by {signal.Signals(-code).name}"
-    lines = [line.strip() for line in log.error if line.strip()]
+    lines = failures.words(log.error)
     for line in lines:
         if line.startswith("Process `"):
             return line
     if lines:
-        return lines[0]
+        return f"{lines[0]} ({evidence.helps})" if evidence.helps else lines[0]
     return evidence.said[-1] if evidence.said else f"Nextflow ended with exit status {code}"
 
 
@@ -113,7 +114,7 @@ def ran_here(attempt: Attempt, conf: Settings) -> bool:
 
 def gather(
     attempt: Attempt, folder: ExecutionFolder, log: RunLog, survivors: int,
-    lost_because: str, *, here: bool, hung: bool = False,
+    lost_because: str, launch_dir: Path, *, here: bool, hung: bool = False,
 ) -> Evidence:
     """Collect the evidence from an attempt's records."""
     attempt_dir = folder.attempt(attempt.number)
@@ -123,7 +124,8 @@ def gather(
         exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
         no_space=out_of_space(folder.root.path) or _said_no_space([*log.error, *said]),
-        lost_because=lost_because, hung=hung, nothing_ran=_nothing_ran(folder.work), here=here,
+        lost_because=lost_because, hung=hung, nothing_ran=_nothing_ran(folder.work),
+        helps=failures.helps(log.error, attempt.nextflow_version, launch_dir), here=here,
     )
 
 

@@ -17,7 +17,6 @@ from nfresume.domain import retention
 from nfresume.domain.errors import (
     Conflict,
     Expired,
-    NotFound,
     RemovalBlocked,
     ResultsAtRisk,
     RootUnusable,
@@ -26,7 +25,6 @@ from nfresume.domain.errors import (
 from nfresume.domain.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
-    SESSION_ID,
     Attempt,
     Execution,
     ExecutionState,
@@ -37,7 +35,7 @@ from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, 
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
 from nfresume.retained import deletion, disposal, measuring, places
-from nfresume.runs import lost, preflight, programs, relaunching
+from nfresume.runs import inputs, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
@@ -66,6 +64,7 @@ class LaunchRequest:
     retain: Retain | None = None  # None: as the settings say
     on_success: OnSuccess | None = None
     tags: Mapping[str, str] | None = None
+    script: bytes | None = None  # what standard input held, for the pipeline `-`
 
 
 @dataclass(frozen=True)
@@ -114,16 +113,16 @@ class Service(Inspection):
         parsed = options.parse(request.words)
         local = preflight.check_pipeline(parsed.pipeline, request.launch_dir, parsed.value("-main-script"))
         assert parsed.pipeline is not None
-        preflight.check_params_file(parsed, request.launch_dir)
+        taken = inputs.take(parsed, request.launch_dir, request.script)
+        inputs.check_json(parsed, taken)
         keep = preflight.retention_of(
             local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf,
             preflight.check_workflow(parsed, request.launch_dir),
         )
         on_success = request.on_success or self.conf.on_success
-        preflight.check_keep(on_success, keep.hours, pinned=request.pinned,
-                             asked=request.on_success is not None)
+        preflight.check_keep(on_success, keep, pinned=request.pinned, asked=request.on_success is not None)
         root = preflight.open_root(self.store, self.conf, request.launch_dir)
-        preflight.check_output(parsed, root.path, request.launch_dir)
+        preflight.check_output(parsed, root.path, request.launch_dir, taken)
         chosen = programs.find(self.conf, parsed.pipeline, notify)
         execution_id = new_id(parsed.name or parsed.pipeline)
         folder = root.execution(self.account, execution_id)
@@ -138,10 +137,12 @@ class Service(Inspection):
                                          self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
-        self._start(folder, 1, attempt)
+        self._start(folder, 1, attempt, taken)
         return self.get(execution_id)
 
-    def _start(self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt) -> None:
+    def _start(
+        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken
+    ) -> None:
         crashpoints.reach("launched")
         e = self.get(folder.execution_id)
         try:
@@ -149,6 +150,7 @@ class Service(Inspection):
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
                 **asdict(attempt)})
+            folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
             lost.fail_queued(self.store, self.conf, e, refused.message)
             raise
@@ -156,53 +158,32 @@ class Service(Inspection):
         self._launcher.start(folder.execution_id, run_name(folder.execution_id, number), log)
         crashpoints.reach("started")
 
-    def newest_failed_here(self, launch_dir: Path, session: str) -> Execution:
-        """The execution that `-resume [session]` means; by default the newest failed one of this launch dir.
-
-        `session` is empty, `last`, a session UUID or a run name. Raises UsageError or NotFound.
-        """
-        if session in ("", "last"):
-            states = (ExecutionState.FAILED, ExecutionState.CANCELLED)
-            with self.store.begin(write=False) as tx:
-                found = queries.newest(tx, self.account, states=states, limit=1, launch_dir=str(launch_dir))
-            if not found:
-                raise NotFound(f"-resume: account {self.account} has no failed execution launched from "
-                               f"{launch_dir}", "leave -resume out to launch a new one")
-            return found[0]
-        if SESSION_ID.fullmatch(session):
-            with self.store.begin(write=False) as tx:
-                found = queries.newest(tx, self.account, limit=1, session_id=session)
-            if not found:
-                raise NotFound(f"-resume: no execution has session {session}", "`nfresume list --json`")
-            return found[0]
-        stem, _, number = session.rpartition("-")
-        return self.find(stem if number.isdigit() and stem else session)
-
     def relaunch(
-        self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None
+        self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> Execution:
-        """Start a new attempt in the same session and work dir. `notify` gets progress messages.
+        """Start a new attempt in the same session and work dir.
 
-        Raises Conflict when the state does not allow it, Expired when the work dir is gone, and what
-        `launch` raises.
+        `notify` gets progress messages, `warn` what the user should know: inputs that have changed, another
+        version of Nextflow. Raises Conflict when the state does not allow it, Expired when the work dir is
+        gone, and what `launch` raises.
         """
         execution = self.settle_if_lost(execution)
         relaunching.check_state(execution)
         hours = self._hours(execution, request)
         preflight.check_keep(
-            request.on_success or execution.on_success,
-            hours[0] if hours else execution.storage_expiration_hours,
+            request.on_success or execution.on_success, preflight.Retention(*(hours or (
+                execution.storage_expiration_hours, execution.storage_expiration_source))),
             pinned=request.pinned or execution.work_dir.pinned, asked=request.on_success is not None,
         )
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
-        parsed = self._relaunch_options(execution, last, request)
         folder = places.folder_of(self.store, execution)
+        parsed, taken = self._relaunch_options(execution, last, request, folder)
         folder.root.check_space()
-        preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
+        preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir), taken)
         assert parsed.pipeline is not None
         chosen = programs.find(self.conf, parsed.pipeline, notify)
-        relaunching.check_version(execution, last, chosen.version, request)
         relaunching.check_cache(execution, folder, request)
         relaunching.check_leftovers(execution, last, folder, request)
         number = execution.attempt + 1
@@ -210,6 +191,7 @@ class Service(Inspection):
             parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version,
             self._launcher.name,
         )
+        notes = [*taken.changed, *relaunching.version_note(last, chosen.version, request)]
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor, str(folder.work))
             if hours is not None:
@@ -217,8 +199,12 @@ class Service(Inspection):
             transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
+            for text in notes:
+                transitions.note(tx, execution.id, "note", self._actor, {"text": text})
+        for text in notes:
+            warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
-        self._start(folder, number, attempt)
+        self._start(folder, number, attempt, taken)
         return self.get(execution.id)
 
     def settle_if_lost(self, execution: Execution) -> Execution:
@@ -236,21 +222,25 @@ class Service(Inspection):
         return given.hours, given.source
 
     def _relaunch_options(
-        self, execution: Execution, last: Attempt, request: RelaunchRequest
-    ) -> options.RunOptions:
-        before = options.parse([last.pipeline, *last.options])
+        self, execution: Execution, last: Attempt, request: RelaunchRequest, folder: ExecutionFolder
+    ) -> tuple[options.RunOptions, inputs.Taken]:
+        before = options.stored(last.pipeline, last.options)
         given = options.parse(request.words)
-        if given.resume is not None or given.name is not None:
+        if not request.replaces and (given.resume is not None or given.name is not None):
             raise UsageError("-resume and -name have no meaning in a relaunch", "leave them out")
         if given.pipeline and request.pipeline:
             raise UsageError(f"two pipelines given: {request.pipeline} and {given.pipeline}",
                              "--pipeline names the one to run")
-        merged = options.merge(before, replace(given, pipeline=request.pipeline or given.pipeline))
+        given = replace(given, pipeline=request.pipeline or given.pipeline)
+        merged = given if request.replaces else options.merge(before, given)
         launch_dir = Path(execution.launch_dir)
         preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
-        preflight.check_params_file(merged, launch_dir)
+        attempt_dir = folder.attempt(last.number)
+        kept = [i for i in inputs.read(attempt_dir) if i.kept is None or not request.replaces]
+        taken = inputs.again(kept, attempt_dir, merged, given, launch_dir, request.script)
+        inputs.check_json(merged, taken)
         preflight.check_workflow(merged, launch_dir)
-        return merged
+        return merged, taken
 
     # -- wait and measure -----------------------------------------------------------------------
 

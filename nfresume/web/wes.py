@@ -174,7 +174,7 @@ def run_log(run_id: str, request: Request, service: Reading) -> models.RunLog:
     return models.RunLog(
         run_id=e.id, state=STATES[e.state], request=_request(e, last), task_logs_url=f"{base}/tasks",
         run_log=models.Log(
-            name=last.run_name, cmd=["nextflow", "run", last.pipeline, *last.options],
+            name=last.run_name, cmd=["nextflow", "run", *options.stored(last.pipeline, last.options).words],
             start_time=views.time(last.started_at), end_time=views.time(last.ended_at),
             exit_code=last.exit_code, stdout=f"{base}/logs/stdout", stderr=f"{base}/logs/stderr",
             system_logs=[last.error] if last.error else [],
@@ -184,7 +184,7 @@ def run_log(run_id: str, request: Request, service: Reading) -> models.RunLog:
 
 
 def _request(e: Execution, last: Attempt) -> models.RunRequest:
-    parsed = options.parse([last.pipeline, *last.options])
+    parsed = options.stored(last.pipeline, last.options)
     chosen = {"profile": parsed.value("-profile"), "revision": parsed.value("-r", "-revision"),
               "storage_expiration_hours": f"{e.storage_expiration_hours:g}",
               "pin": str(e.work_dir.pinned).lower()}

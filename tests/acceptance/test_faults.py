@@ -582,7 +582,7 @@ BAD_INPUT = [
     (["launch", "absent.nf"], 66, "no script 'absent.nf'"),
     (["launch"], 64, "no pipeline given"),
     (["launch", "empty"], 66, "holds no main.nf"),
-    (["launch", "main.nf", "-w", "/tmp/x"], 64, "belongs to nfresume"),
+    (["launch", "main.nf", "-w", "s3://bucket/x"], 64, "below nfresume's root"),
     (["launch", "main.nf", "--x", "a\nb"], 64, "line break"),
     (["launch", "main.nf", "-params-file", "absent.json"], 66, "absent.json"),
     (["launch", "main.nf", "-params-file", "bad.json"], 64, "not JSON"),

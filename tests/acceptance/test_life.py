@@ -273,12 +273,12 @@ def test_resume_from_habit(site: Site):
     """`launch -resume` relaunches the newest failed execution of this launch dir, and says so."""
     pipeline = site.pipeline("fail-late")
     nothing = site.run("launch", str(pipeline), "-resume")
-    assert (nothing.code, "no failed execution" in nothing.err) == (66, True)
+    assert (nothing.code, "WARN: -resume is ignored" in nothing.err) == (1, True)
     assert site.run("launch", str(pipeline), "--storage-expiration-hours", "1").code == 1
     fix(pipeline)
     done = site.ok("launch", str(pipeline), "-resume")
     assert "-resume: relaunching fail-late-" in done.err
-    assert len(site.ok("list", "--json").json()) == 1
+    assert len(site.ok("list", "--json").json()) == 2
     assert site.show()["attempts"][1]["tasks"]["cached"] == 7
 
 
@@ -446,7 +446,7 @@ def test_completion_and_config(site: Site):
 
 
 def test_remote_pipelines(site: Site):
-    """For owner/repo the metadata is read from the pulled copy, and the pipeline runs."""
+    """For owner/repo the metadata is to be read from the pulled copy, and the pipeline runs."""
     place = site.base / "assets/acme/normalise"
     shutil.copytree(FIXTURES / "modules", place)
     git = ["git", "-C", str(place), "-c", "user.name=x", "-c", "user.email=x@example.org"]
@@ -456,9 +456,12 @@ def test_remote_pipelines(site: Site):
                   ["config", "branch.master.merge", "refs/heads/master"]):
         subprocess.run([*git, *words], check=True)
     done = site.ok("launch", "acme/normalise", NXF_ASSETS=str(site.base / "assets"), NXF_OFFLINE="true")
-    assert f"kept 12 h after a failure ({place}/latch_metadata/__init__.py)" in done.err
+    assert "after a failure kept for the hours to be read from the pipeline" in done.err
     assert (site.launch_dir / "results/top.csv").exists()
-    assert site.show()["id"].startswith("normalise-")
+    e = site.show()
+    assert e["id"].startswith("normalise-")
+    assert (e["storage_expiration_hours"], "of acme/normalise at " in e["storage_expiration_source"]) == (
+        12, True)
 
 
 def test_containers_without_ps(site: Site):
