@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from nfresume.tasks import promises, sizes, source
+from nfresume.tasks import promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
@@ -61,6 +61,11 @@ class Task:
     def signature_text(self) -> str:
         """Names and types of inputs and result, as the task cache compares them."""
         return source.signature_text(self.function)
+
+    @functools.cached_property
+    def classes(self) -> dict[str, str]:
+        """The shapes of the workflow's own classes in the signature, by name."""
+        return shapes.shapes_in(self.hints.values())
 
     @functools.cached_property
     def source(self) -> str:

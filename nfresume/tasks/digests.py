@@ -14,7 +14,8 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -26,6 +27,7 @@ from nfresume_metadata import LatchDir, LatchFile, LPath
 
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
+from nfresume.tasks.shapes import class_name, fielded, fields_of, shape, shown
 
 #: Files of this size or more, in bytes, are mapped and read by several threads.
 _LARGE = 1 << 20
@@ -153,33 +155,34 @@ def parts_of(value: Any, digest_path: PathDigest | None = None) -> dict[str, str
 
 def _canonical(value: Any, digest_path: PathDigest) -> Any:
     """A value as JSON: equal for equal values, different for different types."""
-    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
-        return value
     kind = type(value)
-    if isinstance(value, Enum):
-        return ["enum", kind.__qualname__, value.name]
+    if value is None or kind in (bool, str):
+        return value
     if kind in (int, float):
         return [kind.__name__, repr(value)]
     if isinstance(value, LatchFile | LatchDir | LPath | Path):
         return _canonical_path(value, digest_path)
-    if isinstance(value, Mapping):
+    if isinstance(value, Enum):
+        return ["enum", class_name(kind), value.name, shown(value.value)]
+    if kind in (list, tuple):
+        return [kind.__name__, _numbers(value) or [_canonical(item, digest_path) for item in value]]
+    if kind in (dict, OrderedDict, defaultdict, Counter):
         items = [[_canonical(k, digest_path), _canonical(v, digest_path)] for k, v in value.items()]
-        return ["dict", sorted(items, key=lambda item: json.dumps(item[0], sort_keys=True))]
-    if isinstance(value, list | tuple):
-        name = "tuple" if isinstance(value, tuple) else "list"
-        return [name, _numbers(value) or [_canonical(item, digest_path) for item in value]]
-    if isinstance(value, set | frozenset):
-        return ["set", sorted(json.dumps(_canonical(item, digest_path), sort_keys=True) for item in value)]
-    if dataclasses.is_dataclass(value):
-        fields = [[f.name, _canonical(getattr(value, f.name), digest_path)]
-                  for f in dataclasses.fields(value)]
-        return ["dataclass", kind.__qualname__, fields]
-    if isinstance(value, bytes | bytearray):
-        return ["bytes", blake3(bytes(value)).hexdigest(16)]
-    if isinstance(value, datetime | date):
+        if kind is not OrderedDict:
+            items.sort(key=lambda item: json.dumps(item[0], sort_keys=True))
+        return [kind.__name__, items]
+    if kind in (set, frozenset):
+        return [kind.__name__, sorted(json.dumps(_canonical(item, digest_path), sort_keys=True)
+                                      for item in value)]
+    if kind in (bytes, bytearray):
+        return [kind.__name__, blake3(bytes(value)).hexdigest(16)]
+    if kind in (datetime, date):
         return [kind.__name__, value.isoformat()]
-    if isinstance(value, timedelta):
+    if kind is timedelta:
         return ["timedelta", repr(value)]
+    if fielded(value):
+        return ["fields", class_name(kind), [[name, _canonical(getattr(value, name), digest_path)]
+                                             for name in fields_of(kind) or ()]]
     return _of_array(value) or _of_object(value)
 
 
@@ -230,7 +233,7 @@ def _of_array(value: Any) -> list[Any] | None:
 def _of_object(value: Any) -> list[Any]:
     """Any other value by its pickle. Pickles of equal values may differ: then it is a miss, no wrong hit."""
     try:
-        return ["pickle", blake3(pickle.dumps(value, protocol=5)).hexdigest(16)]
+        return ["pickle", shape(type(value)), blake3(pickle.dumps(value, protocol=5)).hexdigest(16)]
     except Exception as e:  # whatever its own code raises
         raise TypeError(f"a {type(value).__name__} cannot be compared: {e}") from None
 

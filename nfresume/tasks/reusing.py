@@ -170,8 +170,11 @@ class Reuse:
         try:
             result = json.loads((Path(record.task_dir) / worker.RESULT).read_bytes())
             problem = changed_output(result)
+            values.check(result["outputs"])
         except (OSError, ValueError, KeyError):
             problem = "its result is gone"
+        except values.Unreadable as e:
+            problem = f"its result cannot be read: {e}"
         if problem is not None:
             self._misses[node] = problem
             return False

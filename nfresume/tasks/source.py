@@ -34,7 +34,7 @@ def code_digest(function: Callable[..., Any]) -> str:
     found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
     if found is None:
         raise ValueError(f"{function.__qualname__} is not a `def`: give it a cache_version")
-    text = _text([type(found).__name__, _without_docstring(found.body)])
+    text = code_text([type(found).__name__, _without_docstring(found.body)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -45,8 +45,8 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body[1:] if is_text else body
 
 
-def _text(node: object) -> str:
-    """A syntax tree as text: the type of each node, and its fields by name without empty ones."""
+def code_text(node: object) -> str:
+    """A syntax tree as text: the type of each node, and its fields by name without empty ones and docstrings."""
     if isinstance(node, ast.AST):
         found = []
         for name in sorted(node._fields):
@@ -58,10 +58,10 @@ def _text(node: object) -> str:
             constant = isinstance(node, ast.Constant) and name == "value"
             if not constant and (name in _SKIPPED or value is None or value == []):
                 continue
-            found.append(f"{name}={_text(value)}")
+            found.append(f"{name}={code_text(value)}")
         return f"{type(node).__name__}({','.join(found)})"
     if isinstance(node, list):
-        return f"[{','.join(_text(item) for item in node)}]"
+        return f"[{','.join(code_text(item) for item in node)}]"
     return f"{type(node).__name__}:{node!r}"
 
 
