@@ -11,7 +11,6 @@ import json
 import os
 import pickle
 import sqlite3
-import stat
 import sys
 import time
 from collections import Counter, OrderedDict, defaultdict
@@ -28,6 +27,7 @@ from nfresume_metadata import LatchDir, LatchFile, LPath
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
 from nfresume.tasks.shapes import class_name, fielded, fields_of, shape, shown
+from nfresume.tasks.task_files import leads_out
 
 #: Files of this size or more, in bytes, are mapped and read by several threads.
 _LARGE = 1 << 20
@@ -101,27 +101,34 @@ def _is_stable(before: os.stat_result, after: os.stat_result) -> bool:
 
 
 def of_tree(folder: Path, index: DigestIndex | None = None) -> str:
-    """The digest of a folder: names, contents, execute permissions and targets of links. Raises OSError."""
+    """The digest of a folder: names, contents, execute permissions and links. Raises OSError.
+
+    A link that leads out of the folder counts as what it leads to, any other by its target.
+    """
     entries: list[list[str]] = []
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        for name in sorted([*folders, *files]):
-            path = Path(parent, name)
-            status = path.lstat()
-            inside = str(path.relative_to(folder))
-            if stat.S_ISLNK(status.st_mode):
-                entries.append([inside, "link", os.readlink(path)])
-            elif stat.S_ISDIR(status.st_mode):
-                entries.append([inside, "folder"])
-            elif stat.S_ISREG(status.st_mode):
-                kind = "program" if status.st_mode & 0o100 else "file"
-                entries.append([inside, kind, of_file(path, index)])
-            else:
-                raise OSError(f"{path} is neither file, folder nor link")
+    _digest_tree(folder, "", (folder.resolve(),), entries, index)
     return of_text(json.dumps(sorted(entries)))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _digest_tree(
+    folder: Path, inside: str, tops: tuple[Path, ...], entries: list[list[str]], index: DigestIndex | None
+) -> None:
+    """Add the entries of a folder. `tops`: the folders outside of one another that links have led to."""
+    for entry in os.scandir(folder):
+        path, name = Path(entry.path), inside + entry.name
+        if entry.is_symlink() and not (path.exists() and leads_out(path, tops[-1])):
+            entries.append([name, "link", os.readlink(path)])
+        elif entry.is_dir():
+            entries.append([name, "folder"])
+            real = path.resolve() if entry.is_symlink() else path
+            if real in tops:
+                raise OSError(f"{path} is a link to a folder that contains it")
+            _digest_tree(real, f"{name}/", (*tops, real) if entry.is_symlink() else tops, entries, index)
+        elif entry.is_file():
+            kind = "program" if path.stat().st_mode & 0o100 else "file"
+            entries.append([name, kind, of_file(path, index)])
+        else:
+            raise OSError(f"{path} is neither file, folder nor link")
 
 
 def of_text(text: str) -> str:

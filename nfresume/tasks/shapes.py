@@ -1,8 +1,8 @@
 """The shape of a workflow's own classes: what a stored value of the class consists of.
 
 A stored value is used again only while its class has the same shape. The shape of a dataclass or NamedTuple
-is its fields, of an Enum its members, of any other class its code. Classes of Python and of installed packages
-have no shape: they belong to the environment, as helper functions do.
+is its fields, of an Enum its members, of any other class its code. Classes of Python and of installed
+packages have no shape: they belong to the environment, as helper functions do.
 """
 
 from __future__ import annotations

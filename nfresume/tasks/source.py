@@ -46,7 +46,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def code_text(node: object) -> str:
-    """A syntax tree as text: the type of each node, and its fields by name without empty ones and docstrings."""
+    """A syntax tree as text: types of nodes, and fields by name, without empty ones and docstrings."""
     if isinstance(node, ast.AST):
         found = []
         for name in sorted(node._fields):

@@ -6,14 +6,13 @@ loaded, and a pickle may contain only such classes, arrays, frames and a few har
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
 import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -176,7 +175,7 @@ def _member(kind: type[Enum], value: Mapping[str, Any]) -> Enum:
     found = kind.__members__.get(value["v"])
     now = "gone" if found is None else shapes.shown(found.value)
     if found is None or now != value["shape"]:
-        raise Unreadable(f"its class {kind.__name__} changed: {value['v']} was {value['shape']}, and is {now}")
+        raise Unreadable(f"its class {kind.__name__} changed: {value['v']} was {value['shape']}, now {now}")
     return found
 
 
@@ -256,6 +255,18 @@ def paths_in(value: Any) -> list[str]:
     if tag == "pickle":
         return [str(value["file"])]
     return [path for item in value.values() for path in paths_in(item)]
+
+
+def typed_paths(value: Any) -> Iterator[tuple[str, str]]:
+    """The class name and the path or URL of each LatchFile, LatchDir and LPath in encoded JSON."""
+    if isinstance(value, list):
+        for item in value:
+            yield from typed_paths(item)
+    elif isinstance(value, Mapping):
+        if value.get(_TAG) in _PATHS:
+            yield value[_TAG], value["path"]
+        for item in value.values():
+            yield from typed_paths(item)
 
 
 def remote_paths(value: Any) -> list[tuple[str, str]]:

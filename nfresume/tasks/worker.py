@@ -23,8 +23,9 @@ from nfresume.tasks import digests, keys, promises, task_files, values
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.declaring import Task, declared_tasks
 from nfresume.tasks.keys import Key
+from nfresume.tasks.outputs import OUTPUTS, BadOutput, collect
 
-ORDER, RESULT, VALUES, OUTPUTS = ".command.json", ".result.json", ".values", ".outputs"
+ORDER, RESULT, VALUES = ".command.json", ".result.json", ".values"
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,20 @@ def perform(task_dir: Path, order: Order, task: Task) -> int:
                 return 0
             return _run(task_dir, order, task)
     except SystemExit as e:
-        return e.code if isinstance(e.code, int) else 1
+        return _exited(e.code)
+    except BadOutput as e:
+        print(e, file=sys.stderr, flush=True)
+        return 1
     except BaseException as e:  # whatever the task raises is its failure
         _print_traceback(e)
         return 1
+
+
+def _exited(code: object) -> int:
+    """The exit status after `sys.exit(code)`, which is a failure: there is no result. A text is printed."""
+    said = code if code not in (None, 0) and not isinstance(code, int) else f"sys.exit({code}) before the end"
+    print(said, file=sys.stderr, flush=True)
+    return code if isinstance(code, int) and code else 1
 
 
 def _print_traceback(error: BaseException) -> None:
@@ -94,7 +105,7 @@ def _run(task_dir: Path, order: Order, task: Task) -> int:
     seconds = time.monotonic() - began
     sys.stdout.flush()
     writer = values.Writer(task_dir / VALUES)
-    outputs = _copy_outputs(writer.encode(value), task_dir, input_paths)
+    outputs = collect(writer.encode(value), task_dir, input_paths)
     crashpoints.reach("task-ran")
     result, digest_by_path = _digest(values.decode(outputs))
     _publish(outputs, Path(order.output))
@@ -132,21 +143,6 @@ def _input(value: Any, input_paths: set[str]) -> Any:
         return promises.take(values.decode(found), promises.path_of(value["path"]))
     input_paths.update(values.paths_in(value))
     return values.decode(value)
-
-
-def _copy_outputs(outputs: Any, task_dir: Path, input_paths: set[str]) -> Any:
-    """Copy outputs that are outside of the task dir into it, so that nothing overwrites them.
-
-    An input that the task returns is not copied.
-    """
-    new_paths = {}
-    for at, path in enumerate(dict.fromkeys(values.paths_in(outputs))):
-        source = Path(path)
-        if path not in input_paths and source.exists() and task_dir not in source.parents:
-            target = task_dir / OUTPUTS / str(at) / source.name
-            task_files.copy(source, target)
-            new_paths[path] = str(target)
-    return values.replace_paths(outputs, new_paths)
 
 
 def _digest(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
