@@ -153,8 +153,11 @@ class NextflowFileParameter(LatchParameter, Generic[T]):
     download: bool = True
 
 
+@dataclass(init=False)
 class SamplesheetItem(Generic[T]):
     """One row of a samplesheet."""
+
+    data: Any
 
     def __init__(self, data: T | None = None, **fields: Any) -> None:
         self.data = data if data is not None else fields

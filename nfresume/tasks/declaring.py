@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from nfresume.tasks import promises, shapes, sizes, source
+from nfresume.tasks import closures, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
@@ -42,7 +42,8 @@ class Task:
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
-        self.name = f"{self.function.__module__}.{self.function.__qualname__}"
+        named: Any = getattr(self.function, "func", self.function)  # of a partial
+        self.name = f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
         self.signature = inspect.signature(self.function)
         for parameter in self.signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -79,6 +80,11 @@ class Task:
     def code(self) -> str:
         """The digest of the function's code. Raises ValueError when its source cannot be read."""
         return source.code_digest(self.function)
+
+    @functools.cached_property
+    def enclosed(self) -> str:
+        """The digest of what the function encloses. Raises closures.NoKey, a ValueError."""
+        return closures.digest_of(self.function, pinned=bool(self.version))
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of a call by name, with defaults. Raises TypeError for arguments that do not fit."""

@@ -144,7 +144,7 @@ def of_value(value: Any, kind: Any = Any, digest_path: PathDigest | None = None)
     """
     if is_output(kind):
         return of_text(f"place:{getattr(value, 'path', value)}")
-    return of_text(json.dumps(_canonical(value, digest_path or of_path), sort_keys=True))
+    return of_text(json.dumps(canonical(value, digest_path or of_path), sort_keys=True))
 
 
 def parts_of(value: Any, digest_path: PathDigest | None = None) -> dict[str, str]:
@@ -160,7 +160,7 @@ def parts_of(value: Any, digest_path: PathDigest | None = None) -> dict[str, str
     return {part_name(step): of_value(item, Any, digest_path) for step, item in found.items()}
 
 
-def _canonical(value: Any, digest_path: PathDigest) -> Any:
+def canonical(value: Any, digest_path: PathDigest) -> Any:
     """A value as JSON: equal for equal values, different for different types."""
     kind = type(value)
     if value is None or kind in (bool, str):
@@ -172,14 +172,14 @@ def _canonical(value: Any, digest_path: PathDigest) -> Any:
     if isinstance(value, Enum):
         return ["enum", class_name(kind), value.name, shown(value.value)]
     if kind in (list, tuple):
-        return [kind.__name__, _numbers(value) or [_canonical(item, digest_path) for item in value]]
+        return [kind.__name__, _numbers(value) or [canonical(item, digest_path) for item in value]]
     if kind in (dict, OrderedDict, defaultdict, Counter):
-        items = [[_canonical(k, digest_path), _canonical(v, digest_path)] for k, v in value.items()]
+        items = [[canonical(k, digest_path), canonical(v, digest_path)] for k, v in value.items()]
         if kind is not OrderedDict:
             items.sort(key=lambda item: json.dumps(item[0], sort_keys=True))
         return [kind.__name__, items]
     if kind in (set, frozenset):
-        return [kind.__name__, sorted(json.dumps(_canonical(item, digest_path), sort_keys=True)
+        return [kind.__name__, sorted(json.dumps(canonical(item, digest_path), sort_keys=True)
                                       for item in value)]
     if kind in (bytes, bytearray):
         return [kind.__name__, blake3(bytes(value)).hexdigest(16)]
@@ -188,7 +188,7 @@ def _canonical(value: Any, digest_path: PathDigest) -> Any:
     if kind is timedelta:
         return ["timedelta", repr(value)]
     if fielded(value):
-        return ["fields", class_name(kind), [[name, _canonical(getattr(value, name), digest_path)]
+        return ["fields", class_name(kind), [[name, canonical(getattr(value, name), digest_path)]
                                              for name in fields_of(kind) or ()]]
     return _of_array(value) or _of_object(value)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import linecache
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +31,18 @@ def load(file: Path) -> ModuleType:
         top = top.parent
     sys.path.insert(0, str(top))
     declaring.declared_tasks.clear()
-    return importlib.import_module(".".join(names))
+    module = importlib.import_module(".".join(names))
+    _keep_sources()
+    return module
+
+
+def _keep_sources() -> None:
+    """Keep the source text that was loaded, so that a later change of a file changes no key of this run."""
+    for task in declaring.declared_tasks:
+        code = getattr(inspect.unwrap(task.function), "__code__", None)
+        if code is not None and (lines := linecache.getlines(code.co_filename)):
+            text = "".join(lines)  # without a time stamp linecache does not look at the file again
+            linecache.cache[code.co_filename] = (len(text), None, lines, code.co_filename)
 
 
 def explain(error: BaseException, what: str, here: Path) -> str:

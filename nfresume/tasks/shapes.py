@@ -43,7 +43,7 @@ def fielded(value: Any) -> bool:
     if not dataclasses.is_dataclass(kind) or isinstance(value, list | dict | set | str | int | float | bytes):
         return False
     names = {f.name for f in dataclasses.fields(kind)}
-    held = set(getattr(value, "__dict__", names))
+    held = set(getattr(value, "__dict__", names)) - {"__orig_class__"}  # which Generic adds
     return held <= names and all(hasattr(value, name) for name in names)
 
 

@@ -19,23 +19,27 @@ from typing import Any
 _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
 
 
-def code_digest(function: Callable[..., Any]) -> str:
-    """The digest of a function's body. It ignores comments, white space and docstrings.
+def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
+    """The digest of the body of a function, or of that of a code object.
 
-    The rest of the function is in other parts of the key: its name, the types in its signature, its defaults
-    as inputs. Options of decorators do not change a result. Raises ValueError when the source cannot be read,
-    and for a lambda.
+    It ignores comments, white space and docstrings. If the function has `__wrapped__`, that one is meant. The
+    rest is in other parts of the key: name, types in the signature, defaults as inputs. Options of decorators
+    do not change a result. Raises ValueError when the source cannot be read, and for a lambda.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError) as e:
-        raise ValueError(f"the source of {function.__qualname__} cannot be read ({e}): "
+        raise ValueError(f"the source of {_name(function)} cannot be read ({e}): "
                          "give it a cache_version") from None
     found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
-    if found is None:
-        raise ValueError(f"{function.__qualname__} is not a `def`: give it a cache_version")
+    if found is None or _name(function).endswith("<lambda>"):
+        raise ValueError(f"{_name(function)} is not a `def`: give it a cache_version")
     text = code_text([type(found).__name__, _without_docstring(found.body)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _name(function: Any) -> str:
+    return str(function.co_name if isinstance(function, types.CodeType) else function.__qualname__)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

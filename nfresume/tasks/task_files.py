@@ -32,7 +32,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
         raise OSError(f"{path} is neither file nor folder")
 
 
@@ -111,8 +111,8 @@ def settle_links(folder: Path) -> None:
         for name in (*folders, *files):
             path = Path(parent, name)
             if not path.is_symlink():
-                continue
-            if leads_out(path, top):
+                _check_regular(path)
+            elif leads_out(path, top):
                 real = path.resolve()
                 beside = path.with_name(f".{name[:200]}.{os.getpid()}.tmp")
                 copy(real, beside)

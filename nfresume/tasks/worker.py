@@ -61,7 +61,7 @@ def perform(task_dir: Path, order: Order, task: Task) -> int:
     try:
         if order.restore:
             return _restore(task_dir, order)
-        if not task.cache_serialize:
+        if not task.cache_serialize or order.key.unkeyed:
             return _run(task_dir, order, task)
         with Cache(Path(order.account_folder), order.key.account).lock(order.key):
             if _restore(task_dir, order) == 0:
@@ -109,7 +109,7 @@ def _run(task_dir: Path, order: Order, task: Task) -> int:
     crashpoints.reach("task-ran")
     result, digest_by_path = _digest(values.decode(outputs))
     _publish(outputs, Path(order.output))
-    if task.cache:
+    if task.cache and not order.key.unkeyed:
         try:
             Cache(Path(order.account_folder), order.key.account).put(
                 order.key, outputs, result, seconds, order.execution)
@@ -182,7 +182,11 @@ def main() -> None:
     task_dir = Path(sys.argv[1])
     order = read_order(task_dir)
     loading.load(Path(order.file))
-    sys.exit(perform(task_dir, order, declared_tasks[order.task]))
+    task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
+    if task is None or task.name != order.key.task or (
+            order.key.code and not order.key.unkeyed and task.code != order.key.version):
+        sys.exit(f"{order.file} changed while the workflow ran")
+    sys.exit(perform(task_dir, order, task))
 
 
 if __name__ == "__main__":
