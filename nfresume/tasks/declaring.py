@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from nfresume.tasks import closures, promises, shapes, sizes, source
+from nfresume.tasks import promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
@@ -84,6 +84,8 @@ class Task:
     @functools.cached_property
     def enclosed(self) -> str:
         """The digest of what the function encloses. Raises closures.NoKey, a ValueError."""
+        from nfresume.tasks import closures  # digests files, which most who import this module never do
+
         return closures.digest_of(self.function, pinned=bool(self.version))
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

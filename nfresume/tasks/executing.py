@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from nfresume_metadata import LatchDir, LatchFile
 
-from nfresume.tasks import promises, running, values, worker
+from nfresume.tasks import calling, inputs, isolation, loading, promises, running, values, worker
 from nfresume.tasks.calls import Call, Order
 from nfresume.tasks.graph import Node, encoded
 from nfresume.tasks.recording import Log
@@ -63,9 +65,29 @@ class Executor:
         self._slurm = order.executor == "slurm"
         self._cpus = float(call.jobs or len(os.sched_getaffinity(0)))
         self._memory = psutil.virtual_memory().total / _GIB
+        top, _ = loading.package_of(Path(self._file))
+        self._project = str(top) if top != Path(self._file).parent else ""
+        self._isolate = self._slurm or self._probe(Path(order.work))
         self._waiting: deque[_Run] = deque()
         self._runs: dict[int, _Run] = {}
         log.executor(order.executor)
+
+    def _probe(self, work: Path) -> bool:
+        isolation.prepare_scratch()
+        if problem := isolation.probe(work):
+            text = f"tasks share /root and /tmp here ({problem}): those that write there run one at a time"
+            self._log.line(text)
+            print(f"nfresume: {text}", file=sys.stderr, flush=True)
+        return problem is None
+
+    def _outputs(self, node: Node) -> tuple[str, ...]:
+        """The paths that a call gets as places for output, each a file or a folder."""
+        assert node.task is not None
+        hints = node.task.hints
+        return tuple(
+            os.path.abspath(value) for name, value in node.inputs.items()
+            if isinstance(value, Path) or (inputs.is_output(hints.get(name)) and "://" not in str(value)
+                                           and isinstance(value, LatchFile | LatchDir)))
 
     def add(self, node: Node, *, restore: bool) -> None:
         """Queue a call. `restore`: copy its cache entry instead of running it."""
@@ -111,11 +133,15 @@ class Executor:
         node.task_dir = task_dir = Path(self._order.work) / task_dir_name(identity)
         task_dir.mkdir(parents=True)
         (task_dir / running.SCRIPT).write_text(task.source)
-        writer = values.Writer(task_dir / worker.VALUES)
-        inputs = {name: encoded(value, writer) for name, value in node.inputs.items()}
-        order = worker.Order(self._file, task.number, node.key, inputs,
-                             self._order.account_folder, self._order.execution, str(self._output),
-                             run.restore)
+        writer = values.Writer(task_dir / calling.VALUES)
+        given = {name: encoded(value, writer) for name, value in node.inputs.items()}
+        written = self._outputs(node)
+        places = [Path.cwd(), *(isolation.output_place(Path(path)) for path in written)]
+        order = worker.Order(
+            self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
+            str(self._output), run.restore, written,
+            tuple(str(path) for path in places if isolation.may_be_shared(path)), self._project,
+            self._isolate, task.cache, task.cache_serialize)
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)

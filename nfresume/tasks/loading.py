@@ -25,15 +25,21 @@ def load(file: Path) -> ModuleType:
     """
     standins.install()
     sys.dont_write_bytecode = True  # leave no __pycache__ in the launch dir
-    top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
-    while (top / "__init__.py").is_file():
-        names.insert(0, top.name)
-        top = top.parent
+    top, names = package_of(file)
     sys.path.insert(0, str(top))
     declaring.declared_tasks.clear()
     module = importlib.import_module(".".join(names))
     _keep_sources()
     return module
+
+
+def package_of(file: Path) -> tuple[Path, list[str]]:
+    """The folder from which a file's module is imported, and the parts of the module's name."""
+    top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
+    while (top / "__init__.py").is_file():
+        names.insert(0, top.name)
+        top = top.parent
+    return top, names
 
 
 def _keep_sources() -> None:

@@ -12,23 +12,37 @@ import fcntl
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 _FICLONE = 0x40049409  # linux/fs.h
 
 
-def copy(source: Path, target: Path) -> None:
+#: Gives the file that may be linked instead of copying the one at a path; None: there is none.
+Written = Callable[[Path], Path | None]
+
+
+def copy(source: Path, target: Path, written: Written = lambda _: None) -> None:
     """Copy a file or folder. Where the file system supports it, blocks are shared copy-on-write.
 
-    It never makes hard links, because a task that writes to its input would change the original. If `source`
-    is a link, it is followed. Raises OSError, also for a link to nothing, and for what is no file or folder.
+    It makes hard links only to what `written` gives: a task that writes to its input would change the
+    original. If `source` is a link, it is followed. Raises OSError, also for a link to nothing, and for what
+    is neither file nor folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        _copy_tree(source, target, source.resolve(), ())
+        _copy_tree(source, target, source.resolve(), (), written)
     else:
         _check_regular(source)
-        _copy_file(str(source), str(target))
+        _take_file(source, target, written)
+
+
+def _take_file(source: Path, target: Path, written: Written) -> None:
+    if (own := written(source)) is not None and not target.exists():
+        with contextlib.suppress(OSError):  # on another file system
+            os.link(own, target)
+            return
+    _replace_file(source, target)
 
 
 def _check_regular(path: Path) -> None:
@@ -52,7 +66,9 @@ def leads_out(link: Path, top: Path) -> bool:
     return real != top and top not in real.parents
 
 
-def _copy_tree(source: Path, target: Path, top: Path, above: tuple[Path, ...]) -> None:
+def _copy_tree(
+    source: Path, target: Path, top: Path, above: tuple[Path, ...], written: Written = lambda _: None
+) -> None:
     """Copy a folder into `target`, merging. `top`: the folder in which links may stay links, resolved.
 
     `above`: the folders outside of it that are being copied, to notice a loop.
@@ -69,10 +85,10 @@ def _copy_tree(source: Path, target: Path, top: Path, above: tuple[Path, ...]) -
             if real in above:
                 raise OSError(f"{here} is a link to a folder that contains it")
             inside = (top, above) if not entry.is_symlink() else (real, (*above, top, real))
-            _copy_tree(real if entry.is_symlink() else here, there, *inside)
+            _copy_tree(real if entry.is_symlink() else here, there, *inside, written)
         else:
             _check_regular(here)
-            _replace_file(here, there)
+            _take_file(here, there, written)
     with contextlib.suppress(OSError):
         shutil.copystat(source, target)
 

@@ -1,36 +1,46 @@
-"""The process of one task: decode the inputs, call the function, write the result.
+"""The process of one task: let a child call the function, keep the result, tell the head.
 
 It is a fork of the head, or `python -m nfresume.tasks.worker DIR`, where DIR is the task dir. It reads its
 order from DIR/.command.json. Its result DIR/.result.json is complete or absent. Exit status 0 means that the
 result is there.
+
+The function is called in a child of it (`calling`), which may see another file system. The worker itself sees
+what everyone sees: it publishes, and stores in the task cache.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import os
+import signal
 import sys
-import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.system import crashpoints, durable
-from nfresume.tasks import digests, keys, promises, task_files, values
+from nfresume.system import crashpoints, durable, namespaces
+from nfresume.tasks import calling, digests, isolation, keys, task_files, values
 from nfresume.tasks.cache import Cache, Entry, Miss
+from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
 from nfresume.tasks.declaring import Task, declared_tasks
+from nfresume.tasks.isolation import Wish
 from nfresume.tasks.keys import Key
-from nfresume.tasks.outputs import OUTPUTS, BadOutput, collect
+from nfresume.tasks.outputs import OUTPUTS
 
-ORDER, RESULT, VALUES = ".command.json", ".result.json", ".values"
+ORDER, RESULT, MISS = ".command.json", ".result.json", ".miss"
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker has to do. `inputs` are encoded. `restore`: copy the cache entry, do not run the task."""
+    """What a worker has to do. `inputs` are encoded. `restore`: copy the cache entry, do not run the task.
+
+    `outputs`: paths that it gets as places for output. `places`: folders outside of its task dir where it may
+    write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
+    task a file system of its own, if possible.
+    """
 
     file: str
     task: int
@@ -40,6 +50,12 @@ class Order:
     execution: str
     output: str
     restore: bool = False
+    outputs: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    project: str = ""
+    isolate: bool = True
+    cache: bool = False
+    cache_serialize: bool = False
 
     def write(self, task_dir: Path) -> None:
         """Write the order into the task dir."""
@@ -53,110 +69,118 @@ def read_order(task_dir: Path) -> Order:
     return Order(**{**data, "key": keys.of_json(data["key"])})
 
 
-def perform(task_dir: Path, order: Order, task: Task) -> int:
-    """Carry out the order in its task dir. Returns the exit status."""
-    promises.schedule(None)
+def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
+    """Carry out the order in its task dir. `load` gives the task. Returns the exit status."""
     os.chdir(task_dir)
-    os.environ.update(task.environment)
     try:
         if order.restore:
-            return _restore(task_dir, order)
-        if not task.cache_serialize or order.key.unkeyed:
-            return _run(task_dir, order, task)
+            return _restore(task_dir, order, load)
+        if not order.cache_serialize or order.key.unkeyed:
+            return _run(task_dir, order, load)
         with Cache(Path(order.account_folder), order.key.account).lock(order.key):
-            if _restore(task_dir, order) == 0:
+            if _restore(task_dir, order, load) == 0:
                 return 0
-            return _run(task_dir, order, task)
-    except SystemExit as e:
-        return _exited(e.code)
-    except BadOutput as e:
-        print(e, file=sys.stderr, flush=True)
-        return 1
-    except BaseException as e:  # whatever the task raises is its failure
-        _print_traceback(e)
+            return _run(task_dir, order, load)
+    except (OSError, ValueError) as e:
+        print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
         return 1
 
 
-def _exited(code: object) -> int:
-    """The exit status after `sys.exit(code)`, which is a failure: there is no result. A text is printed."""
-    said = code if code not in (None, 0) and not isinstance(code, int) else f"sys.exit({code}) before the end"
-    print(said, file=sys.stderr, flush=True)
-    return code if isinstance(code, int) and code else 1
-
-
-def _print_traceback(error: BaseException) -> None:
-    """Print the traceback without the frames of this module."""
-    frames = error.__traceback__
-    ours = str(Path(__file__).parent)
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(
-            ours):
-        frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames, file=sys.stderr)
-    sys.stderr.flush()
-
-
-def _run(task_dir: Path, order: Order, task: Task) -> int:
-    input_paths: set[str] = set()
-    inputs = {name: _input(value, input_paths) for name, value in order.inputs.items()}
-    began = time.monotonic()
-    value: Any = task.function(**inputs)
-    if inspect.iscoroutine(value):
-        value = asyncio.run(value)
-    seconds = time.monotonic() - began
-    sys.stdout.flush()
-    writer = values.Writer(task_dir / VALUES)
-    outputs = collect(writer.encode(value), task_dir, input_paths)
-    crashpoints.reach("task-ran")
-    result, digest_by_path = _digest(values.decode(outputs))
-    _publish(outputs, Path(order.output))
-    if task.cache and not order.key.unkeyed:
+def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
+    files = (path for value in order.inputs.values() for path in calling.input_paths(value))
+    wish = Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
+                isolation.scratch_of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
+                Path(order.project) if order.project else None)
+    try:
+        code = _in_child(lambda: calling.call(task_dir, wish, order.inputs, load, isolate=order.isolate))
+        if (task_dir / NOT_ISOLATED).exists():
+            _clear(wish)
+            code = _in_child(lambda: calling.call(task_dir, wish, order.inputs, load, isolate=False))
+    finally:
+        _clear(wish)
+    if code < 0:
+        _end_likewise(code)
+    if code != 0:
+        return code
+    answer = json.loads((task_dir / ANSWER).read_bytes())
+    _publish(answer["outputs"], Path(order.output))
+    if order.cache and not order.key.unkeyed:
         try:
             Cache(Path(order.account_folder), order.key.account).put(
-                order.key, outputs, result, seconds, order.execution)
+                order.key, answer["outputs"], answer["result"], answer["seconds"], order.execution)
         except OSError as e:
             print(f"nfresume: not cached: {e}", file=sys.stderr)
-    _write_result(task_dir, outputs, result, digest_by_path, None)
+    _write_result(task_dir, answer["outputs"], answer["result"], answer["places"], None)
     return 0
 
 
-def _restore(task_dir: Path, order: Order) -> int:
+def _in_child(run: Callable[[], int]) -> int:
+    """The exit status of `run` in a child of this process; negative for a signal that ended it.
+
+    A signal that stops the task goes to its process group. This process waits for what the child makes of it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent, before = os.getpid(), {number: signal.getsignal(number) for number in _STOPPING}
+    for number in _STOPPING:
+        signal.signal(number, lambda *_: None)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            namespaces.die_with_parent(parent)
+            code = run()
+        except BaseException:  # not the task's own: it has a handler
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code & 0xFF)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return code
+
+
+def _end_likewise(code: int) -> None:
+    """End this process as its child has ended: by signal `-code`."""
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+
+
+def _clear(wish: Wish) -> None:
+    for folder in (wish.task_dir / isolation.INPUTS, wish.task_dir / isolation.PRIVATE, *wish.scratch):
+        if folder.exists():
+            isolation.remove(folder)
+
+
+def _restore(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     cache = Cache(Path(order.account_folder), order.key.account)
     try:
         entry: Entry = cache.find(order.key)
         outputs, digest_by_path = cache.restore(entry, task_dir / OUTPUTS, digests.DigestIndex())
-        values.decode(outputs)
-    except (Miss, values.Unreadable) as e:
-        (task_dir / ".miss").write_text(str(e))
+    except Miss as e:
+        (task_dir / MISS).write_text(str(e))
+        return 1
+    if _in_child(lambda: _decodes(outputs, task_dir, load)) != 0:
         return 1
     _publish(outputs, Path(order.output))
     _write_result(task_dir, outputs, dict(entry.result), digest_by_path, f"cached by {entry.execution}")
     return 0
 
 
-def _input(value: Any, input_paths: set[str]) -> Any:
-    """Decode an input. The result of another task is read from its file. Adds its paths to `input_paths`."""
-    if isinstance(value, list):
-        return [_input(item, input_paths) for item in value]
-    if isinstance(value, dict) and value.get("$") == "result":
-        found = json.loads(Path(value["of"]).read_bytes())["outputs"]
-        input_paths.update(values.paths_in(found))
-        return promises.take(values.decode(found), promises.path_of(value["path"]))
-    input_paths.update(values.paths_in(value))
-    return values.decode(value)
-
-
-def _digest(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """The digests of a value and its parts, and those of the files and folders in it by path."""
-    digest_by_path: dict[str, str] = {}
-
-    def digest_path(path: Path) -> str:
-        if str(path) not in digest_by_path:
-            digest_by_path[str(path)] = digests.of_path(path)
-        return digest_by_path[str(path)]
-
-    found = {"digest": digests.of_value(value, digest_path=digest_path),
-             "parts": digests.parts_of(value, digest_path)}
-    return found, digest_by_path
+def _decodes(outputs: Any, task_dir: Path, load: Callable[[], Task]) -> int:
+    """0 when a result can be decoded with the classes of the task's module; else the reason is written."""
+    load()
+    try:
+        values.decode(outputs)
+    except values.Unreadable as e:
+        (task_dir / MISS).write_text(str(e))
+        return 1
+    return 0
 
 
 def _publish(outputs: Any, output: Path) -> None:
@@ -181,12 +205,16 @@ def main() -> None:
 
     task_dir = Path(sys.argv[1])
     order = read_order(task_dir)
-    loading.load(Path(order.file))
-    task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
-    if task is None or task.name != order.key.task or (
-            order.key.code and not order.key.unkeyed and task.code != order.key.version):
-        sys.exit(f"{order.file} changed while the workflow ran")
-    sys.exit(perform(task_dir, order, task))
+
+    def load() -> Task:
+        loading.load(Path(order.file))
+        task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
+        if task is None or task.name != order.key.task or (
+                order.key.code and not order.key.unkeyed and task.code != order.key.version):
+            sys.exit(f"{order.file} changed while the workflow ran")
+        return task
+
+    sys.exit(perform(task_dir, order, load))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A result is reused only for what it was made from, and it is what the task returned: types, names, files."""
+"""A result is reused only for what it was made from, and is what the task returned: types, names, files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_tasks_that_share_a_name(site: Site):
 
 @pytest.mark.long
 def test_what_a_function_encloses_is_in_its_key(site: Site):
-    """A changed wrapper, wrapped function or enclosed value runs the task; with a version the code does not."""
+    """A changed wrapper, wrapped function or enclosed value is a miss; with a version the code may change."""
     script = put(site, "enclosing.py")
     site.ok("launch", "enclosing.py:all_of_them")
     ran(site)
