@@ -92,12 +92,12 @@ class Reuse:
             return self._digests.get(text, "")
 
         found = {name: self._digest(value, task.hints.get(name, Any), digest_path)
-                 for name, value in node.inputs.items()}
+                 for name, value in node.inputs.items() if name not in task.ignored}
         if unknown:
             self._park(node, set(unknown))
             return False
         shown = {name: "" if isinstance(value, promises.Promise) else keys.show(value)
-                 for name, value in node.inputs.items()}
+                 for name, value in node.inputs.items() if name not in task.ignored}
         node.key = key = keys.of_call(self._cache.account, task, found, shown)
         node.turn = self._turns[key.digest]
         self._turns[key.digest] += 1

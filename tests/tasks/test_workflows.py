@@ -264,7 +264,8 @@ def test_a_workflow_that_raises(site: Site):
     fix(script, "    return times(a=fails", "    if independent:\n        n = 2\n    return times(a=fails")
     done = site.run("launch", "arithmetic.py:one_fails")
     assert done.code == 1
-    assert "TypeError: <the promise of add (1)> has no value yet: test it inside of a task" in done.err
+    assert re.search(r"TypeError: line \d+ of arithmetic.py: <the promise of add \(1\)> has no value yet: "
+                     "test it inside of a task", done.err)
 
 
 def test_ctrl_c(site: Site):
