@@ -158,9 +158,11 @@ class SamplesheetItem(Generic[T]):
     """One row of a samplesheet."""
 
     data: Any
+    record: Any = None
 
-    def __init__(self, data: T | None = None, **fields: Any) -> None:
+    def __init__(self, data: T | None = None, record: Any = None, **fields: Any) -> None:
         self.data = data if data is not None else fields
+        self.record = record
 
 
 @dataclass

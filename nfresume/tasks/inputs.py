@@ -81,8 +81,11 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
     if origin is typing.Literal:
         return _literal(value, parts, where)
     if origin is SamplesheetItem:
-        return value if isinstance(value, SamplesheetItem) else SamplesheetItem(
-            convert(value, parts[0], where, base))
+        if isinstance(value, SamplesheetItem):
+            return value
+        row = _json(value, dict, where)
+        wrapped = isinstance(row, Mapping) and "data" in row and row.keys() <= {"data", "record", "record_id"}
+        return SamplesheetItem(convert(row["data"] if wrapped else row, parts[0], where, base))
     if origin in (list, set, tuple, dict) or kind in (list, set, tuple, dict):
         return _container(value, kind, origin or kind, parts, where, base)
     if kind in _SCALARS:

@@ -72,6 +72,7 @@ def read_order(task_dir: Path) -> Order:
 def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     """Carry out the order in its task dir. `load` gives the task. Returns the exit status."""
     os.chdir(task_dir)
+    os.environ["NFRESUME_EXECUTION"] = order.execution
     try:
         if order.restore:
             return _restore(task_dir, order, load)
