@@ -25,6 +25,9 @@ _REMOTE = re.compile(r"(latch|s3|gs|az)://.*")
 class Transfer(Protocol):
     """Brings remote files here. URLs are absolute; all methods raise OSError."""
 
+    def version(self, url: str, *, folder: bool | None) -> str:
+        """What identifies the content at a URL. `folder` None: it may be either, or nothing."""
+
     def fetch(self, url: str, *, folder: bool) -> str:
         """The path of a local copy of the file or folder at a URL."""
 
@@ -48,6 +51,16 @@ def use(transfer: Transfer | None) -> None:
     """Let this process reach remote paths through `transfer`."""
     global _transfer
     _transfer = transfer
+
+
+def version(value: LatchFile | LatchDir | LPath) -> str:
+    """What identifies the content of a remote file or folder; empty when this process cannot tell.
+
+    Raises OSError when it cannot be reached.
+    """
+    if _transfer is None or not _is_url(value.path):
+        return ""
+    return _transfer.version(value.path, folder=None if isinstance(value, LPath) else value._folder)
 
 
 def _remote(url: str) -> Transfer:

@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nfresume_metadata import files
+
 from nfresume.system import crashpoints, durable
 from nfresume.tasks import digests, isolation, outputs, promises, task_files, values
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.isolation import NotPossible, View, Wish
 from nfresume.tasks.outputs import BadOutput
+from nfresume.tasks.remote import Remote
 from nfresume.tasks.sharing import Sharing
 
 #: `NOT_ISOLATED` is there when the process cannot have a file system of its own, and has called nothing.
@@ -61,6 +64,7 @@ def _answer(
     task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None
 ) -> None:
     os.environ.update(task.environment)
+    files.use(Remote(wish.work, lambda path: _for_task(path, task_dir, view)))
     originals: set[str] = set()
     given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
     unprotected = _stamps(path for path in wish.inputs if path not in view.staged)
@@ -79,6 +83,17 @@ def _answer(
     result, digest_by_path = _digest(values.decode(found))
     durable.write(task_dir / ANSWER, values.dumps(
         {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds}))
+
+
+def _for_task(path: Path, task_dir: Path, view: View) -> Path:
+    """A view of a download that the task may change, or a copy where there can be no view."""
+    if view.stage is not None:
+        with contextlib.suppress(OSError):
+            return view.stage(path)
+    target = task_dir / isolation.INPUTS / path.parent.name / path.name
+    if not target.exists():
+        task_files.copy(path, target)
+    return target
 
 
 def _input(value: Any, staged: Mapping[str, str], originals: set[str]) -> Any:

@@ -49,10 +49,22 @@ def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
     flow = loading.workflow(loading.load(Path(split[0]).resolve()), split[1])
     if question["inputs"] is not None:
         try:
-            inputs.of_workflow(flow.function, inputs.of_json(question["inputs"]), Path.cwd(), flow.hints)
+            given = inputs.of_workflow(flow.function, inputs.of_json(question["inputs"]), Path.cwd(),
+                                       flow.hints)
+            _check_remote(given, flow.hints)
         except inputs.BadInput as e:
             return {"input": str(e)}
     return {"hours": flow.storage_expiration_hours, "parameters": _parameters(flow)}
+
+
+def _check_remote(given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise BadInput for an input on a remote storage that no task can reach."""
+    from nfresume.tasks import inputs, remote
+
+    for name, value in given.items():
+        for url in inputs.urls_in(value, hints.get(name, Any)):
+            if (problem := remote.problem(url)) is not None:
+                raise inputs.BadInput(f"--{name}: {url} {problem}")
 
 
 def _parameters(flow: Any) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import platformdirs
 from blake3 import blake3
-from nfresume_metadata import LatchDir, LatchFile, LPath
+from nfresume_metadata import LatchDir, LatchFile, LPath, files
 
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
@@ -205,6 +205,8 @@ def _canonical_path(value: Any, digest_path: PathDigest) -> list[Any]:
     text = str(value) if isinstance(value, Path) else value.path
     name = "Path" if isinstance(value, Path) else type(value).__name__
     path = Path(text)
+    if "://" in text and not isinstance(value, Path) and (version := files.version(value)):
+        return [name, "remote", text, version]
     if "://" in text or not path.exists():
         return [name, "place", text]
     return [name, path.name, digest_path(path)]

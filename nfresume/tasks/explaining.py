@@ -46,7 +46,7 @@ def _explain_call(question: dict[str, Any]) -> dict[str, Any]:
     index = digests.DigestIndex()
     found = {name: digests.of_value(value, task.hints.get(name, Any),
                                     lambda path: digests.of_path(path, index))
-             for name, value in given.items()}
+             for name, value in given.items() if name not in task.ignored}
     key = keys.of_call(folder.name, task, found, {name: keys.show(value) for name, value in given.items()})
     cache = Cache(folder, folder.name)
     answer = {**key.json(), "key": key.digest, "hit": False, "execution": None, "reason": "",

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nfresume_metadata import files
+
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.nextflow.command import LOG
@@ -30,6 +32,7 @@ from nfresume.tasks.executing import BAD_INPUT, Executor
 from nfresume.tasks.graph import Node, State
 from nfresume.tasks.journal import Journal
 from nfresume.tasks.promises import Expression, Promise
+from nfresume.tasks.remote import Remote
 from nfresume.tasks.reusing import Reuse
 
 
@@ -304,6 +307,10 @@ class Head:
                     self._make_ready(other)
             node.dependants.clear()
 
+    def results(self) -> list[Mapping[str, Any]]:
+        """The results of all calls that have one, in the order of the calls."""
+        return [node.result for node in self._nodes if node.result is not None]
+
     def close(self) -> None:
         """Stop all tasks, and close the journal and the log."""
         self.executor.stop()
@@ -322,6 +329,7 @@ def run(order: Order) -> int:
     launch_dir = Path.cwd()
     call = calls.of_options(parsed, launch_dir)
     began = time.monotonic()
+    files.use(Remote(Path(order.work), decides=True))
     cache = Path(order.cache)
     recording.history(cache, order.run_name, order.session_id, "-", order.pipeline)
     head = Head(order, call)
@@ -334,11 +342,15 @@ def run(order: Order) -> int:
         head.finish()
         if not head.failed:
             value = promises.resolve(returned, lambda node: node.value())
+            publishing.upload(head.results())
             publishing.publish(value, Path(order.work), call.output)
             status, code = "OK", 0
     except Stopped:
         head.log.failed("stopped by a signal")
         code = 143
+    except publishing.NotUploaded as e:
+        head.log.failed(str(e))
+        print(f"nfresume: {e}", file=sys.stderr, flush=True)
     except Exception as e:  # raised by the workflow's own code: the user needs the traceback
         traceback.print_exc()
         head.log.failed(f"{order.pipeline}: {type(e).__name__}: {e}")

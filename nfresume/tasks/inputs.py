@@ -8,7 +8,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -260,6 +260,25 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
     if missing:
         raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
     return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()})
+
+
+def urls_in(value: Any, kind: Any) -> Iterator[str]:
+    """The URLs of remote files and folders in an input of type `kind`, without places for output."""
+    if is_output(kind):
+        return
+    if isinstance(value, LatchFile | LatchDir):
+        if "://" in value.path:
+            yield value.path
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from urls_in(item, Any)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from urls_in(item, Any)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = hints_of(type(value))
+        for field in dataclasses.fields(value):
+            yield from urls_in(getattr(value, field.name), hints.get(field.name, Any))
 
 
 def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True) -> Any:

@@ -55,13 +55,15 @@ class Wish:
 class View:
     """What a task sees. `staged`: the path that it sees by the path of the input.
 
-    `changes` are the folders that hold what it changes, by the folder in which it sees them.
+    `changes` are the folders that hold what it changes, by the folder in which it sees them. `stage` shows
+    another file or folder copy-on-write, or raises OSError.
     """
 
     staged: dict[str, str] = field(default_factory=dict)
     changes: dict[Path, Path] = field(default_factory=dict)
     origins: dict[Path, Path] = field(default_factory=dict)
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
+    stage: Callable[[Path], Path] | None = None
 
     def original(self, path: str) -> str | None:
         """The path of an unchanged input, or of an unchanged file beside one; None for any other path.
@@ -205,13 +207,14 @@ def _stage(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
             tops[folder, name] = top
         return tops[folder, name]
 
-    for path in dict.fromkeys(path for path in wish.inputs if path not in wish.shared):
+    def stage(source: Path) -> Path:
+        return show(source, source.name) if source.is_dir() else _show_file(source, show, view)
+
+    for path in dict.fromkeys(wish.inputs):
         with contextlib.suppress(OSError):
-            source = Path(path)
-            if source.is_dir():
-                view.staged[path] = str(show(source, source.name))
-            elif source.is_file():
-                view.staged[path] = str(_show_file(source, show, view))
+            if os.path.isdir(path) or os.path.isfile(path):
+                view.staged[path] = str(stage(Path(path)))
+    view.stage = stage
 
 
 def _show_file(source: Path, show: Callable[[Path, str], Path], view: View) -> Path:

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nfresume.tasks import task_files, values
+from nfresume.tasks import s3, task_files, values
+
+
+class NotUploaded(Exception):
+    """A result could not be uploaded. The message says which and why. A relaunch tries it again."""
+
+
+def upload(results: Iterable[Mapping[str, Any]]) -> None:
+    """Upload the outputs of tasks that have a remote path on S3; of several with one path the last one.
+
+    Raises NotUploaded.
+    """
+    places = {remote: path for result in results for path, remote in values.remote_paths(result["outputs"])
+              if remote.startswith("s3://")}
+    for remote, path in places.items():
+        began = time.monotonic()
+        try:
+            size = s3.upload(Path(path), remote)
+        except OSError as e:
+            raise NotUploaded(f"a result cannot be uploaded: {e}") from None
+        seconds = time.monotonic() - began
+        print(f"nfresume: uploaded {remote}: {size} bytes in {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 def publish(value: Any, work: Path, output: Path) -> None:
@@ -18,7 +42,9 @@ def publish(value: Any, work: Path, output: Path) -> None:
         if path.endswith(".pickle") and Path(path).parent == work / ".outputs":
             continue
         source = Path(path)
-        if path in remotes:
+        if remotes.get(path, "").startswith("s3://"):
+            new_paths[path] = remotes[path]  # the head has uploaded it
+        elif path in remotes:
             new_paths[path] = str(task_files.publish_target(path, remotes[path], output))
         elif source.exists() and work in source.parents:
             target, number = output / source.name, 2

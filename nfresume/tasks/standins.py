@@ -55,7 +55,7 @@ class _Standin(ModuleType):
             pass
         if f"{self.__name__}.{name}" in _provided():
             return importlib.import_module(f"{self.__name__}.{name}")
-        with _real_packages():
+        with set_aside():
             try:
                 return getattr(importlib.import_module(self.__name__), name)
             except (ImportError, AttributeError):
@@ -76,7 +76,7 @@ class _Finder(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         if spec.name not in _provided():
-            with _real_packages():
+            with set_aside():
                 try:
                     return importlib.import_module(spec.name)
                 except ModuleNotFoundError as e:
@@ -98,7 +98,7 @@ def _preferred(module: str) -> dict[str, Any]:
 
     if module not in cloud.PREFERRED:
         return {}
-    with _real_packages():
+    with set_aside():
         try:
             found = importlib.import_module(module)
         except ImportError:
@@ -143,7 +143,7 @@ def _family(name: str) -> bool:
 
 
 @contextmanager
-def _real_packages() -> Iterator[None]:
+def set_aside() -> Iterator[None]:
     """Replace the stand-ins by the installed packages until the end of the block."""
     aside = {n: m for n, m in sys.modules.items() if _family(n)}
     for name in aside:

@@ -185,9 +185,9 @@ def _decodes(outputs: Any, task_dir: Path, load: Callable[[], Task]) -> int:
 
 
 def _publish(outputs: Any, output: Path) -> None:
-    """Copy the outputs that have a remote path to the output folder. Latch uploads them at this point."""
+    """Copy the outputs that have a remote path to the output folder. Those of S3 are uploaded by the head."""
     for path, remote in values.remote_paths(outputs):
-        if Path(path).exists():
+        if Path(path).exists() and not remote.startswith("s3://"):
             task_files.publish(Path(path), task_files.publish_target(path, remote, output))
 
 

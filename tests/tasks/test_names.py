@@ -81,7 +81,7 @@ def test_classes_of_both(site: Site):
         from latch.types.file import LatchFilePathTransformer   # of the installed package: it is imported
         from flytekit.core.context_manager import FlyteContextManager
         from flytekit.core.type_engine import TypeEngine
-        with standins._real_packages():
+        with standins.set_aside():
             from latch.types.file import LatchFile as Theirs
             from latch.types.directory import LatchDir as TheirDir
         ours, theirs = LatchFile("s3://bucket/a"), Theirs("s3://bucket/b")
