@@ -247,6 +247,9 @@ SETTINGS = (
             check_hours, lambda: 720.0),
     Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
             "used entries are removed first (default: no limit)", _size, _nothing),
+    Setting("container_engine", "program that runs Python tasks in containers, or none (default: docker, "
+            "podman or apptainer, whichever is there)", _text, _nothing),
+    Setting("container_image", "image for all Python tasks, instead of their Dockerfile", _text, _nothing),
     Setting("task_secrets", "folder with a file for each secret that Python tasks ask for", _path, _nothing),
     Setting("lease_seconds", "how long a supervisor may not renew its lease before its attempt is lost",
             _seconds, lambda: 30.0),
@@ -295,6 +298,8 @@ class Settings:
     oidc_client_secret: Secret | None
     task_cache_hours: float
     task_cache_limit: int | None
+    container_engine: str | None
+    container_image: str | None
     task_secrets: Path | None
     lease_seconds: float
     hang_seconds: float

@@ -33,12 +33,14 @@ ANSWER, VALUES, NOT_ISOLATED = ".command.answer", ".values", ".command.shared"
 
 
 def call(
-    task_dir: Path, wish: Wish, inputs: dict[str, Any], load: Callable[[], Task], *, isolate: bool
+    task_dir: Path, wish: Wish, inputs: dict[str, Any], load: Callable[[], Task], *, isolate: bool,
+    alone: bool = False,
 ) -> int:
     """Call a task with encoded inputs, write its answer, and return the exit status.
 
     `load` gives the task; it is called in the task's file system. With `isolate` it may write the file
-    NOT_ISOLATED instead: then a process must be started anew without it.
+    NOT_ISOLATED instead: then a process must be started anew without it. `alone`: it has a file system of its
+    own without that, in a container.
     """
     promises.schedule(None)
     try:
@@ -49,7 +51,7 @@ def call(
         return 1
     os.chdir(task_dir)
     try:
-        _answer(task_dir, wish, inputs, load(), view, None if isolate else Sharing(wish))
+        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish))
         return 0
     except SystemExit as e:
         return _exited(e.code)

@@ -18,8 +18,8 @@ from nfresume.tasks.sizes import Resources
 
 #: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
 _WITHOUT_EFFECT = frozenset({
-    "interruptible", "deprecated", "container_image", "secret_requests", "execution_mode", "dockerfile",
-    "task_resolver", "enable_memory_profiling", "disable_deck", "enable_deck", "docs", "node_name", "name",
+    "interruptible", "deprecated", "secret_requests", "execution_mode", "task_resolver",
+    "enable_memory_profiling", "disable_deck", "enable_deck", "docs", "node_name", "name",
 })
 #: All tasks that the loaded file declares, in its order. A worker process finds its task by its number here.
 declared_tasks: list[Task] = []
@@ -42,6 +42,8 @@ class Task:
     timeout: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    dockerfile: str = ""
+    image: str = ""
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
@@ -128,7 +130,7 @@ def task(
     cache_serialize: bool = False, cache_version: str | None = "",
     cache_ignore_input_vars: Sequence[str] = (), retries: int = 0, timeout: int | timedelta | None = 0,
     environment: Mapping[str, str] | None = None, task_config: Any = None, requests: Any = None,
-    limits: Any = None, **more: Any,
+    limits: Any = None, dockerfile: Any = None, container_image: Any = None, **more: Any,
 ) -> Any:
     """Declare a task: `@task`, `@task(cache=True)` or `task(function, cache=True)`. `timeout` is in seconds.
 
@@ -139,12 +141,13 @@ def task(
     seconds = _seconds(timeout)
     if retries < 0:
         raise ValueError("retries must not be negative")
+    image = container_image if isinstance(container_image, str) and "{{" not in container_image else ""
     asked = pods.of_options({"task_config": task_config, "requests": requests, "limits": limits})
 
     def declare(function: Callable[..., Any]) -> Task:
         return Task(function, asked or resources or Resources(1, 0), cache, cache_serialize,
                     str(cache_version or ""), retries, seconds, dict(environment or {}),
-                    frozenset(cache_ignore_input_vars))
+                    frozenset(cache_ignore_input_vars), str(dockerfile or ""), image)
 
     return declare if _task_function is None else declare(_task_function)
 

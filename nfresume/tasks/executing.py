@@ -15,8 +15,11 @@ from typing import Any
 import psutil
 from nfresume_metadata import LatchDir, LatchFile
 
+from nfresume import settings
 from nfresume.tasks import calling, inputs, isolation, loading, promises, running, values, worker
 from nfresume.tasks.calls import Call, Order
+from nfresume.tasks.containers import CannotBuild, Containers
+from nfresume.tasks.declaring import Task
 from nfresume.tasks.graph import Node, encoded
 from nfresume.tasks.recording import Log
 from nfresume.tasks.reusing import shown_hash, task_dir_name
@@ -67,6 +70,8 @@ class Executor:
         self._memory = psutil.virtual_memory().total / _GIB
         top, _ = loading.package_of(Path(self._file))
         self._project = str(top) if top != Path(self._file).parent else ""
+        folder = Path(self._file).parent
+        self._containers = Containers(settings.load(), list(dict.fromkeys((folder, top))))
         self._isolate = self._slurm or self._probe(Path(order.work))
         self._waiting: deque[_Run] = deque()
         self._runs: dict[int, _Run] = {}
@@ -75,10 +80,19 @@ class Executor:
     def _probe(self, work: Path) -> bool:
         isolation.prepare_scratch()
         if problem := isolation.probe(work):
-            text = f"tasks share /root and /tmp here ({problem}): those that write there run one at a time"
-            self._log.line(text)
-            print(f"nfresume: {text}", file=sys.stderr, flush=True)
+            self._say(f"tasks share /root and /tmp here ({problem}): those that write there run one at "
+                      "a time")
         return problem is None
+
+    def _container(self, task: Task) -> dict[str, str] | None:
+        found = self._containers.of(task.dockerfile, task.image or None)
+        while self._containers.notes:
+            self._say(self._containers.notes.pop())
+        return None if found is None else dict(vars(found))
+
+    def _say(self, text: str) -> None:
+        self._log.line(text)
+        print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
     def _outputs(self, node: Node) -> tuple[str, ...]:
         """The paths that a call gets as places for output, each a file or a folder."""
@@ -113,6 +127,8 @@ class Executor:
             run = self._waiting.popleft()
             try:
                 self._start(run)
+            except CannotBuild as e:
+                failed.append((run.node, Ended(f"cannot run: {e}")))
             except BAD_INPUT as e:
                 failed.append((run.node, Ended(f"cannot run: its inputs: {e}")))
         return failed
@@ -141,7 +157,7 @@ class Executor:
             self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
             str(self._output), run.restore, written,
             tuple(str(path) for path in places if isolation.may_be_shared(path)), self._project,
-            self._isolate, task.cache, task.cache_serialize)
+            self._isolate, task.cache, task.cache_serialize, None if run.restore else self._container(task))
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from nfresume.system import crashpoints, durable, namespaces
 from nfresume.tasks import calling, digests, isolation, keys, task_files, values
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
+from nfresume.tasks.containers import Container
 from nfresume.tasks.declaring import Task, declared_tasks
 from nfresume.tasks.isolation import Wish
 from nfresume.tasks.keys import Key
 from nfresume.tasks.outputs import OUTPUTS
+from nfresume.tasks.remote import DOWNLOADS
 
 ORDER, RESULT, MISS = ".command.json", ".result.json", ".miss"
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -39,7 +42,7 @@ class Order:
 
     `outputs`: paths that it gets as places for output. `places`: folders outside of its task dir where it may
     write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
-    task a file system of its own, if possible.
+    task a file system of its own, if possible. `container`: the fields of the Container that it runs in.
     """
 
     file: str
@@ -56,6 +59,7 @@ class Order:
     isolate: bool = True
     cache: bool = False
     cache_serialize: bool = False
+    container: Mapping[str, str] | None = None
 
     def write(self, task_dir: Path) -> None:
         """Write the order into the task dir."""
@@ -87,14 +91,32 @@ def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
         return 1
 
 
-def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
+def wish_of(task_dir: Path, order: Order) -> Wish:
+    """What the task of an order needs."""
     files = (path for value in order.inputs.values() for path in calling.input_paths(value))
-    wish = Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
+    return Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
                 isolation.scratch_of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
                 Path(order.project) if order.project else None)
+
+
+def _in_container(wish: Wish, order: Order) -> int:
+    """The exit status of a task that runs in a container. It sees its inputs, but cannot write to them."""
+    assert order.container is not None
+    words = [sys.executable, "-P", "-m", "nfresume.tasks.contained", str(wish.task_dir)]
+    downloads = wish.work / DOWNLOADS
+    downloads.mkdir(exist_ok=True)
+    known = [path for path in (*wish.inputs, *wish.needed) if Path(path).exists()]
+    command = Container(**order.container).command(
+        words, wish.task_dir, [*wish.shared, str(downloads)], [*known, str(wish.work)])
+    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+
+
+def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
+    wish = wish_of(task_dir, order)
     try:
-        code = _in_child(lambda: calling.call(task_dir, wish, order.inputs, load, isolate=order.isolate))
-        if (task_dir / NOT_ISOLATED).exists():
+        code = _in_container(wish, order) if order.container else _in_child(
+            lambda: calling.call(task_dir, wish, order.inputs, load, isolate=order.isolate))
+        if not order.container and (task_dir / NOT_ISOLATED).exists():
             _clear(wish)
             code = _in_child(lambda: calling.call(task_dir, wish, order.inputs, load, isolate=False))
     finally:
@@ -202,10 +224,14 @@ def _write_result(
 
 def main() -> None:
     """Perform the order in the task dir that argv names."""
-    from nfresume.tasks import loading
-
     task_dir = Path(sys.argv[1])
     order = read_order(task_dir)
+    sys.exit(perform(task_dir, order, loader(order)))
+
+
+def loader(order: Order) -> Callable[[], Task]:
+    """Gives the task of an order in a process that has not loaded its file."""
+    from nfresume.tasks import loading
 
     def load() -> Task:
         loading.load(Path(order.file))
@@ -215,7 +241,7 @@ def main() -> None:
             sys.exit(f"{order.file} changed while the workflow ran")
         return task
 
-    sys.exit(perform(task_dir, order, load))
+    return load
 
 
 if __name__ == "__main__":
