@@ -63,8 +63,8 @@ def _plain(value: Any) -> Any:
         return value
     if "path" in value:
         return value["path"]
-    if value["$"] == "dict":
+    if value["$"] in ("dict", "OrderedDict", "Counter", "defaultdict"):
         return {str(_plain(k)): _plain(v) for k, v in value["v"]}
-    if value["$"] == "dataclass":
+    if value["$"] in ("dataclass", "namedtuple"):
         return {k: _plain(v) for k, v in value["v"].items()}
     return f"<{value['$']}>" if "v" not in value else _plain(value["v"])

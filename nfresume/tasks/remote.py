@@ -41,8 +41,8 @@ class Remote:
         self._versions: dict[str, str] = {}
 
     def version(self, url: str, *, folder: bool | None) -> str:
-        """What identifies the content at a URL. Each process asks once. Raises OSError."""
-        if not url.startswith(("s3://", "latch://")):
+        """What identifies the content at a URL, which need not exist; asked for once. Raises OSError."""
+        if not url.startswith(("s3://", "latch://")) or problem(url) is not None:
             return ""
         if url not in self._versions:
             place = self._place(url)
@@ -57,7 +57,7 @@ class Remote:
     def _current(url: str, folder: bool | None) -> str:
         if url.startswith("latch://"):
             return latch_data.version(url)
-        return of_text(json.dumps([[each.url, each.etag, each.size] for each in _objects(url, folder)]))
+        return of_text(json.dumps([[each.url, each.etag, each.size] for each in _found(url, folder)]))
 
     def _place(self, url: str) -> Path:
         return self._folder / of_text(url)
@@ -137,11 +137,15 @@ class Remote:
             s3.upload(Path(path), url)
 
 
-def _objects(url: str, folder: bool | None) -> list[s3.Object]:
-    """The object at a URL, or those in a folder. Raises OSError if there is none; not for `folder` None."""
+def _found(url: str, folder: bool | None) -> list[s3.Object]:
+    """The object at a URL, or those in a folder; `folder` None: either."""
     only = None if folder else s3.look(url)
-    found = [only] if only is not None else s3.objects(url) if folder is not False else []
-    if not found and folder is not None:
+    return [only] if only is not None else s3.objects(url) if folder is not False else []
+
+
+def _objects(url: str, folder: bool) -> list[s3.Object]:
+    """The same. Raises OSError when there is none."""
+    if not (found := _found(url, folder)):
         raise OSError(f"{url} does not exist, or is empty")
     return found
 

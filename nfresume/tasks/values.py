@@ -12,6 +12,7 @@ import math
 import os
 import pickle
 import sys
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
@@ -28,6 +29,10 @@ _PATHS = {"LatchFile": LatchFile, "LatchDir": LatchDir, "LPath": LPath}
 _TAG = "$"
 _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "float": float, "datetime": datetime.fromisoformat, "date": date.fromisoformat}
+_ITEMS: Mapping[str, Any] = {"set": set, "frozenset": frozenset, "deque": deque}
+_PAIRS: Mapping[str, Any] = {"OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
+#: What a defaultdict may make.
+_FACTORIES: tuple[Any, ...] = (None, list, dict, set, int, float, str, bool)
 #: What a pickle may contain besides the workflow's own classes.
 _SAFE_BUILTINS = frozenset({"set", "frozenset", "complex", "slice", "range", "bytearray", "list", "dict",
                             "tuple", "int", "float", "str", "bytes", "bool", "object"})
@@ -39,7 +44,7 @@ _SAFE_FUNCTIONS = frozenset({
     ("pandas._libs.internals", "_unpickle_block"), ("pandas.core.indexes.base", "_new_Index"),
     ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"), ("copyreg", "_reconstructor"),
     ("collections", "OrderedDict"), ("collections", "deque"), ("collections", "Counter"),
-    ("collections", "defaultdict"),
+    ("collections", "defaultdict"), ("pathlib", "PosixPath"), ("pathlib", "PurePosixPath"),
     ("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"), ("datetime", "timezone"),
     ("datetime", "datetime"), ("datetime", "date"), ("datetime", "time"), ("datetime", "timedelta"),
 })
@@ -83,10 +88,23 @@ class Writer:
             tag = "namedtuple" if isinstance(value, tuple) else "dataclass"
             return {_TAG: tag, "class": class_name(kind), "v": fields}
         if kind in (datetime, date):
-            return {_TAG: kind.__name__, "v": value.isoformat()}
+            fold = {"fold": 1} if getattr(value, "fold", 0) else {}
+            return {_TAG: kind.__name__, "v": value.isoformat(), **fold}
         if kind is timedelta:
             return {_TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds]}
-        return self._pickled(value)
+        return self._collection(value) or self._pickled(value)
+
+    def _collection(self, value: Any) -> Any:
+        """The JSON of a set, deque or another kind of dict, in which there may be files; None for others."""
+        kind = type(value)
+        if kind in (set, frozenset, deque):
+            length = {"maxlen": value.maxlen} if kind is deque else {}
+            return {_TAG: kind.__name__, "v": [self.encode(item) for item in value], **length}
+        if kind in (OrderedDict, Counter) or (kind is defaultdict and value.default_factory in _FACTORIES):
+            factory = getattr(value, "default_factory", None)
+            return {_TAG: kind.__name__, "v": [[self.encode(k), self.encode(v)] for k, v in value.items()],
+                    "factory": factory and factory.__name__}
+        return None
 
     def _pickled(self, value: Any) -> Any:
         try:
@@ -144,7 +162,15 @@ def _decode_tagged(value: Mapping[str, Any]) -> Any:
     if tag == "Path":
         return Path(value["path"])
     if tag in _FROM_TEXT:
-        return _FROM_TEXT[tag](value["v"])
+        found = _FROM_TEXT[tag](value["v"])
+        return found.replace(fold=1) if value.get("fold") else found
+    if tag in _ITEMS:
+        items = [decode(item) for item in value["v"]]
+        return deque(items, value["maxlen"]) if tag == "deque" else _ITEMS[tag](items)
+    if tag in _PAIRS:
+        pairs = {decode(k): decode(v) for k, v in value["v"]}
+        factory = next((each for each in _FACTORIES if each and each.__name__ == value["factory"]), None)
+        return defaultdict(factory, pairs) if tag == "defaultdict" else _PAIRS[tag](pairs)
     if tag == "timedelta":
         return timedelta(*value["v"])
     if tag == "dict":

@@ -343,8 +343,8 @@ def test_objects_and_what_a_pickle_may_name(tmp_path: Path):
         assert digests.of_value(back) == digests.of_value(value)
     frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None], "c": pandas.to_datetime(["2026-01-01", None])})
     assert values.decode(writer.encode(frame)).equals(frame)
-    assert len(writer.files) == 6
-    for evil in (os.system, exec, subprocess.Popen, numpy.load, Path("/x")):
+    assert len(writer.files) == 5
+    for evil in (os.system, exec, subprocess.Popen, numpy.load):
         with pytest.raises(values.Unreadable, match=r"refused"):
             values.unpickle(pickle.dumps(evil))
     with pytest.raises(values.Unreadable):
