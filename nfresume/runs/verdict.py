@@ -13,25 +13,27 @@ from nfresume.domain.executions import Attempt, ExecutionState
 from nfresume.domain.retention import Hold
 from nfresume.nextflow import history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
-from nfresume.nextflow.log import RunLog
+from nfresume.nextflow.summary import Summary
 from nfresume.settings import Settings
 from nfresume.storage.root import NO_SPACE, ExecutionFolder, out_of_space
 from nfresume.system import processes
 
+#: What Nextflow says of an abort when a signal has stopped it.
+_SIGNALS = frozenset(signal.Signals.__members__)
 #: How Nextflow begins an error message on standard output.
 _ERROR = "ERROR ~ "
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything known about how an attempt ended.
+    """Everything known about how an attempt ended. `log` is the sum of its record.
 
     `exit_code`: the head's exit status, negative for a signal, None when the shim wrote none. `history`: the
     run's status in Nextflow's history file. `survivors`: how many of its processes could not be stopped.
     """
 
     exit_code: int | None
-    log: RunLog
+    log: Summary
     history: str | None
     survivors: int = 0
     said: tuple[str, ...] = ()  # last lines: errors on standard output, then standard error
@@ -69,10 +71,10 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(ExecutionState.FAILED, evidence.no_space or evidence.lost_because, False)
     if code != 0:
         return Verdict(ExecutionState.FAILED, _failure(evidence), clean)
-    if log.publish_warnings:
-        reason = f"results were not published: {log.publish_warnings[0]}"
+    if log.unpublished:
+        reason = f"results were not published: {log.unpublished[0]}"
         return Verdict(ExecutionState.FAILED, reason, clean, Hold(reason, passing=False))
-    if evidence.history != "OK" and not log.tasks and not log.published:
+    if evidence.history != "OK" and not log.any_task and not log.published:
         return Verdict(ExecutionState.SUCCEEDED, None, clean)  # `--help` that ends in `exit 0`: nothing ran
     if evidence.history != "OK":
         reason = "Nextflow exited with status 0 before its workflow ended (`exit 0` in the script?)"
@@ -91,12 +93,8 @@ def _failure(evidence: Evidence) -> str:
         return "BUSY: another Nextflow holds this session's cache; nothing was run"
     if code is not None and code < 0 and not evidence.hung:
         return f"Nextflow was killed by {signal.Signals(-code).name}"
-    lines = [line.strip() for line in log.error if line.strip()]
-    for line in lines:
-        if line.startswith("Process `"):
-            return line
-    if lines:
-        return lines[0]
+    if log.error:
+        return f"Nextflow was stopped by {log.error}" if log.error in _SIGNALS else log.error
     return evidence.said[-1] if evidence.said else f"Nextflow ended with exit status {code}"
 
 
@@ -110,7 +108,7 @@ def ran_here(attempt: Attempt, conf: Settings) -> bool:
 
 
 def gather(
-    attempt: Attempt, folder: ExecutionFolder, log: RunLog, survivors: int,
+    attempt: Attempt, folder: ExecutionFolder, log: Summary, survivors: int,
     lost_because: str, *, here: bool, hung: bool = False,
 ) -> Evidence:
     """Collect the evidence from an attempt's records."""
@@ -120,7 +118,7 @@ def gather(
     return Evidence(
         exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
-        no_space=out_of_space(folder.root.path) or _said_no_space([*log.error, *said]),
+        no_space=out_of_space(folder.root.path) or _said_no_space([*log.report, *said]),
         lost_because=lost_because, hung=hung, here=here,
     )
 

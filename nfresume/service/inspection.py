@@ -137,7 +137,9 @@ class Inspection:
         """The records of attempt `number` (default: the last one)."""
         from nfresume.runs.records import Records
 
-        return Records(self.folder(execution), number or execution.attempt)
+        chosen = number or execution.attempt
+        ended = chosen < execution.attempt or not execution.state.live
+        return Records(self.folder(execution), chosen, ended=ended)
 
     def wait_until_measured(self, execution: Execution, timeout: float) -> Execution:
         """Wait at most `timeout` seconds until the work dir was measured. Returns the current execution."""
