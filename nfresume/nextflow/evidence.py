@@ -8,9 +8,11 @@ A task may have put anything into its task dir. So only regular files are read, 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
+import re
 import stat
 import tarfile
 import threading
@@ -27,6 +29,7 @@ MOST_BYTES = 64 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
+_TASK_DIR = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2,62}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Kept:
 @contextmanager
 def task_dir(work_fd: int, name: str) -> Iterator[int]:
     """A descriptor of a task dir such as `ab/cdef...`, opened without following a link. Raises OSError."""
+    if not _TASK_DIR.fullmatch(name):
+        raise OSError(errno.EINVAL, f"not the name of a task dir: {name!r}")
     fd = os.dup(work_fd)
     try:
         for part in name.split("/"):

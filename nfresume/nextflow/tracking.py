@@ -96,7 +96,8 @@ class Tracker:
         if verb == "Cached":
             self._cached(short, name)
             return
-        if self._early.pop((short, name), None) is not None:
+        if (short, name) in self._early:
+            del self._early[short, name]
             return
         self._number += 1
         tries = self._tries.pop(name, 2) if verb == "Re-submitted" else (

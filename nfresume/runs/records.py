@@ -10,9 +10,8 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from nfresume.domain.errors import NotFound
 from nfresume.nextflow import command, evidence, reading, record, task_dirs
@@ -90,29 +89,36 @@ class Records:
         finally:
             reader.close()
 
-    def task_dir(self, task: Task) -> Path:
-        """The task dir of a task. Raises NotFound when it is gone, or not known."""
-        found = task.dir or task_dirs.find(self._folder.work, task.hash, task.name,
-                                           unfinished=task.status is Status.RUNNING)
-        path = self._folder.work / found
-        if not found or not path.is_dir():
-            raise NotFound(f"the task dir of {task.name} ({task.hash}) is gone",
-                           "its work dir was deleted or slimmed")
-        return path
-
     def task_part(self, task: Task, name: str, offset: int = 0, most: int = MAX_BYTES) -> TaskPart:
         """Up to `most` bytes of one of TASK_FILES, as for `part`. Raises NotFound."""
         if name not in TASK_FILES:
             raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
         file = TASK_FILES[name]
         try:
-            return TaskPart(part(self.task_dir(task) / file, offset, most))
+            with self._task_dir(task) as folder:
+                return TaskPart(part(file, offset, most, folder))
         except NotFound:
             kept = self._kept(task, file)
             if kept is None:
                 raise
         start = offset if offset >= 0 else max(0, len(kept) + offset)
         return TaskPart(kept[start:start + most], kept=True)
+
+    @contextmanager
+    def _task_dir(self, task: Task) -> Iterator[int]:
+        """A descriptor of a task dir, opened without following a link. Raises NotFound."""
+        work = self._folder.work
+        name = task.dir or task_dirs.find(work, task.hash, task.name,
+                                          unfinished=task.status is Status.RUNNING)
+        with ExitStack() as stack:
+            try:
+                fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, fd)
+                folder = stack.enter_context(evidence.task_dir(fd, name))
+            except OSError:
+                raise NotFound(f"the task dir of {task.name} ({task.hash}) is gone",
+                               "its work dir was deleted or slimmed") from None
+            yield folder
 
     def _kept(self, task: Task, file: str) -> bytes | None:
         """What the archive has of a file; a cached task's is in that of the attempt that ran it."""
@@ -121,16 +127,22 @@ class Records:
         return evidence.unpack(self._folder.attempt(task.cached_from or self._number), task.evidence, file)
 
 
-def part(path: Path, offset: int = 0, most: int = MAX_BYTES) -> bytes:
-    """Up to `most` bytes of a regular file; from the end when `offset` is negative. Raises NotFound."""
+def part(
+    path: str | os.PathLike[str], offset: int = 0, most: int = MAX_BYTES, folder: int | None = None
+) -> bytes:
+    """Up to `most` bytes of a regular file; from the end when `offset` is negative. Raises NotFound.
+
+    `path` is relative to the open directory `folder`, if that is given.
+    """
+    name = os.path.basename(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
-        raise NotFound(f"there is no {path.name}") from None
+        raise NotFound(f"there is no {name}") from None
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise NotFound(f"there is no {path.name}")
+            raise NotFound(f"there is no {name}")
         return os.pread(fd, most, offset if offset >= 0 else max(0, status.st_size + offset))
     finally:
         os.close(fd)
