@@ -153,10 +153,11 @@ def logs(
     with common.service(account) as service:
         execution = service.find(execution_id)
         number = attempt or execution.attempt
-        place = service.folder(execution).attempt(number)
+        records = service.records(execution, number)
         if task is not None:
-            _task_logs(service.records(execution, number), task)
+            _task_logs(records, task)
             return
+        place = service.folder(execution).attempt(number)
         names = [command.LOG] if nextflow_log else [command.STDOUT, command.STDERR]
         _stream(service, execution, [place / name for name in names], follow and number == execution.attempt)
 

@@ -7,6 +7,7 @@ run at a time, not on how many ran.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -252,6 +253,8 @@ class Tracker:
                 self._write(record.Unpublished(text))
             return
         found = messages.published(message)
+        if len(found) > 1:  # the source tells which of them is meant, unless it was moved
+            found = [each for each in found if os.path.lexists(each[0])] or found
         if not found:
             self._write(record.Doubt(f"{messages.one_line(message)}: its path cannot be read from the log"))
         for source, mode, target in found:

@@ -106,6 +106,12 @@ def retention_of(
     return Retention(0.0, "default")
 
 
+def metadata_file(local: Path | None, pipeline: str, explicit: Path | None) -> str | None:
+    """The file with the pipeline's metadata, as `retention_of` finds it; None when there is none."""
+    file = declared.find(local if local is not None else assets(pipeline), explicit)
+    return None if file is None else str(file.resolve())
+
+
 def check_keep(on_success: OnSuccess, hours: float, *, pinned: bool, asked: bool) -> None:
     """Refuse `--on-success keep` without hours or a pin, if this launch `asked` for it. Raises UsageError."""
     if asked and on_success is OnSuccess.KEEP and hours == 0 and not pinned:

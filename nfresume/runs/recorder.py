@@ -34,6 +34,8 @@ _THREADS = 4
 _CHUNK = 1 << 18
 #: While the files of so many tasks wait to be read, the log is not read further.
 _MOST_WAITING = 2_000
+#: How long one poll reads a log that is long.
+_POLL_SECONDS = 0.5
 #: So many tasks, folders and inputs are remembered.
 _REMEMBERED = 4_096
 _INPUTS = 100_000
@@ -84,9 +86,12 @@ class Recorder:
         self._log = LogReader(self._dir / command.LOG, tracker.takers, lambda: started_at(self._dir))
 
     def poll(self) -> None:
-        """Read what is new in the log, and write what is known by now."""
+        """Read what is new in the log, and write what is known by now; of a long log a part."""
+        until = time.monotonic() + _POLL_SECONDS
         while len(self._reading) < _MOST_WAITING and self._log.poll(_CHUNK) >= _CHUNK:
-            pass
+            self._flush()
+            if time.monotonic() > until:
+                break
         if time.monotonic() - self._looked > _AGAIN_SECONDS:
             self._looked = time.monotonic()
             self._look_again()
@@ -98,6 +103,10 @@ class Recorder:
         What it raises (StaleLease) ends the work; then the record stays unfinished.
         """
         try:
+            while self._log.poll(_CHUNK) >= _CHUNK:
+                self._flush()
+                heartbeat()
+                self._wait(heartbeat, most=_MOST_WAITING)
             self._log.close()
             self._tracker.close(self._task_dir)
             for text in self._log.damage:
@@ -105,6 +114,7 @@ class Recorder:
             self._wait(heartbeat)
             self._look_again()
             self._wait(heartbeat)
+            heartbeat()
         except BaseException:
             self.abandon()
             raise
@@ -208,9 +218,9 @@ class Recorder:
             with self._lock:
                 self._busy -= 1
 
-    def _wait(self, heartbeat: Callable[[], None]) -> None:
-        """Wait until the threads have done all that they were given."""
-        while self._busy:
+    def _wait(self, heartbeat: Callable[[], None], most: int = 0) -> None:
+        """Wait until the threads have done all but `most` of what they were given."""
+        while self._busy > most:
             heartbeat()
             time.sleep(0.005)
             self._flush()

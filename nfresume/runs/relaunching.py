@@ -10,6 +10,7 @@ from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
 from nfresume.nextflow import history, options, reading, summary
+from nfresume.retained import old_records
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
 
@@ -30,6 +31,7 @@ class RelaunchRequest:
     pinned: bool = False
     retain: Retain | None = None
     on_success: OnSuccess | None = None
+    attached: old_records.Attached = ()
 
 
 def check_state(execution: Execution) -> None:

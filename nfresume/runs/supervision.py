@@ -27,7 +27,7 @@ from nfresume.nextflow import command, options, reading, summary, task_dirs
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
-from nfresume.runs import programs, settlement, verdict
+from nfresume.runs import log_copies, programs, settlement, verdict
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
@@ -101,6 +101,7 @@ class _Supervisor:
             log = self._recorder.finish(self._renewal.check)
             state, claim = self._settle(log, len(survivors), lost_because)
         self._settled()
+        self._copy_log()
         self._see_to_the_work_dir(claim)
         return state
 
@@ -289,6 +290,12 @@ class _Supervisor:
                 execution = queries.get(tx, self._execution.id)
             if execution.work_dir.state is WorkDirState.RETAINED:
                 disposal.record_size(self._store, self._conf, execution, stop)
+
+    def _copy_log(self) -> None:
+        """Copy the log to the pipeline's `log_dir`, and say so in the history."""
+        if told := log_copies.copy(self._folder, self._execution, self._attempt):
+            with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
+                transitions.note(tx, self._execution.id, "log_copied", self._actor, told)
 
     def _deliver_reports(self) -> None:
         """Copy the log to the path of the user's -log option."""

@@ -36,8 +36,8 @@ from nfresume.domain.executions import (
 from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
-from nfresume.retained import deletion, disposal, measuring, places
-from nfresume.runs import lost, preflight, programs, relaunching
+from nfresume.retained import deletion, disposal, measuring, old_records, places
+from nfresume.runs import log_copies, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
@@ -66,6 +66,7 @@ class LaunchRequest:
     retain: Retain | None = None  # None: as the settings say
     on_success: OnSuccess | None = None
     tags: Mapping[str, str] | None = None
+    attached: old_records.Attached = ()
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,21 @@ class Service(Inspection):
                                          self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
-        self._start(folder, 1, attempt)
+        metadata = preflight.metadata_file(local, parsed.pipeline, request.metadata)
+        self._start(folder, 1, attempt, metadata, request.attached)
         return self.get(execution_id)
 
-    def _start(self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt) -> None:
+    def _start(
+        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, metadata: str | None,
+        attached: old_records.Attached = (),
+    ) -> None:
         crashpoints.reach("launched")
         e = self.get(folder.execution_id)
         try:
             folder.begin_records(number, {
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
-                **asdict(attempt)})
+                log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
         except RootUnusable as refused:
             lost.fail_queued(self.store, self.conf, e, refused.message)
             raise
@@ -218,7 +223,8 @@ class Service(Inspection):
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
-        self._start(folder, number, attempt)
+        metadata = (folder.request(last.number) or {}).get(log_copies.METADATA)
+        self._start(folder, number, attempt, metadata, request.attached)
         return self.get(execution.id)
 
     def settle_if_lost(self, execution: Execution) -> Execution:
