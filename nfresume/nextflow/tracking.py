@@ -84,7 +84,7 @@ class Tracker:
         elif message.startswith("Work-dir: "):
             if self._work is None:  # the first one: no script has run yet
                 self._work = message.removeprefix("Work-dir: ").rpartition(" [")[0].rstrip("/")
-        elif not self._aborted:
+        elif not self._aborted and not suspect:
             self._aborted = True
             text = message.partition(" -- Cause: ")[2]
             self._write(record.Failure(messages.one_line(text), "abort", messages.lines_of(text)))
@@ -238,7 +238,9 @@ class Tracker:
             status=Status.FAILED, was=task.key, ignored=note.ignored, retried=not note.ignored,
             error=task.error or messages.one_line(note.reason)))
 
-    def _error(self, _at: int, message: str, _suspect: bool, _thread: bytes) -> None:
+    def _error(self, _at: int, message: str, suspect: bool, _thread: bytes) -> None:
+        if suspect:
+            return
         self._write(record.Failure(messages.error(message), "engine", messages.lines_of(message),
                                    lock=message.startswith("Unable to acquire lock on session")))
 
@@ -249,7 +251,7 @@ class Tracker:
 
     def _publisher(self, _at: int, message: str, suspect: bool, _thread: bytes) -> None:
         if not message.startswith("publishing file: "):
-            if (text := messages.publish_failure(message)) is not None:
+            if not suspect and (text := messages.publish_failure(message)) is not None:
                 self._write(record.Unpublished(text))
             return
         found = messages.published(message)

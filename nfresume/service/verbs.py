@@ -282,7 +282,7 @@ class Service(Inspection):
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
             tick()
-            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 0.5)
+            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.0)
 
     def measure(
         self, execution: Execution, stop: threading.Event | None = None,

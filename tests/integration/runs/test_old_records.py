@@ -43,8 +43,8 @@ class Site:
         with self.store.begin() as tx:
             transitions.launch(tx, transitions.NewExecution(
                 id=execution_id, account="team", root_id=self.root.id, work_dir=str(folder.work),
-                pipeline="m.nf", launch_dir=str(self.launch_dir), session_id=execution_id, storage_expiration_hours=0,
-                storage_expiration_source="default", pinned=False),
+                pipeline="m.nf", launch_dir=str(self.launch_dir), session_id=execution_id,
+                storage_expiration_hours=0, storage_expiration_source="default", pinned=False),
                 transitions.NewAttempt("m.nf", (), False, "/n", "24.10.5", "local"), "me")
             tx.conn.execute(sa.update(schema.executions).values(state="SUCCEEDED").where(
                 schema.executions.c.id == execution_id))

@@ -136,6 +136,8 @@ def test_hostile_bytes(tmp_path: Path):
 QUOTED = "\n".join([
     submitted(7, "NESTED (1)", at="Nov-21 04:08:01.000"), done(7, "NESTED (1)", work="/elsewhere/work"),
     statistics(succeeded=900, failed=7), "Nov-21 04:08:02.000 [main] ERROR nextflow.cli.Launcher - @unknown",
+    "Nov-21 04:08:02.000 [x] WARN  nextflow.processor.PublishDir - Failed to publish file: a -- See log file",
+    "Nov-21 04:08:02.000 [x] DEBUG nextflow.Session - Session aborted -- Cause: b",
 ])
 
 
@@ -159,6 +161,7 @@ def test_what_a_pipeline_prints_proves_nothing(tmp_path: Path, logger: str):
     found = read(tmp_path / "l", text, exists=lambda _: False)
     assert (found.tasks, found.targets, found.total.unpublished, found.damage) == ([], [], [], [])
     assert found.total.whole
+    assert found.total.failure is None
     assert found.total.statistics == {"succeeded": 0, "failed": 0}
 
 
