@@ -25,7 +25,7 @@ def lines(attempt_dir: Path, *, ended: bool = True) -> Iterator[record.Line]:
     Then the lines are made from the log instead. They lack inputs and evidence.
     """
     path = newest(attempt_dir, ended=ended)
-    return record.lines(path) if path is not None else of_log(attempt_dir)
+    return record.lines(path) if path is not None else of_log(attempt_dir, ended=ended)
 
 
 def newest(attempt_dir: Path, *, ended: bool = True) -> Path | None:
@@ -43,8 +43,8 @@ def source(attempt_dir: Path) -> Path:
     return newest(attempt_dir) or attempt_dir / LOG
 
 
-def of_log(attempt_dir: Path) -> Iterator[record.Line]:
-    """The lines that the log alone gives."""
+def of_log(attempt_dir: Path, *, ended: bool = True) -> Iterator[record.Line]:
+    """The lines that the log alone gives. `ended`: what still runs in it was aborted."""
     made: deque[record.Line] = deque()
     tracker = Tracker(made.append)
     reader = LogReader(attempt_dir / LOG, tracker.takers, lambda: started_at(attempt_dir))
@@ -54,7 +54,8 @@ def of_log(attempt_dir: Path) -> Iterator[record.Line]:
         while made:
             yield made.popleft()
     reader.close()
-    tracker.close()
-    made += [record.Doubt(text, damage=True) for text in reader.damage]
+    if ended:
+        tracker.close()
+        made += [record.Doubt(text, damage=True) for text in reader.damage]
+        made.append(record.End(int(time.time() * 1000)))
     yield from made
-    yield record.End(int(time.time() * 1000))

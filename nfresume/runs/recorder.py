@@ -100,24 +100,20 @@ class Recorder:
     def finish(self, heartbeat: Callable[[], None] = lambda: None) -> Summary:
         """Read the log to its end, and finish the record. `heartbeat` is called several times a second.
 
-        What it raises (StaleLease) ends the work; then the record stays unfinished.
+        What it raises (StaleLease) ends the work; then call `abandon`.
         """
-        try:
-            while self._log.poll(_CHUNK) >= _CHUNK:
-                self._flush()
-                heartbeat()
-                self._wait(heartbeat, most=_MOST_WAITING)
-            self._log.close()
-            self._tracker.close(self._task_dir)
-            for text in self._log.damage:
-                self._put(record.Doubt(text, damage=True))
-            self._wait(heartbeat)
-            self._look_again()
-            self._wait(heartbeat)
+        while self._log.poll(_CHUNK) >= _CHUNK:
+            self._flush()
             heartbeat()
-        except BaseException:
-            self.abandon()
-            raise
+            self._wait(heartbeat, most=_MOST_WAITING)
+        self._log.close()
+        self._tracker.close(self._task_dir)
+        for text in self._log.damage:
+            self._put(record.Doubt(text, damage=True))
+        self._wait(heartbeat)
+        self._look_again()
+        self._wait(heartbeat)
+        heartbeat()
         self._pool.shutdown()
         self._archive.close()
         end = record.End(int(time.time() * 1000), self._tasks, self._took)
@@ -131,7 +127,7 @@ class Recorder:
         return self.summary
 
     def abandon(self) -> None:
-        """Stop, and leave the record unfinished: another supervisor writes its own."""
+        """Stop, and leave the record unfinished: another supervisor writes its own. Safe to repeat."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             self._writer.close(None)

@@ -78,7 +78,8 @@ class Records:
         """Tasks of lines with this text: without an index, for one look at a record."""
         path = reading.newest(self._attempt_dir, ended=self._ended)
         if path is None:
-            yield from (line for line in reading.of_log(self._attempt_dir) if isinstance(line, Task))
+            found = reading.of_log(self._attempt_dir, ended=self._ended)
+            yield from (line for line in found if isinstance(line, Task))
             return
         text = json.dumps(wanted)[1:-1].encode()
         reader = record.Reader(path)

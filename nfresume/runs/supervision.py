@@ -95,10 +95,14 @@ class _Supervisor:
 
     def run(self, *, start: bool) -> ExecutionState:
         with Renewal(self._renew, min(5.0, self._conf.lease_seconds / 4)) as self._renewal:
-            lost_because = self._until_the_end(start=start)
-            survivors = processes.stop(self._processes, heartbeat=self._tick)
-            crashpoints.reach("head-ended")
-            log = self._recorder.finish(self._renewal.check)
+            try:
+                lost_because = self._until_the_end(start=start)
+                survivors = processes.stop(self._processes, heartbeat=self._tick)
+                crashpoints.reach("head-ended")
+                log = self._recorder.finish(self._renewal.check)
+            except BaseException:
+                self._recorder.abandon()
+                raise
             state, claim = self._settle(log, len(survivors), lost_because)
         self._settled()
         self._copy_log()

@@ -159,7 +159,7 @@ class Indexes:
             if path is not None:
                 index.refresh()
             elif fresh:
-                index.fill(reading.of_log(attempt_dir))
+                index.fill(reading.of_log(attempt_dir, ended=ended))
             self._evict(index)
             yield index
 

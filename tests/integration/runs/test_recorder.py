@@ -256,6 +256,8 @@ def test_a_lost_lease_leaves_the_record_unfinished(run: Run):
     recorder = run.recorder(token=3)
     with pytest.raises(StaleLease):
         recorder.finish(lost)
+    recorder.abandon()
+    recorder.abandon()
     assert record.end_of(record.path_of(run.folder.attempt(1), 3)) is None
     run.recorder(token=4).finish()
     assert reading.newest(run.folder.attempt(1)).name == "record-4.jsonl"

@@ -187,7 +187,7 @@ def test_a_publication_that_was_retried(tmp_path: Path):
         assert len(found.total.unpublished) == count, (level, message)
 
 
-def test_missing_lines(tmp_path: Path):
+def test_lines_that_are_missing(tmp_path: Path):
     """A full disk cuts a line off, or leaves a hole; quoted lines, NULs in a tag and old stamps are whole."""
     line = submitted(1, "A") + "\n"
     later = submitted(2, "B", at="Nov-21 04:10:00.000") + "\n"
