@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -38,10 +38,14 @@ def attached(folder: Path, names: Iterable[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def expire(store: Store, conf: Settings, root: Root, stop: threading.Event) -> list[str]:
+def expire(
+    store: Store, conf: Settings, root: Root, stop: threading.Event,
+    notify: Callable[[str], None] = lambda _: None,
+) -> list[str]:
     """Remove the records of a root whose time is over. Returns the ids of their executions.
 
-    An execution that the database does not know stays. Raises OSError, RootUnusable.
+    An execution that the database does not know stays. What cannot be removed is told to `notify`, and the
+    others go on. Raises OSError, RootUnusable when the root is not there.
     """
     if conf.keep_records_days == 0:
         return []
@@ -52,9 +56,13 @@ def expire(store: Store, conf: Settings, root: Root, stop: threading.Event) -> l
     for execution in due:
         if stop.is_set():
             break
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if _remove(conf, root, execution, stop):
                 gone.append(execution.id)
+        except FileNotFoundError:
+            continue  # another sweep was faster
+        except OSError as e:
+            notify(f"the records of {execution.id} cannot be removed: {e}")
     return gone
 
 
@@ -66,8 +74,8 @@ def _due(store: Store, conf: Settings, root: Root) -> list[Execution]:
         for account, execution_id in _on_disk(root):
             try:
                 execution = queries.get(tx, execution_id)
-            except NotFound:
-                continue
+            except (NotFound, TypeError, ValueError):
+                continue  # it is unknown, or its row cannot be read
             work_dir = execution.work_dir
             mine = (execution.account, execution.root_id) == (account, root.id)
             if mine and work_dir.state is WorkDirState.DELETED and (

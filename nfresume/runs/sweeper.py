@@ -79,7 +79,7 @@ def sweep(
     planned.sort(key=lambda line: line.execution.work_dir.files or 0)
     lines += sweeping.side_by_side([partial(sweeping.carry_out, line) for line in planned])
     if not dry_run and not stop.is_set():
-        _tidy(store, conf, stop, thorough=thorough)
+        _tidy(store, conf, stop, notify, thorough=thorough)
         for trouble in enforcement.warn(store, conf, actor()):
             notify(trouble)
     return lines
@@ -192,7 +192,9 @@ class _Sweep:
         return replace(line, done=text, removal=so_far)
 
 
-def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool) -> None:
+def _tidy(
+    store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
+) -> None:
     """Empty the trash, prune task caches and old records, and record which work dirs expire soon."""
     from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
         old_records,
@@ -208,7 +210,7 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool
             task_caches.tidy(store, conf, root, stop, thorough=thorough)
             if thorough or time.monotonic() - _looked.get(root.id, -_LOOK_SECONDS) >= _LOOK_SECONDS:
                 _looked[root.id] = time.monotonic()
-                old_records.expire(store, conf, root, stop)
+                old_records.expire(store, conf, root, stop, notify)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:

@@ -90,6 +90,29 @@ def test_never_while_the_work_dir_is_there(site: Site):
     assert len(list((site.root.path / "team").iterdir())) == 2
 
 
+def test_one_that_cannot_be_read_stops_no_other(site: Site):
+    """The records of an execution whose row cannot be read stay; the others go."""
+    kept = site.execution("broken-222222", 31)
+    site.execution("old-222222", 31)
+    with site.store.begin() as tx:
+        tx.conn.execute(sa.text("UPDATE work_dirs SET removal = '[1]' WHERE execution_id = 'broken-222222'"))
+    assert site.expire() == ["old-222222"]
+    assert kept.exists()
+
+
+def test_what_cannot_be_removed_is_told(site: Site):
+    """Here the trash is no folder: each execution is told, and nothing is lost."""
+    for name in ("one-222222", "two-222222"):
+        site.execution(name, 31)
+    (site.root.path / ".trash").rmdir()
+    (site.root.path / ".trash").touch()
+    told: list[str] = []
+    assert old_records.expire(site.store, site.conf, site.root, threading.Event(), told.append) == []
+    assert [line.partition(" cannot")[0] for line in sorted(told)] == [
+        "the records of one-222222", "the records of two-222222"]
+    assert (site.root.path / "team/one-222222/attempts/1/nextflow.log").exists()
+
+
 def test_not_when_the_clock_may_be_wrong(site: Site):
     """A clock that jumped years ahead removes nothing."""
     folder = site.execution("old-222222", 31)
