@@ -144,9 +144,9 @@ _TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results}
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:
-    from nfresume.service.following import reuse
+    from nfresume.service.following import compare
 
-    reused = reuse(service.folder(execution), execution.attempt)
+    reused = compare(service.folder(execution), execution.attempt)
     saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
     say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
 

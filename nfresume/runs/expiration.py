@@ -24,7 +24,7 @@ def read_declared(
     if not execution.storage_expiration_source.startswith(preflight.TO_BE_READ):
         return None
     try:
-        found = remote.metadata_of(attempt.pipeline, folder.attempt(attempt.number) / command.LOG)
+        found = remote.hours_of(attempt.pipeline, folder.attempt(attempt.number) / command.LOG)
     except NfresumeError as e:
         with store.begin() as tx:
             transitions.note(tx, execution.id, "metadata_unreadable", actor, {"error": e.message})

@@ -34,8 +34,8 @@ from nfresume.domain.executions import (
 from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
-from nfresume.retained import deletion, disposal, measuring, places
-from nfresume.runs import inputs, lost, preflight, programs, relaunching
+from nfresume.retained import deletion, disposal, measuring, old_records, places
+from nfresume.runs import inputs, log_copies, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
@@ -65,6 +65,7 @@ class LaunchRequest:
     on_success: OnSuccess | None = None
     tags: Mapping[str, str] | None = None
     script: bytes | None = None  # what standard input held, for the pipeline `-`
+    attached: old_records.Attached = ()
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,13 @@ class Service(Inspection):
                                          self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
-        self._start(folder, 1, attempt, taken)
+        metadata = preflight.metadata_file(local, request.metadata)
+        self._start(folder, 1, attempt, taken, metadata, request.attached)
         return self.get(execution_id)
 
     def _start(
-        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken
+        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken,
+        metadata: str | None, attached: old_records.Attached = (),
     ) -> None:
         crashpoints.reach("launched")
         e = self.get(folder.execution_id)
@@ -149,7 +152,7 @@ class Service(Inspection):
             folder.begin_records(number, {
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
-                **asdict(attempt)})
+                log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
             folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
             lost.fail_queued(self.store, self.conf, e, refused.message)
@@ -204,7 +207,8 @@ class Service(Inspection):
         for text in notes:
             warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
-        self._start(folder, number, attempt, taken)
+        metadata = (folder.request(last.number) or {}).get(log_copies.METADATA)
+        self._start(folder, number, attempt, taken, metadata, request.attached)
         return self.get(execution.id)
 
     def settle_if_lost(self, execution: Execution) -> Execution:
@@ -266,7 +270,7 @@ class Service(Inspection):
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
             tick()
-            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 0.5)
+            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.0)
 
     def measure(
         self, execution: Execution, stop: threading.Event | None = None,
