@@ -162,12 +162,16 @@ def logs(
         execution = service.find(execution_id)
         number = attempt or execution.attempt
         records = service.records(execution, number)
-        if task is not None:
+        follow = follow and number == execution.attempt
+        if task is not None and not (follow and execution.state.live):
             _task_logs(records, task)
             return
-        place = service.folder(execution).attempt(number)
-        names = [command.LOG] if nextflow_log else [command.STDOUT, command.STDERR]
-        _stream(service, execution, [place / name for name in names], follow and number == execution.attempt)
+        if task is not None:
+            place, names = records.task_dir(records.task(task)), [".command.out", ".command.err"]
+        else:
+            place = service.folder(execution).attempt(number)
+            names = [command.LOG] if nextflow_log else [command.STDOUT, command.STDERR]
+        _stream(service, execution, [place / name for name in names], follow)
 
 
 def _task_logs(records: Records, wanted: str) -> None:

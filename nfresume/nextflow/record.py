@@ -220,6 +220,7 @@ _KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in (
     Header, Published, Folder, Outputs, Unpublished, Doubt, Executor, Job, Failure, Statistics, End)}
 _FIELDS = {kind: tuple((f.name, f.default) for f in fields(kind)) for kind in _KINDS.values()}
 _TASK = "task"
+_STATUS = {str(status): status for status in Status}
 _TASK_FIELDS = tuple((name, Task._field_defaults.get(name)) for name in Task._fields)
 
 
@@ -259,13 +260,16 @@ def decode(data: bytes | str) -> Line | None:
 
 
 def _task(found: dict[str, Any]) -> Task:
-    found["status"] = Status(found["status"])
+    del found["kind"]
+    found["status"] = _STATUS[found["status"]]
     if "inputs" in found:
         found["inputs"] = tuple((path, size, mtime) for path, size, mtime in found["inputs"])
     if "evidence" in found:
         found["evidence"] = tuple(found["evidence"])
-    values: list[Any] = [found.get(name, default) for name, default in _TASK_FIELDS]
-    return Task(*values)
+    try:
+        return Task(**found)
+    except TypeError:  # it has fields of a later version, or lacks some
+        return Task(**{name: found[name] for name, _ in _TASK_FIELDS if name in found})
 
 
 # -- files --------------------------------------------------------------------------------------

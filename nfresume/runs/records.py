@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from nfresume.domain.errors import NotFound
 from nfresume.nextflow import command, evidence, reading, record, task_dirs
@@ -104,6 +105,11 @@ class Records:
                 raise
         start = offset if offset >= 0 else max(0, len(kept) + offset)
         return TaskPart(kept[start:start + most], kept=True)
+
+    def task_dir(self, task: Task) -> Path:
+        """The path of a task dir. Raises NotFound when it is gone."""
+        with self._task_dir(task) as folder:
+            return Path(os.readlink(f"/proc/self/fd/{folder}"))
 
     @contextmanager
     def _task_dir(self, task: Task) -> Iterator[int]:

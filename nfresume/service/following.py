@@ -43,7 +43,7 @@ class Update:
 
 
 class Tail:
-    """The new bytes of a file that grows."""
+    """The new bytes of a file that grows. A link is not followed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -54,8 +54,8 @@ class Tail:
         """What is new, at most `most` bytes."""
         if self._fd < 0:
             try:
-                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
                 return b""
         data = os.pread(self._fd, most, self._offset)
         self._offset += len(data)

@@ -314,3 +314,14 @@ def test_an_attempt_of_an_earlier_version(site: Site):
     site.ok("delete", "--yes", e["id"])
     results = list((site.launch_dir / "results").rglob("*.csv"))
     assert [path.name for path in results if path.read_text()] == [path.name for path in results] != []
+
+
+def test_a_task_is_followed_while_it_runs(site: Site):
+    """`logs -f --task` gives what a running task writes, until the attempt ends."""
+    script(site, "process A { script: 'for i in 1 2 3 4; do echo line $i; sleep 1; done' }\nworkflow { A() }"
+           .replace("$i", "\\$i"))
+    site.ok("launch", "--detach", "main.nf")
+    e = site.show()
+    until(lambda: any('"A"' in path.read_text() for path in record.paths(attempt_dir(e))), 60, "the task")
+    done = site.ok("logs", "-f", e["id"], "--task", "A")
+    assert done.out == "line 1\nline 2\nline 3\nline 4\n"
