@@ -43,7 +43,7 @@ SEED ?= 1
 SEEDS ?= 20
 torture: $(STAMP)
 	@$(BIN)/nfresume engine install
-	@$(BIN)/python -m tests.proof.torture --seed $(SEED) --seeds $(SEEDS) --at "$(AT)"
+	@$(BIN)/python -m tests.proof.torture --seed $(SEED) --seeds $(SEEDS) --at "$(AT)" $(if $(WHERE),--where "$(WHERE)")
 
 MINUTES ?= 10
 soak: $(STAMP)

@@ -237,7 +237,7 @@ workflow.onComplete {
 
 def test_links_that_the_pipeline_made_itself(site: Site):
     """mklink, `ln -s` in a task, links in a storeDir and inside a published folder lead to the data
-    (nextflow#1325); a sheet that names files of the work dir is told of, a log that names task dirs is not."""
+    (nextflow#1325); a sheet that names their files is told of, a log that names task dirs is not."""
     (site.launch_dir / "kept").symlink_to("/etc/hostname")
     e = launch(site, OWN_LINKS)
     assert e["work_dir"]["state"] == "DELETED"
@@ -276,7 +276,7 @@ def test_a_result_that_vanished_before_the_end(site: Site):
 
 
 def test_a_pipeline_that_deletes_its_work_dir(site: Site):
-    """What a pipeline's own code removes cannot be had back (nextflow#626): no success is claimed in silence."""
+    """What a pipeline's own code removes cannot be had back (nextflow#626): it is told."""
     removes = "workflow.onComplete { file(workflow.workDir).deleteDir() }\n"
     e = launch(site, FOLDER.replace("workflow {", removes + "workflow {"))
     assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
