@@ -155,6 +155,7 @@ def test_a_host_that_dies_with_the_lease(nfs: Nfs, nfs_database: str, here: Path
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_torture(nfs: Nfs, nfs_database: str):
     """Lives with faults at random moments, their roots and results on NFS: `make torture` in a guest."""
     words = [sys.executable, "-m", "tests.proof.torture", "--where", "/mnt/efs", "--postgresql", nfs_database,
