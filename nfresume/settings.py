@@ -34,6 +34,14 @@ class LauncherName(StrEnum):
     SLURM = "slurm"
 
 
+class KeepTaskLogs(StrEnum):
+    """Of which tasks scripts and output are kept after their task dirs are gone."""
+
+    ALL = "all"
+    FAILED = "failed"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting. `parse` turns a text or TOML value into its type, or raises ValueError or TypeError."""
@@ -82,6 +90,13 @@ def _seconds(value: Any) -> float:
     if not 0 < seconds <= 86_400:
         raise ValueError(f"must be between 0 and 86400 seconds, not {value!r}")
     return seconds
+
+
+def _days(value: Any) -> float:
+    days = float(value)
+    if not 0 <= days <= 36_500:
+        raise ValueError(f"must be between 0 and 36500 days, not {value!r}")
+    return days
 
 
 def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
@@ -213,6 +228,10 @@ SETTINGS = (
             _one_of(Retain), lambda: Retain.FULL),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
             "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
+    Setting("keep_task_logs", "of which tasks scripts and output are kept when their task dirs are gone: "
+            "all, failed or none", _one_of(KeepTaskLogs), lambda: KeepTaskLogs.ALL),
+    Setting("keep_records_days", "days after the deletion of a work dir after which the records, logs and "
+            "attachments of its execution go too; 0 keeps them", _days, lambda: 90.0),
     Setting("storage_workers", "how many directories are removed or measured at the same time (default on a "
             "shared file system: 64 to remove, 16 to measure)", _workers, _nothing),
     Setting("delete_per_second", "file operations per second that one removal may do (default: no limit)",
@@ -278,6 +297,8 @@ class Settings:
     storage_expiration_hours: float | None
     retain: Retain
     on_success: OnSuccess
+    keep_task_logs: KeepTaskLogs
+    keep_records_days: float
     storage_workers: int | None
     delete_per_second: float | None
     price_per_gb_month: Decimal | None

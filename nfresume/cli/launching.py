@@ -346,19 +346,15 @@ def _resuming(
     service: Service, found: Execution, parsed: RunOptions, given: Sequence[str], script: bytes | None,
     **policy: Any,
 ) -> RelaunchRequest:
-    """The relaunch that `launch ... -resume` asks for: with the words given, as in Nextflow.
-
-    Without any option or parameter it is `nfresume relaunch`: with those of the last attempt.
-    """
+    """The relaunch that `launch ... -resume` asks for: with the words given and no others, as in Nextflow."""
     from nfresume.runs.relaunching import RelaunchRequest
     from nfresume.service import resuming
 
     say(f"-resume: relaunching {found.id}, launched from this folder on "
         f"{found.created_at:%Y-%m-%d %H:%M} UTC")
-    if parsed.after or parsed.before or parsed.extra:
-        return RelaunchRequest(words=tuple(given), replaces=True, script=script, **policy)
     last = resuming.last_words(service, found)
-    if last.after or last.before:
-        say("-resume: with the options of its last attempt: "
-            + " ".join(shlex.quote(word) for o in (*last.before, *last.after) for word in o.words))
-    return RelaunchRequest(pipeline=parsed.pipeline, script=script, **policy)
+    if (last.after or last.before) and not (parsed.after or parsed.before or parsed.extra):
+        words = " ".join(shlex.quote(word) for o in (*last.before, *last.after) for word in o.words)
+        say(f"-resume: without the options of its last attempt ({words}); "
+            f"`nfresume relaunch {found.id}` would take them again")
+    return RelaunchRequest(words=tuple(given), replaces=True, script=script, **policy)

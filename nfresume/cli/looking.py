@@ -15,6 +15,8 @@ from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
     from nfresume.domain.executions import Attempt, Execution
+    from nfresume.nextflow.record import Task
+    from nfresume.runs.records import Records
     from nfresume.service.verbs import Service
 
 
@@ -159,16 +161,46 @@ def logs(
     with common.service(account) as service:
         execution = service.find(execution_id)
         number = attempt or execution.attempt
-        place = service.folder(execution).attempt(number)
+        records = service.records(execution, number)
+        follow = follow and number == execution.attempt
+        if task is not None and not (follow and execution.state.live):
+            _task_logs(records, task)
+            return
         if task is not None:
-            records = service.records(execution, number)
-            folder = records.task_dir(records.task(task))
-            files = [folder / ".command.out", folder / ".command.err"]
-        elif nextflow_log:
-            files = [place / command.LOG]
+            place, names = records.task_dir(records.task(task)), [".command.out", ".command.err"]
         else:
-            files = [place / command.STDOUT, place / command.STDERR]
-        _stream(service, execution, files, follow and number == execution.attempt)
+            place = service.folder(execution).attempt(number)
+            names = [command.LOG] if nextflow_log else [command.STDOUT, command.STDERR]
+        _stream(service, execution, [place / name for name in names], follow)
+
+
+def _task_logs(records: Records, wanted: str) -> None:
+    """Print the output of one task, from its task dir, or what was kept of it. Raises NotFound."""
+    from nfresume.domain.errors import NotFound
+
+    task = records.task(wanted)
+    refusals = []
+    for name in ("stdout", "stderr"):
+        try:
+            kept = _print_task_file(records, task, name)
+        except NotFound as e:
+            refusals.append(e)
+            continue
+        if kept:
+            say(f"the task dir of {printable(task.name)} is gone; this is what was kept of its {name}")
+    if len(refusals) == 2:
+        raise refusals[0]
+
+
+def _print_task_file(records: Records, task: Task, name: str) -> bool:
+    """Print a file of a task. True when its task dir is gone, and this is what was kept. Raises NotFound."""
+    part = records.task_part(task, name)
+    offset = 0
+    while part.data:
+        _write(part.data)
+        offset += len(part.data)
+        part = records.task_part(task, name, offset)
+    return part.kept
 
 
 def nextflow(
@@ -193,25 +225,20 @@ def nextflow(
 
 def _stream(service: Service, execution: Execution, files: list[Path], follow: bool) -> None:
     """Copy files to stdout as they grow. On a terminal, control characters are printed as escapes."""
-    offsets = dict.fromkeys(files, 0)
-    live = True
+    from nfresume.service.following import Tail
+
+    tails = [Tail(file) for file in files]
+    live, wait = True, 0.1
     while live:
         live = follow and service.get(execution.id).state.live
-        for file in files:
-            while data := _read(file, offsets[file]):
-                offsets[file] += len(data)
+        news = False
+        for tail in tails:
+            while data := tail.read():
                 _write(data)
+                news = True
+        wait = 0.1 if news else min(1.0, wait * 1.5)
         if live:
-            time.sleep(0.2)
-
-
-def _read(file: Path, offset: int) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            opened.seek(offset)
-            return opened.read(1 << 20)
-    except FileNotFoundError:
-        return b""
+            time.sleep(wait)
 
 
 def _write(data: bytes) -> None:

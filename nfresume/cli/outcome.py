@@ -134,7 +134,7 @@ def _tell_slimmed(detail: Mapping[str, Any]) -> None:
 def _tell_results(detail: Mapping[str, Any]) -> None:
     if naming := detail.get("files_that_name_the_work_dir"):
         some = ", ".join(detail.get("such_as", [])[:3])
-        say(f"{count(naming, 'text file')} with paths of the work dir, which end with it: {some}")
+        say(f"{count(naming, 'text file')} with paths of files in the work dir, which end with it: {some}")
     if (looked := detail.get("looked_at")) is not None:
         say(f"links into the work dir were looked for among {looked:,} files, but not further")
 
@@ -144,9 +144,9 @@ _TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results}
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:
-    from nfresume.service.following import reuse
+    from nfresume.service.following import compare
 
-    reused = reuse(service.folder(execution), execution.attempt)
+    reused = compare(service.folder(execution), execution.attempt)
     saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
     say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
 

@@ -1,8 +1,4 @@
-"""What an error of Nextflow says: the exception's own words, and what helps against it.
-
-Its log names an error as `@unknown` when the exception is on the next line. A compile error names file and
-cause in the lines that follow.
-"""
+"""What a compile error of Nextflow says, which names file and cause in lines that follow; what helps."""
 
 from __future__ import annotations
 
@@ -10,12 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-_EXCEPTION = re.compile(r"(?:[a-z][\w$]*\.)+[A-Z][\w$]*(?::\s*(?P<words>.*))?")
 _FILE = re.compile(r"- file ?: (?P<file>.+)")
 _CAUSE = re.compile(r"- cause: (?P<cause>.*)")
 _PLACE = re.compile(r" ?@ line (?P<line>\d+), column \d+\.")
 #: The strict parser of 25.10 and later: `Error main.nf:6:3: Unexpected input`.
 _STRICT = re.compile(r"Error (?P<file>\S+):(?P<line>\d+):\d+: (?P<cause>.+)")
+#: Groovy's own, as 25.02 and later give it: `/p/main.nf: 6: Unexpected input @ line 6, column 3.`
+_GROOVY = re.compile(r"(?P<file>/.+?): (?P<line>\d+): (?P<cause>.+?)(?: ?@ line \d+, column \d+\.)?")
 _PLUGIN = re.compile(r"(?:Plugin with id|Unable to find plugin|Cannot find (?:latest )?version (?:for|of)) "
                      r"['`]?(?P<plugin>[\w.-]+(?:@[\w.-]+)?)")
 #: What a newer Nextflow brought, how a script uses it, and the first version that has it.
@@ -26,56 +23,43 @@ _NEWER = (
 )
 
 
-def words(lines: Sequence[str]) -> list[str]:
-    """The lines of an error with the exception's own words first, and a compile error in one line.
+def compiled(lines: Sequence[str]) -> str | None:
+    """`cannot compile FILE, line N: CAUSE: TEXT`; None for any other error.
 
-    >>> words(["@unknown", "java.lang.IllegalStateException: no --input given"])
-    ['no --input given']
+    `lines` are those of the message and of the exceptions behind it, without stack traces.
     """
     said = [line.strip() for line in lines if line.strip()]
-    if said and said[0] == "@unknown":
-        said = said[1:]
-        if said and (found := _EXCEPTION.fullmatch(said[0])):
-            said[0] = found["words"] or said[0]
-    if compiled := _compiled(said):
-        return [compiled]
-    return said
-
-
-def _compiled(said: Sequence[str]) -> str | None:
-    """`cannot compile FILE, line N: CAUSE: TEXT`; None for any other error."""
-    for line in said[:12]:
-        if found := _STRICT.fullmatch(line):
-            return f"cannot compile {found['file']}, line {found['line']}: {found['cause']}"
+    for at, line in enumerate(said[:12]):
+        if found := _STRICT.fullmatch(line) or _GROOVY.fullmatch(line):
+            text = said[at + 1] if found.re is _GROOVY and at + 1 < len(said) else ""
+            return _cannot_compile(found["file"], found["line"], found["cause"], text)
     file = next((found["file"] for line in said if (found := _FILE.fullmatch(line))), None)
     if file is None:
         return None
-    cause, line_number, text = "", "", ""
+    cause = next((found["cause"] for line in said if (found := _CAUSE.fullmatch(line))), "")
     for at, line in enumerate(said):
-        if found := _CAUSE.fullmatch(line):
-            cause = found["cause"]
         if place := _PLACE.search(line):
-            line_number = f", line {place['line']}"
-            cause = _PLACE.sub("", cause)
             text = said[at + 1] if at + 1 < len(said) else ""
-            break
-    return f"cannot compile {file}{line_number}: {cause}" + (f": {text}" if text and text != "^" else "")
+            return _cannot_compile(file, place["line"], _PLACE.sub("", cause), text)
+    return _cannot_compile(file, "", cause, "")
 
 
-def helps(lines: Sequence[str], version: str | None, launch_dir: Path) -> str | None:
-    """What helps against an error, in one clause; None when nothing is known.
+def _cannot_compile(file: str, line: str, cause: str, text: str) -> str:
+    where = f"{file}, line {line}" if line else file
+    return f"cannot compile {where}: {cause}" + (f": {text}" if text.strip("^ ") else "")
+
+
+def helps(error: str, version: str | None, launch_dir: Path) -> str | None:
+    """What helps against an error (in one line), in one clause; None when nothing is known.
 
     `version` is the Nextflow that ran, `launch_dir` the folder to which the names of scripts are relative.
     """
-    said = [line.strip() for line in lines if line.strip()]
-    for line in words(said)[:1]:
-        if found := _PLUGIN.match(line):
-            return (f"the plugin {found['plugin']} is not in NXF_PLUGINS_DIR, and cannot be downloaded: put "
-                    "it there, or connect to the network once")
-    compiled = _compiled(said)
-    if compiled is None or version is None:
+    if found := _PLUGIN.match(error):
+        return (f"the plugin {found['plugin']} is not in NXF_PLUGINS_DIR, and cannot be downloaded: put "
+                "it there, or connect to the network once")
+    if not error.startswith("cannot compile ") or version is None:
         return None
-    name = compiled.removeprefix("cannot compile ").partition(", line ")[0].partition(": ")[0]
+    name = error.removeprefix("cannot compile ").partition(", line ")[0].partition(": ")[0]
     try:
         script = (launch_dir / name).read_text(errors="replace")
     except OSError:

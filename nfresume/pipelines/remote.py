@@ -24,11 +24,11 @@ class Declared:
 
 def metadata_of(
     pipeline: str, log: Path, environ: Mapping[str, str] = os.environ
-) -> Declared | None:
-    """The storage expiration that a remote pipeline declares at the commit that its attempt ran.
+) -> tuple[metadata.PipelineMetadata, str] | None:
+    """The metadata of a remote pipeline at the commit that its attempt ran, and its file and commit.
 
     `log` is Nextflow's log of that attempt, which names the commit. None when nothing was pulled, or the
-    pipeline declares no hours. Raises InvalidMetadata for a file that cannot be loaded.
+    pipeline has no metadata. Raises InvalidMetadata for a file that cannot be loaded.
     """
     commit = assets.commit_of(log)
     if commit is None:
@@ -38,11 +38,17 @@ def metadata_of(
         file = metadata.find(folder, None) if folder is not None else None
         if folder is None or file is None:
             return None
-        hours = metadata.load(file).storage_expiration_hours
-        if hours is None:
-            return None
         source = f"{file.relative_to(folder)} of {assets.project(pipeline, environ)} at {commit}"
-        try:
-            return Declared(check_hours(hours), source)
-        except ValueError as e:
-            raise InvalidMetadata(f"{source}: {e}") from None
+        return metadata.load(file), source
+
+
+def hours_of(pipeline: str, log: Path, environ: Mapping[str, str] = os.environ) -> Declared | None:
+    """The storage expiration that a remote pipeline declares; None for none. See `metadata_of`."""
+    found = metadata_of(pipeline, log, environ)
+    if found is None or found[0].storage_expiration_hours is None:
+        return None
+    declared, source = found
+    try:
+        return Declared(check_hours(declared.storage_expiration_hours), source)
+    except ValueError as e:
+        raise InvalidMetadata(f"{source}: {e}") from None

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 
 from nfresume.domain.executions import Execution
-from nfresume.nextflow import trace
-from nfresume.nextflow.command import TRACE
+from nfresume.nextflow import reading
+from nfresume.nextflow.record import Status, Task
 from nfresume.retained import measuring, places
 from nfresume.settings import Settings
 from nfresume.storage import sizes
@@ -68,9 +68,13 @@ def slim_down(
     folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None] = lambda: None
 ) -> Removed:
     """Empty the task dirs that failed or were aborted in attempts 1 to `attempts`; no resume needs them."""
-    ended: dict[str, set[str]] = {}
+    unneeded: dict[str, None] = {}
     for number in range(1, attempts + 1):
-        for row in trace.rows(folder.attempt(number) / TRACE):
-            ended.setdefault(row.hash, set()).add(row.status)
-    unneeded = [task_hash for task_hash, how in ended.items() if how <= {"FAILED", "ABORTED"}]
+        for line in reading.lines(folder.attempt(number)):
+            if not isinstance(line, Task) or not line.dir:
+                continue
+            if line.status in (Status.FAILED, Status.ABORTED):
+                unneeded[line.dir] = None
+            else:
+                unneeded.pop(line.dir, None)
     return slim(folder, unneeded, pace, lambda _: heartbeat())

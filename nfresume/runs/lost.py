@@ -8,7 +8,7 @@ from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Execution, ExecutionState, run_name
 from nfresume.launchers import LocalLauncher, slurm
 from nfresume.nextflow import processes as nextflow_processes
-from nfresume.nextflow.log import RunLog
+from nfresume.nextflow.summary import Summary
 from nfresume.retained import deletion, disposal, places
 from nfresume.runs import settlement, supervision, verdict
 from nfresume.settings import Settings
@@ -86,7 +86,7 @@ def fail_queued(
     with store.begin() as tx:
         lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
     folder = places.folder_of(store, execution)
-    evidence = verdict.Evidence(None, RunLog(), None, lost_because=because)
+    evidence = verdict.Evidence(None, Summary(), None, lost_because=because)
     state, claim = settlement.conclude(store, conf, lease, evidence, actor, folder)
     if claim is not None:
         deletion.delete(store, claim, actor, disposal.pace_of(conf, stop))

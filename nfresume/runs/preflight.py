@@ -134,6 +134,12 @@ def retention_of(
     return Retention(conf.storage_expiration_hours or 0.0, source)
 
 
+def metadata_file(local: Path | None, explicit: Path | None) -> str | None:
+    """The file with the pipeline's metadata, as `retention_of` finds it; None for a remote pipeline's own."""
+    file = declared.find(local or Path(), explicit) if local or explicit else None
+    return None if file is None else str(file.resolve())
+
+
 def check_keep(on_success: OnSuccess, keep: Retention, *, pinned: bool, asked: bool) -> None:
     """Refuse `--on-success keep` without hours or a pin, if this launch `asked` for it. Raises UsageError."""
     known = keep.hours == 0 and not keep.source.startswith(TO_BE_READ)

@@ -9,8 +9,8 @@ from nfresume.domain.errors import Conflict, Expired, NotFound
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
-from nfresume.nextflow import command, history, options
-from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow import history, options, reading, summary
+from nfresume.retained import old_records
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
 
@@ -33,6 +33,7 @@ class RelaunchRequest:
     on_success: OnSuccess | None = None
     replaces: bool = False  # `words` are all words, with the pipeline: those of the last attempt do not count
     script: bytes | None = None  # what standard input held, for the pipeline `-`
+    attached: old_records.Attached = ()
 
 
 def check_state(execution: Execution) -> None:
@@ -100,7 +101,7 @@ def check_leftovers(
                 f"attempt {last.number} of {execution.id} died on {last.host}, and its tasks may "
                 "still run there", f"relaunch from {last.host}",
             )
-        seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
+        seen = summary.of(reading.lines(folder.attempt(last.number)))
         grid = seen.executors - {"local"}
         if grid == {"slurm"} and slurm.job(last.run_name) is not slurm.Job.UNKNOWN:
             return  # Slurm answers: the new attempt's supervisor cancels the jobs and waits for their end

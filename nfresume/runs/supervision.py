@@ -23,15 +23,15 @@ from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUna
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.domain.workdirs import Claim, WorkDirState
 from nfresume.launchers import slurm
-from nfresume.nextflow import command, options, trace
-from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow import command, options, reading, summary, task_dirs
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
-from nfresume.runs import expiration, programs, settlement, verdict
+from nfresume.runs import expiration, log_copies, programs, settlement, verdict
+from nfresume.runs.recorder import Recorder
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, guarded, queries, transitions
 from nfresume.system import crashpoints, pausing, processes
 from nfresume.system.renewal import Renewal
 
@@ -89,7 +89,7 @@ class _Supervisor:
         self._actor = f"supervisor@{conf.host}"
         self._folder: ExecutionFolder = places.folder_of(store, execution)
         self._attempt_dir = self._folder.attempt(attempt.number)
-        self._log = nextflow_log.LogReader(self._attempt_dir / command.LOG)
+        self._recorder = Recorder(self._folder, attempt.number, lease.token, conf.keep_task_logs)
         self._shim: int | None = None  # a pidfd, which becomes readable when the shim has ended
         self._stopping: float | None = None
         self._hung = False
@@ -100,12 +100,17 @@ class _Supervisor:
 
     def run(self, *, start: bool) -> ExecutionState:
         with Renewal(self._renew, min(5.0, self._conf.lease_seconds / 4)) as self._renewal:
-            lost_because = self._until_the_end(start=start)
-            survivors = processes.stop(self._processes, heartbeat=self._tick)
-            crashpoints.reach("head-ended")
-            self._log.close()
-            state, claim = self._settle(len(survivors), lost_because)
+            try:
+                lost_because = self._until_the_end(start=start)
+                survivors = processes.stop(self._processes, heartbeat=self._tick)
+                crashpoints.reach("head-ended")
+                log = self._recorder.finish(self._renewal.check)
+            except BaseException:
+                self._recorder.abandon()
+                raise
+            state, claim = self._settle(log, len(survivors), lost_because)
         self._settled()
+        self._copy_log()
         self._see_to_the_work_dir(claim)
         return state
 
@@ -165,13 +170,16 @@ class _Supervisor:
             raise Conflict(f"{len(survivors)} processes of {before.run_name} could not be stopped")
         if before.clean_end:
             return
-        seen = nextflow_log.read(self._folder.attempt(before.number) / command.LOG)
+        seen = summary.of(reading.lines(self._folder.attempt(before.number)))
         if "slurm" in seen.executors and slurm.available():
             slurm.end_jobs(seen.jobs)
-        moved = set_aside(self._folder.work, [t.hash for t in seen.unfinished], before.run_name)
+        work = self._folder.work
+        unfinished = [t.dir or task_dirs.find(work, t.hash, t.name, unfinished=True)
+                      for t in seen.unfinished.values()]
+        moved = set_aside(work, filter(None, unfinished), before.run_name)
         if moved:
             with self._store.begin() as tx:
-                transitions.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
+                guarded.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
 
     # -- follow ---------------------------------------------------------------------------------
 
@@ -183,7 +191,7 @@ class _Supervisor:
                     nextflow_processes.forbid_start(self._attempt_dir)
                 if not self._head_lives():
                     return
-            self._log.poll()
+            self._recorder.poll()
             self._tick()
             self._sample()
             self._end_if_hung()
@@ -195,8 +203,8 @@ class _Supervisor:
 
         Nextflow hangs so when the file system of its cache is full (`Unexpected thread exception`).
         """
-        run = self._log.run
-        if self._stopping is not None or not run.error or run.unfinished:
+        seen = self._recorder.summary
+        if self._stopping is not None or not seen.engine_failed or seen.unfinished:
             return
         with contextlib.suppress(OSError):
             silent = time.time() - (self._attempt_dir / command.LOG).stat().st_mtime
@@ -213,7 +221,7 @@ class _Supervisor:
         ended = threading.Event()
 
         def watch() -> None:
-            self._log.poll()
+            self._recorder.poll()
             self._tick()
             if self._stopping is not None or verdict.exit_code(self._attempt_dir) is not None:
                 ended.set()
@@ -244,7 +252,7 @@ class _Supervisor:
 
     def _renew(self) -> None:
         with self._store.begin() as tx:
-            transitions.renew(tx, self._lease, self._conf.lease_seconds, self._log.run.counts)
+            transitions.renew(tx, self._lease, self._conf.lease_seconds, self._recorder.summary.counts)
 
     def _tick(self) -> None:
         """Stop when the lease is lost; check for a cancel. A database that is down stops nothing."""
@@ -263,12 +271,14 @@ class _Supervisor:
 
     # -- settle ---------------------------------------------------------------------------------
 
-    def _settle(self, survivors: int, lost_because: str) -> tuple[ExecutionState, Claim | None]:
+    def _settle(
+        self, log: summary.Summary, survivors: int, lost_because: str
+    ) -> tuple[ExecutionState, Claim | None]:
         with contextlib.suppress(StoreUnavailable):
             self._renew()  # raises StaleLease if another one took over while this process was suspended
         self._deliver_reports()
         evidence = verdict.gather(
-            self._attempt, self._folder, self._log.run, survivors, lost_because,
+            self._attempt, self._folder, log, survivors, lost_because,
             Path(self._execution.launch_dir), hung=self._hung,
             here=verdict.ran_here(self._attempt, self._conf),
         )
@@ -295,11 +305,16 @@ class _Supervisor:
             if execution.work_dir.state is WorkDirState.RETAINED:
                 disposal.record_size(self._store, self._conf, execution, stop)
 
+    def _copy_log(self) -> None:
+        """Copy the log to the pipeline's `log_dir`, and say so in the history."""
+        if told := log_copies.copy(self._folder, self._execution, self._attempt):
+            with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
+                guarded.note(tx, self._execution.id, "log_copied", self._actor, told)
+
     def _deliver_reports(self) -> None:
-        """Write the trace, and copy the log to the path of the user's -log option."""
+        """Copy the log to the path of the user's -log option."""
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
-            trace.write(self._attempt_dir / command.TRACE, self._log.run)
             if parsed.log is not None:
                 copy_if_exists(self._attempt_dir / command.LOG, Path(self._execution.launch_dir) / parsed.log)
 

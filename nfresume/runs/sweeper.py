@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +27,14 @@ from nfresume.runs import lost
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.storage.workers import Pace
-from nfresume.store import Store, clock, queries, removals, transitions
+from nfresume.store import Store, clock, keeping, queries, removals
 from nfresume.system import processes
 
 #: So many lines of a sweep are worked on side by side.
 SIDE_BY_SIDE = 8
+#: How often a server looks for records whose time is over, and when it did so last, by root.
+_LOOK_SECONDS = 3600.0
+_looked: dict[str, float] = {}
 #: A supervisor that is done carries out so many lines that are due.
 A_LITTLE = 20
 
@@ -75,7 +79,7 @@ def sweep(
     planned.sort(key=lambda line: line.execution.work_dir.files or 0)
     lines += sweeping.side_by_side([partial(sweeping.carry_out, line) for line in planned])
     if not dry_run and not stop.is_set():
-        _tidy(store, conf, stop, thorough=thorough)
+        _tidy(store, conf, stop, notify, thorough=thorough)
         for trouble in enforcement.warn(store, conf, actor()):
             notify(trouble)
     return lines
@@ -189,9 +193,14 @@ class _Sweep:
         return replace(line, done=text, removal=so_far)
 
 
-def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool) -> None:
-    """Empty the trash, prune the task caches of every root, and record which work dirs expire soon."""
-    from nfresume.retained import task_caches  # only here: a launch may settle a lost attempt, and is fast
+def _tidy(
+    store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
+) -> None:
+    """Empty the trash, prune task caches and old records, and record which work dirs expire soon."""
+    from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
+        old_records,
+        task_caches,
+    )
 
     with store.begin(write=False) as tx:
         roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
@@ -200,10 +209,13 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool
         with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
             _drain_trash(store, conf, root, stop)
             task_caches.tidy(store, conf, root, stop, thorough=thorough)
+            if thorough or time.monotonic() - _looked.get(root.id, -_LOOK_SECONDS) >= _LOOK_SECONDS:
+                _looked[root.id] = time.monotonic()
+                old_records.expire(store, conf, root, stop, notify)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:
-            transitions.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
+            keeping.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
 
 
 def _plan(store: Store, conf: Settings, *, thorough: bool) -> tuple[list[retention.PlanLine], bool]:

@@ -14,25 +14,27 @@ from nfresume.domain.executions import Attempt, ExecutionState
 from nfresume.domain.retention import Hold
 from nfresume.nextflow import failures, history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
-from nfresume.nextflow.log import RunLog
+from nfresume.nextflow.summary import Summary
 from nfresume.settings import Settings
 from nfresume.storage.root import NO_SPACE, ExecutionFolder, out_of_space
 from nfresume.system import processes
 
+#: What Nextflow says of an abort when a signal has stopped it.
+_SIGNALS = frozenset(signal.Signals.__members__)
 #: How Nextflow begins an error message on standard output.
 _ERROR = "ERROR ~ "
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything known about how an attempt ended.
+    """Everything known about how an attempt ended. `log` is the sum of its record.
 
     `exit_code`: the head's exit status, negative for a signal, None when the shim wrote none. `history`: the
     run's status in Nextflow's history file. `survivors`: how many of its processes could not be stopped.
     """
 
     exit_code: int | None
-    log: RunLog
+    log: Summary
     history: str | None
     survivors: int = 0
     said: tuple[str, ...] = ()  # last lines: errors on standard output, then standard error
@@ -72,8 +74,8 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(ExecutionState.FAILED, evidence.no_space or evidence.lost_because, False)
     if code != 0:
         return Verdict(ExecutionState.FAILED, _failure(evidence), clean)
-    if log.publish_warnings:
-        reason = f"results were not published: {log.publish_warnings[0]}"
+    if log.unpublished:
+        reason = f"results were not published: {log.unpublished[0]}"
         return Verdict(ExecutionState.FAILED, reason, clean, Hold(reason, passing=False))
     if evidence.history != "OK" and evidence.nothing_ran:
         return Verdict(ExecutionState.SUCCEEDED, None, clean)  # `--help` that ends in `exit 0`: nothing ran
@@ -94,12 +96,10 @@ def _failure(evidence: Evidence) -> str:
         return "BUSY: another Nextflow holds this session's cache; nothing was run"
     if code is not None and code < 0 and not evidence.hung:
         return f"Nextflow was killed by {signal.Signals(-code).name}"
-    lines = failures.words(log.error)
-    for line in lines:
-        if line.startswith("Process `"):
-            return line
-    if lines:
-        return f"{lines[0]} ({evidence.helps})" if evidence.helps else lines[0]
+    if log.error in _SIGNALS:
+        return f"Nextflow was stopped by {log.error}"
+    if log.error:
+        return f"{log.error} ({evidence.helps})" if evidence.helps else log.error
     return evidence.said[-1] if evidence.said else f"Nextflow ended with exit status {code}"
 
 
@@ -113,7 +113,7 @@ def ran_here(attempt: Attempt, conf: Settings) -> bool:
 
 
 def gather(
-    attempt: Attempt, folder: ExecutionFolder, log: RunLog, survivors: int,
+    attempt: Attempt, folder: ExecutionFolder, log: Summary, survivors: int,
     lost_because: str, launch_dir: Path, *, here: bool, hung: bool = False,
 ) -> Evidence:
     """Collect the evidence from an attempt's records."""
@@ -123,7 +123,7 @@ def gather(
     return Evidence(
         exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
-        no_space=out_of_space(folder.root.path) or _said_no_space([*log.error, *said]),
+        no_space=out_of_space(folder.root.path) or _said_no_space([*log.report, *said]),
         lost_because=lost_because, hung=hung, nothing_ran=_nothing_ran(folder.work),
         helps=failures.helps(log.error, attempt.nextflow_version, launch_dir), here=here,
     )

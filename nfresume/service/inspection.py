@@ -150,10 +150,16 @@ class Inspection:
             return ""
 
     def records(self, execution: Execution, number: int | None = None) -> Records:
-        """The records of attempt `number` (default: the last one)."""
+        """The records of attempt `number` (default: the last one). Raises NotFound when they have expired."""
         from nfresume.runs.records import Records
 
-        return Records(self.folder(execution), number or execution.attempt)
+        chosen = number or execution.attempt
+        folder = self.folder(execution)
+        if execution.work_dir.state is WorkDirState.DELETED and not folder.path.exists():
+            raise NotFound(f"the records of {execution.id} have expired",
+                           f"they were kept for keep_records_days = {self.conf.keep_records_days:g}")
+        ended = chosen < execution.attempt or not execution.state.live
+        return Records(folder, chosen, ended=ended)
 
     def wait_until_measured(self, execution: Execution, timeout: float) -> Execution:
         """Wait at most `timeout` seconds until the work dir was measured. Returns the current execution."""

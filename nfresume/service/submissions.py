@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
+from nfresume.retained import old_records
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.verbs import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
@@ -64,12 +65,15 @@ def submit(service: Service, submission: Submission) -> Execution:
     try:
         _write(folder, submission.attachments)
         words = [submission.pipeline, *options(submission.profiles, submission.revision)]
+        names = list(submission.attachments)
         if submission.params:
             durable.write(folder / PARAMS_FILE, json.dumps(submission.params, indent=2).encode())
             words += ["-params-file", PARAMS_FILE]
+            names.append(PARAMS_FILE)
         return service.launch(LaunchRequest(
             tuple(words), folder, submission.storage_expiration_hours, pinned=submission.pinned,
             retain=submission.retain, on_success=submission.on_success, tags=submission.tags,
+            attached=old_records.attached(folder, names),
         ))
     except BaseException:
         _remove(folder)
@@ -98,15 +102,18 @@ def resubmit(service: Service, execution: Execution, resubmission: Resubmission)
         check_pipeline(conf, resubmission.pipeline)
     check_profiles(conf, resubmission.profiles)
     words = options(resubmission.profiles, resubmission.revision)
+    attached: old_records.Attached = ()
     if resubmission.params is not None:
         check_params(resubmission.params)
         file = Path(execution.launch_dir) / f"params-{execution.attempt + 1}.json"
         durable.write(file, json.dumps(resubmission.params, indent=2).encode())
         words += ["-params-file", file.name]
+        attached = old_records.attached(file.parent, [file.name])
     return service.relaunch(execution, RelaunchRequest(
         words=tuple(words), pipeline=resubmission.pipeline, from_scratch=resubmission.from_scratch,
         accept_version_change=resubmission.accept_version_change, jobs_are_gone=resubmission.jobs_are_gone,
         storage_expiration_hours=resubmission.storage_expiration_hours, pinned=resubmission.pinned,
+        attached=attached,
     ))
 
 

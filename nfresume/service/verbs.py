@@ -34,14 +34,14 @@ from nfresume.domain.executions import (
 from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
-from nfresume.retained import deletion, disposal, measuring, places
-from nfresume.runs import inputs, lost, preflight, programs, relaunching
+from nfresume.retained import deletion, disposal, measuring, old_records, places
+from nfresume.runs import inputs, log_copies, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
-from nfresume.store import Store, Tx, queries, removals, transitions
+from nfresume.store import Store, Tx, guarded, keeping, queries, removals, transitions
 from nfresume.system import crashpoints
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class LaunchRequest:
     on_success: OnSuccess | None = None
     tags: Mapping[str, str] | None = None
     script: bytes | None = None  # what standard input held, for the pipeline `-`
+    attached: old_records.Attached = ()
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,13 @@ class Service(Inspection):
                                          self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
-        self._start(folder, 1, attempt, taken)
+        metadata = preflight.metadata_file(local, request.metadata)
+        self._start(folder, 1, attempt, taken, metadata, request.attached)
         return self.get(execution_id)
 
     def _start(
-        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken
+        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken,
+        metadata: str | None, attached: old_records.Attached = (),
     ) -> None:
         crashpoints.reach("launched")
         e = self.get(folder.execution_id)
@@ -149,7 +152,7 @@ class Service(Inspection):
             folder.begin_records(number, {
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
-                **asdict(attempt)})
+                log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
             folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
             lost.fail_queued(self.store, self.conf, e, refused.message)
@@ -195,16 +198,17 @@ class Service(Inspection):
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor, str(folder.work))
             if hours is not None:
-                transitions.set_expiration(tx, execution.id, *hours, self._actor)
-            transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
+                keeping.set_expiration(tx, execution.id, *hours, self._actor)
+            keeping.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
             if request.pinned:
-                transitions.pin(tx, execution.id, self._actor)
+                keeping.pin(tx, execution.id, self._actor)
             for text in notes:
-                transitions.note(tx, execution.id, "note", self._actor, {"text": text})
+                guarded.note(tx, execution.id, "note", self._actor, {"text": text})
         for text in notes:
             warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
-        self._start(folder, number, attempt, taken)
+        metadata = (folder.request(last.number) or {}).get(log_copies.METADATA)
+        self._start(folder, number, attempt, taken, metadata, request.attached)
         return self.get(execution.id)
 
     def settle_if_lost(self, execution: Execution) -> Execution:
@@ -266,7 +270,7 @@ class Service(Inspection):
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
             tick()
-            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 0.5)
+            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.0)
 
     def measure(
         self, execution: Execution, stop: threading.Event | None = None,
@@ -324,7 +328,7 @@ class Service(Inspection):
             raise UsageError("0 hours would delete the work dir", f"`nfresume delete {execution.id}`")
         with self.store.begin() as tx:
             until = tx.now + timedelta(hours=checked)
-            transitions.extend(tx, execution.id, until, self._actor, self._notice_at(tx, until))
+            keeping.extend(tx, execution.id, until, self._actor, self._notice_at(tx, until))
         return self.get(execution.id)
 
     def _notice_at(self, tx: Tx, expires_at: datetime | None) -> datetime | None:
@@ -333,7 +337,7 @@ class Service(Inspection):
     def pin(self, execution: Execution) -> Execution:
         """Keep the work dir until it is unpinned, also after a success."""
         with self.store.begin() as tx:
-            transitions.pin(tx, execution.id, self._actor)
+            keeping.pin(tx, execution.id, self._actor)
         return self.get(execution.id)
 
     def unpin(self, execution: Execution) -> Execution:
@@ -345,7 +349,7 @@ class Service(Inspection):
             hours = max(1.0, execution.storage_expiration_hours)
             current = queries.get(tx, execution.id).work_dir
             expires = tx.now + timedelta(hours=hours) if current.state is WorkDirState.RETAINED else None
-            transitions.unpin(tx, execution.id, expires, self._actor, self._notice_at(tx, expires))
+            keeping.unpin(tx, execution.id, expires, self._actor, self._notice_at(tx, expires))
         return self.get(execution.id)
 
     def delete(

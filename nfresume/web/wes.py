@@ -18,8 +18,9 @@ from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.nextflow import options
-from nfresume.nextflow.log import Task
+from nfresume.nextflow.record import Task
 from nfresume.runs import records
+from nfresume.runs.task_index import Query as TaskQuery
 from nfresume.service import submissions
 from nfresume.service.submissions import Submission
 from nfresume.web import models
@@ -228,30 +229,31 @@ def list_tasks(
 ) -> models.TaskList:
     """The tasks of a run's last attempt, in the order in which they appeared."""
     e = service.get(run_id)
-    tasks = list(service.records(e).log().tasks.values())
-    if page_token and not page_token.isdecimal():
+    if page_token and not (page_token.isdecimal() and len(page_token) < 16):
         raise UsageError("this page token is not valid", "begin again without one")
     start = int(page_token or 0)
-    rows = [task_log(request, e, task) for task in tasks[start:start + page_size]]
+    with service.records(e).tasks() as tasks:
+        found = tasks.page(TaskQuery(offset=start, limit=page_size))
     end = start + page_size
-    return models.TaskList(task_logs=rows, next_page_token=str(end) if end < len(tasks) else "")
+    return models.TaskList(task_logs=[task_log(request, e, task) for task in found.tasks],
+                           next_page_token=str(end) if end < found.total else "")
 
 
 @router.get("/runs/{run_id}/tasks/{task_id:path}")
 def get_task(run_id: str, task_id: str, request: Request, service: Reading) -> models.TaskLog:
-    """One task of a run's last attempt, by its hash (`ab/cdef01`)."""
+    """One task of a run's last attempt, by its id (`ab/cdef01...`), or the beginning of it."""
     e = service.get(run_id)
     return task_log(request, e, service.records(e).task(task_id))
 
 
 def task_log(request: Request, e: Execution, task: Task) -> models.TaskLog:
     """A task as WES shows it."""
-    base = f"{str(request.base_url).rstrip('/')}{API}/runs/{e.id}/task-logs/{task.hash}"
+    base = f"{str(request.base_url).rstrip('/')}{API}/runs/{e.id}/task-logs/{task.label}"
     return models.TaskLog(
-        id=task.hash, name=task.name, system_state=records.state(task),
+        id=task.label, name=task.name, system_state=task.status,
         start_time=views.time(task.submitted_at), end_time=views.time(task.completed_at),
         stdout=f"{base}/stdout", stderr=f"{base}/stderr",
-        exit_code=int(task.exit) if task.exit and task.exit.lstrip("-").isdecimal() else None,
+        exit_code=task.exit, system_logs=[task.error] if task.error else None,
     )
 
 
@@ -270,6 +272,10 @@ def run_output(run_id: str, name: str, service: Reading, offset: Offset = 0) -> 
 def task_output(
     run_id: str, first: str, rest: str, name: str, service: Reading, offset: Offset = 0
 ) -> PlainTextResponse:
-    """What a task wrote. `name`: stdout, stderr, or script for the task's script."""
+    """What a task wrote. `name`: stdout, stderr, log, script, wrapper or exitcode.
+
+    When its task dir is gone, it is what was kept of it; then there is a header X-Kept.
+    """
     last = service.records(service.get(run_id))
-    return PlainTextResponse(last.task_part(last.task(f"{first}/{rest}"), name, offset))
+    part = last.task_part(last.task(f"{first}/{rest}"), name, offset)
+    return PlainTextResponse(part.data, headers={"X-Kept": "yes"} if part.kept else None)

@@ -144,16 +144,19 @@ def failing(site: Site, name: str = "align.nf", text: str = FAILING) -> Path:
 
 
 def test_resume_is_of_this_pipeline(site: Site):
-    """nf-schema#96: `launch align.nf -resume` relaunches align's execution with align's parameters."""
+    """nf-schema#96: `launch align.nf -resume` relaunches align's execution, with the words given."""
     failing(site)
     failing(site, "call.nf")
     assert site.run("launch", "align.nf", "--x", "hg38", *KEPT).code == 1
     align = site.show()["id"]
     assert site.run("launch", "call.nf", "--x", "mm10", *KEPT).code == 1
+    without = site.run("launch", "./align.nf", "-resume", *KEPT)  # as with Nextflow: no word is added
+    assert (without.code, "0 tasks reused" in without.err) == (1, True)
+    assert f"-resume: relaunching {align}" in without.err
+    assert "without the options of its last attempt (--x hg38)" in without.err
     (site.launch_dir / "ok").touch()
-    done = site.ok("launch", "./align.nf", "-resume")
+    done = site.ok("launch", "./align.nf", "--x", "hg38", "-resume")
     assert f"-resume: relaunching {align}" in done.err
-    assert "with the options of its last attempt: --x hg38" in done.err
     assert "1 task reused" in done.err
     assert (site.launch_dir / "results/b.txt").read_text() == "hg38\n"
 

@@ -9,8 +9,8 @@ import pytest
 
 from nfresume.domain.errors import InvalidMetadata
 from nfresume.nextflow import assets
-from nfresume.pipelines.remote import metadata_of
-from tests.unit.nextflow.test_log import STAMP
+from nfresume.pipelines.remote import hours_of
+from tests.logs import stamped
 
 
 def git(place: Path, *words: str) -> str:
@@ -30,9 +30,11 @@ def write(place: Path, hours: object) -> None:
 def log(place: Path, commit: str) -> Path:
     """The beginning of Nextflow's log of a run of `commit`."""
     file = place / "nextflow.log"
-    file.write_text(f"{STAMP}INFO  nextflow.cli.CmdRun - Launching `https://github.com/a/b` [x] DSL2 - "
-                    f"revision: {commit[:10]} [master]\n{STAMP}DEBUG nextflow.Session - Session UUID: x\n"
-                    f"{STAMP}INFO  nextflow.cli.CmdRun - Launching `x` [y] DSL2 - revision: 0123456789 [z]\n")
+    run = "nextflow.cli.CmdRun"
+    launching = f"Launching `https://github.com/a/b` [x] DSL2 - revision: {commit[:10]} [master]"
+    file.write_text("\n".join([
+        stamped(run, "INFO", launching), stamped("nextflow.Session", "DEBUG", "Session UUID: x"),
+        stamped(run, "INFO", "Launching `x` [y] DSL2 - revision: 0123456789 [z]"), ""]))
     return file
 
 
@@ -49,7 +51,7 @@ def test_one_working_tree(tmp_path: Path):
         commits.append(git(tree, "rev-parse", "HEAD"))
     environ = {"NXF_ASSETS": str(tmp_path / "assets")}
     for commit, hours in zip(commits, (12, 5), strict=True):
-        found = metadata_of("acme/rna", log(tmp_path, commit), environ)
+        found = hours_of("acme/rna", log(tmp_path, commit), environ)
         assert found is not None
         assert (found.hours, found.source) == (
             hours, f"latch_metadata/__init__.py of acme/rna at {commit[:10]}")
@@ -63,7 +65,7 @@ def test_one_clone_for_each_commit(tmp_path: Path):
         write(clones / commit, hours)
     environ = {"NXF_ASSETS": str(tmp_path / "assets")}
     for name in ("acme/rna", "https://github.com/acme/rna.git", "acme/rna/other.nf", "rna"):
-        found = metadata_of(name, log(tmp_path, "b" * 40), environ)
+        found = hours_of(name, log(tmp_path, "b" * 40), environ)
         assert found is not None
         assert found.hours == 5
     assert assets.copy("acme/rna", environ).parent == clones
@@ -72,11 +74,11 @@ def test_one_clone_for_each_commit(tmp_path: Path):
 def test_what_is_not_known(tmp_path: Path):
     """Nothing pulled, an unknown commit, or no metadata: no hours. A bad value is an error."""
     environ = {"NXF_ASSETS": str(tmp_path / "assets")}
-    assert metadata_of("acme/rna", tmp_path / "nothing.log", environ) is None
-    assert metadata_of("acme/rna", log(tmp_path, "c" * 40), environ) is None
+    assert hours_of("acme/rna", tmp_path / "nothing.log", environ) is None
+    assert hours_of("acme/rna", log(tmp_path, "c" * 40), environ) is None
     clone = tmp_path / "assets/.repos/acme/rna/clones" / ("c" * 40)
     clone.mkdir(parents=True)
-    assert metadata_of("acme/rna", log(tmp_path, "c" * 40), environ) is None
+    assert hours_of("acme/rna", log(tmp_path, "c" * 40), environ) is None
     write(clone, -1)
     with pytest.raises(InvalidMetadata):
-        metadata_of("acme/rna", log(tmp_path, "c" * 40), environ)
+        hours_of("acme/rna", log(tmp_path, "c" * 40), environ)
