@@ -13,7 +13,7 @@ import pickle
 import sqlite3
 import sys
 import time
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import Enum
@@ -173,6 +173,8 @@ def canonical(value: Any, digest_path: PathDigest) -> Any:
         return ["enum", class_name(kind), value.name, shown(value.value)]
     if kind in (list, tuple):
         return [kind.__name__, _numbers(value) or [canonical(item, digest_path) for item in value]]
+    if kind is deque:
+        return ["deque", value.maxlen, [canonical(item, digest_path) for item in value]]
     if kind in (dict, OrderedDict, defaultdict, Counter):
         items = [[canonical(k, digest_path), canonical(v, digest_path)] for k, v in value.items()]
         if kind is not OrderedDict:
