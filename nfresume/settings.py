@@ -25,6 +25,8 @@ from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess, Retain
 
 CONFIG_ENV = "NFRESUME_CONFIG"
+#: The value of `web_pipelines` of a site whose editors may run any code.
+ANY_PIPELINE = "any"
 
 
 class LauncherName(StrEnum):
@@ -227,7 +229,8 @@ SETTINGS = (
     Setting("web_url", "the console's URL for users on other machines", _url, _nothing),
     Setting("web_launches", "folder in which each launch from the web gets its launch dir", _path,
             lambda: platformdirs.user_data_path("nfresume") / "launches"),
-    Setting("web_pipelines", "pipelines that may be launched from the web; * matches any text (default: any)",
+    Setting("web_pipelines", "pipelines that may be launched from the web, such as nf-core/rnaseq@3.14.0; * "
+            "matches any text; any: every pipeline, so that an editor may run any code (default: none)",
             _texts, tuple),
     Setting("web_profiles", "profiles that may be used from the web (default: any)", _texts, tuple),
     Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx
+
 from tests.conftest import Site, until
 
 
@@ -26,6 +28,7 @@ class Running:
 def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Running]:
     """Run a server until the end of the block. Fails if it exits with an error or prints a traceback."""
     site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
+    site.env.setdefault("NFRESUME_WEB_PIPELINES", "any")  # tests write pipelines of their own
     process = site.start("serve", "--port", str(port), "--every", "1", *words, **env)
     stderr: list[str] = []
     reader = threading.Thread(target=lambda: [stderr.append(line) for line in process.stderr or ()])
@@ -47,3 +50,11 @@ def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Runnin
         reader.join()
     assert code == 0, "".join(stderr)
     assert not [line for line in stderr if "Traceback" in line], "".join(stderr)
+
+
+def log_in(browser: httpx.Client, link: str) -> None:
+    """Open a login link and send its form, as a browser does."""
+    shown = browser.get(link[link.index("/login"):])
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', shown.text))
+    sent = browser.post("/login", data=fields)
+    assert sent.status_code == 303, sent.text

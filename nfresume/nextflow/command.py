@@ -14,7 +14,8 @@ PUBLISH_TRACE = "nextflow.processor.PublishDir"
 #: Environment variable of every process of an attempt, local tasks included: orphans are found by it.
 MARK = "NFRESUME_RUN"
 
-_CONFIG = Path(__file__).with_name("nfresume.config")
+#: Our own configuration; it is added to the user's.
+CONFIG = Path(__file__).with_name("nfresume.config")
 
 LOG = "nextflow.log"
 TRACE = "trace.tsv"
@@ -59,7 +60,7 @@ def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
         words += ["-resume", run.session_id]
     words += [w for o in options.after for w in o.words]
     if options.value("-C") is None:  # with -C the user's configuration must stay the only one
-        words += ["-c", str(_CONFIG)]
+        words += ["-c", str(CONFIG)]
     return [*words, *options.extra]
 
 

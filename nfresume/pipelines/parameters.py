@@ -1,4 +1,7 @@
-"""The parameters that a pipeline declares: in `nextflow_schema.json`, or in its `latch_metadata`."""
+"""The parameters that a pipeline declares: in `nextflow_schema.json`, in its `latch_metadata`, or in Python.
+
+Everything is read as data. No file of the pipeline is imported: forms are shown to people who may not launch.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.pipelines import metadata
-from nfresume.tasks import checking
+from nfresume.pipelines import metadata, reading
 
 SCHEMA = "nextflow_schema.json"
+#: A larger schema is not read.
+MAX_SCHEMA = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,24 @@ def declared(pipeline: Path) -> list[Parameter]:
     """
     folder = pipeline if pipeline.is_dir() else pipeline.parent
     schema = folder / SCHEMA
-    if schema.is_file():
-        try:
+    try:
+        if schema.is_file():
+            if schema.stat().st_size > MAX_SCHEMA:
+                raise ValueError(f"larger than {MAX_SCHEMA:,} bytes")
             return list(_of_schema(json.loads(schema.read_bytes())))
-        except (ValueError, AttributeError, TypeError) as e:
-            raise InvalidMetadata(f"{schema}: {e}", "fix the file") from None
-    file = metadata.find(pipeline, None)
-    return _rows(metadata.load(file).parameters) if file else []
+        file = metadata.find(pipeline, None)
+        return _rows(reading.of_metadata(file)) if file else []
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as e:
+        what = schema if schema.is_file() else folder
+        raise InvalidMetadata(f"{what}: {e}", "fix the file") from None
 
 
-def of_workflow(pipeline: str) -> list[Parameter]:
-    """The inputs of the Python workflow `/path/file.py:workflow`. Raises InvalidMetadata."""
-    return _rows(checking.check(pipeline, Path("/")).parameters)
+def of_workflow(file: Path, function: str) -> list[Parameter]:
+    """The inputs of a Python workflow. Raises InvalidMetadata."""
+    try:
+        return _rows(reading.of_workflow(file, function))
+    except (OSError, ValueError) as e:
+        raise InvalidMetadata(f"{file}: {e}", "fix the file") from None
 
 
 def _rows(found: list[dict[str, Any]]) -> list[Parameter]:

@@ -6,15 +6,17 @@ Both are started by the same shim and leave the same records. Only this module t
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import RunOptions
-from nfresume.settings import Settings
+from nfresume.settings import ANY_PIPELINE, Settings
 
 
 def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _: None) -> Engine:
@@ -42,3 +44,20 @@ def argv(
         "executor_options": list(conf.slurm_options) if slurm else [],
     }
     return [*chosen.launcher, json.dumps(order), *attempt.options]
+
+
+def environment(
+    conf: Settings, chosen: Engine, run: command.Run, launch_dir: Path, base: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of the head of one attempt.
+
+    In the launch dir of a launch from the web Nextflow reads no configuration: only the pipeline's own and
+    the site's. NXF_CONFIG_FILE (since 20.09) names the file that is read in place of the launch dir's
+    nextflow.config. On a site that allows any pipeline the configuration there may be the pipeline's own.
+    """
+    env = command.environment({**base, **chosen.environment}, run)
+    launches = Path(os.path.realpath(conf.web_launches))
+    if launches in Path(os.path.realpath(launch_dir)).parents and ANY_PIPELINE not in conf.web_pipelines:
+        site = env.get("NXF_CONFIG_FILE", "")
+        env["NXF_CONFIG_FILE"] = site if site.startswith("/") else str(command.CONFIG)
+    return env

@@ -150,7 +150,7 @@ class _Supervisor:
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        environment = command.environment({**os.environ, **chosen.environment}, run)
+        environment = programs.environment(self._conf, chosen, run, launch_dir, os.environ)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         with stdout.open("ab") as out, stderr.open("ab") as err:

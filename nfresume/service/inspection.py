@@ -88,7 +88,7 @@ class Inspection:
         from nfresume.pipelines import parameters
 
         if (python := python_workflow(pipeline)) and python[0].startswith("/"):
-            return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []
+            return parameters.of_workflow(Path(python[0]), python[1]) if Path(python[0]).is_file() else []
         path = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
         return parameters.declared(path) if path.exists() else []
 

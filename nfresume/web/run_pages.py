@@ -16,7 +16,7 @@ from nfresume.domain.people import Role
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.pipelines import parameters
 from nfresume.runs import records
-from nfresume.service import submissions
+from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Resubmission, Submission
 from nfresume.service.verbs import Service
 from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
@@ -201,16 +201,18 @@ def launch_page(
 ) -> HTMLResponse:
     """The launch form, with a field for each parameter that the pipeline declares."""
     declared, error = [], ""
-    if pipeline:
+    may_edit = _may_edit(who, account)
+    if pipeline and may_edit:  # nothing is imported, downloaded or resolved: a GET only reads
         try:
-            submissions.check_pipeline(service.conf, pipeline)
-            declared = service.declared_params(pipeline)
+            declared = service.declared_params(boundary.resolve(
+                service.conf, pipeline, None, for_form=True))
         except NfresumeError as e:
             error = str(e)
+    allowed = service.conf.web_pipelines
     return page(
         request, "launch.html", user=who.user, account=account, csrf=who.csrf, pipeline=pipeline,
-        declared=declared, error=error, allowed=service.conf.web_pipelines,
-        profiles=service.conf.web_profiles, may_edit=_may_edit(who, account),
+        declared=declared, error=error, allowed=() if boundary.is_open(service.conf) else allowed,
+        closed=not allowed, profiles=service.conf.web_profiles, may_edit=may_edit,
     )
 
 

@@ -124,8 +124,7 @@ def run_workflow(
     if workflow_engine.lower() not in ("nextflow", "python"):
         raise UsageError(f"workflow_engine {workflow_engine!r} is not supported", "use nextflow or python")
     chosen = engine_parameters(_object(workflow_engine_parameters, "workflow_engine_parameters"))
-    attached = {file.filename or "": file.file.read(submissions.MAX_ATTACHED + 1)
-                for file in workflow_attachment or ()}
+    attached = {file.filename or "": file.file for file in workflow_attachment or ()}
     execution = submissions.submit(service, Submission(
         pipeline=workflow_url, params=_object(workflow_params, "workflow_params"), attachments=attached,
         tags={str(key): str(value) for key, value in _object(tags, "tags").items()}, **chosen,

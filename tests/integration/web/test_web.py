@@ -33,7 +33,8 @@ class Web:
         self.root = Root.mark(base / "root")
         self.conf = settings.load({
             "NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_DATABASE_URL": url, "NFRESUME_ACCOUNT": "team",
-            "NFRESUME_ROOT": str(base / "root"), "NFRESUME_WEB_LAUNCHES": str(base / "launches"), **conf})
+            "NFRESUME_ROOT": str(base / "root"), "NFRESUME_WEB_LAUNCHES": str(base / "launches"),
+            "NFRESUME_WEB_PIPELINES": "any", **conf})
         self.store = Store.open(url)
         with self.store.begin() as tx:
             transitions.register_root(tx, self.root.id, str(self.root.path), self.root.inode)
