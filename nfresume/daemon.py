@@ -71,17 +71,22 @@ class _Web:
     def __init__(self, conf: Settings, store: Store, address: Address) -> None:
         import uvicorn
 
-        from nfresume.web import app
+        from nfresume.web import app, protocol
 
+        behind_proxy = conf.web_url is not None
+        protocol.LimitedProtocol.in_all = protocol.descriptors()
+        protocol.LimitedProtocol.proxies = frozenset(conf.web_proxies) if behind_proxy else frozenset()
         self._server = uvicorn.Server(uvicorn.Config(
-            app.create(conf, store), log_level="warning", access_log=False, server_header=False,
-            # a reverse proxy on this host tells the client's address and scheme in X-Forwarded-* headers
-            proxy_headers=conf.web_url is not None, forwarded_allow_ips="127.0.0.1",
+            app.create(conf, store), log_config=None, access_log=False, server_header=False,
+            http=protocol.LimitedProtocol, ws="none", h11_max_incomplete_event_size=protocol.MAX_HEAD,
+            # these proxies tell the client's address and scheme in X-Forwarded-* headers
+            proxy_headers=behind_proxy, forwarded_allow_ips=list(conf.web_proxies),
             timeout_graceful_shutdown=5, timeout_keep_alive=30,
         ))
         self._application = self._server.config.app
         listener = _listen(address)
-        url = f"http://{address.host}:{listener.getsockname()[1]}"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        url = f"http://{host}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web")
         self._thread.start()
         listening = f", listening at {url}" if conf.web_url else ""
@@ -100,7 +105,8 @@ class _Web:
 
 def _listen(address: Address) -> socket.socket:
     try:
-        return socket.create_server((address.host, address.port), backlog=2048, reuse_port=False)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
     except OSError as e:
         raise Conflict(f"cannot listen on {address.host}:{address.port}: {e.strerror or e}",
                        "choose another: nfresume serve --port 8766") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -15,12 +17,13 @@ from typing import Any
 
 import platformdirs
 
-from nfresume.domain import budgets, notices
+from nfresume.domain import admission, budgets, notices
 from nfresume.domain.budgets import Budget
 from nfresume.domain.costs import DEFAULT_CURRENCY
 from nfresume.domain.errors import InvalidSettings, UsageError
 from nfresume.domain.executions import check_account
 from nfresume.domain.notices import Channel
+from nfresume.domain.people import Role
 from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess, Retain
 
@@ -34,6 +37,22 @@ class LauncherName(StrEnum):
 
     LOCAL = "local"
     SLURM = "slurm"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @dataclass(frozen=True)
@@ -169,6 +188,22 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _networks(value: Any) -> tuple[str, ...]:
+    texts = _texts(value)
+    for text in texts:
+        ipaddress.ip_network(text, strict=False)  # raises ValueError
+    return texts
+
+
+def _run_as(value: Any) -> dict[str, str]:
+    found = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(found, dict) or not all(
+            isinstance(user, str) and re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", user)
+            for user in found.values()):
+        raise ValueError(f"must be a table of accounts and user names, not {value!r}")
+    return {_account(account) if account != "*" else account: user for account, user in found.items()}
+
+
 def _nothing() -> None:
     return None
 
@@ -236,6 +271,19 @@ SETTINGS = (
     Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
     Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
     Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
+    Setting("oidc_admit", "who may enter with that provider: domain:NAME and user:ADDRESS (of a verified "
+            "e-mail address), group:NAME, subject:ID; any: whoever the provider knows (default: nobody)",
+            admission.parse, tuple),
+    Setting("oidc_groups_claim", "the provider's claim that lists a user's groups", _text, lambda: "groups"),
+    Setting("oidc_first_role", "role that a new user of the provider has in the account of their name: "
+            "viewer, editor or owner; editors may launch", _one_of(Role), lambda: Role.VIEWER),
+    Setting("web_proxies", "addresses or networks of the reverse proxies whose X-Forwarded-* headers are "
+            "believed", _networks, lambda: ("127.0.0.1", "::1")),
+    Setting("run_as", "by account, the operating system user that its launches from the web run as (a table; "
+            "JSON in the environment)", _run_as, dict),
+    Setting("log_level", "what is logged: debug, info, warning or error", _one_of(LogLevel),
+            lambda: LogLevel.INFO),
+    Setting("log_format", "how it is logged: text, or json", _one_of(LogFormat), lambda: LogFormat.TEXT),
     Setting("task_cache_hours", "hours without use after which an entry of the task cache is removed",
             check_hours, lambda: 720.0),
     Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
@@ -283,6 +331,13 @@ class Settings:
     oidc_issuer: str | None
     oidc_client_id: str | None
     oidc_client_secret: Secret | None
+    oidc_admit: tuple[admission.Rule, ...]
+    oidc_groups_claim: str
+    oidc_first_role: Role
+    web_proxies: tuple[str, ...]
+    run_as: Mapping[str, str]
+    log_level: LogLevel
+    log_format: LogFormat
     task_cache_hours: float
     task_cache_limit: int | None
     lease_seconds: float

@@ -16,12 +16,13 @@ from tests.conftest import Site, until
 
 @dataclass
 class Running:
-    """A running server: its URL for users and on this machine, its login link ("" = none), its stderr."""
+    """A running server: its URL for users and on this machine, its login link ("" = none), stderr, pid."""
 
     url: str
     local: str
     link: str
     stderr: list[str]
+    pid: int = 0
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Runnin
         public = "NFRESUME_WEB_URL" in {**site.env, **env}
         local = found(r"listening at (\S+)") if public else url
         link = "" if public else until(lambda: found(r"(http://\S+/login\?token=\S+)\n"), what="its link")
-        yield Running(url, local, link, stderr)
+        yield Running(url, local, link, stderr, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(20)

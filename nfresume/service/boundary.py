@@ -88,7 +88,9 @@ def _names(pipeline: str) -> list[str]:
     except ValueError:
         return []
     plain = url.scheme in ("https", "http", "ssh", "git") and not url.password
-    if not plain or url.username not in (None, "git") or url.query or url.fragment or not _URL_PATH.fullmatch(url.path):
+    if not plain or url.username not in (None, "git") or url.query or url.fragment:
+        return []
+    if not _URL_PATH.fullmatch(url.path):
         return []
     parts = url.path.strip("/").removesuffix(".git").split("/")
     if any(part in ("", ".", "..") for part in parts):

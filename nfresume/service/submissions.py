@@ -34,7 +34,6 @@ PARAMS_FILE = f"{OWN_FOLDER}/params.json"
 RELAUNCH_PARAMS = ".params"
 _PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-_STRUCTURE = re.compile(r"[\[{,]")
 
 
 @dataclass(frozen=True)
@@ -196,9 +195,7 @@ def check_params(params: object) -> None:
     """Raise UsageError unless `params` is a JSON object of limited size, with URLs of public hosts only."""
     if not isinstance(params, Mapping):
         raise UsageError("parameters must be a JSON object", 'for example {"input": "samples.csv"}')
-    text = json.dumps(params)
-    if len(text) > MAX_PARAMS or sum(1 for _ in _STRUCTURE.finditer(text)) > MAX_VALUES:
-        raise UsageError(f"more than {MAX_PARAMS // 1_000_000} MB of parameters", "put the data into a file")
+    check_structure(json.dumps(params), "the parameters")
     hosts.check(params)
 
 
@@ -209,11 +206,17 @@ def parse_params(text: str) -> dict[str, Any]:
     return params
 
 
-def parse_object(text: str, name: str) -> dict[str, Any]:
-    """A JSON object from text of limited size. Raises UsageError, which calls it `name`."""
-    if len(text) > MAX_PARAMS or sum(1 for _ in _STRUCTURE.finditer(text)) > MAX_VALUES:
+def check_structure(text: str | bytes, name: str) -> None:
+    """Raise UsageError for JSON text that is too long, or whose many values would fill the memory."""
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if len(data) > MAX_PARAMS or sum(map(data.count, (b"[", b"{", b","))) > MAX_VALUES:
         raise UsageError(f"{name}: more than {MAX_PARAMS // 1_000_000} MB or {MAX_VALUES:,} values",
                          "put the data into a file")
+
+
+def parse_object(text: str, name: str) -> dict[str, Any]:
+    """A JSON object from text of limited size. Raises UsageError, which calls it `name`."""
+    check_structure(text, name)
     try:
         found = json.loads(text.strip() or "{}")
     except (ValueError, RecursionError) as e:

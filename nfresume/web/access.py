@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import ipaddress
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +19,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from nfresume.domain.errors import NfresumeError, NotFound
-from nfresume.domain.people import Role, User, csrf
+from nfresume.domain.people import Actor, Role, Token, User, csrf, web_actor
 from nfresume.service.identity import Identity
 from nfresume.service.verbs import Service
 from nfresume.settings import Settings
@@ -24,8 +27,13 @@ from nfresume.store import Store
 
 Result = TypeVar("Result")
 
-COOKIE = "nfresume"
+_COOKIE = "nfresume"
+#: Holds what the log-in form must repeat, so that no other site can log a browser in.
+_LOGIN_COOKIE = "nfresume_login"
+#: How often refused log-ins of one address are recorded, in seconds.
+_REFUSED_SECONDS = 60.0
 _CACHE_SECONDS = 2.0
+_MAX_CACHED = 10_000
 #: How many requests that only read are answered at a time; further ones wait. They need the processor: more
 #: of them at once would only compete for the interpreter lock. Requests that change something mostly wait for
 #: disks, and are not limited.
@@ -65,12 +73,15 @@ class Site:
     limiter: MovingWindowRateLimiter
     reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READS_AT_ONCE))
     cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
+    refused: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def cached(self, kind: str, key: str, compute: Callable[[], Result]) -> Result:
         """The result of `compute`, or one for the same kind and key that is at most two seconds old."""
         at, found = self.cache.get((kind, key), (0.0, None))
         if found is None or time.monotonic() - at > _CACHE_SECONDS:
             found = compute()
+            if len(self.cache) > _MAX_CACHED:
+                self.cache.clear()
             self.cache[kind, key] = (time.monotonic(), found)
         return cast("Result", found)
 
@@ -83,6 +94,10 @@ class Site:
     def secure(self) -> bool:
         """True if users reach the console by HTTPS; cookies are then marked Secure."""
         return (self.conf.web_url or "").startswith("https://")
+
+    def identity_of(self, request: Request, user: User | None = None) -> Identity:
+        """The users and tokens, for changes by a user at the address of a request."""
+        return self.identity.by(Actor(user.name if user else "nobody", client(request)))
 
 
 async def _site(request: Request) -> Site:
@@ -103,17 +118,37 @@ def client(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def count_failure(request: Request) -> None:
-    """Count a failed log-in or a bad token for the client's address. Raises TooManyTries."""
-    limiter = site_of(request).limiter
-    if not limiter.hit(TRIES, client(request)):
+def client_network(request: Request) -> str:
+    """What limits count for a client without a session: its IPv4 address, or its /64 network of IPv6."""
+    try:
+        address = ipaddress.ip_address(client(request).partition("%")[0])
+    except ValueError:
+        return client(request)
+    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
+
+
+def count_failure(request: Request, what: str) -> None:
+    """Count and record a failed log-in or a bad token. Raises TooManyTries after too many.
+
+    Only failures are counted and refused: whoever has a valid secret gets in meanwhile. Guessing 256 bits is
+    hopeless; the limit keeps the log and the database small.
+    """
+    site, network = site_of(request), client_network(request)
+    at, count = site.refused.get(network, (0.0, 0))
+    if time.monotonic() - at > _REFUSED_SECONDS:
+        if len(site.refused) > _MAX_CACHED:
+            site.refused.clear()
+        site.identity_of(request).refused(what, count + 1)
+        site.refused[network] = (time.monotonic(), 0)
+    else:
+        site.refused[network] = (at, count + 1)
+    if not site.limiter.hit(TRIES, network):
         raise TooManyTries("too many failed tries from this address", "wait a minute")
 
 
-def check_tries(request: Request) -> None:
-    """Raises TooManyTries if the client's address has too many failed tries in the last minute."""
-    if not site_of(request).limiter.test(TRIES, client(request)):
-        raise TooManyTries("too many failed tries from this address", "wait a minute")
+def digest_of(secret: str) -> str:
+    """A short digest of a secret, as a key in memory."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 # -- browsers ----------------------------------------------------------------------------------------
@@ -125,6 +160,7 @@ class Visitor:
 
     user: User
     session: str
+    token: Token
 
     @property
     def csrf(self) -> str:
@@ -132,13 +168,63 @@ class Visitor:
         return csrf(self.session)
 
 
+def cookie_name(request: Request) -> str:
+    """The name of the session's cookie. With HTTPS browsers let only this very host set it (`__Host-`)."""
+    return f"__Host-{_COOKIE}" if site_of(request).secure else _COOKIE
+
+
+def login_cookie_name(request: Request) -> str:
+    """The name of the cookie of the log-in form."""
+    return f"__Host-{_LOGIN_COOKIE}" if site_of(request).secure else _LOGIN_COOKIE
+
+
+def login_token(seed: str) -> str:
+    """What the log-in form must send with the cookie `seed`."""
+    return hmac.new(seed.encode("utf-8", "replace"), b"log in", hashlib.sha256).hexdigest()
+
+
+def check_login_form(request: Request, token: str) -> None:
+    """Raise Forbidden unless a log-in form comes from a page that this browser got from here."""
+    check_origin(request)
+    seed = request.cookies.get(login_cookie_name(request), "")
+    if not seed or not secrets.compare_digest(token.encode(), login_token(seed).encode()):
+        raise Forbidden("this log-in was not started here", "open the log-in page, and try again")
+
+
+def check_origin(request: Request) -> None:
+    """Raise Forbidden for a form of another site, by Origin, or by Sec-Fetch-Site where there is none."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+    else:
+        url = site_of(request).conf.web_url
+        public = {_origin_of(url)} if url else set()
+        foreign = origin not in {*public, f"http://{request.headers.get('host')}"} or (
+            origin not in public and not _is_local(request))
+    if foreign:
+        raise Forbidden("this form is from another site", "go back, reload the page, and try again")
+
+
+def _origin_of(url: str) -> str:
+    """The origin as browsers send it: without a default port."""
+    parts = urlsplit(url)
+    default = {"https": ":443", "http": ":80"}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
+
+
+def _is_local(request: Request) -> bool:
+    """True for a request to this machine's own names; any other Host is the public one."""
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    return host in ("127.0.0.1", "::1", "localhost")
+
+
 def visitor(request: Request) -> Visitor:
     """The user who is logged in. Raises Unauthorized."""
-    session = request.cookies.get(COOKIE, "")
-    user = site_of(request).identity.session(session) if session else None
-    if user is None:
+    session = request.cookies.get(cookie_name(request), "")
+    known = site_of(request).identity.session(session) if session else None
+    if known is None:
         raise Unauthorized("you are not logged in", "log in first")
-    return Visitor(user, session)
+    return Visitor(known[0], session, known[1])
 
 
 VisitorOf = Annotated[Visitor, Depends(visitor)]
@@ -146,10 +232,9 @@ VisitorOf = Annotated[Visitor, Depends(visitor)]
 
 def posted(request: Request, who: VisitorOf, token: Annotated[str, Form(alias="csrf")] = "") -> Visitor:
     """The user who sent a form. Raises Forbidden without this session's token or from a foreign page."""
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if foreign or not secrets.compare_digest(token.encode(), who.csrf.encode()):
-        raise Forbidden("this form is from another site or another session",
+    check_origin(request)
+    if not secrets.compare_digest(token.encode(), who.csrf.encode()):
+        raise Forbidden("this form is from another session",
                         "go back, reload the page, and try again")
     return who
 
@@ -167,27 +252,29 @@ def role_in(user: User, account: str, need: Role) -> Role:
     return role
 
 
-def service_of(site: Site, user: User, account: str, need: Role) -> Service:
+def service_of(request: Request, user: User, account: str, need: Role) -> Service:
     """A Service for one of the user's accounts. Raises NotFound and Forbidden, as `role_in` does."""
     role_in(user, account, need)
-    return Service(site.conf.for_account(account), store=site.store, actor=f"{user.name}@web")
+    site = site_of(request)
+    return Service(site.conf.for_account(account), store=site.store,
+                   actor=web_actor(Actor(user.name, client(request))))
 
 
-async def viewing(account: str, site: SiteOf, who: VisitorOf) -> AsyncIterator[Service]:
+async def viewing(request: Request, account: str, site: SiteOf, who: VisitorOf) -> AsyncIterator[Service]:
     """A Service for the account in the path of a page, for a viewer; waits while other reads are answered."""
-    service = service_of(site, who.user, account, Role.VIEWER)
+    service = service_of(request, who.user, account, Role.VIEWER)
     async with site.reads:
         yield service
 
 
-async def watching(account: str, site: SiteOf, who: VisitorOf) -> Service:
+async def watching(request: Request, account: str, who: VisitorOf) -> Service:
     """The same for an event stream: it stays open and needs no processor, so that it does not wait."""
-    return service_of(site, who.user, account, Role.VIEWER)
+    return service_of(request, who.user, account, Role.VIEWER)
 
 
-def editing(account: str, site: SiteOf, who: PostedBy) -> Service:
+def editing(request: Request, account: str, who: PostedBy) -> Service:
     """A Service for the account in the path of a form, for an editor."""
-    return service_of(site, who.user, account, Role.EDITOR)
+    return service_of(request, who.user, account, Role.EDITOR)
 
 
 Viewing = Annotated[Service, Depends(viewing)]
@@ -204,6 +291,7 @@ class Caller:
 
     user: User
     account: str
+    token: Token
 
 
 def caller(
@@ -211,39 +299,38 @@ def caller(
     x_account: Annotated[str, Header(description="The account to act for (default: the token's).")] = "",
 ) -> Caller:
     """The user and account of the bearer token. Raises Unauthorized, NotFound, TooManyTries."""
-    check_tries(request)
     scheme, _, secret = authorization.partition(" ")
     known = site_of(request).identity.bearer(secret.strip()) if scheme.lower() == "bearer" else None
     if known is None:
         if secret:
-            count_failure(request)
+            count_failure(request, "token")
         raise Unauthorized("a bearer token is needed" if not secret else "this token is not valid",
                            "`nfresume token create` creates one")
     user, token = known
     account = x_account or token.account or user.name
     if token.account not in (None, account):
         raise NotFound(f"you have no account {account!r}", "this token is for another account only")
-    return Caller(user, account)
+    return Caller(user, account, token)
 
 
 CallerOf = Annotated[Caller, Depends(caller)]
 
 
-async def reading(site: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
+async def reading(request: Request, site: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
     """A Service for the token's account, for a viewer; waits while other reads are answered."""
-    service = service_of(site, who.user, who.account, Role.VIEWER)
+    service = service_of(request, who.user, who.account, Role.VIEWER)
     async with site.reads:
         yield service
 
 
-async def listening(site: SiteOf, who: CallerOf) -> Service:
+async def listening(request: Request, who: CallerOf) -> Service:
     """The same for an event stream: it stays open and needs no processor, so that it does not wait."""
-    return service_of(site, who.user, who.account, Role.VIEWER)
+    return service_of(request, who.user, who.account, Role.VIEWER)
 
 
-def writing(site: SiteOf, who: CallerOf) -> Service:
+def writing(request: Request, who: CallerOf) -> Service:
     """A Service for the token's account, for an editor."""
-    return service_of(site, who.user, who.account, Role.EDITOR)
+    return service_of(request, who.user, who.account, Role.EDITOR)
 
 
 Reading = Annotated[Service, Depends(reading)]

@@ -22,10 +22,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NfresumeError)
     def _ours(request: Request, error: NfresumeError) -> Response:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-        if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
-            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
-        return answer(request, error.http_status, name, error.message, error.hint)
+        return of_error(request, error)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -44,6 +41,14 @@ def install(app: FastAPI) -> None:
     def _fault(request: Request, _error: Exception) -> Response:
         return answer(request, 500, "fault", "this is a bug in nfresume; nothing was deleted because of it",
                       "see the log of `nfresume serve`")
+
+
+def of_error(request: Request, error: NfresumeError) -> Response:
+    """The response for an error of nfresume; a page without a session leads to the log-in page."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
+        return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+    return answer(request, error.http_status, name, error.message, error.hint)
 
 
 def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:

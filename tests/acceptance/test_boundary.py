@@ -53,7 +53,9 @@ def test_an_attached_configuration_never_runs(site: Site):
 
 
 def test_configuration_that_appears_in_a_launch_dir_is_not_read(site: Site):
-    """A nextflow.config that a run wrote into the launch dir of a web launch is not read by a later attempt."""
+    """A nextflow.config that a run wrote into the launch dir of a web launch is not read by a later
+    attempt.
+    """
     folder, mark = listed(site), site.base / "pwned"
     (folder / "main.nf").write_text(PIPELINE + "workflow.onComplete { }\nerror 'not yet'\n")
     with serving(site) as server:
@@ -72,7 +74,9 @@ def test_configuration_that_appears_in_a_launch_dir_is_not_read(site: Site):
 
 
 def test_a_form_imports_nothing(site: Site):
-    """Looking at the launch form of a Python file, or of a latch_metadata, runs nothing of it, for any role."""
+    """Looking at the launch form of a Python file, or of a latch_metadata, runs nothing of it, for any
+    role.
+    """
     mark = site.base / "imported"
     script = site.launch_dir / "flow.py"
     script.write_text(f"open({str(mark)!r}, 'w')\ndef flow(reads: str, depth: int = 3): ...\n")

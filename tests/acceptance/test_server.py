@@ -30,7 +30,7 @@ API = "/ga4gh/wes/v1"
 class Server(Running):
     """A running server, and a token for account team."""
 
-    token: str
+    token: str = ""
 
     def ask(self, method: str, path: str, **words: Any) -> httpx.Response:
         return httpx.request(method, f"{self.url}{API}{path}", timeout=60,

@@ -75,7 +75,8 @@ def test_what_is_not_listed_is_refused(place: Path, evil: str):
         boundary.resolve(listed(place), evil.replace("{place}", str(place)), None)
 
 
-@pytest.mark.parametrize(("revision", "allowed"), [("1.0", True), ("2.0", False), (None, False), ("dev", False)])
+@pytest.mark.parametrize(("revision", "allowed"), [("1.0", True), ("2.0", False), (None, False), ("dev",
+    False)])
 def test_a_revision_can_be_pinned(place: Path, revision: str | None, allowed: bool):
     """`owner/repo@1.*` allows only these revisions, and never the default branch."""
     if allowed:
@@ -93,12 +94,16 @@ def test_no_setting_allows_nothing(place: Path):
 
 
 @pytest.mark.parametrize("name", [
-    "nextflow.config", "x/nextflow.config", "a.config", "A.CONFIG", "main.nf", "nf-core/demo/main.nf", "nf-core/x",
-    "NF-CORE/x", "lib/a.groovy", "x/bin/run", "bin", "modules/x.txt", "x/templates/t.txt", ".nextflow/history",
+    "nextflow.config", "x/nextflow.config", "a.config", "A.CONFIG", "main.nf", "nf-core/demo/main.nf",
+    "nf-core/x",
+    "NF-CORE/x", "lib/a.groovy", "x/bin/run", "bin", "modules/x.txt", "x/templates/t.txt",
+    ".nextflow/history",
     "data/.hidden", "run.sh", "x.py", "x.nf.txt", "a:b", "a\\b", ".nfresume/params.json",
 ])
 def test_attachments_are_data(place: Path, name: str):
-    """Configuration, scripts, code folders, hidden files, and what shadows the pipeline are refused by name."""
+    """Configuration, scripts, code folders, hidden files, and what shadows the pipeline are refused by
+    name.
+    """
     conf = listed(place)
     with pytest.raises(UsageError):
         submissions.check(conf, Submission("nf-core/demo", attachments={name: io.BytesIO(b"x")}))
@@ -137,7 +142,8 @@ def test_parameters_that_are_allowed(place: Path):
     """Own files, the site's references, URLs and plain values are parameters."""
     boundary.check_param_values(listed(place), {
         "input": "samples.csv", "outdir": "results", "reference": f"{place}/pipelines/qc/ref.fa", "n": 3,
-        "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b", "text": "a/b c",
+        "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b",
+        "text": "a/b c",
     }, place / "launches/team/run-1")
 
 
