@@ -56,6 +56,18 @@ class Records:
             raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
         return part(self._attempt_dir / LOGS[name], offset, most)
 
+    def open_log(self, name: str) -> int:
+        """A descriptor of one of LOGS, to be closed by the caller. Raises NotFound."""
+        if name not in LOGS:
+            raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
+        return opened(self._attempt_dir / LOGS[name])
+
+    def open_task_file(self, task: Task, name: str) -> int:
+        """A descriptor of one of TASK_FILES, to be closed by the caller. Raises NotFound."""
+        if name not in TASK_FILES:
+            raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
+        return opened(self.task_dir(task) / TASK_FILES[name])
+
     def size(self, name: str) -> int:
         """The size of one of LOGS in bytes; 0 when it does not exist yet."""
         try:
@@ -107,14 +119,20 @@ def state(task: Task) -> str:
 
 def part(path: Path, offset: int = 0, most: int = MAX_BYTES) -> bytes:
     """Up to `most` bytes of a regular file; from the end when `offset` is negative. Raises NotFound."""
+    fd = opened(path)
+    try:
+        return os.pread(fd, most, offset if offset >= 0 else max(0, os.fstat(fd).st_size + offset))
+    finally:
+        os.close(fd)
+
+
+def opened(path: Path) -> int:
+    """A descriptor of a regular file, to be closed by the caller. No link is followed. Raises NotFound."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         raise NotFound(f"there is no {path.name}") from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotFound(f"there is no {path.name}")
-        return os.pread(fd, most, offset if offset >= 0 else max(0, status.st_size + offset))
-    finally:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
+        raise NotFound(f"there is no {path.name}")
+    return fd

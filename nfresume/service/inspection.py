@@ -20,7 +20,7 @@ from nfresume.nextflow.command import assets
 from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
-from nfresume.store import Store, queries
+from nfresume.store import Store, outcomes, queries
 
 if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
     from nfresume.billing import aws_bill, page, report
@@ -113,6 +113,16 @@ class Inspection:
         """How many of the account's executions are in each state."""
         with self.store.begin(write=False) as tx:
             return queries.state_counts(tx, self.account)
+
+    def run_outcomes(self, executions: Iterable[Execution]) -> dict[str, outcomes.Outcome]:
+        """How executions began and ended, over all of their attempts, by id."""
+        with self.store.begin(write=False) as tx:
+            return outcomes.of(tx, [e.id for e in executions])
+
+    def failures(self) -> list[outcomes.Outcome]:
+        """The outcome of each of the account's failed executions."""
+        with self.store.begin(write=False) as tx:
+            return outcomes.of_failed(tx, self.account)
 
     def details(self, execution: Execution) -> Details:
         """The execution as it is now, with its attempts and events."""

@@ -34,7 +34,8 @@ _LOGIN_COOKIE = "nfresume_login"
 _REFUSED_SECONDS = 60.0
 _CACHE_SECONDS = 2.0
 _MAX_CACHED = 10_000
-#: How many requests that only read are answered at a time; further ones wait. They need the processor: more
+#: How many requests that only read are answered at a time; further ones wait. A slot is given back before the
+#: response is sent, so that a client which reads slowly holds none. Reads need the processor: more
 #: of them at once would only compete for the interpreter lock. Requests that change something mostly wait for
 #: disks, and are not limited.
 _READS_AT_ONCE = 4
@@ -74,6 +75,7 @@ class Site:
     reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READS_AT_ONCE))
     cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
     refused: dict[str, tuple[float, int]] = field(default_factory=dict)
+    engine_version: str = ""
 
     def cached(self, kind: str, key: str, compute: Callable[[], Result]) -> Result:
         """The result of `compute`, or one for the same kind and key that is at most two seconds old."""
@@ -88,7 +90,8 @@ class Site:
     @classmethod
     def open(cls, conf: Settings, store: Store) -> Site:
         """The site with a rate limiter of this process only."""
-        return cls(conf, store, Identity(store), MovingWindowRateLimiter(MemoryStorage()))
+        return cls(conf, store, Identity(store), MovingWindowRateLimiter(MemoryStorage()),
+                   engine_version=Service(conf, store=store).engine_version())
 
     @property
     def secure(self) -> bool:
@@ -277,7 +280,7 @@ def editing(request: Request, account: str, who: PostedBy) -> Service:
     return service_of(request, who.user, account, Role.EDITOR)
 
 
-Viewing = Annotated[Service, Depends(viewing)]
+Viewing = Annotated[Service, Depends(viewing, scope="function")]
 Watching = Annotated[Service, Depends(watching)]
 Editing = Annotated[Service, Depends(editing)]
 
@@ -316,6 +319,21 @@ def caller(
 CallerOf = Annotated[Caller, Depends(caller)]
 
 
+def maybe_caller(
+    request: Request, authorization: Annotated[str, Header()] = "",
+    x_account: Annotated[str, Header(description="The account to act for (default: the token's).")] = "",
+) -> Service | None:
+    """A Service for the token's account, for what is public; None without a valid token."""
+    try:
+        who = caller(request, authorization, x_account)
+        return service_of(request, who.user, who.account, Role.VIEWER)
+    except (Unauthorized, NotFound):
+        return None
+
+
+MaybeReading = Annotated[Service | None, Depends(maybe_caller)]
+
+
 async def reading(request: Request, site: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
     """A Service for the token's account, for a viewer; waits while other reads are answered."""
     service = service_of(request, who.user, who.account, Role.VIEWER)
@@ -333,6 +351,6 @@ def writing(request: Request, who: CallerOf) -> Service:
     return service_of(request, who.user, who.account, Role.EDITOR)
 
 
-Reading = Annotated[Service, Depends(reading)]
+Reading = Annotated[Service, Depends(reading, scope="function")]
 Listening = Annotated[Service, Depends(listening)]
 Writing = Annotated[Service, Depends(writing)]

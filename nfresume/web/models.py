@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Organization(BaseModel):
@@ -142,8 +142,10 @@ class RunLog(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 describes one; `hint` says what to do about it."""
+    """An error, as WES (`msg`, `status_code`) and RFC 9457 describe one; `hint` says what to do about it."""
 
+    msg: str
+    status_code: int
     type: str
     title: str
     status: int
@@ -153,6 +155,8 @@ class Problem(BaseModel):
 
 class Relaunch(BaseModel):
     """Changes for a relaunch from the failed task; a field that is left out stays as it was."""
+
+    model_config = ConfigDict(extra="forbid")
 
     workflow_params: dict[str, Any] | None = None
     workflow_url: str | None = None
@@ -167,5 +171,7 @@ class Relaunch(BaseModel):
 
 class Extension(BaseModel):
     """How many hours from now a work dir is to be kept."""
+
+    model_config = ConfigDict(extra="forbid")
 
     hours: float = Field(gt=0, le=87_600)

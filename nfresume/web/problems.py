@@ -53,11 +53,13 @@ def of_error(request: Request, error: NfresumeError) -> Response:
 
 def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:
     """The error as a problem document if the path is the API's, otherwise as a page."""
+    if status == 422 and _is_api(request):
+        status = 400  # WES knows no 422
     title = HTTPStatus(status).phrase
     if _is_api(request):
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-        body = {"type": f"urn:nfresume:{name}", "title": title, "status": status, "detail": detail,
-                "hint": hint}
+        body = {"msg": detail, "status_code": status, "type": f"urn:nfresume:{name}", "title": title,
+                "status": status, "detail": detail, "hint": hint}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
     return rendering.page(request, "error.html", status=status, title=title, detail=detail, hint=hint)
 

@@ -19,6 +19,7 @@ from nfresume.runs import records
 from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Resubmission, Submission
 from nfresume.service.verbs import Service
+from nfresume.web import ranges
 from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 
@@ -151,13 +152,18 @@ def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:
 
 
 @router.get("/executions/{execution_id}/log/{number}/{name}")
-def log_part(execution_id: str, number: int, name: str, service: Viewing,
-             offset: Annotated[int, Query(ge=0, le=2**62)] = 0) -> PlainTextResponse:
-    """A part of a log from byte `offset` on; the header X-End has the offset of the next part."""
+def log_part(
+    execution_id: str, number: int, name: str, request: Request, service: Viewing,
+    offset: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> Response:
+    """A whole log as a download; with `offset`, the part from this byte on, up to the header X-End."""
     e = service.get(execution_id)
     if not 1 <= number <= e.attempt:
         raise NotFound(f"{e.id} has no attempt {number}")
-    data = service.records(e, number).part(name, offset)
+    found = service.records(e, number)
+    if offset is None:
+        return ranges.of_file(request, found.open_log(name), download=f"{e.id}-{number}-{name}.log")
+    data = found.part(name, offset)
     return PlainTextResponse(data, headers={"X-End": str(offset + len(data))})
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import platform
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Query, Request, UploadFile
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from starlette.datastructures import FormData, UploadFile
 
 from nfresume import __version__
-from nfresume.domain import views
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
@@ -21,63 +23,111 @@ from nfresume.nextflow import options
 from nfresume.nextflow.log import Task
 from nfresume.runs import records
 from nfresume.service import submissions
+from nfresume.service.outputs import Published
 from nfresume.service.submissions import Submission
-from nfresume.web import models
-from nfresume.web.access import Reading, SiteOf, Writing
+from nfresume.store.outcomes import Outcome
+from nfresume.web import models, ranges
+from nfresume.web.access import MaybeReading, Reading, SiteOf, Writing
 from nfresume.web.problems import API
 
 PROBLEM = {"model": models.Problem, "content": {"application/problem+json": {}}}
-router = APIRouter(prefix=API, responses=dict.fromkeys((400, 401, 403, 404, 409, 422, 429), PROBLEM))
+router = APIRouter(prefix=API, responses=dict.fromkeys((400, 401, 403, 404, 409, 429), PROBLEM))
 
 STATES = {
     ExecutionState.QUEUED: "QUEUED", ExecutionState.RUNNING: "RUNNING",
     ExecutionState.CANCELLING: "CANCELING", ExecutionState.SUCCEEDED: "COMPLETE",
     ExecutionState.FAILED: "EXECUTOR_ERROR", ExecutionState.CANCELLED: "CANCELED",
 }
+SYSTEM_ERROR = "SYSTEM_ERROR"
 #: The names that `workflow_engine_parameters` may have, with type and default.
 ENGINE_PARAMETERS = {
     "profile": ("string", None), "revision": ("string", None), "storage_expiration_hours": ("number", None),
     "pin": ("boolean", "false"), "retain": ("string", "full"), "on_success": ("string", "delete"),
 }
-RunLimit = Annotated[int, Query(ge=1, le=1000)]
+#: The fields of a request for a run; those in REQUIRED must be there.
+FIELDS = ("workflow_params", "workflow_type", "workflow_type_version", "tags", "workflow_engine",
+          "workflow_engine_version", "workflow_engine_parameters", "workflow_url", "workflow_attachment")
+REQUIRED = ("workflow_type", "workflow_type_version", "workflow_url")
+MAX_PAGE = 1000
+_BEGINNING = "beginning"  # the page token of the first page
+_DSL = "DSL2"
+#: The log of an attempt gives the time of the host without a year; `nextflow.log` reads it as of this year.
+_YEARLESS = 2000
+
+PageSize = Annotated[int, Query(ge=0, description=f"At most so many; {MAX_PAGE} for any larger number.")]
 PageToken = Annotated[str, Query(max_length=300)]
 
 
-@router.get("/service-info")
-def service_info(site: SiteOf, service: Reading) -> models.ServiceInfo:
-    """What this service can do, and how many of the account's runs are in each state."""
-    counts = {STATES[state]: number for state, number in service.state_counts().items()}
+@router.get("/service-info", response_model_exclude_none=True)
+def service_info(site: SiteOf, service: MaybeReading) -> models.ServiceInfo:
+    """What this service can do. With a token also how many of the account's runs are in each state."""
     url = site.conf.web_url or "http://localhost"
+    engine = [site.engine_version] if site.engine_version else []
     return models.ServiceInfo(
         id="nfresume", name="nfresume", version=__version__,
         description="Runs Nextflow pipelines; a failed run can be relaunched from the failed task.",
         organization=models.Organization(name="nfresume", url=url),
         workflow_type_versions={
-            "NFL": models.WorkflowTypeVersion(workflow_type_version=["DSL2"]),
-            "PY": models.WorkflowTypeVersion(workflow_type_version=[platform.python_version()])},
+            "NFL": models.WorkflowTypeVersion(workflow_type_version=[_DSL]),
+            "PY": models.WorkflowTypeVersion(workflow_type_version=_python_versions())},
         supported_filesystem_protocols=["file", "http", "https", "s3"],
-        workflow_engine_versions={"nextflow": models.WorkflowEngineVersion(
-            workflow_engine_version=[service.engine_version()])},
+        workflow_engine_versions={
+            "nextflow": models.WorkflowEngineVersion(workflow_engine_version=engine),
+            "python": models.WorkflowEngineVersion(workflow_engine_version=[platform.python_version()])},
         default_workflow_engine_parameters=[
             models.DefaultWorkflowEngineParameter(name=name, type=kind, default_value=default)
             for name, (kind, default) in ENGINE_PARAMETERS.items()],
-        system_state_counts=counts, auth_instructions_url=f"{url}/docs",
+        system_state_counts=_counts(service) if service is not None else {},
+        auth_instructions_url=f"{url}/docs",
     )
 
 
-@router.get("/runs")
+def _python_versions() -> list[str]:
+    major, minor, _ = platform.python_version_tuple()
+    return [major, f"{major}.{minor}", platform.python_version()]
+
+
+def _counts(service: Any) -> dict[str, int]:
+    counts = {STATES[state]: number for state, number in service.state_counts().items()}
+    system = sum(_is_system_error(outcome) for outcome in service.failures())
+    return {**counts, "EXECUTOR_ERROR": counts["EXECUTOR_ERROR"] - system, SYSTEM_ERROR: system}
+
+
+def _is_system_error(outcome: Outcome | Attempt) -> bool:
+    """True when not the workflow failed, but what runs it: no exit status, a signal, no space left."""
+    code = outcome.exit_code
+    return code is None or code < 0 or (outcome.error or "").startswith("no space left")
+
+
+def state(e: Execution, outcome: Outcome | Attempt | None) -> str:
+    """The state of an execution in the words of WES."""
+    failed = e.state is ExecutionState.FAILED and outcome is not None and _is_system_error(outcome)
+    return SYSTEM_ERROR if failed else STATES[e.state]
+
+
+def moment(value: datetime | None) -> str | None:
+    """A time as WES writes it, in UTC and whole seconds."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if value else None
+
+
+@router.get("/runs", response_model_exclude_none=True)
 def list_runs(
-    service: Reading, page_size: RunLimit = 50, page_token: PageToken = "",
+    service: Reading, page_size: PageSize = 50, page_token: PageToken = "",
     state: Annotated[str | None, Query(description="Only runs in this state.")] = None,
 ) -> models.RunList:
     """The account's runs, newest first."""
-    states = [ours for ours, theirs in STATES.items() if theirs == state]
-    if state is not None and not states:
-        raise UsageError(f"{state!r} is not a state of WES", f"states: {', '.join(STATES.values())}")
-    found = service.newest(states, page_size + 1, before=_position(page_token))
-    runs = [summary(e) for e in found[:page_size]]
-    more = len(found) > page_size
-    return models.RunList(runs=runs, next_page_token=_token(found[page_size - 1]) if more else "")
+    known = [*STATES.values(), SYSTEM_ERROR]
+    if state is not None and state not in known:
+        raise UsageError(f"{state!r} is not a state of WES", f"states: {', '.join(known)}")
+    wanted = "EXECUTOR_ERROR" if state == SYSTEM_ERROR else state
+    states = [ours for ours, theirs in STATES.items() if theirs == wanted]
+    if page_size == 0:
+        return models.RunList(runs=[], next_page_token=page_token or _BEGINNING)
+    size = min(page_size, MAX_PAGE)
+    found = service.newest(states, size + 1, before=_position(page_token))
+    outcomes = service.run_outcomes(found)
+    runs = [run for e in found[:size] if (run := summary(e, outcomes[e.id])).state == (state or run.state)]
+    return models.RunList(runs=runs, next_page_token=_token(found[size - 1]) if len(found) > size else "")
 
 
 def _token(last: Execution) -> str:
@@ -85,61 +135,107 @@ def _token(last: Execution) -> str:
 
 
 def _position(token: str) -> tuple[datetime, str] | None:
-    if not token:
+    if token in ("", _BEGINNING):
         return None
     try:
-        moment, _, execution_id = base64.urlsafe_b64decode(token.encode()).decode().partition("|")
-        at = datetime.fromisoformat(moment)
-        if at.tzinfo is None or not execution_id:
+        at_text, _, execution_id = base64.urlsafe_b64decode(token.encode()).decode().partition("|")
+        at = datetime.fromisoformat(at_text)
+        if at.tzinfo is None or not execution_id or "\0" in execution_id:
             raise ValueError
     except ValueError:
         raise UsageError("this page token is not valid", "begin again without one") from None
     return at, execution_id
 
 
-def summary(e: Execution) -> models.RunSummary:
-    """An execution as WES lists it."""
+def summary(e: Execution, outcome: Outcome) -> models.RunSummary:
+    """An execution as WES lists it: from the start of its first attempt to the end of its last."""
     return models.RunSummary(
-        run_id=e.id, state=STATES[e.state], start_time=views.time(e.created_at), tags=dict(e.tags or {}),
-        end_time=None if e.state.live else views.time(e.updated_at),
+        run_id=e.id, state=state(e, outcome), start_time=moment(outcome.started_at), tags=dict(e.tags or {}),
+        end_time=None if e.state.live else moment(outcome.ended_at or e.updated_at),
     )
 
 
-@router.post("/runs")
-def run_workflow(
-    service: Writing,
-    workflow_url: Annotated[str, Form(max_length=2000)],
-    workflow_type: Annotated[str, Form()] = "NFL",
-    workflow_type_version: Annotated[str, Form()] = "DSL2",  # noqa: ARG001 required by WES; Nextflow knows
-    workflow_params: Annotated[str, Form()] = "{}",
-    workflow_engine_parameters: Annotated[str, Form()] = "{}",
-    workflow_engine: Annotated[str, Form()] = "nextflow",
-    workflow_engine_version: Annotated[str, Form()] = "",  # noqa: ARG001 the site has one Nextflow
-    tags: Annotated[str, Form()] = "{}",
-    workflow_attachment: Annotated[list[UploadFile] | None, Form()] = None,
-) -> models.RunId:
+async def _form(request: Request) -> FormData:
+    """The form of a request for a run, with parts of up to 5 MB. Raises UsageError for unknown fields."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        raise UsageError(f"the body is {kind or 'of no type'}", "send multipart/form-data")
+    return await request.form(max_files=100, max_fields=100, max_part_size=submissions.MAX_PARAMS)
+
+
+FormOf = Annotated[FormData, Depends(_form)]
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": {
+    "type": "object", "required": list(REQUIRED), "additionalProperties": False, "properties": {
+        **{name: {"type": "string"} for name in FIELDS[:-1]},
+        "workflow_attachment": {"type": "array", "items": {"type": "string", "format": "binary"}}}}}}}}
+
+
+@router.post("/runs", response_model_exclude_none=True, openapi_extra=_BODY)
+def run_workflow(site: SiteOf, service: Writing, form: FormOf) -> models.RunId:
     """Launch a workflow. `storage_expiration_hours` defaults to the pipeline's, then the site's setting."""
-    if workflow_type.upper() not in ("NFL", "NEXTFLOW", "PY"):
-        raise UsageError(f"workflow_type {workflow_type!r} is not supported", "use NFL or PY")
-    if workflow_engine.lower() not in ("nextflow", "python"):
-        raise UsageError(f"workflow_engine {workflow_engine!r} is not supported", "use nextflow or python")
-    chosen = engine_parameters(_object(workflow_engine_parameters, "workflow_engine_parameters"))
-    attached = {file.filename or "": file.file for file in workflow_attachment or ()}
+    given = _fields(form)
+    _check_versions(given, site.engine_version)
+    chosen = engine_parameters(submissions.parse_object(
+        given.get("workflow_engine_parameters", ""), "workflow_engine_parameters"))
+    attached = {file.filename or "": file.file for file in form.getlist("workflow_attachment")
+                if isinstance(file, UploadFile)}
     execution = submissions.submit(service, Submission(
-        pipeline=workflow_url, params=_object(workflow_params, "workflow_params"), attachments=attached,
-        tags={str(key): str(value) for key, value in _object(tags, "tags").items()}, **chosen,
+        pipeline=given["workflow_url"], attachments=attached,
+        params=submissions.parse_object(given.get("workflow_params", ""), "workflow_params"),
+        tags=_tags(submissions.parse_object(given.get("tags", ""), "tags")), **chosen,
     ))
+    site.engine_version = site.engine_version or service.engine_version()
     return models.RunId(run_id=execution.id)
 
 
-def _object(text: str, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        raise UsageError(f"{name} is not JSON", f'for example {name}={{"a": 1}}') from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} must be a JSON object", f'for example {name}={{"a": 1}}')
-    return value
+def _fields(form: FormData) -> dict[str, str]:
+    """The texts of a form. Raises UsageError for a field that WES does not know, or that is missing."""
+    if unknown := sorted(set(form) - set(FIELDS)):
+        raise UsageError(f"{unknown[0][:100]!r} is not a field of a run request",
+                         f"fields: {', '.join(FIELDS)}")
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    for name, value in form.multi_items():
+        if isinstance(value, str) == (name == "workflow_attachment"):
+            kind = "a file" if isinstance(value, str) else "a text"
+            raise UsageError(f"{name[:100]} must be {kind}", "see /docs")
+    if any("\0" in value for value in texts.values()):
+        raise UsageError("a field contains a NUL character", "remove it")
+    for name in REQUIRED:
+        if not texts.get(name):
+            raise UsageError(f"{name} is missing", f"required are {', '.join(REQUIRED)}")
+    return texts
+
+
+def _check_versions(given: dict[str, str], engine_version: str) -> None:
+    """Raise UsageError for a workflow type, an engine or a version that this service does not have."""
+    kind = given["workflow_type"].upper()
+    versions = {"NFL": [_DSL], "NEXTFLOW": [_DSL], "PY": _python_versions()}
+    if kind not in versions:
+        raise UsageError(f"workflow_type {given['workflow_type'][:100]!r} is not supported",
+                         "use NFL or PY")
+    if given["workflow_type_version"] not in versions[kind]:
+        raise UsageError(f"workflow_type_version {given['workflow_type_version'][:100]!r} is not supported",
+                         f"for {kind} use {', '.join(versions[kind])}")
+    engine, wanted = given.get("workflow_engine", "").lower(), given.get("workflow_engine_version", "")
+    own = "python" if kind == "PY" else "nextflow"
+    if engine not in ("", own):
+        raise UsageError(f"workflow_engine {engine[:100]!r} is not supported for {kind}", f"use {own}")
+    if wanted and not engine:
+        raise UsageError("workflow_engine_version without workflow_engine", "name the engine, too")
+    there = engine_version if own == "nextflow" else platform.python_version()
+    if wanted and wanted != there:
+        raise UsageError(f"workflow_engine_version {wanted[:100]!r} is not supported",
+                         f"this service has {there or 'none installed yet'}")
+
+
+def _tags(tags: dict[str, Any]) -> dict[str, str]:
+    for name, value in tags.items():
+        if not isinstance(value, str) or len(name) > 200 or len(value) > 2000 or "\0" in name + value:
+            raise UsageError(f"tags: {name[:100]!r} must be a text of at most 2,000 characters",
+                             'for example tags={"project": "x"}')
+    if len(tags) > 100:
+        raise UsageError("more than 100 tags", "leave some out")
+    return tags
 
 
 def engine_parameters(given: dict[str, Any]) -> dict[str, Any]:
@@ -164,22 +260,36 @@ def engine_parameters(given: dict[str, Any]) -> dict[str, Any]:
                          "retain: full, slim; on_success: delete, keep") from None
 
 
-@router.get("/runs/{run_id}")
+@router.get("/runs/{run_id}", response_model_exclude_none=True)
 def run_log(run_id: str, request: Request, service: Reading) -> models.RunLog:
-    """Everything about one run; `stdout` and `stderr` are URLs."""
+    """Everything about one run; `stdout`, `stderr` and the `outputs` are URLs."""
     details = service.details(service.get(run_id))
     e, last = details.execution, details.attempts[-1]
-    base = f"{str(request.base_url).rstrip('/')}{API}/runs/{e.id}"
+    base = _base(request, e)
     return models.RunLog(
-        run_id=e.id, state=STATES[e.state], request=_request(e, last), task_logs_url=f"{base}/tasks",
+        run_id=e.id, state=state(e, last), request=_request(e, last), task_logs_url=f"{base}/tasks",
         run_log=models.Log(
-            name=last.run_name, cmd=["nextflow", "run", last.pipeline, *last.options],
-            start_time=views.time(last.started_at), end_time=views.time(last.ended_at),
-            exit_code=last.exit_code, stdout=f"{base}/logs/stdout", stderr=f"{base}/logs/stderr",
-            system_logs=[last.error] if last.error else [],
+            name=last.run_name, cmd=_command(last), start_time=moment(last.started_at),
+            end_time=moment(last.ended_at), exit_code=last.exit_code, stdout=f"{base}/logs/stdout",
+            stderr=f"{base}/logs/stderr", system_logs=[last.error] if last.error else [],
         ),
-        outputs={"launch_dir": e.launch_dir},
+        outputs=_outputs(base, Published.of(e, service.records(e))),
     )
+
+
+def _base(request: Request, e: Execution) -> str:
+    return f"{str(request.base_url).rstrip('/')}{API}/runs/{e.id}"
+
+
+def _command(last: Attempt) -> list[str]:
+    program = ["nextflow", "run"] if python_workflow(last.pipeline) is None else ["nfresume", "launch"]
+    return [*program, last.pipeline, *last.options]
+
+
+def _outputs(base: str, published: Published) -> dict[str, str]:
+    """The URL of each published file by its name; files in other storage have their own URLs."""
+    found = {name: f"{base}/outputs/{quote(name)}" for name in published.names()}
+    return {**found, **{url: url for url in published.elsewhere}}
 
 
 def _request(e: Execution, last: Attempt) -> models.RunRequest:
@@ -190,85 +300,121 @@ def _request(e: Execution, last: Attempt) -> models.RunRequest:
     python = python_workflow(last.pipeline) is not None
     return models.RunRequest(
         workflow_type="PY" if python else "NFL", workflow_engine="python" if python else "nextflow",
-        workflow_type_version="" if python else "DSL2", workflow_url=last.pipeline,
+        workflow_type_version=platform.python_version_tuple()[0] if python else _DSL,
+        workflow_url=last.pipeline,
         workflow_engine_version=last.nextflow_version, tags=dict(e.tags or {}),
         workflow_params=_params(e, parsed.value("-params-file")),
         workflow_engine_parameters={name: value for name, value in chosen.items() if value},
     )
 
 
-def _params(e: Execution, file: str | None) -> dict[str, Any] | None:
-    """The parameters of a JSON file given with -params-file; None if it cannot be read."""
+def _params(e: Execution, file: str | None) -> dict[str, Any]:
+    """The parameters of a JSON file given with -params-file; empty if there is none, or it cannot be read."""
     if file is None or not file.endswith(".json"):
-        return None
+        return {}
     try:
         params = json.loads(records.part(Path(e.launch_dir) / file, 0, submissions.MAX_PARAMS))
-    except (NotFound, ValueError):
-        return None
-    return params if isinstance(params, dict) else None
+    except (NotFound, ValueError, RecursionError):
+        return {}
+    return params if isinstance(params, dict) else {}
 
 
-@router.get("/runs/{run_id}/status")
+@router.get("/runs/{run_id}/status", response_model_exclude_none=True)
 def run_status(run_id: str, service: Reading) -> models.RunStatus:
     """The state of one run."""
     e = service.get(run_id)
-    return models.RunStatus(run_id=e.id, state=STATES[e.state])
+    return models.RunStatus(run_id=e.id, state=state(e, service.run_outcomes([e])[e.id]))
 
 
-@router.post("/runs/{run_id}/cancel")
+@router.post("/runs/{run_id}/cancel", response_model_exclude_none=True)
 def cancel_run(run_id: str, service: Writing) -> models.RunId:
     """Stop a run; its work dir is kept for its storage expiration hours."""
     return models.RunId(run_id=service.cancel(service.get(run_id)).id)
 
 
-@router.get("/runs/{run_id}/tasks")
+@router.get("/runs/{run_id}/tasks", response_model_exclude_none=True)
 def list_tasks(
-    run_id: str, request: Request, service: Reading, page_size: RunLimit = 200, page_token: PageToken = "",
+    run_id: str, request: Request, service: Reading, page_size: PageSize = 200, page_token: PageToken = "",
 ) -> models.TaskList:
     """The tasks of a run's last attempt, in the order in which they appeared."""
-    e = service.get(run_id)
+    details = service.details(service.get(run_id))
+    e, last = details.execution, details.attempts[-1]
     tasks = list(service.records(e).log().tasks.values())
-    if page_token and not page_token.isdecimal():
+    if page_token and not (page_token.isdecimal() and len(page_token) < 10):
         raise UsageError("this page token is not valid", "begin again without one")
     start = int(page_token or 0)
-    rows = [task_log(request, e, task) for task in tasks[start:start + page_size]]
-    end = start + page_size
+    end = start + min(page_size, MAX_PAGE)
+    rows = [task_log(request, e, last, task) for task in tasks[start:end]]
     return models.TaskList(task_logs=rows, next_page_token=str(end) if end < len(tasks) else "")
 
 
-@router.get("/runs/{run_id}/tasks/{task_id:path}")
+@router.get("/runs/{run_id}/tasks/{task_id:path}", response_model_exclude_none=True)
 def get_task(run_id: str, task_id: str, request: Request, service: Reading) -> models.TaskLog:
-    """One task of a run's last attempt, by its hash (`ab/cdef01`)."""
-    e = service.get(run_id)
-    return task_log(request, e, service.records(e).task(task_id))
+    """One task of a run's last attempt, by its id (`ab/cdef01`)."""
+    details = service.details(service.get(run_id))
+    e, last = details.execution, details.attempts[-1]
+    return task_log(request, e, last, _task(service.records(e), task_id))
 
 
-def task_log(request: Request, e: Execution, task: Task) -> models.TaskLog:
+def _task(found: records.Records, task_id: str) -> Task:
+    """The task with exactly this id. Raises NotFound."""
+    for task in found.log().tasks.values():
+        if task.hash == task_id:
+            return task
+    raise NotFound(f"there is no task {task_id[:200]!r} in this run", "GET runs/ID/tasks lists them")
+
+
+def task_log(request: Request, e: Execution, last: Attempt, task: Task) -> models.TaskLog:
     """A task as WES shows it."""
-    base = f"{str(request.base_url).rstrip('/')}{API}/runs/{e.id}/task-logs/{task.hash}"
+    base = f"{_base(request, e)}/task-logs/{task.hash}"
     return models.TaskLog(
-        id=task.hash, name=task.name, system_state=records.state(task),
-        start_time=views.time(task.submitted_at), end_time=views.time(task.completed_at),
-        stdout=f"{base}/stdout", stderr=f"{base}/stderr",
+        id=task.hash, name=task.name, system_state=records.state(task), cmd=["bash", "-ue", ".command.sh"],
+        start_time=moment(_dated(task.submitted_at, last)), end_time=moment(_dated(task.completed_at, last)),
+        stdout=f"{base}/stdout", stderr=f"{base}/stderr", system_logs=[],
         exit_code=int(task.exit) if task.exit and task.exit.lstrip("-").isdecimal() else None,
     )
 
 
-Offset = Annotated[
-    int, Query(ge=0, le=2**62, description=f"From this byte on; at most {records.MAX_BYTES:,} at once.")
-]
+def _dated(stamp: datetime | None, attempt: Attempt) -> datetime | None:
+    """A time of the log with its year: the one that brings it closest to the attempt.
+
+    Nextflow writes the local time of its host, which is taken to be this host's zone; Python heads write UTC.
+    """
+    near = attempt.started_at or attempt.created_at
+    if stamp is None or stamp.year != _YEARLESS or near is None:
+        return stamp
+    zone = UTC if python_workflow(attempt.pipeline) else None
+    dated = []
+    for year in (near.year - 1, near.year, near.year + 1):
+        try:
+            dated.append(stamp.replace(year=year, tzinfo=zone).astimezone(UTC))
+        except ValueError:  # 29 February
+            continue
+    return min(dated, key=lambda moment: abs(moment - near))
 
 
-@router.get("/runs/{run_id}/logs/{name}", response_class=PlainTextResponse)
-def run_output(run_id: str, name: str, service: Reading, offset: Offset = 0) -> PlainTextResponse:
-    """What Nextflow wrote. `name`: stdout, stderr, or nextflow for its log."""
-    return PlainTextResponse(service.records(service.get(run_id)).part(name, offset))
+Offset = Annotated[int, Query(ge=0, le=2**62, description="From this byte on.")]
 
 
-@router.get("/runs/{run_id}/task-logs/{first}/{rest}/{name}", response_class=PlainTextResponse)
+@router.get("/runs/{run_id}/logs/{name}", response_class=Response, responses=ranges.RESPONSES)
+def run_output(run_id: str, name: str, request: Request, service: Reading, offset: Offset = 0) -> Response:
+    """What Nextflow wrote, whole or the range of bytes asked for. `name`: stdout, stderr, or nextflow."""
+    return ranges.of_file(request, service.records(service.get(run_id)).open_log(name), offset=offset)
+
+
+@router.get("/runs/{run_id}/task-logs/{first}/{rest}/{name}", response_class=Response,
+            responses=ranges.RESPONSES)
 def task_output(
-    run_id: str, first: str, rest: str, name: str, service: Reading, offset: Offset = 0
-) -> PlainTextResponse:
-    """What a task wrote. `name`: stdout, stderr, or script for the task's script."""
+    run_id: str, first: str, rest: str, name: str, request: Request, service: Reading, offset: Offset = 0
+) -> Response:
+    """What a task wrote, whole or the range of bytes asked for. `name`: stdout, stderr, or script."""
     last = service.records(service.get(run_id))
-    return PlainTextResponse(last.task_part(last.task(f"{first}/{rest}"), name, offset))
+    return ranges.of_file(request, last.open_task_file(_task(last, f"{first}/{rest}"), name), offset=offset)
+
+
+@router.get("/runs/{run_id}/outputs/{name:path}", response_class=Response, responses=ranges.RESPONSES)
+def output(run_id: str, name: str, request: Request, service: Reading) -> Response:
+    """A published file, whole or the range of bytes asked for."""
+    e = service.get(run_id)
+    fd = Published.of(e, service.records(e)).open(name)
+    return ranges.of_file(request, fd, media_type="application/octet-stream", download=os.path.basename(name))

@@ -107,8 +107,8 @@ def test_a_failed_run_is_relaunched_by_the_api(site: Site, server: Server):
     assert names.index("fail") < names.index("relaunch") < names.index("succeed")
     assert {event["id"] for event in events if event["type"] != "closing"} == {run}
     assert server.ask("GET", "/costs", params={"by": "pipeline"}).json()["by"] == "pipeline"
-    results = Path(log["outputs"]["launch_dir"]) / "results"
-    assert (results / "report.csv").is_file()
+    url = server.ask("GET", f"/runs/{run}").json()["outputs"]["results/report.csv"]
+    assert server.ask("GET", url.removeprefix(server.url + API)).text.startswith("sample,bases,gc_content")
 
 
 def test_attachments_cancel_and_a_stop_of_the_server(site: Site):
@@ -142,6 +142,34 @@ def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
     until(lambda: client.get_run_status(slow)["state"] == "RUNNING", 60)
     assert client.cancel(slow) == {"run_id": slow}
     until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60)
+
+
+def test_a_second_wes_client(site: Site, server: Server):
+    """gxy-wes, a client of the Galaxy project, runs an attached workflow, sees it fail and its tasks; relaunched
+    by our extension, it sees it complete."""
+    from gxy_wes.client import FAILURE_STATES, WesClient
+
+    client = WesClient(server.url)
+    assert "NFL" in client.service_info()["workflow_type_versions"]  # it sends no token here
+    client.session.headers["Authorization"] = f"Bearer {server.token}"
+    flag = site.base / "repaired"
+    script = site.base / "flaky.nf"
+    script.write_text(f"process A {{ output: path 'a.txt'\n script: 'test -e {flag}; echo 1 > a.txt' }}\n"
+                      "workflow { A() }\n")
+    run = client.submit_run(workflow_type="NFL", workflow_type_version="DSL2", workflow_path=str(script),
+                            workflow_url="flaky.nf", engine_parameters={"storage_expiration_hours": 5})["run_id"]
+    until(lambda: client.get_run_status(run)["state"] in FAILURE_STATES, 60, "the failure")
+    assert client.get_run(run)["state"] == "EXECUTOR_ERROR"
+    [task] = client.get_run_tasks(run)["task_logs"]
+    assert client.get_run_task(run, task["id"]) == task
+    assert run in [found["run_id"] for found in client.list_runs()["runs"]]
+    flag.touch()
+    assert server.ask("POST", f"/runs/{run}/relaunch", json={}).status_code == 200
+    until(lambda: client.get_run_status(run)["state"] == "COMPLETE", 60, "the success")
+    slow = submit(server, site.pipeline("slow"), {})
+    until(lambda: client.get_run_status(slow)["state"] == "RUNNING", 60, "the slow run")
+    assert client.cancel_run(slow) == {"run_id": slow}
+    until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60, "its end")
 
 
 def test_the_document_and_the_answers_agree(site: Site):

@@ -22,6 +22,8 @@ from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.web import app
 
 API = "/ga4gh/wes/v1"
+#: What a request for a run must have beside its URL.
+NFL = {"workflow_type": "NFL", "workflow_type_version": "DSL2"}
 HOSTILE = "<script>alert(1)</script>\x1b]0;pwned\x07"
 
 
@@ -243,7 +245,10 @@ def test_logs_stay_in_their_folder(web: Web):
     log = web.root.execution("team", name).attempt(1) / "stdout.log"
     with log.open("wb") as file:
         file.truncate(3 * 2**30)
-    assert len(ask("GET", f"/runs/{name}/logs/stdout").content) <= 256 * 1024
+    part = ask("GET", f"/runs/{name}/logs/stdout", headers={"Range": "bytes=-1000"})
+    assert (part.status_code, len(part.content)) == (206, 1000)
+    shown = browser.get(f"/a/team/executions/{name}/log/1/stdout", params={"offset": 0})
+    assert len(shown.content) <= 256 * 1024
     assert len(browser.get(f"/a/team/executions/{name}").content) < 500_000
     log.unlink()
     log.symlink_to("/etc/shadow")
@@ -304,7 +309,7 @@ def test_a_name_of_a_host_inside(web: Web):
     """Case 60: a URL is refused if the name of its host resolves to an address that is not public."""
     lines = [line.split() for line in Path("/etc/hosts").read_text().splitlines() if line.startswith("127.")]
     inside = next(name for words in lines for name in words[1:] if name != "localhost")
-    sent = web.api("ada")("POST", "/runs", data={"workflow_url": f"http://{inside}/x.git"})
+    sent = web.api("ada")("POST", "/runs", data={**NFL, "workflow_url": f"http://{inside}/x.git"})
     assert (sent.status_code, inside in sent.json()["detail"]) == (400, True)
 
 
@@ -325,7 +330,7 @@ def test_a_name_of_a_host_inside(web: Web):
 ])
 def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
     """Cases 60, 63: values that are options, URLs of internal hosts and malformed documents are refused."""
-    refused = web.api("ada")("POST", "/runs", data=bad)
+    refused = web.api("ada")("POST", "/runs", data={**NFL, **bad})
     assert refused.status_code in (400, 404), refused.text
     assert refused.json()["hint"]
     assert not list((web.root.path.parent / "launches").rglob("*.json"))
@@ -334,7 +339,7 @@ def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
 def test_attachments_stay_in_their_folder(web: Web):
     """An attachment whose name leads out of its folder is refused, and nothing is written."""
     for name in ("../evil.nf", "/etc/evil.nf", "a/../../evil.nf", "-x.nf"):
-        refused = web.api("ada")("POST", "/runs", data={"workflow_url": "main.nf"},
+        refused = web.api("ada")("POST", "/runs", data={**NFL, "workflow_url": "main.nf"},
                                  files=[("workflow_attachment", (name, b"x"))])
         assert refused.status_code in (400, 404), name
     assert not list((web.root.path.parent).rglob("evil.nf"))
@@ -346,12 +351,12 @@ def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
               NFRESUME_WEB_PROFILES="test,docker")
     ask = web.api("ada")
     for pipeline in ("/etc/evil.nf", "evil/rnaseq", "https://github.com/evil/x"):
-        refused = ask("POST", "/runs", data={"workflow_url": pipeline})
+        refused = ask("POST", "/runs", data={**NFL, "workflow_url": pipeline})
         assert (refused.status_code, "not allowed here" in refused.json()["detail"]) == (400, True)
-    attached = ask("POST", "/runs", data={"workflow_url": "nf-core/x"},
+    attached = ask("POST", "/runs", data={**NFL, "workflow_url": "nf-core/x"},
                    files=[("workflow_attachment", ("nf-core/x", b"evil"))])
     assert attached.status_code == 400
-    refused = ask("POST", "/runs", data={"workflow_url": "/pipelines/x.nf",
+    refused = ask("POST", "/runs", data={**NFL, "workflow_url": "/pipelines/x.nf",
                                          "workflow_engine_parameters": '{"profile": "evil"}'})
     assert "profile evil is not allowed" in refused.json()["detail"]
     name = web.failed("run-1")
