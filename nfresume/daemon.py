@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -15,9 +17,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import delivery, sweeper
+from nfresume.service.health import Health
 from nfresume.service.identity import Identity
 from nfresume.settings import Settings, user_name
 from nfresume.store import Store, queries
+from nfresume.system import logs, systemd
+
+_log = logging.getLogger("nfresume.serve")
+#: How often systemd hears that the server is alive, if it does not say how often it wants to.
+_WATCHDOG_SECONDS = 10.0
 
 
 def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> None:
@@ -27,15 +35,19 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     any hosts. The signal pauses a removal in progress, and the next sweep continues it. Executions do not
     stop with the server. Raises Conflict if the address is in use.
     """
+    logs.setup(conf.log_level, conf.log_format)
     stop = threading.Event()
     store = Store.open(conf.database_url)
+    health = Health(scheduled=schedule, web=address is not None)
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
-    scheduler = _scheduler(store, conf, stop) if schedule else None
-    web = _Web(conf, store, address) if address else None
-    signal.sigwait(signals)
+    scheduler = _scheduler(store, conf, stop, health) if schedule else None
+    web = _Web(conf, store, address, health) if address else None
+    systemd.notify("READY=1")
+    _wait(signals, health)
     stop.set()
-    print("nfresume: stopping; a removal in progress is paused", file=sys.stderr, flush=True)
+    systemd.notify("STOPPING=1")
+    _log.info("stopping; a removal in progress is paused")
     if web is not None:
         web.stop()
     if scheduler is not None:
@@ -43,17 +55,27 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     store.close()
 
 
-def _scheduler(store: Store, conf: Settings, stop: threading.Event) -> BackgroundScheduler:
+def _wait(signals: set[signal.Signals], health: Health) -> None:
+    """Wait for a signal. Meanwhile systemd hears that this server is alive, as long as it is."""
+    seconds = systemd.watchdog_seconds() or _WATCHDOG_SECONDS
+    while signal.sigtimedwait(signals, seconds) is None:
+        if health.alive:
+            systemd.notify("WATCHDOG=1")
+        else:
+            _log.error("the web has not answered for %d s", health.clock() - health.beat)
+
+
+def _scheduler(store: Store, conf: Settings, stop: threading.Event, health: Health) -> BackgroundScheduler:
     # One interval job, not one job per work dir: each tick asks the database what is due, so that the next
     # one makes up for a missed one. misfire_grace_time=None: APScheduler would skip a job that starts late.
     # Notices have their own job, because a channel that does not answer must not delay a sweep.
     scheduler = BackgroundScheduler(timezone=UTC)
-    sweep_args = (store, conf, Sampler(store, conf), stop, _ChangedLines())
+    sweep_args = (store, conf, Sampler(store, conf), stop, _ChangedLines(), health)
     for job, args in ((tick, sweep_args), (_deliver, (store, conf))):
         scheduler.add_job(job, "interval", args=args, seconds=conf.sweep_seconds, coalesce=True,
                           max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC))
     scheduler.start()
-    print(f"nfresume: sweeping every {conf.sweep_seconds:g} s", file=sys.stderr, flush=True)
+    _log.info("sweeping every %g s", conf.sweep_seconds)
     return scheduler
 
 
@@ -68,7 +90,7 @@ class Address:
 class _Web:
     """Uvicorn in its own thread; the main thread handles signals."""
 
-    def __init__(self, conf: Settings, store: Store, address: Address) -> None:
+    def __init__(self, conf: Settings, store: Store, address: Address, health: Health) -> None:
         import uvicorn
 
         from nfresume.web import app, protocol
@@ -77,7 +99,7 @@ class _Web:
         protocol.LimitedProtocol.in_all = protocol.descriptors()
         protocol.LimitedProtocol.proxies = frozenset(conf.web_proxies) if behind_proxy else frozenset()
         self._server = uvicorn.Server(uvicorn.Config(
-            app.create(conf, store), log_config=None, access_log=False, server_header=False,
+            app.create(conf, store, health), log_config=None, access_log=False, server_header=False,
             http=protocol.LimitedProtocol, ws="none", h11_max_incomplete_event_size=protocol.MAX_HEAD,
             # these proxies tell the client's address and scheme in X-Forwarded-* headers
             proxy_headers=behind_proxy, forwarded_allow_ips=list(conf.web_proxies),
@@ -90,17 +112,26 @@ class _Web:
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web")
         self._thread.start()
         listening = f", listening at {url}" if conf.web_url else ""
-        print(f"nfresume: serving at {conf.web_url or url}{listening}", file=sys.stderr, flush=True)
+        _log.info("serving at %s%s", conf.web_url or url, listening)
         if conf.web_url is None:
             secret = Identity(store).login_link(user_name(), conf.account)
-            print(f"nfresume: log in with this link, which works once: {url}/login?token={secret}",
-                  file=sys.stderr, flush=True)
+            _say(f"log in with this link, which works once: {url}/login?token={secret}")
+        if not conf.web_pipelines:
+            _log.info("no launches from the web: the setting web_pipelines lists no pipeline")
+        if conf.oidc_issuer and not conf.oidc_admit:
+            _log.warning("nobody can log in with the provider: the setting oidc_admit admits nobody")
 
     def stop(self) -> None:
         """Stop the server. Event streams are closed first: an open one would delay the end by seconds."""
         self._application.state.changes.close()  # type: ignore[union-attr]
         self._server.should_exit = True
         self._thread.join()
+
+
+def _say(line: str) -> None:
+    """Tell the user at the terminal what must not be in a log. Nobody may be reading."""
+    with contextlib.suppress(OSError):
+        print(f"nfresume: {line}", file=sys.stderr, flush=True)
 
 
 def _listen(address: Address) -> socket.socket:
@@ -113,34 +144,43 @@ def _listen(address: Address) -> socket.socket:
 
 
 class _ChangedLines:
-    """Prints a line unless it is the same as the line before: every tick may repeat its warning."""
+    """Logs a line unless it is the same as the line before: every tick may repeat its warning."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def __call__(self, line: str) -> None:
         if line != self._last:
-            print(f"nfresume: {line}", file=sys.stderr, flush=True)
+            _log.warning("%s", line)
         self._last = line
 
 
 def tick(
-    store: Store, conf: Settings, sampler: Sampler, stop: threading.Event, notify: Callable[[str], None]
+    store: Store, conf: Settings, sampler: Sampler, stop: threading.Event, notify: Callable[[str], None],
+    health: Health,
 ) -> None:
-    """Sweep once, and measure what is due. An NfresumeError is printed, and the next tick tries again."""
+    """Sweep once, and measure what is due. An error is logged, and the next tick tries again."""
     try:
         for line in sweeper.sweep(store, conf, stop=stop, notify=notify, thorough=False):
+            if line.removal is not None and line.done.startswith("deleted"):
+                health.removed(line.removal.files, line.removal.bytes)
             if line.action != "keep" or line.error:
-                print(f"nfresume: {line.execution.id}: {line.action} ({line.reason}): "
-                      f"{line.error or line.done}", file=sys.stderr, flush=True)
+                with logs.about(account=line.execution.account, execution=line.execution.id):
+                    _log.log(logging.ERROR if line.error else logging.INFO, "%s: %s (%s): %s",
+                             line.execution.id, line.action, line.reason, line.error or line.done)
+        health.sweep_done(whole=not stop.is_set())
         _sample(store, conf, sampler, stop)
     except NfresumeError as e:
-        print(f"nfresume: {e}", file=sys.stderr, flush=True)
+        health.sweep_done(whole=False)
+        _log.error("the sweep failed: %s", e)
+    except Exception:
+        health.sweep_done(whole=False)
+        _log.exception("a fault of nfresume: the sweep failed")
 
 
 def _deliver(store: Store, conf: Settings) -> None:
     for trouble in delivery.deliver(store, conf):
-        print(f"nfresume: {trouble}", file=sys.stderr, flush=True)
+        _log.warning("%s", trouble)
 
 
 def _sample(store: Store, conf: Settings, sampler: Sampler, stop: threading.Event) -> None:

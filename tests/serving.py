@@ -40,9 +40,9 @@ def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Runnin
         return match[1] if match else ""
 
     try:
-        url = until(lambda: found(r"serving at ([^\s,]+)"), what="the server to serve")
+        url = until(lambda: found(r"serving at ([^\s,\"]+)"), what="the server to serve")
         public = "NFRESUME_WEB_URL" in {**site.env, **env}
-        local = found(r"listening at (\S+)") if public else url
+        local = found(r"listening at ([^\s\"]+)") if public else url
         link = "" if public else until(lambda: found(r"(http://\S+/login\?token=\S+)\n"), what="its link")
         yield Running(url, local, link, stderr, process.pid)
     finally:

@@ -23,6 +23,8 @@ STDOUT = "stdout.log"
 STDERR = "stderr.log"
 HEAD = "head.json"
 EXIT_STATUS = "exit_status.json"
+#: The traceback of a supervisor that died of a fault of ours.
+FAULT = "fault.txt"
 
 
 def marks(execution_id: str, newest: int) -> Callable[[str], bool]:

@@ -56,6 +56,13 @@ class Records:
             raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
         return part(self._attempt_dir / LOGS[name], offset, most)
 
+    def fault(self) -> str:
+        """The traceback of a supervisor that died of a fault of nfresume; empty if none did."""
+        try:
+            return part(self._attempt_dir / command.FAULT).decode("utf-8", "replace")
+        except NotFound:
+            return ""
+
     def open_log(self, name: str) -> int:
         """A descriptor of one of LOGS, to be closed by the caller. Raises NotFound."""
         if name not in LOGS:

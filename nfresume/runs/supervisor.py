@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import sh
@@ -33,8 +36,9 @@ from nfresume.runs import delivery, programs, settlement
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, queries, transitions
-from nfresume.system import crashpoints, pausing, processes
+from nfresume.system import crashpoints, logs, pausing, processes
 
+_log = logging.getLogger("nfresume.supervisor")
 #: How often the log is read.
 TICK_SECONDS = 0.25
 #: How often the database is asked for a cancel.
@@ -56,16 +60,28 @@ def main() -> None:
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+    with logs.about(execution=order["execution"]):
+        try:
+            _run(order)
+        except Exception:
+            _log.exception("a fault of nfresume ended this supervisor; the next sweep sees to the attempt")
+            with contextlib.suppress(OSError):  # beside the log, where `nfresume show` finds it
+                Path(order["log"]).with_name(command.FAULT).write_text(traceback.format_exc())
+            raise
+
+
+def _run(order: dict[str, Any]) -> None:
     conf = settings.load(**order["settings"])
+    logs.setup(conf.log_level, conf.log_format)
     store = Store.open(conf.database_url)
     notices = delivery.Sender(store, conf)
     try:
         supervise(store, conf, order["execution"], settled=notices.start)
     except (Conflict, StaleLease) as e:
-        print(f"nothing to do: {e}", file=sys.stderr)
+        _log.info("nothing to do: %s", e)
     finally:
         for trouble in notices.join(NOTIFY_SECONDS):
-            print(trouble, file=sys.stderr)
+            _log.warning("%s", trouble)
         store.close()
 
 
@@ -88,6 +104,8 @@ def supervise(
         lease = own(tx, execution_id, owner, conf.lease_seconds)
         execution = queries.get(tx, execution_id)
         attempt = queries.attempt(tx, execution_id, lease.number)
+    logs.bind(account=execution.account, attempt=lease.number)
+    _log.info("%s with token %d", "claimed" if queued else "taken over", lease.token)
     crashpoints.reach("claimed")
     return _Supervisor(store, conf, execution, attempt, lease, stop, settled).run(start=queued)
 
@@ -296,7 +314,7 @@ class _Supervisor:
                 return settlement.conclude(self._store, self._conf, self._lease, evidence, self._actor,
                                            self._folder, self._tick)
             except StoreUnavailable as e:
-                print(f"{e}; trying again in {wait:.1f} s", file=sys.stderr, flush=True)
+                _log.warning("%s; trying again in %.1f s", e, wait)
                 time.sleep(wait)
                 wait = min(wait * 2, 30.0)
 

@@ -20,10 +20,12 @@ from limits.strategies import MovingWindowRateLimiter
 
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.people import Actor, Role, Token, User, csrf, web_actor
+from nfresume.service.health import Health
 from nfresume.service.identity import Identity
 from nfresume.service.verbs import Service
 from nfresume.settings import Settings
 from nfresume.store import Store
+from nfresume.system import logs
 
 Result = TypeVar("Result")
 
@@ -76,6 +78,7 @@ class Site:
     cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
     refused: dict[str, tuple[float, int]] = field(default_factory=dict)
     engine_version: str = ""
+    health: Health = field(default_factory=Health)
 
     def cached(self, kind: str, key: str, compute: Callable[[], Result]) -> Result:
         """The result of `compute`, or one for the same kind and key that is at most two seconds old."""
@@ -88,10 +91,10 @@ class Site:
         return cast("Result", found)
 
     @classmethod
-    def open(cls, conf: Settings, store: Store) -> Site:
+    def open(cls, conf: Settings, store: Store, health: Health | None = None) -> Site:
         """The site with a rate limiter of this process only."""
         return cls(conf, store, Identity(store), MovingWindowRateLimiter(MemoryStorage()),
-                   engine_version=Service(conf, store=store).engine_version())
+                   engine_version=Service(conf, store=store).engine_version(), health=health or Health())
 
     @property
     def secure(self) -> bool:
@@ -259,6 +262,7 @@ def service_of(request: Request, user: User, account: str, need: Role) -> Servic
     """A Service for one of the user's accounts. Raises NotFound and Forbidden, as `role_in` does."""
     role_in(user, account, need)
     site = site_of(request)
+    logs.bind(account=account)
     return Service(site.conf.for_account(account), store=site.store,
                    actor=web_actor(Actor(user.name, client(request))))
 

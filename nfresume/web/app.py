@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -12,9 +13,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nfresume import __version__
+from nfresume.service.health import Health
 from nfresume.settings import Settings
 from nfresume.store import Store
-from nfresume.web import extensions, login, oidc, people_pages, problems, run_pages, site_pages, wes
+from nfresume.web import extensions, login, metrics, oidc, people_pages, problems, run_pages, site_pages, wes
 from nfresume.web.access import Site
 from nfresume.web.changes import Changes
 from nfresume.web.gate import Gate
@@ -33,12 +35,14 @@ _HEADERS = {
 }
 
 
-def create(conf: Settings, store: Store) -> FastAPI:
+def create(conf: Settings, store: Store, health: Health | None = None) -> FastAPI:
     """The application over an open store. Raises InvalidSettings if the oidc settings are incomplete."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        beating = asyncio.create_task(_beat(app.state.site.health))
         yield
+        beating.cancel()
         app.state.changes.close()
 
     app = Application(
@@ -46,15 +50,23 @@ def create(conf: Settings, store: Store) -> FastAPI:
         openapi_url=f"{problems.API}/openapi.json",
         description="GA4GH Workflow Execution Service 1.1 over Nextflow, with relaunch from the failed task.",
     )
-    app.state.site = Site.open(conf, store)
+    app.state.site = Site.open(conf, store, health)
     app.state.changes = Changes(store, app.state.site.identity)
+    app.state.metrics = metrics.Metrics(app.state.site, app.state.changes)
     app.front = _Headers(Gate(app.routes_and_errors, app.state.site), app)
     problems.install(app)
     oidc.install(app, conf)
-    for part in (wes, extensions, login, oidc, people_pages, run_pages, site_pages):
+    for part in (metrics, wes, extensions, login, oidc, people_pages, run_pages, site_pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(resources.files("nfresume.web") / "static")))
     return app
+
+
+async def _beat(health: Health) -> None:
+    """Show that the event loop turns: systemd restarts a server that hangs."""
+    while True:
+        health.beat = health.clock()
+        await asyncio.sleep(1)
 
 
 class Application(FastAPI):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import secrets
 import time
 from collections import Counter
 from urllib.parse import urlsplit
 
 from fastapi import Request
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nfresume.domain.errors import NfresumeError, UsageError
 from nfresume.domain.people import Role
 from nfresume.service import submissions
+from nfresume.system import logs
 from nfresume.web import access, problems
 from nfresume.web.access import Site
 from nfresume.web.problems import API
 
+_log = logging.getLogger("nfresume.web")
 KIB = 1024
 #: Bytes of a body: of a form, of a log-in, of JSON or a form with parameters, of a launch with attachments.
 FORM = 64 * KIB
@@ -73,19 +78,23 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request, body = Request(scope), _Unread(receive)
+        with logs.about(request=secrets.token_hex(6)), _Watch(request, send) as watch:
+            await self._answer(request, body, watch)
+
+    async def _answer(self, request: Request, body: _Unread, send: Send) -> None:
         try:
             self._check_head(request)
-            await self._within_limits(request, receive, _patient(send))
+            await self._within_limits(request, body, _patient(send))
         except NfresumeError as e:
             response = problems.of_error(request, e)
-            if not isinstance(e, TooLarge):
-                await _drain(request, receive)
+            if not body.read:
+                await _drain(request, body)
             response.headers["Connection"] = "close"  # the rest of the body is not read
             if isinstance(e, Busy):
                 response.headers["Retry-After"] = "2"
                 await asyncio.sleep(BUSY_SECONDS)  # or a client that tries again at once would keep us busy
-            await response(scope, receive, send)
+            await response(request.scope, body, send)
 
     def _check_head(self, request: Request) -> None:
         host = _host(request.headers.get("host", ""))
@@ -228,6 +237,50 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+class _Watch:
+    """Logs a request and counts its time. The query is left out: it may hold the secret of a login link."""
+
+    def __init__(self, request: Request, send: Send) -> None:
+        self._request = request
+        self._send = send
+        self._begun = time.monotonic()
+        self._status = 0
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            if identifier := logs.current("request"):
+                MutableHeaders(scope=message)["X-Request-ID"] = identifier
+        await self._send(message)
+
+    def __exit__(self, *failed: object) -> None:
+        seconds = time.monotonic() - self._begun
+        scope, path = self._request.scope, self._request.url.path
+        route = getattr(scope.get("route"), "path", None)
+        route = route or ("/static" if path.startswith("/static") else "other")
+        status = self._status or (500 if failed[0] else 499)
+        self._request.app.state.metrics.observe(self._request.method, route, status, seconds)
+        quiet = route in ("/healthz", "/readyz", "/metrics", "/static")
+        fields = {"seconds": round(seconds, 4), "address": access.client(self._request)}
+        level = logging.DEBUG if quiet else logging.INFO
+        _log.log(level, "%s %s %d", self._request.method, path[:200], status, extra={"fields": fields})
+
+
+class _Unread:
+    """Tells whether any part of the body was asked for."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.read = False
+
+    async def __call__(self) -> Message:
+        self.read = True
+        return await self._receive()
 
 
 class _Limited:

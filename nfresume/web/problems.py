@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from http import HTTPStatus
 
@@ -14,6 +15,7 @@ from nfresume.domain.errors import NfresumeError
 from nfresume.web import rendering
 from nfresume.web.access import Unauthorized
 
+_log = logging.getLogger("nfresume.web")
 API = "/ga4gh/wes/v1"
 
 
@@ -38,7 +40,8 @@ def install(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(Exception)
-    def _fault(request: Request, _error: Exception) -> Response:
+    def _fault(request: Request, error: Exception) -> Response:
+        _log.error("a fault of nfresume", exc_info=error)
         return answer(request, 500, "fault", "this is a bug in nfresume; nothing was deleted because of it",
                       "see the log of `nfresume serve`")
 
@@ -73,4 +76,4 @@ def _methods(request: Request) -> set[str]:
 
 
 def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(API)
+    return request.url.path.startswith((API, "/metrics"))

@@ -100,7 +100,7 @@ def execution_page(
 def _of_attempt(service: Service, e: Execution, number: int, log_name: str) -> dict[str, Any]:
     """What the page shows of the attempt's records; nothing but the error if they cannot be read."""
     empty: dict[str, Any] = {"tasks": [], "more_tasks": 0, "progress": [], "failed": None, "log_text": "",
-                             "log_end": 0, "published": [], "unread": None}
+                             "log_end": 0, "published": [], "unread": None, "fault": ""}
     try:
         found = service.records(e, number)
         log = found.log()
@@ -113,6 +113,7 @@ def _of_attempt(service: Service, e: Execution, number: int, log_name: str) -> d
     return {
         "tasks": tasks[-_TASKS:], "more_tasks": max(0, len(tasks) - _TASKS),
         "progress": records.progress(log), "failed": _failed(found, log), "unread": None,
+        "fault": found.fault(),
         "log_text": text.decode("utf-8", "replace"), "log_end": start + len(text),
         "published": list(log.published)[:_TASKS],
     }

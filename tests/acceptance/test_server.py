@@ -145,7 +145,8 @@ def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
 
 
 def test_a_second_wes_client(site: Site, server: Server):
-    """gxy-wes, a client of the Galaxy project, runs an attached workflow, sees it fail and its tasks; relaunched
+    """gxy-wes, a client of the Galaxy project, runs an attached workflow,
+    sees it fail and its tasks; relaunched
     by our extension, it sees it complete."""
     from gxy_wes.client import FAILURE_STATES, WesClient
 
@@ -157,7 +158,8 @@ def test_a_second_wes_client(site: Site, server: Server):
     script.write_text(f"process A {{ output: path 'a.txt'\n script: 'test -e {flag}; echo 1 > a.txt' }}\n"
                       "workflow { A() }\n")
     run = client.submit_run(workflow_type="NFL", workflow_type_version="DSL2", workflow_path=str(script),
-                            workflow_url="flaky.nf", engine_parameters={"storage_expiration_hours": 5})["run_id"]
+                            workflow_url="flaky.nf", engine_parameters={"storage_expiration_hours": 5})
+    run = run["run_id"]
     until(lambda: client.get_run_status(run)["state"] in FAILURE_STATES, 60, "the failure")
     assert client.get_run(run)["state"] == "EXECUTOR_ERROR"
     [task] = client.get_run_tasks(run)["task_logs"]
