@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
-import json
 import os
 import re
 import tomllib
@@ -195,15 +194,6 @@ def _networks(value: Any) -> tuple[str, ...]:
     return texts
 
 
-def _run_as(value: Any) -> dict[str, str]:
-    found = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(found, dict) or not all(
-            isinstance(user, str) and re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", user)
-            for user in found.values()):
-        raise ValueError(f"must be a table of accounts and user names, not {value!r}")
-    return {_account(account) if account != "*" else account: user for account, user in found.items()}
-
-
 def _nothing() -> None:
     return None
 
@@ -279,8 +269,6 @@ SETTINGS = (
             "viewer, editor or owner; editors may launch", _one_of(Role), lambda: Role.VIEWER),
     Setting("web_proxies", "addresses or networks of the reverse proxies whose X-Forwarded-* headers are "
             "believed", _networks, lambda: ("127.0.0.1", "::1")),
-    Setting("run_as", "by account, the operating system user that its launches from the web run as (a table; "
-            "JSON in the environment)", _run_as, dict),
     Setting("log_level", "what is logged: debug, info, warning or error", _one_of(LogLevel),
             lambda: LogLevel.INFO),
     Setting("log_format", "how it is logged: text, or json", _one_of(LogFormat), lambda: LogFormat.TEXT),
@@ -335,7 +323,6 @@ class Settings:
     oidc_groups_claim: str
     oidc_first_role: Role
     web_proxies: tuple[str, ...]
-    run_as: Mapping[str, str]
     log_level: LogLevel
     log_format: LogFormat
     task_cache_hours: float

@@ -1,8 +1,8 @@
 """The log of a process: levels, text or JSON lines on standard error, and whom a line is about.
 
 `about(execution=..., attempt=..., account=..., request=...)` puts these fields on every line that is logged
-in its block, in this thread or task. Control characters in messages and fields are written as escapes, so that a
-pipeline's name cannot forge a line. Secrets are never passed to a logger.
+in its block, in this thread or task. Control characters in messages and fields are written as escapes, so
+that a pipeline's name cannot forge a line. Secrets are never passed to a logger.
 """
 
 from __future__ import annotations

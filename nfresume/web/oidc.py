@@ -91,7 +91,7 @@ def _admit(request: Request, site: Site, claims: Mapping[str, Any], subject: str
 
 def _reserved(conf: Settings) -> set[str]:
     """Account names of the settings, which no new user may get."""
-    named = {conf.account, *conf.run_as, *(budget.account for budget in conf.budgets)}
+    named = {conf.account, *(budget.account for budget in conf.budgets)}
     named |= {channel.account for channel in conf.notify}
     folders = {path.name for path in (conf.root, conf.web_launches) if path.is_dir()
                for path in path.iterdir() if path.is_dir()}
