@@ -14,8 +14,9 @@ from nfresume.domain import admission
 from nfresume.domain.errors import InvalidSettings
 from nfresume.settings import Settings
 from nfresume.web import access
-from nfresume.web.access import Site, SiteOf, Unauthorized
+from nfresume.web.access import Forbidden, Site, SiteOf, Unauthorized
 from nfresume.web.login import logged_in
+from nfresume.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,22 +53,24 @@ def install(app: FastAPI, conf: Settings) -> None:
 
 @router.post("/login/oidc")
 async def begin(request: Request, site: SiteOf, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
-    """Redirect to the provider. Raises Forbidden, and Unauthorized if the provider cannot be reached."""
+    """A page that leads to the provider. Raises Forbidden, and Unauthorized if it cannot be reached.
+
+    Not a redirect: our policy lets a form lead to this site only.
+    """
     access.check_login_form(request, csrf)
     try:
-        answer: Response = await request.app.state.oauth.authorize_redirect(
+        answer = await request.app.state.oauth.authorize_redirect(
             request, f"{site.conf.web_url}/login/oidc/callback")
     except Exception as e:  # any failure of the provider or of the network
         raise Unauthorized(f"the log-in provider cannot be reached: {_text(e)}", "try again later") from e
-    answer.status_code = 303  # a redirect of a POST must become a GET
-    return answer
+    return page(request, "leave.html", target=answer.headers["location"])
 
 
 @router.get("/login/oidc/callback")
 async def end(request: Request, site: SiteOf) -> Response:
     """The provider's callback: log in the user who logged in there, if the site admits them.
 
-    Raises Unauthorized. The provider's state is in a cookie that only `begin` sets: a forged callback fails.
+    Raises Unauthorized, Forbidden. The provider's state is in a cookie that only `begin` sets: a forged callback fails.
     """
     try:
         token: dict[str, Any] = await request.app.state.oauth.authorize_access_token(request)
@@ -82,8 +85,8 @@ def _admit(request: Request, site: Site, claims: Mapping[str, Any], subject: str
     conf = site.conf
     if not admission.admits(conf.oidc_admit, claims, conf.oidc_groups_claim):
         access.count_failure(request, "provider: not admitted")
-        raise Unauthorized("this site does not admit you",
-                           "ask its administrator: the setting oidc_admit says who may enter")
+        raise Forbidden("this site does not admit you",
+                        "ask its administrator: the setting oidc_admit says who may enter")
     assert conf.oidc_issuer is not None
     return logged_in(request, site.identity_of(request).log_in_as(
         conf.oidc_issuer, subject, admission.wanted_name(claims), conf.oidc_first_role, _reserved(conf)))

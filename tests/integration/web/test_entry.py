@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,56 @@ def test_settings_name_accounts_that_are_reserved(web: Web):
     (web.conf.root / "forgotten").mkdir()
     assert {"team", "forgotten"} <= oidc._reserved(web.conf)
     assert app.create(web.conf, web.store) is not None
+
+
+def test_an_idle_session_ends(web: Web):
+    """A session without a request for a day is over."""
+    browser, _ = web.browser("ada")
+    with web.store.begin() as tx:
+        late = tx.now - timedelta(hours=25)
+        tx.conn.execute(schema.tokens.update().values(used_at=late, created_at=late))
+    assert browser.get("/a/team/executions").headers["location"] == "/login"
+
+
+def test_headers_on_every_answer(tmp_path: Path):
+    """Pages, documents, redirects, refusals and faults have the headers; HSTS where users come by HTTPS."""
+    web = Web(tmp_path, f"sqlite:///{tmp_path / 'state.db'}", NFRESUME_WEB_URL="https://console.example.org")
+    application: Any = web.client.app
+
+    @application.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("secret detail")
+
+    browser = TestClient(application, base_url="https://console.example.org", follow_redirects=False,
+                         raise_server_exceptions=False)
+    for path, status in (("/login", 200), ("/", 303), (f"{API}/runs", 401), ("/nothing", 404),
+                         ("/broken", 500)):
+        answer = browser.get(path)
+        assert answer.status_code == status, path
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"], path
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "max-age" in answer.headers["strict-transport-security"]
+        assert answer.headers["x-request-id"]
+    foreign = browser.get("/login", headers={"Host": "evil.example"})
+    assert (foreign.status_code, foreign.headers["x-content-type-options"]) == (400, "nosniff")
+    web.store.close()
+
+
+def test_a_fault_tells_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A fault is a page or a document without details; the traceback is in the log."""
+    web = Web(tmp_path, f"sqlite:///{tmp_path / 'state.db'}")
+    application: Any = web.client.app
+
+    @application.get(f"{API}/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("secret detail")
+
+    browser = TestClient(application, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    answer = browser.get(f"{API}/broken")
+    assert answer.status_code == 500
+    assert answer.json()["status_code"] == 500
+    assert "secret detail" not in answer.text
+    assert "ZeroDivisionError: secret detail" in caplog.text
+    web.store.close()
