@@ -88,7 +88,9 @@ def newest(
 SORTS = {
     "newest": (executions.c.created_at.desc(), executions.c.id),
     "oldest": (executions.c.created_at, executions.c.id),
-    "size": (sa.func.coalesce(work_dirs.c.metered_bytes, 0).desc(), executions.c.id),
+    # What is deleted keeps its size in the row, and takes no space.
+    "size": (sa.case((work_dirs.c.state == WorkDirState.DELETED, 0),
+                     else_=sa.func.coalesce(work_dirs.c.metered_bytes, 0)).desc(), executions.c.id),
     "expiry": (work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id),
     "pipeline": (executions.c.pipeline, executions.c.created_at.desc()),
 }
@@ -102,8 +104,8 @@ def search(
     if chosen := list(states):
         query = query.where(executions.c.state.in_(chosen))
     if text:
-        query = query.where(executions.c.id.contains(text, autoescape=True)
-                            | executions.c.pipeline.contains(text, autoescape=True))
+        query = query.where(executions.c.id.icontains(text, autoescape=True)
+                            | executions.c.pipeline.icontains(text, autoescape=True))
     query = query.order_by(*SORTS.get(sort, SORTS["newest"])).limit(limit).offset(offset)
     return [_execution(row) for row in tx.conn.execute(query)]
 

@@ -70,7 +70,7 @@ async def begin(request: Request, site: SiteOf, csrf: Annotated[str, Form(max_le
 async def end(request: Request, site: SiteOf) -> Response:
     """The provider's callback: log in the user who logged in there, if the site admits them.
 
-    Raises Unauthorized, Forbidden. The provider's state is in a cookie that only `begin` sets: a forged callback fails.
+    Raises Unauthorized, Forbidden. A forged callback fails: the state is in a cookie that only `begin` sets.
     """
     try:
         token: dict[str, Any] = await request.app.state.oauth.authorize_access_token(request)

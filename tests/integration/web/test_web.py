@@ -387,6 +387,30 @@ def test_search_sort_and_bulk(web: Web):
     assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
 
 
+def test_sizes_and_case(web: Web):
+    """Work dirs that are deleted come last by size, and a search ignores case, on both databases."""
+    for number, name in enumerate(("run-small", "run-large", "run-gone")):
+        web.failed(name, pipeline="/x/RNAseq.nf")
+        with web.store.begin() as tx:
+            tx.conn.execute(schema.work_dirs.update().where(schema.work_dirs.c.execution_id == name).values(
+                metered_bytes=(number + 1) * 1000, state="DELETED" if name == "run-gone" else "RETAINED"))
+    browser, _ = web.browser("ada")
+    text = browser.get("/a/team/executions?sort=size").text
+    assert text.index("run-large") < text.index("run-small") < text.index("run-gone")
+    assert "run-small" in browser.get("/a/team/executions?search=rnaSEQ").text
+
+
+def test_billing_with_a_task_cache(web: Web):
+    """The billing page shows a task cache beside executions."""
+    web.failed("run-1")
+    with web.store.begin() as tx:
+        tx.conn.execute(schema.cache_samples.insert().values(
+            root_id=web.root.id, account="team", at=tx.now - timedelta(hours=2), metered_bytes=10**9))
+    browser, _ = web.browser("ada")
+    shown = browser.get("/a/team/billing")
+    assert (shown.status_code, "task cache" in shown.text) == (200, True)
+
+
 def test_a_new_name_takes_over_no_account(web: Web):
     """A new user of a provider whose name is that of a user or of an account with runs gets another name."""
     web.failed("run-1", account="pipelines")
