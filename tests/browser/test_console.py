@@ -123,7 +123,7 @@ def test_two_users_do_not_see_each_other(site: Site, console: Running, browser: 
 
 
 def test_nine_tabs(site: Site, console: Running, page: Page):
-    """A tab that is not shown holds no connection, so that the ninth tab opens (a browser has six per host)."""
+    """A tab that is not shown holds no connection: the ninth tab opens (a browser has six per host)."""
     log_in(page, console.link)
     hide = """() => { Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
         document.dispatchEvent(new Event("visibilitychange")); }"""

@@ -13,7 +13,7 @@ from nfresume.domain.executions import Attempt, ExecutionState, TaskCounts
 from nfresume.nextflow import command
 from nfresume.store import transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
-from nfresume.web import wes
+from nfresume.web import run_requests, wes
 from tests import wes_schema as schema
 from tests.integration.web.test_web import API, Web
 
@@ -223,4 +223,4 @@ def test_the_document_names_every_endpoint(web: Web):
                  "/runs/{run_id}/tasks/{task_id}", "/runs/{run_id}/cancel"):
         assert API + path in paths, path
     body = paths[f"{API}/runs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(wes.FIELDS) == set(body["properties"])
+    assert set(run_requests.FIELDS) == set(body["properties"])
