@@ -58,6 +58,7 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/storage.py --plot docs/removal.svg
 	@$(BIN)/python benchmarks/server.py
 	@$(BIN)/python benchmarks/tasks.py
+	@$(BIN)/python benchmarks/records.py
 
 dist: $(STAMP)
 	@rm -rf dist

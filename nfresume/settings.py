@@ -54,6 +54,14 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class KeepTaskLogs(StrEnum):
+    """Of which tasks scripts and output are kept after their task dirs are gone."""
+
+    ALL = "all"
+    FAILED = "failed"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting. `parse` turns a text or TOML value into its type, or raises ValueError or TypeError."""
@@ -84,6 +92,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _version(value: Any) -> str:
+    if not re.fullmatch(r"\d+\.\d+\.\d+(-[a-z0-9]+)?", _text(value)):
+        raise ValueError(f"must be a version such as 26.04.6, not {value!r}")
+    return str(value)
+
+
 def _account(value: Any) -> str:
     try:
         return check_account(_text(value))
@@ -96,6 +110,13 @@ def _seconds(value: Any) -> float:
     if not 0 < seconds <= 86_400:
         raise ValueError(f"must be between 0 and 86400 seconds, not {value!r}")
     return seconds
+
+
+def _days(value: Any) -> float:
+    days = float(value)
+    if not 0 <= days <= 36_500:
+        raise ValueError(f"must be between 0 and 36500 days, not {value!r}")
+    return days
 
 
 def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
@@ -221,7 +242,11 @@ SETTINGS = (
     Setting("database_url", "state database: sqlite:////path (one machine) or postgresql://...", _text,
             _default_database),
     Setting("account", "who owns executions launched from here", _account, _default_account),
+    Setting("host", "this host's name; a container that is replaced keeps it (default: its host name)", _text,
+            lambda: os.uname().nodename),
     Setting("nextflow", "the nextflow executable to use", _path, _nothing),
+    Setting("nextflow_version", "the version of Nextflow to run, as NXF_VER (the extra `nextflow` brings a "
+            "launcher that downloads it)", _version, _nothing),
     Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
             _nothing),
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, if neither the "
@@ -230,6 +255,10 @@ SETTINGS = (
             _one_of(Retain), lambda: Retain.FULL),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
             "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
+    Setting("keep_task_logs", "of which tasks scripts and output are kept when their task dirs are gone: "
+            "all, failed or none", _one_of(KeepTaskLogs), lambda: KeepTaskLogs.ALL),
+    Setting("keep_records_days", "days after the deletion of a work dir after which the records, logs and "
+            "attachments of its execution go too; 0 keeps them", _days, lambda: 90.0),
     Setting("storage_workers", "how many directories are removed or measured at the same time (default on a "
             "shared file system: 64 to remove, 16 to measure)", _workers, _nothing),
     Setting("delete_per_second", "file operations per second that one removal may do (default: no limit)",
@@ -296,11 +325,15 @@ class Settings:
     root: Path
     database_url: str
     account: str
+    host: str
     nextflow: Path | None
+    nextflow_version: str | None
     java_home: Path | None
     storage_expiration_hours: float | None
     retain: Retain
     on_success: OnSuccess
+    keep_task_logs: KeepTaskLogs
+    keep_records_days: float
     storage_workers: int | None
     delete_per_second: float | None
     price_per_gb_month: Decimal | None

@@ -29,12 +29,11 @@ process PUBLISH_SYMLINK {
     publishDir "${params.outdir}/symlink", mode: 'symlink'
     input: path plain
     path folder
+    path outside
     output: path 'out*'
     path 'passed.txt'
     path outside
     path 'dir_out'
-    input:
-    path outside
     script: "cat ${plain} > 'out 1.txt'; cp -a ${folder}/. dir_out; ln -s ${plain} passed.txt"
 }
 

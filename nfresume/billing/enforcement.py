@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
 from nfresume.billing import pricing, reuse_value
 from nfresume.domain import budgets
@@ -49,16 +50,24 @@ def refuses(conf: Settings) -> bool:
 def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[PlanLine]:
     """The work dirs to evict for budgets with `when_full = "evict"`, each with its reason."""
     with store.begin(write=False) as tx:
+        now = tx.now
         over = [s for s in standings(tx, conf, executions)
                 if s.budget.when_full is WhenFull.EVICT and s.share > 1]
     lines: dict[str, PlanLine] = {}
     for standing in over:
-        rates = {e.id: rate for e in standing.members if (rate := _seconds_per_gb(store, e)) is not None}
+        rates = {e.id: rate for e in standing.members
+                 if not _waits(e, now) and (rate := _seconds_per_gb(store, e)) is not None}
         for execution in budgets.to_evict(standing, rates):
             lines[execution.id] = PlanLine(
                 execution, "evict", f"retained storage is {standing}; computing it again takes "
                 f"{rates[execution.id]:,.0f} s of task time per GB, the least")
     return list(lines.values())
+
+
+def _waits(execution: Execution, now: datetime) -> bool:
+    """True when a deletion was given up, and is not to be tried again yet."""
+    again = execution.work_dir.look_again_at
+    return again is not None and again > now
 
 
 def _seconds_per_gb(store: Store, execution: Execution) -> float | None:

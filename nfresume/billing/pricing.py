@@ -45,7 +45,7 @@ def record(store: Store, conf: Settings) -> str | None:
 
     Returns why AWS could not be asked; None: it was asked, or need not be.
     """
-    trouble = _refresh(conf)
+    trouble = refresh(conf)
     with store.begin() as tx:
         root = queries.root_at(tx, str(conf.root))
         if root is not None:
@@ -61,8 +61,11 @@ def of_root(tx: Tx, conf: Settings, root_id: str) -> Price:
     return known_price(conf, tx.now, recorded)
 
 
-def _refresh(conf: Settings) -> str | None:
-    """Ask AWS once a day for the price of a root on EFS, unless the settings have one."""
+def refresh(conf: Settings) -> str | None:
+    """Ask AWS once a day for the price of a root on EFS, unless the settings have one.
+
+    Returns why AWS could not be asked; None: it was asked, or need not be. The database is not changed.
+    """
     file_system = file_system_of(conf)
     if conf.price_per_gb_month is not None or file_system is None:
         return None

@@ -16,8 +16,7 @@ from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.retention import MAX_HOURS
 from nfresume.domain.workdirs import WorkDirState
-from nfresume.nextflow import trace
-from nfresume.nextflow.command import TRACE
+from nfresume.nextflow import reuse
 from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.store import Store
@@ -56,7 +55,7 @@ def of_pipelines(
     store: Store, conf: Settings, executions: Iterable[Execution], samples: Mapping[str, list[Sample]],
     price: Price,
 ) -> dict[str, ReuseValue]:
-    """Reuse values by pipeline, from the traces of its newest failures. Traces outlive the work dirs."""
+    """Reuse values by pipeline, from the records of its newest failures. Records outlive work dirs."""
     newest: dict[str, list[Execution]] = {}
     for execution in sorted(executions, key=lambda e: e.created_at, reverse=True):
         chosen = newest.setdefault(execution.pipeline, [])
@@ -77,8 +76,7 @@ def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
         folder = places.folder_of(store, execution)
     except NfresumeError:
         return None
-    traces = [folder.attempt(number) / TRACE for number in range(1, execution.attempt + 1)]
-    return trace.reusable(traces)[1]
+    return reuse.reusable(folder.attempt(1).parent, execution.attempt)
 
 
 def _value(conf: Settings, saves: timedelta, metered: int, price: Price) -> ReuseValue:

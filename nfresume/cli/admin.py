@@ -81,10 +81,11 @@ def _engine(nextflow: Any, as_json: bool) -> None:
     found = engine.find(conf, progress_line, install=False)
     end_progress()
     if as_json:
-        print_json({"version": found.version, "source": found.source, "path": found.path,
+        print_json({"version": found.version, "source": found.source, "path": found.path, "why": found.why,
                     "command": list(found.launcher)})
     else:
         print(f"Nextflow {found.version}\n  from   {found.source}\n  path   {found.path}")
+        print(f"  why    {found.why}")
 
 
 def doctor(

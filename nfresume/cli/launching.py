@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +11,13 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, end_progress, hours, print_json, progress_line, say, work_dir_line
-from nfresume.domain.wording import duration, size
+from nfresume.cli import outcome
+from nfresume.cli.output import progress_line, say
 
 if TYPE_CHECKING:
     from nfresume.domain.executions import Execution
+    from nfresume.nextflow.options import RunOptions
+    from nfresume.runs.relaunching import RelaunchRequest
     from nfresume.service.verbs import Service
 
 #: nfresume's options that are accepted after the pipeline too. Any other `--name` there is a parameter of the
@@ -44,6 +46,8 @@ def split(
     after a bare `--` none. The first `positional` words that are not options (the id of a relaunch) stay in
     front of `theirs`.
     """
+    from nfresume.nextflow.options import STDIN, first
+
     flags = {n: isinstance(p, TyperOption) and p.is_flag for p in params for n in p.opts}
     ours: list[str] = []
     theirs: list[str] = []
@@ -51,37 +55,29 @@ def split(
     after_pipeline = False
     front: list[str] = []
     while rest:
-        word = rest.pop(0)
+        word = rest[0]
         name, equals, _ = word.partition("=")
         if word == "--":
-            theirs += rest
+            theirs += rest[1:]
             break
         if name.startswith("--") and name in flags and (name in ANYWHERE or not after_pipeline):
-            ours.append(word)
-            if not equals and not flags[name] and rest:
-                ours.append(rest.pop(0))
-        elif word in ("-h", "--help") and not after_pipeline:
+            taken = 1 if equals or flags[name] else 2
+            ours += rest[:taken]
+            del rest[:taken]
+            continue
+        if word in ("-h", "--help") and not after_pipeline:
             ours.append("--help")
-        elif len(front) < positional and not word.startswith("-"):
-            front.append(word)
-        else:
-            theirs.append(word)
-            if not word.startswith("-"):
-                after_pipeline = after_pipeline or not _is_value(theirs)
-            elif word.startswith("--") and positional:
-                after_pipeline = True  # `relaunch` takes no pipeline: its first parameter ends our options
+            del rest[0]
+            continue
+        piece = first(rest)
+        del rest[:len(piece.words)]
+        if piece.name == "" and len(front) < positional:
+            front += piece.words
+            continue
+        theirs += piece.words
+        # `relaunch` takes no pipeline: its first parameter ends our options.
+        after_pipeline |= piece.name in ("", STDIN, "-stdin") or (positional > 0 and word.startswith("--"))
     return ours, [*front, *theirs]
-
-
-def _is_value(words: Sequence[str]) -> bool:
-    """True when the last word is the value of the single-dash option before it."""
-    from nfresume.nextflow.options import FLAGS, GLOBAL, OPTIONAL_VALUE
-
-    if len(words) < 2 or not words[-2].startswith("-"):
-        return False
-    option = words[-2]
-    flag = option in FLAGS or GLOBAL.get(option) is False or option in ("-bg", "-resume") or "=" in option
-    return not flag and not (option in OPTIONAL_VALUE and option != "-ansi-log")
 
 
 Words = Annotated[
@@ -120,7 +116,8 @@ def launch(
     Options of nfresume go before PIPELINE. Words after it go to Nextflow and the pipeline, except
     --storage-expiration-hours, --pin and --detach, which nfresume accepts there too.
 
-    Ctrl-C cancels. A closed terminal does not stop the execution. The exit code is Nextflow's.
+    Ctrl-C, SIGTERM and a closed terminal cancel, as they end `nextflow run`; with --detach or -bg the
+    execution goes on. The exit code is Nextflow's.
 
     Examples:
 
@@ -132,30 +129,32 @@ def launch(
 
       nfresume launch --jobs 8 assembly.py:assemble --reads reads.fastq
     """
+    from nfresume.cli.ending import Signals
     from nfresume.nextflow import options
 
-    given = (*(words or ()), *_jobs(jobs))
+    given = (*(words or ()), *_of_environment(words or ()), *_jobs(jobs))
     policy = _policy(retain, on_success)
     parsed = options.parse(given)
+    _note_work_dir(parsed.work_dir)
+    detach = detach or parsed.background
+    signals = None if detach else Signals()
+    script, stdin = _standard_input(parsed.pipeline, detach=detach)
     here = Path.cwd()
-    with common.service(account, root, nextflow, launching=True) as service:
-        from nfresume.runs.relaunching import RelaunchRequest
+    with common.service(account, root, nextflow, launching=True, stdin=stdin) as service:
         from nfresume.service.verbs import LaunchRequest
 
-        if parsed.resume is not None:
-            failed = service.newest_failed_here(here, parsed.resume)
-            say(f"-resume: relaunching {failed.id}, launched from this folder on "
-                f"{failed.created_at:%Y-%m-%d %H:%M} UTC")
-            kept = tuple(w for w in options.without_resume(given) if w != parsed.pipeline)
-            request = RelaunchRequest(words=kept, pipeline=parsed.pipeline, pinned=pin,
-                                      storage_expiration_hours=storage_expiration_hours, **policy)
-            execution = service.relaunch(failed, request, progress_line)
-            _announce_relaunch(execution)
+        resumed = _to_resume(service, parsed, here)
+        if resumed is not None:
+            request = _resuming(service, resumed, parsed, given, script, pinned=pin,
+                                storage_expiration_hours=storage_expiration_hours, **policy)
+            execution = service.relaunch(resumed, request, progress_line, say)
+            outcome.announce_relaunch(execution)
         else:
-            new = LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin, **policy)
+            new = LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin,
+                                script=script, **policy)
             execution = service.launch(new, progress_line)
-            _announce(service, execution)
-        return _follow(service, execution, detach=detach or parsed.background, as_json=as_json)
+            outcome.announce(service, execution)
+        return outcome.follow(service, execution, signals, as_json=as_json)
 
 
 def relaunch(
@@ -203,22 +202,27 @@ def relaunch(
 
       nfresume relaunch rnaseq --pipeline ./fixed/main.nf
     """
+    from nfresume.cli.ending import Signals
+
     policy = _policy(retain, on_success)
-    with common.service(account, None, nextflow, launching=True) as service:
+    signals = None if detach else Signals()
+    _, stdin = _standard_input(None, detach=detach)
+    with common.service(account, None, nextflow, launching=True, stdin=stdin) as service:
         from nfresume.nextflow import options
         from nfresume.runs.relaunching import RelaunchRequest
 
         found = service.find(words[0])
         given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))
+        _note_work_dir(options.parse(given).work_dir)
         if pipeline is not None and Path(pipeline.partition(".py:")[0] + ".py").exists():
             pipeline = str(Path(pipeline).absolute())  # `file.py:function`: the function stays at the end
         elif pipeline is not None and Path(pipeline).exists():
             pipeline = str(Path(pipeline).absolute())
         request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
                                   storage_expiration_hours, pin, **policy)
-        execution = service.relaunch(found, request, progress_line)
-        _announce_relaunch(execution)
-        return _follow(service, execution, detach=detach, as_json=as_json)
+        execution = service.relaunch(found, request, progress_line, say)
+        outcome.announce_relaunch(execution)
+        return outcome.follow(service, execution, signals, as_json=as_json)
 
 
 def cancel(execution_id: common.ExecutionId, account: common.Account = None,
@@ -229,7 +233,7 @@ def cancel(execution_id: common.ExecutionId, account: common.Account = None,
     """
     with common.service(account) as service:
         execution = service.wait(service.cancel(service.find(execution_id)))
-        _report(service, execution, as_json)
+        outcome.report(service, execution, as_json)
 
 
 def wait(
@@ -244,7 +248,7 @@ def wait(
     """
     with common.service(account) as service:
         execution = service.wait(service.find(execution_id), timeout)
-        return _report(service, execution, as_json)
+        return outcome.report(service, execution, as_json)
 
 
 def register(app: typer.Typer) -> None:
@@ -270,101 +274,87 @@ def _absolute(path: Path | None) -> Path | None:
     return path.absolute() if path is not None else None
 
 
-def _announce(service: Service, e: Execution) -> None:
-    end_progress()
-    attempt = service.details(e).attempts[-1]
-    say(f"execution {e.id}, account {e.account}, {attempt.engine} ({attempt.nextflow})")
-    source = e.storage_expiration_source
-    if e.work_dir.pinned:
-        say("work dir: kept until it is unpinned (--pin)")
-    elif e.storage_expiration_hours:
-        kept = hours(e.storage_expiration_hours)
-        success = f"kept {kept} after a success, " if e.on_success == "keep" else "deleted on success, "
-        slim = ", slim" if e.retain == "slim" else ""
-        say(f"work dir: {success}kept {kept} after a failure{slim} ({source})")
-    else:
-        say(f"work dir: deleted on success and after a failure: storage_expiration_hours is 0 ({source})")
+def _of_environment(words: Sequence[str]) -> tuple[str, ...]:
+    """The words that Nextflow's launcher and `nextflow run` take from the environment."""
+    import os
+
+    params = os.environ.get("NXF_PARAMS_FILE")
+    more = os.environ.get("NXF_CLI_OPTS", "").split()
+    if params and "-params-file" not in (*words, *more):
+        more += ["-params-file", params]
+    return tuple(more)
 
 
-def _announce_relaunch(e: Execution) -> None:
-    end_progress()
-    say(f"execution {e.id}, attempt {e.attempt}, session {e.session_id}")
+def _note_work_dir(given: str | None) -> None:
+    """Say that -work-dir has no effect. Raises UsageError for one on object storage: the tasks need it."""
+    import os
+
+    from nfresume.domain.errors import UsageError
+
+    given, name = (given, "-work-dir") if given else (os.environ.get("NXF_WORK"), "NXF_WORK")
+    if given and "://" in given:
+        raise UsageError(f"{name} {given}: the work dir lies below nfresume's root, on a file system",
+                         "choose the root with --root; -bucket-dir is passed on")
+    if given:
+        say(f"note: {name} {given} is not used: the work dir lies below nfresume's root (--root chooses it)")
 
 
-def _follow(service: Service, execution: Execution, *, detach: bool, as_json: bool) -> int:
-    from nfresume.cli.progress import show
+def _standard_input(pipeline: str | None, *, detach: bool) -> tuple[bytes | None, int | None]:
+    """The script of the pipeline `-`, and the descriptor that the head reads.
 
-    if detach:
-        if as_json:
-            _print_details(service, execution)
+    A terminal is not passed to a head that goes on without this command: it would read what is typed next.
+    """
+    import fcntl
+    import os
+
+    from nfresume.nextflow.options import STDIN
+
+    try:
+        if pipeline == STDIN:
+            with open(0, "rb", closefd=False) as given:
+                return given.read(), None
+        if detach and os.isatty(0):
+            return None, None
+        return None, fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:  # standard input is closed
+        return None, None
+
+
+def _to_resume(service: Service, parsed: RunOptions, here: Path) -> Execution | None:
+    """The execution that -resume means; None without -resume, and when there is nothing to resume."""
+    from nfresume.domain.errors import NotFound, UsageError
+    from nfresume.service import resuming
+
+    if parsed.resume is None or parsed.pipeline is None:
+        return None
+    if not parsed.resume and parsed.extra:
+        try:
+            meant = service.find(parsed.extra[0]).id
+        except NotFound:
+            pass
         else:
-            print(execution.id)
-        return 0
-    # A shell starts `command &` in a script with SIGINT ignored; SIGINT must still cancel.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        execution = show(service, execution, quiet=as_json)
-    except KeyboardInterrupt:
-        say(f"cancelling {execution.id} (Ctrl-C again: do not wait for its end)")
-        service.cancel(execution)
-        execution = show(service, execution, quiet=True)
-    execution = _settled(service, execution)
-    return _report(service, execution, as_json)
+            raise UsageError(f"-resume takes no execution: {parsed.extra[0]} would go to the script",
+                             f"`nfresume relaunch {meant}`")
+    found, nothing = resuming.to_resume(service, here, parsed.resume, parsed.pipeline,
+                                        parsed.value("-main-script"))
+    if found is None:
+        say(f"WARN: -resume is ignored: {nothing}")
+    return found
 
 
-def _settled(service: Service, execution: Execution) -> Execution:
-    """Wait up to 2 s for the settlement, and up to 2 s for the size. For a large tree both may come later."""
-    from nfresume.domain.errors import Conflict
+def _resuming(
+    service: Service, found: Execution, parsed: RunOptions, given: Sequence[str], script: bytes | None,
+    **policy: Any,
+) -> RelaunchRequest:
+    """The relaunch that `launch ... -resume` asks for: with the words given and no others, as in Nextflow."""
+    from nfresume.runs.relaunching import RelaunchRequest
+    from nfresume.service import resuming
 
-    try:
-        execution = service.wait(execution, timeout=2.0)
-        if execution.work_dir.bytes is None and execution.work_dir.state == "RETAINED":
-            execution = service.wait_until_measured(execution, timeout=2.0)
-    except Conflict:
-        pass
-    return execution
-
-
-def _report(service: Service, execution: Execution, as_json: bool) -> int:
-    details = service.details(execution)
-    execution, attempt = details.execution, details.attempts[-1]
-    code = attempt.exit_code
-    if as_json:
-        _print_details(service, execution)
-    else:
-        if attempt.number > 1:
-            _report_reuse(service, execution)
-        ended = f" with exit status {code}" if code else ""
-        error = f": {attempt.error}" if attempt.error else ""
-        say(f"{execution.id} {execution.state}{ended}{error}")
-        for event in details.events:
-            if event.name == "slimmed" and event.attempt == attempt.number:
-                if reason := event.detail.get("left_alone"):
-                    say(f"slim: nothing was removed: {reason}")
-                    continue
-                freed, stuck = event.detail.get("files", 0), event.detail.get("blocked", 0)
-                say(f"slim: {count(freed, 'file')}, {size(event.detail.get('bytes', 0))} of failed task "
-                    "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
-        say(work_dir_line(execution, service.price(execution)))
-        if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
-            say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
-        elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
-            say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
-    if code is None:
-        return 70
-    return code if code >= 0 else 128 - code
-
-
-def _report_reuse(service: Service, execution: Execution) -> None:
-    from nfresume.service.following import reuse
-
-    reused = reuse(service.folder(execution), execution.attempt)
-    saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
-    say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
-
-
-def _print_details(service: Service, execution: Execution) -> None:
-    from nfresume.domain import views
-
-    d: Any = service.details(execution)
-    print_json(views.details(d.execution, d.attempts, d.events))
+    say(f"-resume: relaunching {found.id}, launched from this folder on "
+        f"{found.created_at:%Y-%m-%d %H:%M} UTC")
+    last = resuming.last_words(service, found)
+    if (last.after or last.before) and not (parsed.after or parsed.before or parsed.extra):
+        words = " ".join(shlex.quote(word) for o in (*last.before, *last.after) for word in o.words)
+        say(f"-resume: without the options of its last attempt ({words}); "
+            f"`nfresume relaunch {found.id}` would take them again")
+    return RelaunchRequest(words=tuple(given), replaces=True, script=script, **policy)

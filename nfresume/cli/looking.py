@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import print_json, when, work_dir_line
+from nfresume.cli.output import print_json, say, when, work_dir_line
 from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
     from nfresume.domain.executions import Attempt, Execution
+    from nfresume.nextflow.record import Task
+    from nfresume.runs.records import Records
     from nfresume.service.verbs import Service
 
 
@@ -22,7 +24,10 @@ def list_executions(
     state: Annotated[
         list[str] | None, typer.Option("--state", help="Only executions in this state; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many, newest first.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most this many, newest first. Default: 50, with "
+                                 "--json all.")
+    ] = None,
     account: common.Account = None,
     as_json: common.Json = False,
 ) -> None:
@@ -39,13 +44,18 @@ def list_executions(
             raise UsageError(f"{name!r} is not a state", f"states: {', '.join(ExecutionState)}")
     states = [ExecutionState(name.upper()) for name in state or ()]
     with common.service(account) as service:
-        found = service.newest(states, limit)
+        limit = limit or (sys.maxsize - 1 if as_json else 50)
+        found = service.newest(states, limit + 1)
+        more = len(found) > limit
+        found = found[:limit]
     if as_json:
         print_json([views.execution(e) for e in found])
     elif not found:
         print("no executions yet; `nfresume launch main.nf` starts one")
     else:
         _print_table(found)
+    if more:
+        say(f"there are more than {limit}: --limit shows them, --json without it all")
 
 
 def _print_table(found: list[Execution]) -> None:
@@ -154,39 +164,84 @@ def logs(
     with common.service(account) as service:
         execution = service.find(execution_id)
         number = attempt or execution.attempt
-        place = service.folder(execution).attempt(number)
+        records = service.records(execution, number)
+        follow = follow and number == execution.attempt
+        if task is not None and not (follow and execution.state.live):
+            _task_logs(records, task)
+            return
         if task is not None:
-            records = service.records(execution, number)
-            folder = records.task_dir(records.task(task))
-            files = [folder / ".command.out", folder / ".command.err"]
-        elif nextflow_log:
-            files = [place / command.LOG]
+            place, names = records.task_dir(records.task(task)), [".command.out", ".command.err"]
         else:
-            files = [place / command.STDOUT, place / command.STDERR]
-        _stream(service, execution, files, follow and number == execution.attempt)
+            place = service.folder(execution).attempt(number)
+            names = [command.LOG] if nextflow_log else [command.STDOUT, command.STDERR]
+        _stream(service, execution, [place / name for name in names], follow)
+
+
+def _task_logs(records: Records, wanted: str) -> None:
+    """Print the output of one task, from its task dir, or what was kept of it. Raises NotFound."""
+    from nfresume.domain.errors import NotFound
+
+    task = records.task(wanted)
+    refusals = []
+    for name in ("stdout", "stderr"):
+        try:
+            kept = _print_task_file(records, task, name)
+        except NotFound as e:
+            refusals.append(e)
+            continue
+        if kept:
+            say(f"the task dir of {printable(task.name)} is gone; this is what was kept of its {name}")
+    if len(refusals) == 2:
+        raise refusals[0]
+
+
+def _print_task_file(records: Records, task: Task, name: str) -> bool:
+    """Print a file of a task. True when its task dir is gone, and this is what was kept. Raises NotFound."""
+    part = records.task_part(task, name)
+    offset = 0
+    while part.data:
+        _write(part.data)
+        offset += len(part.data)
+        part = records.task_part(task, name, offset)
+    return part.kept
+
+
+def nextflow(
+    words: Annotated[list[str], typer.Argument(metavar="ID COMMAND...",
+                                               help="The execution, and a command of Nextflow.")],
+    account: common.Account = None,
+) -> int:
+    """Run Nextflow's own `log`, `lineage`, `view` and the like with an execution's cache and history.
+
+    A bare `nextflow log` knows nothing of it: each execution has a cache of its own. Commands that delete or
+    run something are refused. Options of nfresume go before ID.
+
+    Examples:
+
+      nfresume nextflow rnaseq-4k9x2m log
+
+      nfresume nextflow rnaseq-4k9x2m log last -f name,status,exit
+    """
+    with common.service(account) as service:
+        return service.run_nextflow(service.find(words[0]), words[1:])
 
 
 def _stream(service: Service, execution: Execution, files: list[Path], follow: bool) -> None:
     """Copy files to stdout as they grow. On a terminal, control characters are printed as escapes."""
-    offsets = dict.fromkeys(files, 0)
-    live = True
+    from nfresume.service.following import Tail
+
+    tails = [Tail(file) for file in files]
+    live, wait = True, 0.1
     while live:
         live = follow and service.get(execution.id).state.live
-        for file in files:
-            while data := _read(file, offsets[file]):
-                offsets[file] += len(data)
+        news = False
+        for tail in tails:
+            while data := tail.read():
                 _write(data)
+                news = True
+        wait = 0.1 if news else min(1.0, wait * 1.5)
         if live:
-            time.sleep(0.2)
-
-
-def _read(file: Path, offset: int) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            opened.seek(offset)
-            return opened.read(1 << 20)
-    except FileNotFoundError:
-        return b""
+            time.sleep(wait)
 
 
 def _write(data: bytes) -> None:
@@ -203,3 +258,5 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_executions)
     app.command("show")(show)
     app.command("logs")(logs)
+    as_typed = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command("nextflow", context_settings=as_typed)(nextflow)

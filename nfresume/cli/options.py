@@ -76,12 +76,13 @@ def chosen(kind: type[Choice], value: str | None, option: str) -> Choice | None:
 @contextmanager
 def service(
     account: str | None = None, root: Path | None = None, nextflow: Path | None = None,
-    *, launching: bool = False,
+    *, launching: bool = False, stdin: int | None = None,
 ) -> Iterator[Service]:
     """Open the service for these options, and close it at the end.
 
     It is imported only here, so that `--help` stays fast. With `launching` a supervisor is started first: it
-    imports its modules while this process imports its own and checks the launch.
+    imports its modules while this process imports its own and checks the launch. `stdin` is the descriptor
+    that the head gets as its standard input.
     """
     from nfresume import launchers, settings
 
@@ -91,7 +92,7 @@ def service(
     conf = settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow))
     launcher = launchers.chosen(conf)
     if launching:
-        launcher.prepare()
+        launcher.prepare(stdin)
     from nfresume.service.verbs import Service
 
     opened = Service(conf, launcher)

@@ -66,6 +66,10 @@ def work_dir_line(execution: Execution, price: Price) -> str:
         kept += "until it is unpinned"
     elif w.expires_at is not None:
         kept += f"until {when(w.expires_at)}"
+        if w.look_again_at is not None:
+            kept += f" (a deletion was given up: {w.reason})"
+    elif w.look_again_at is not None:
+        kept += f"although it is due: {w.reason}; a deletion is tried again {when(w.look_again_at)}"
     else:
         kept += f"until you decide: {w.reason}"
     if w.metered_bytes is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from nfresume.service.following import Follower
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nfresume.domain.executions import Execution
-    from nfresume.nextflow.log import RunLog
+    from nfresume.nextflow.summary import Summary
     from nfresume.service.verbs import Service
 
 _TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|Cached) process > ")
@@ -57,11 +56,11 @@ def _show_live(follower: Follower) -> Execution:
     console = Console()
     with Live(console=console, refresh_per_second=8, transient=False) as live:
         rest = b""
-        for update in follower.updates(progress=True, tick=0.1):
+        for update in follower.updates(progress=True, fastest=0.1):
             rest = _print_lines(console, rest + update.stdout)
             _print_lines(console, update.stderr + (b"\n" if update.stderr else b""))
-            assert update.log is not None
-            live.update(processes_table(update.log))
+            assert update.progress is not None
+            live.update(processes_table(update.progress))
             execution = update.execution
         _print_lines(console, rest + b"\n" if rest else b"")
     return execution
@@ -78,26 +77,18 @@ def _print_lines(console: Console, data: bytes) -> bytes:
     return rest
 
 
-def processes_table(log: RunLog) -> Table:
+def processes_table(total: Summary) -> Table:
     """A table with one row per process: how many tasks are running, cached, done, failed."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("process")
-    columns = ("submitted", "running", "cached", "done", "failed", "ignored", "retried")
+    columns = ("submitted", "running", "cached", "completed", "failed", "ignored", "retried")
     for column in columns:
-        table.add_column(column, justify="right")
-    counts: dict[str, Counter[str]] = {}
-    for task in log.tasks.values():
-        row = counts.setdefault(task.process, Counter())
-        row["cached" if task.cached else "submitted"] += 1
-        row["running"] += task.running
-        row["done"] += task.succeeded
-        row["failed"] += task.failed
-        row["ignored"] += task.ignored
-        row["retried"] += task.retried
-    styles = {"running": "cyan", "cached": "blue", "done": "green", "failed": "red"}
-    for process, row in counts.items():
-        cells = [f"[{styles.get(c, 'default')}]{row[c]}[/]" if row[c] else "[dim]-[/]" for c in columns]
-        table.add_row(process.replace("[", "\\["), *cells)
+        table.add_column("done" if column == "completed" else column, justify="right")
+    styles = {"running": "cyan", "cached": "blue", "completed": "green", "failed": "red"}
+    for row in total.processes.values():
+        cells = [f"[{styles.get(c, 'default')}]{found}[/]" if (found := getattr(row, c)) else "[dim]-[/]"
+                 for c in columns]
+        table.add_row(row.process.replace("[", "\\["), *cells)
     return table

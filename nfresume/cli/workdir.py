@@ -1,4 +1,4 @@
-"""extend, pin, unpin, delete, sweep: the commands about retained storage."""
+"""extend, pin, unpin, delete, sweep, settle: the commands about retained storage."""
 
 from __future__ import annotations
 
@@ -92,6 +92,32 @@ def delete(
             raise typer.Exit(pause.exit_code)
 
 
+def settle(
+    execution_id: common.ExecutionId,
+    host_is_gone: Annotated[
+        bool, typer.Option("--host-is-gone", help="The host on which it ran will never come back: nothing "
+                           "of it can still write to the work dir.")
+    ] = False,
+    account: common.Account = None,
+    as_json: common.Json = False,
+) -> None:
+    """Settle an execution whose host is lost for good: a spot instance, a replaced container.
+
+    Without a word from you nfresume waits for that host, because Nextflow may still run there. Afterwards the
+    execution is FAILED, and can be relaunched from here. Jobs on a cluster are still asked for there.
+
+    Example: nfresume settle rnaseq-4k9x2m --host-is-gone
+    """
+    from nfresume.domain.errors import UsageError
+
+    with common.service(account) as service:
+        execution = service.find(execution_id)
+        if not host_is_gone:
+            raise UsageError(f"only you can say that the host of {execution.id} is gone",
+                             "add --host-is-gone")
+        _show(service, service.settle(execution), as_json)
+
+
 def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only print the plan and why.")] = False,
     as_json: common.Json = False,
@@ -168,4 +194,5 @@ def register(app: typer.Typer) -> None:
     app.command("pin")(pin)
     app.command("unpin")(unpin)
     app.command("delete")(delete)
+    app.command("settle")(settle)
     app.command("sweep")(sweep)

@@ -62,6 +62,13 @@ class StoreUnavailable(NfresumeError):
     http_status = 503
 
 
+class StoreRefused(NfresumeError):
+    """The state database refused a statement: a fault of nfresume, so asking again is of no use."""
+
+    exit_code = 70
+    http_status = 500
+
+
 class RootUnusable(NfresumeError):
     """The root on the shared file system is missing, unmarked, unwritable, full or misplaced."""
 
@@ -113,6 +120,13 @@ class Expired(NfresumeError):
 
 class StaleLease(NfresumeError):
     """Another supervisor owns this attempt now. The holder of the older token must stop."""
+
+    exit_code = 82
+    http_status = 409
+
+
+class StaleClaim(NfresumeError):
+    """Another process deletes this work dir now. The holder of the older token must stop."""
 
     exit_code = 82
     http_status = 409

@@ -155,6 +155,8 @@ class Lease:
 def deletion(events: Sequence[Event]) -> Event | None:
     """The event that ordered the deletion of the work dir: its name is the rule. None: not deleted."""
     for event in reversed(events):
+        if event.name in ("hold", "relaunch"):
+            return None
         if event.name in ("expire", "evict", "delete") or event.detail.get("work_dir") == "deleting":
             return event
     return None

@@ -28,13 +28,14 @@ class Kind(StrEnum):
     FAILURE = "failure"
     EXPIRING = "expiring"
     EXPIRED = "expired"
-    STUCK = "stuck"  # something cannot be removed
+    STUCK = "stuck"  # something cannot be removed, or must not be
     BUDGET = "budget"
 
 
 KINDS = {
-    "fail": Kind.FAILURE, "expiry_near": Kind.EXPIRING, "expire": Kind.EXPIRED, "removal_blocked": Kind.STUCK,
-    "budget_near": Kind.BUDGET, "budget_full": Kind.BUDGET, "evict": Kind.BUDGET,
+    "fail": Kind.FAILURE, "expiry_near": Kind.EXPIRING, "expire": Kind.EXPIRED,
+    "removal_blocked": Kind.STUCK, "hold": Kind.STUCK, "budget_near": Kind.BUDGET,
+    "budget_full": Kind.BUDGET, "evict": Kind.BUDGET,
 }
 
 
@@ -106,7 +107,7 @@ def notice(event: Event, execution: Execution, error: str | None, cost: str | No
         ]),
         Kind.EXPIRED: (f"the work dir of {e.id} has expired and is deleted",
                        [f"launch it anew: nfresume launch {e.pipeline}"]),
-        Kind.STUCK: (f"the work dir of {e.id} cannot be removed", [reason, "every sweep tries again"]),
+        Kind.STUCK: _stuck(e, event, reason),
         Kind.BUDGET: _budget(e, event, reason),
     }[kind]
     return Notice(" ".join(title.split()), "\n".join([f"pipeline {e.pipeline}, account {e.account}", *texts]))
@@ -119,6 +120,13 @@ def _failure(e: Execution, event: Event, cost: str | None) -> list[str]:
     kept = f"the work dir is kept until {until}" if e.work_dir.expires_at else "the work dir is kept"
     return [f"{kept}, for {cost} a month" if cost else kept,
             f"relaunch from the failed task: nfresume relaunch {e.id}"]
+
+
+def _stuck(e: Execution, event: Event, reason: str) -> tuple[str, list[str]]:
+    if event.name == "hold":
+        return f"the work dir of {e.id} is held", [reason, "it is tried again, less and less often",
+                                                   f"if nothing of it is needed: nfresume delete {e.id}"]
+    return f"the work dir of {e.id} cannot be removed", [reason, "it is tried again, less and less often"]
 
 
 def _budget(e: Execution, event: Event, reason: str) -> tuple[str, list[str]]:
@@ -141,6 +149,10 @@ def still_true(event: Event, execution: Execution) -> bool:
     kind, state = KINDS[event.name], execution.work_dir.state
     if kind is Kind.EXPIRING:
         return state is WorkDirState.RETAINED and execution.work_dir.notice_at is None
+    if event.name == "hold":
+        return state is WorkDirState.RETAINED and execution.work_dir.look_again_at is not None
     if kind is Kind.STUCK:
         return state is WorkDirState.DELETING
+    if event.name in ("expire", "evict"):  # it may have been held instead
+        return state in (WorkDirState.DELETING, WorkDirState.DELETED)
     return True

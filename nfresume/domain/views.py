@@ -8,7 +8,7 @@ from typing import Any
 
 from nfresume.domain.executions import Attempt, Event, Execution, deletion
 from nfresume.domain.people import AuditEntry
-from nfresume.domain.workdirs import WorkDir, WorkDirState
+from nfresume.domain.workdirs import Keep, WorkDir, WorkDirState
 
 
 def time(value: datetime | None) -> str | None:
@@ -35,6 +35,8 @@ def execution(e: Execution) -> dict[str, Any]:
             "state": str(w.state),
             "expires_at": time(w.expires_at),
             "pinned": w.pinned,
+            "keep": _keep(w.keep),
+            "look_again_at": time(w.look_again_at),
             "bytes": w.bytes,
             "disk_bytes": w.disk_bytes,
             "metered_bytes": w.metered_bytes,
@@ -47,6 +49,13 @@ def execution(e: Execution) -> dict[str, Any]:
             "removal": _removal(w),
         },
     }
+
+
+def _keep(keep: Keep | None) -> dict[str, Any] | None:
+    """How long it is kept: `until` null means until somebody decides."""
+    if keep is None:
+        return None
+    return {"kind": str(keep.kind), "until": time(keep.until), "by": keep.by, "why": keep.why}
 
 
 def _removal(w: WorkDir) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ class WorkDirState(StrEnum):
     """The state of a work dir."""
 
     ACTIVE = "ACTIVE"  # an attempt is using it
-    RETAINED = "RETAINED"  # kept for a relaunch until expires_at, or for a stated reason
-    DELETING = "DELETING"  # being deleted
+    RETAINED = "RETAINED"  # kept, as its Keep says
+    DELETING = "DELETING"  # claimed: its results are secured, then it is removed
     DELETED = "DELETED"  # gone; the row stays
 
 
@@ -43,15 +43,45 @@ class OnSuccess(StrEnum):
     KEEP = "keep"  # for storage_expiration_hours, as after a failure
 
 
+class KeepKind(StrEnum):
+    """Why a work dir is kept, and whose word that is."""
+
+    RULE = "rule"  # storage_expiration_hours, counted from the end of the attempt
+    EXTENDED = "extended"  # a person asked for this time
+    PINNED = "pinned"  # a person asked: until it is unpinned
+    HELD = "held"  # nfresume: deleting it would lose something
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How long a work dir is kept: `until` a time, or until somebody decides (None); by whom, and why.
+
+    EXTENDED, PINNED and HELD outlive a relaunch.
+    """
+
+    kind: KeepKind
+    why: str
+    until: datetime | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who may secure and remove a DELETING work dir. The database refuses an older token (fencing)."""
+
+    execution_id: str
+    token: int
+
+
 W = WorkDirState
 RETAIN = _transition("retain", W.ACTIVE, W.RETAINED)
 DISCARD = _transition("discard", W.ACTIVE, W.DELETING)
 REUSE = _transition("reuse", W.RETAINED, W.ACTIVE)
-EXTEND = _transition("extend", W.RETAINED, W.RETAINED)
-EXPIRE = _transition("expire", W.RETAINED, W.DELETING)
+KEEP = _transition("keep", W.RETAINED, W.RETAINED)  # extend, pin, unpin
 DELETE = _transition("delete", W.RETAINED, W.DELETING)
+HOLD = _transition("hold", W.DELETING, W.RETAINED)  # before the point of no return only
 REMOVED = _transition("removed", W.DELETING, W.DELETED)
-TRANSITIONS = (RETAIN, DISCARD, REUSE, EXTEND, EXPIRE, DELETE, REMOVED)
+TRANSITIONS = (RETAIN, DISCARD, REUSE, KEEP, DELETE, HOLD, REMOVED)
 
 
 @dataclass(frozen=True)
@@ -83,17 +113,22 @@ class RemovalProgress:
 class WorkDir:
     """The scratch space of one execution: task dirs and the cache that `-resume` needs.
 
-    `path` is Nextflow's `-work-dir`. `bytes` (apparent), `disk_bytes`, `metered_bytes` (EFS's rule),
+    `path` is Nextflow's `-work-dir`. `keep` says how long it is kept: always set while RETAINED, and a
+    person's wish or a hold while ACTIVE. No deletion is tried before `look_again_at`; `looks` counts those
+    that were given up or blocked. A held work dir without `look_again_at` waits for a person.
+    `bytes` (apparent), `disk_bytes`, `metered_bytes` (EFS's rule),
     `files` and `directories` are the last measurement (None = not measured). `partial` means that the
-    measurement did not see everything. `expires_at` is None while the work dir is in use, pinned or held.
-    `removal` is set once a removal has begun. `notice_at` is when to send the notice that it expires soon
-    (None = sent, or not to be sent). `reason` says why the work dir is in its state, where that is needed.
+    measurement did not see everything. `removal` is set once a removal has begun. `notice_at` is when to
+    send the notice that it expires soon (None = sent, or not to be sent). `reason` says why the work dir is
+    in its state, where that is needed. `claimed_by` and `claimed_until` name the process that deletes it;
+    since `secured_at` its results are safe and there is no way back.
     """
 
     path: str
     state: WorkDirState
-    pinned: bool = False
-    expires_at: datetime | None = None
+    keep: Keep | None = None
+    look_again_at: datetime | None = None
+    looks: int = 0
     reason: str | None = None
     bytes: int | None = None
     files: int | None = None
@@ -105,3 +140,22 @@ class WorkDir:
     deleted_at: datetime | None = None
     removal: RemovalProgress | None = None
     notice_at: datetime | None = None
+    claimed_by: str | None = None
+    claimed_until: datetime | None = None
+    secured_at: datetime | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """True when a person asked to keep it until it is unpinned."""
+        return self.keep is not None and self.keep.kind is KeepKind.PINNED
+
+    @property
+    def held(self) -> bool:
+        """True when deleting it would lose something."""
+        return self.keep is not None and self.keep.kind is KeepKind.HELD
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """Until when it is kept; None while it is in use, pinned, held or gone."""
+        retained = self.state in (WorkDirState.RETAINED, WorkDirState.DELETING)
+        return self.keep.until if self.keep is not None and retained else None

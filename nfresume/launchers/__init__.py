@@ -16,8 +16,8 @@ class Launcher(Protocol):
 
     name: str
 
-    def prepare(self) -> None:
-        """Prepare a start while the launch is still being checked."""
+    def prepare(self, stdin: int | None = None) -> None:
+        """Prepare a start while the launch is still being checked. The head reads the descriptor `stdin`."""
 
     def start(self, execution_id: str, run_name: str, log: Path) -> None:
         """Start a supervisor for an execution's current attempt; its output goes to `log`."""

@@ -24,13 +24,15 @@ class LocalLauncher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ready: subprocess.Popen[bytes] | None = None
+        self._stdin: int | None = None
 
-    def prepare(self) -> None:
-        """Start a supervisor that waits for its order."""
+    def prepare(self, stdin: int | None = None) -> None:
+        """Start a supervisor that waits for its order. It passes the descriptor `stdin` on to the head."""
+        self._stdin = stdin
         self._ready = subprocess.Popen(
             [sys.executable, "-P", "-m", "nfresume.runs.supervisor"], stdin=subprocess.PIPE, cwd="/",
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment(),
-            start_new_session=True,
+            start_new_session=True, pass_fds=() if stdin is None else (stdin,),
         )
 
     def start(self, execution_id: str, run_name: str, log: Path) -> None:
@@ -39,7 +41,8 @@ class LocalLauncher:
             self.prepare()
         assert self._ready is not None
         child, self._ready = self._ready, None
-        order = {"execution": execution_id, "log": str(log), "settings": dict(self._settings.given)}
+        order = {"execution": execution_id, "log": str(log), "settings": dict(self._settings.given),
+                 "stdin": self._stdin}
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")
         child.stdin.close()

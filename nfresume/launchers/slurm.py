@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterable
@@ -47,15 +48,22 @@ class SlurmLauncher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._stdin: str | None = None
 
-    def prepare(self) -> None:
-        """Do nothing: the job starts when Slurm schedules it."""
+    def prepare(self, stdin: int | None = None) -> None:
+        """Note the path of the file that is open as `stdin`: the job opens it when Slurm starts it.
+
+        A pipe or a terminal does not reach a job on another host.
+        """
+        if stdin is not None and stat.S_ISREG(os.fstat(stdin).st_mode):
+            self._stdin = os.readlink(f"/proc/self/fd/{stdin}")
 
     def start(self, execution_id: str, run_name: str, log: Path) -> None:
         """Submit the job. Raises Conflict with Slurm's own message when Slurm refuses it."""
         order = log.with_name(ORDER)
         durable.write(order, json.dumps({"execution": execution_id, "log": str(log),
-                                         "settings": dict(self._settings.given)}).encode())
+                                         "settings": dict(self._settings.given),
+                                         "stdin": self._stdin}).encode())
         os.chmod(order, 0o600)  # settings may hold secrets
         supervisor = shlex.join([sys.executable, "-P", "-m", "nfresume.runs.supervisor"])
         script = f"#!/bin/bash\nexec {supervisor} < {shlex.quote(str(order))}\n"

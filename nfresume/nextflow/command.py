@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfresume.nextflow.options import RunOptions
+from nfresume.nextflow.options import STDIN, RunOptions
+from nfresume.system import durable
 
 PUBLISH_TRACE = "nextflow.processor.PublishDir"
 #: Environment variable of every process of an attempt, local tasks included: orphans are found by it.
 MARK = "NFRESUME_RUN"
 
-#: Our own configuration; it is added to the user's.
-CONFIG = Path(__file__).with_name("nfresume.config")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 LOG = "nextflow.log"
 TRACE = "trace.tsv"
@@ -23,6 +24,8 @@ STDOUT = "stdout.log"
 STDERR = "stderr.log"
 HEAD = "head.json"
 EXIT_STATUS = "exit_status.json"
+CONFIG = "nfresume.config"
+TASK_ENVIRONMENT = "task-environment.sh"
 #: The traceback of a supervisor that died of a fault of ours.
 FAULT = "fault.txt"
 
@@ -46,35 +49,30 @@ class Run:
 
 
 def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
-    """The words of `launcher`, then global options, `run`, our options, and the user's options.
+    """The words of `launcher`, then global options, `run`, our options, and the user's words in their order.
 
     We add no `-with-trace`: it would replace the trace file that the pipeline configures, and Nextflow's
     metrics make tasks fail in containers without `ps`. `trace.write` writes a trace from the log instead.
+    Our configuration is the last one, so that it wins. With `-C` it is a second `-C`: Nextflow then reads no
+    other file.
     """
-    trace = options.value("-trace")
+    config = str(run.attempt_dir / CONFIG)
+    traced = ",".join([*options.values("-trace"), PUBLISH_TRACE])
     before = [w for o in options.before if o.name != "-trace" for w in o.words]
-    words = [*launcher, *before, "-log", str(run.attempt_dir / LOG)]
-    words += ["-trace", f"{trace},{PUBLISH_TRACE}" if trace else PUBLISH_TRACE]
-    assert options.pipeline is not None
-    words += ["run", options.pipeline, "-ansi-log", "false", "-name", run.run_name]
-    words += ["-work-dir", str(run.work_dir)]
+    only = options.value("-C") is not None
+    words = [*launcher, *before, *(["-C", config] if only else [])]
+    words += ["-log", str(run.attempt_dir / LOG), "-trace", traced, "run"]
+    words += ["-ansi-log", "false", "-name", run.run_name, "-work-dir", str(run.work_dir)]
     if run.resume:
         words += ["-resume", run.session_id]
-    words += [w for o in options.after for w in o.words]
-    if options.value("-C") is None:  # with -C the user's configuration must stay the only one
-        words += ["-c", str(CONFIG)]
-    return [*words, *options.extra]
+    for at, piece in enumerate(options.pieces):  # Nextflow reads `-` as the pipeline only behind `run`
+        words += ["-stdin"] if at == 0 and piece.name == STDIN else piece.words
+    return words if only else [*words, "-c", config]
 
 
-def nxf_home() -> Path:
-    """Nextflow's own folder in the user's home."""
-    return Path(os.environ.get("NXF_HOME") or Path.home() / ".nextflow")
-
-
-def assets(pipeline: str) -> Path:
-    """The folder in which Nextflow keeps its copy of `owner/repo` or of a URL."""
-    base = Path(os.environ.get("NXF_ASSETS") or nxf_home() / "assets")
-    return base.joinpath(*pipeline.removesuffix(".git").replace(":", "/").rstrip("/").split("/")[-2:])
+def nxf_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Nextflow's own folder, as its launcher chooses it: NXF_HOME, else `.nextflow` in the home folder."""
+    return Path(environ.get("NXF_HOME") or Path(environ.get("HOME") or Path.home()) / ".nextflow")
 
 
 #: Settings that may contain secrets; they are removed from the environment of tasks.
@@ -82,17 +80,62 @@ SECRETS = ("NFRESUME_DATABASE_URL", "NFRESUME_NOTIFY", "NFRESUME_OIDC_CLIENT_SEC
 
 
 def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
-    """The environment of a run: the user's, with our cache dir, session id and mark, without SECRETS."""
-    env = dict(base)
-    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", *SECRETS):
+    """The environment of a run: the user's, with our cache dir, session id and mark, without SECRETS.
+
+    BASH_ENV takes what is ours away from tasks: see `write_configuration`.
+    `NXF_HOME` is set as Nextflow's own launcher sets it: without it Nextflow takes itself for a development
+    version, in which no plugin is found.
+    """
+    env = marked(base, run)
+    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", "NXF_CLI_OPTS"):
         env.pop(name, None)
     env.update(
         NXF_CACHE_DIR=str(run.cache_dir),
         NXF_UUID=run.session_id,
         NXF_ANSI_LOG="false",
         NXF_DISABLE_CHECK_LATEST="true",
+        NXF_HOME=str(nxf_home(base)),
+        BASH_ENV=str(run.attempt_dir / TASK_ENVIRONMENT),
     )
-    if env.get("HOME"):  # as Nextflow's own launcher does; the JVM would ask the password database instead
-        env.setdefault("NXF_HOME", str(Path(env["HOME"]) / ".nextflow"))
+    return env
+
+
+def marked(base: Mapping[str, str], run: Run) -> dict[str, str]:
+    """The user's environment with our mark, without SECRETS: all that the head of a Python workflow gets."""
+    env = {name: value for name, value in base.items() if name not in SECRETS}
     env[MARK] = run.run_name
     return env
+
+
+def write_configuration(run: Run, base: Mapping[str, str], head: Mapping[str, str], *, again: bool) -> None:
+    """Write the configuration of one attempt, and the file that gives tasks the user's environment.
+
+    `base` is the user's environment, `head` that of the head. `again` is true for a relaunch: Nextflow then
+    overwrites the reports that the configuration names.
+    """
+    durable.write(run.attempt_dir / TASK_ENVIRONMENT, _task_environment(run, base, head).encode())
+    config = [
+        "// Given last, so that it wins. Nextflow must not delete the work dir: nfresume does, after it has",
+        "// materialised the results.",
+        "cleanup = false",
+        *(f"{report}.overwrite = true" for report in ("trace", "report", "timeline", "dag") if again),
+    ]
+    durable.write(run.attempt_dir / CONFIG, "\n".join([*config, ""]).encode())
+
+
+def _task_environment(run: Run, base: Mapping[str, str], head: Mapping[str, str]) -> str:
+    """What each bash below the head reads first (BASH_ENV): it restores the user's values of what we changed.
+
+    Tasks of the local executor and of Slurm inherit the head's environment, and so does a program that an
+    `exec:` process starts. A `nextflow run` there would use our cache; Nextflow's launcher is a bash script.
+    The head's own launcher, if it is one, is known by its run name, and keeps our values.
+    """
+    lines = []
+    if hook := base.get("BASH_ENV"):
+        lines += [f"if [ -r {shlex.quote(hook)} ]; then", f"    . {shlex.quote(hook)}", "fi"]
+    changed = sorted(name for name in {*base, *head} if base.get(name) != head.get(name)
+                     and name not in (MARK, *SECRETS) and _NAME.fullmatch(name))
+    lines += ['case " $* " in', f'*" -name {run.run_name} "*) ;;', "*)",
+              *(f"    export {name}={shlex.quote(base[name])}" if name in base else f"    unset {name}"
+                for name in changed), "    ;;", "esac"]
+    return "\n".join([*lines, ""])

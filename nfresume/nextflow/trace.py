@@ -1,21 +1,26 @@
-"""The trace of an attempt, a TSV file: its tasks, with their status and duration. It is written from the log.
+"""The trace of an ended attempt, a TSV file for scripts: its tasks, with their status and duration.
 
-Nextflow's own trace has more columns, but its metrics make tasks fail in containers without `ps`, and cost
-each task some 45 ms. So `-with-trace` is left to the user.
+It is written from the record. Nextflow's own trace has more columns, but its metrics make tasks fail in
+containers without `ps`, and cost each task some 45 ms. So `-with-trace` is left to the user.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from nfresume.nextflow.log import RunLog, Task
+from nfresume.nextflow import record
+from nfresume.nextflow.record import Status, Task
 from nfresume.system import durable
 
+#: So many tasks that ended last may still change.
+_WINDOW = 8192
 COLUMNS = ("hash", "name", "status", "exit", "duration")
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
 @dataclass(frozen=True)
@@ -29,22 +34,29 @@ class TraceRow:
     duration: timedelta
 
 
-def write(path: Path, log: RunLog) -> None:
-    """Write the trace of an ended attempt, atomically; durations are in milliseconds."""
-    lines = ["\t".join(COLUMNS)]
-    for task in log.tasks.values():
-        milliseconds = task.duration // timedelta(milliseconds=1)
-        row = (task.hash, task.name.replace("\t", " "), _status(task), task.exit or "-", str(milliseconds))
-        lines.append("\t".join(row))
-    durable.write(path, ("\n".join(lines) + "\n").encode())
+def write(path: Path, lines: Iterable[record.Line]) -> None:
+    """Write the trace of an ended attempt, atomically; durations are in milliseconds. Raises OSError."""
+    with durable.writing(path) as file:
+        file.write(("\t".join(COLUMNS) + "\n").encode())
+        for task in _ended(lines):
+            file.write(("\t".join(_columns(task)) + "\n").encode("utf-8", "surrogateescape"))
 
 
-def _status(task: Task) -> str:
-    if task.cached:
-        return "CACHED"
-    if task.failed:
-        return "FAILED"
-    return "ABORTED" if task.running else "COMPLETED"
+def _ended(lines: Iterable[record.Line]) -> Iterator[Task]:
+    """Each task as it was at the end. Few lines change a task that ended long before, and follow it soon."""
+    last: OrderedDict[int, Task] = OrderedDict()
+    for line in lines:
+        if isinstance(line, Task) and line.status not in (Status.RUNNING, Status.STORED):
+            last[line.n] = line
+            if len(last) > _WINDOW:
+                yield last.popitem(last=False)[1]
+    yield from last.values()
+
+
+def _columns(task: Task) -> tuple[str, ...]:
+    milliseconds = 0 if task.status is Status.CACHED else task.duration // timedelta(milliseconds=1)
+    code = "-" if task.exit is None else str(task.exit)
+    return task.hash, task.name.translate(_ESCAPES), task.status, code, str(milliseconds)
 
 
 def rows(path: Path) -> Iterator[TraceRow]:
@@ -56,17 +68,3 @@ def rows(path: Path) -> Iterator[TraceRow]:
                 yield TraceRow(row["hash"], row["name"], row["status"], duration)
     except FileNotFoundError:
         return
-
-
-def reusable(traces: list[Path]) -> tuple[int, timedelta]:
-    """What `-resume` would reuse after the last of these attempts: number of tasks, and their total time."""
-    took = {row.hash: row.duration for path in traces for row in rows(path) if row.status == "COMPLETED"}
-    done = [row.hash for row in rows(traces[-1]) if row.status in ("COMPLETED", "CACHED")] if traces else []
-    return len(done), sum((took.get(task_hash, timedelta()) for task_hash in done), timedelta())
-
-
-def reused(trace: Path, earlier: list[Path]) -> timedelta:
-    """The task time that `-resume` saved: how long the cached tasks of `trace` took in `earlier` attempts."""
-    took = {row.hash: row.duration for path in earlier for row in rows(path) if row.status == "COMPLETED"}
-    cached = [row.hash for row in rows(trace) if row.status == "CACHED"]
-    return sum((took.get(task_hash, timedelta()) for task_hash in cached), timedelta())

@@ -28,6 +28,7 @@ class PipelineMetadata:
     display_name: str | None
     name: str | None
     storage_expiration_hours: float | None
+    log_dir: str | None = None
     parameters: list[dict[str, Any]] = field(default_factory=list)  # with the keys of parameters.Parameter
 
 
@@ -61,7 +62,7 @@ def load(file: Path, timeout: float = TIMEOUT_SECONDS) -> PipelineMetadata:
     if "error" in answer:
         raise InvalidMetadata(f"{file}: {answer['error']}", "fix the file, or choose another: --metadata")
     return PipelineMetadata(file, answer["display_name"], answer["name"], answer["storage_expiration_hours"],
-                            answer["parameters"])
+                            answer["log_dir"], answer["parameters"])
 
 
 def _load_in_child(file: Path) -> dict[str, Any]:
@@ -84,12 +85,15 @@ def _load_in_child(file: Path) -> dict[str, Any]:
         spec.loader.exec_module(module)
     found = last_nextflow_metadata()
     if found is None:
-        return {"display_name": None, "name": None, "storage_expiration_hours": None, "parameters": []}
+        return {"display_name": None, "name": None, "storage_expiration_hours": None, "log_dir": None,
+                "parameters": []}
     hours = getattr(found.runtime_resources, "storage_expiration_hours", None)
     parameters = [row for name, entry in (getattr(found, "parameters", None) or {}).items()
                   for row in _parameter(str(name), entry)]
+    log_dir = getattr(found, "log_dir", None)
+    place = getattr(log_dir, "remote_path", None) or getattr(log_dir, "path", None)
     return {"display_name": found.display_name, "name": found.name, "storage_expiration_hours": hours,
-            "parameters": parameters}
+            "log_dir": None if place is None else str(place), "parameters": parameters}
 
 
 def _parameter(name: str, entry: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The parameters that a pipeline declares: in `nextflow_schema.json`, in its `latch_metadata`, or in Python.
+"""The parameters that a pipeline declares: schema, `latch_metadata`, a `params {}` block, or in Python.
 
 Everything is read as data. No file of the pipeline is imported: forms are shown to people who may not launch.
 """
@@ -7,29 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.pipelines import metadata, reading
+from nfresume.pipelines import metadata, params_block, reading
+from nfresume.pipelines.params_block import Parameter
+
+__all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "typed"]
 
 SCHEMA = "nextflow_schema.json"
 #: A larger schema is not read.
 MAX_SCHEMA = 5_000_000
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object."""
-
-    name: str
-    type: str = "string"
-    default: object = None
-    help: str = ""
-    choices: tuple[str, ...] = ()
-    required: bool = False
-    section: str = ""
 
 
 def declared(pipeline: Path) -> list[Parameter]:
@@ -45,7 +34,8 @@ def declared(pipeline: Path) -> list[Parameter]:
                 raise ValueError(f"larger than {MAX_SCHEMA:,} bytes")
             return list(_of_schema(json.loads(schema.read_bytes())))
         file = metadata.find(pipeline, None)
-        return _rows(reading.of_metadata(file)) if file else []
+        rows = _rows(reading.of_metadata(file)) if file else []
+        return rows or list(params_block.declared(pipeline / "main.nf" if pipeline.is_dir() else pipeline))
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as e:
         what = schema if schema.is_file() else folder
         raise InvalidMetadata(f"{what}: {e}", "fix the file") from None

@@ -1,13 +1,13 @@
-"""Sizes by process: task dirs joined with the trace."""
+"""Sizes by process: task dirs joined with the records of the attempts."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nfresume.nextflow import log as nextflow_log
-from nfresume.nextflow import trace
-from nfresume.nextflow.command import LOG, TRACE
+from nfresume.nextflow import reading
+from nfresume.nextflow.record import Task
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scan import Size
 from nfresume.store.ledger import UNKNOWN
@@ -25,16 +25,15 @@ class ProcessSize:
 
 
 def process_names(folder: ExecutionFolder, attempts: int) -> dict[str, str]:
-    """Process by task hash (`ab/cdef01`), from the traces of attempts 1 to `attempts`, or from their logs."""
+    """Process by task dir (`ab/cdef...`), or by short hash (`ab/cdef01`) where the task dir is not known.
+
+    From the records of attempts 1 to `attempts`; the last one may still run.
+    """
     names: dict[str, str] = {}
     for number in range(1, attempts + 1):
-        attempt_dir = folder.attempt(number)
-        rows = list(trace.rows(attempt_dir / TRACE))
-        if rows:
-            names.update((row.hash, row.name.split(" (", 1)[0]) for row in rows)
-        else:
-            log = nextflow_log.read(attempt_dir / LOG)
-            names.update((task.hash, task.process) for task in log.tasks.values())
+        for line in reading.lines(folder.attempt(number), ended=number < attempts):
+            if isinstance(line, Task) and line.label:
+                names[line.label] = sys.intern(line.process)
     return names
 
 
@@ -43,7 +42,7 @@ def by_process(sizes: Mapping[str, Size], names: Mapping[str, str]) -> list[Proc
     found: dict[str, ProcessSize] = {}
     for part, size in sizes.items():
         is_task = not part.startswith("(")
-        process = names.get(part[:_HASH], UNKNOWN) if is_task else part
+        process = names.get(part) or names.get(part[:_HASH], UNKNOWN) if is_task else part
         row = found.setdefault(process, ProcessSize(process))
         row.tasks += is_task
         row.size.add(size)

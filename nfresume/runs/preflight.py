@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +10,18 @@ from nfresume.domain.errors import InvalidMetadata, NotFound, RootUnusable, Usag
 from nfresume.domain.executions import python_workflow
 from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess
-from nfresume.nextflow.command import assets
-from nfresume.nextflow.options import RunOptions, is_remote
+from nfresume.nextflow import assets
+from nfresume.nextflow.options import STDIN, RunOptions
 from nfresume.pipelines import metadata as declared
+from nfresume.runs import inputs
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.storage.root import MARKER
 from nfresume.store import Store, queries, transitions
 from nfresume.tasks import calls, checking
+
+#: How the source of the hours of a remote pipeline begins, until they have been read.
+TO_BE_READ = "to be read from the pipeline"
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,17 @@ class Retention:
 
 
 def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | None = None) -> Path | None:
-    """The local path of a pipeline; None for a remote one. Raises NotFound or UsageError."""
+    """The local path of a pipeline; None for a remote one and for `-`. Raises NotFound or UsageError.
+
+    What Nextflow would look for in a repository is passed on to it: it says what is wrong with such a name.
+    """
     if pipeline is None:
         raise UsageError("no pipeline given", "`nfresume launch main.nf`, or a folder, or owner/repo")
-    if python := python_workflow(pipeline):
-        pipeline, main_script = python[0], None
-    path = launch_dir / pipeline
+    if pipeline == STDIN:
+        return None
+    python = python_workflow(pipeline)
+    name = python[0] if python else pipeline
+    path = launch_dir / name
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -49,14 +56,35 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
             raise UsageError(f"{pipeline} is a Python file: name which of its workflows to run",
                              f"`nfresume launch {pipeline}:WORKFLOW`")
         return path
-    if path.is_dir():
-        scripts = [main_script] if main_script else ["main.nf", "nextflow.config"]
-        if not any((path / script).is_file() for script in scripts):
-            raise NotFound(f"{pipeline} holds no {scripts[0]}", "name the script: -main-script FILE")
+    if path.is_dir() and not python:
+        scripts = (path / "main.nf", path / "nextflow.config")  # -main-script is Nextflow's to find
+        if main_script is None and not any(script.is_file() for script in scripts):
+            raise NotFound(f"{pipeline} holds no main.nf", "name the script: -main-script FILE")
         return path
-    if is_remote(pipeline) and not pipeline.endswith(".nf"):
+    if not python and assets.is_remote(pipeline):
         return None
-    raise NotFound(f"there is no script {pipeline!r}", "a path, a folder with main.nf, or owner/repo")
+    raise NotFound(f"there is no script {name!r}", "a path, a folder with main.nf, or owner/repo")
+
+
+def identity(pipeline: str, launch_dir: Path, main_script: str | None = None) -> str:
+    """A text that is equal for two names of one pipeline, such as `main.nf` and `.`, URL and owner/repo."""
+    name, _, function = pipeline.partition(".py:")
+    path = launch_dir / (f"{name}.py" if function else pipeline)
+    try:
+        if path.is_dir():
+            path = path / (main_script or "main.nf")
+        elif not path.exists() and pipeline != STDIN and assets.is_remote(pipeline):
+            return f"{assets.project(pipeline)} {main_script or _script_in(pipeline)}"
+    except OSError:
+        pass  # a name that no file can have
+    return f"{os.path.realpath(path)}:{function}"
+
+
+def _script_in(pipeline: str) -> str:
+    """The script that a name such as `owner/repo/other.nf` ends with."""
+    if not pipeline.endswith((".nf", ".nxf")):
+        return ""
+    return "/".join(pipeline.split("/")[1 if pipeline.count("/") == 1 else 2:])
 
 
 def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declaration | None:
@@ -79,16 +107,15 @@ def retention_of(
 ) -> Retention:
     """Find storage_expiration_hours. The first of these that has it wins; otherwise it is 0.
 
-    The command line, the pipeline's metadata, the Python workflow, the settings. Raises UsageError,
-    InvalidMetadata.
+    The command line, the pipeline's metadata, the Python workflow, the settings. A remote pipeline's metadata
+    is read when Nextflow has pulled it: see `expiration.read_declared`. Raises UsageError, InvalidMetadata.
     """
     if explicit is not None:
         try:
             return Retention(check_hours(explicit), "--storage-expiration-hours")
         except ValueError as e:
             raise UsageError(str(e), "hours as a number, for example --storage-expiration-hours 48") from None
-    place = local if local is not None else assets(pipeline)
-    file = declared.find(place, metadata)
+    file = declared.find(local or Path(), metadata) if local or metadata else None
     if file is not None:
         hours = declared.load(file).storage_expiration_hours
         if hours is not None:
@@ -101,14 +128,22 @@ def retention_of(
             return Retention(check_hours(workflow.storage_expiration_hours), pipeline)
         except ValueError as e:
             raise InvalidMetadata(f"{pipeline}: {e}", "fix the file") from None
-    if conf.storage_expiration_hours is not None:
-        return Retention(conf.storage_expiration_hours, conf.sources["storage_expiration_hours"])
-    return Retention(0.0, "default")
+    source = conf.sources["storage_expiration_hours"]  # `default` when it is not set
+    if local is None and metadata is None and pipeline != STDIN:
+        source = f"{TO_BE_READ}, otherwise {source}"
+    return Retention(conf.storage_expiration_hours or 0.0, source)
 
 
-def check_keep(on_success: OnSuccess, hours: float, *, pinned: bool, asked: bool) -> None:
+def metadata_file(local: Path | None, explicit: Path | None) -> str | None:
+    """The file with the pipeline's metadata, as `retention_of` finds it; None for a remote pipeline's own."""
+    file = declared.find(local or Path(), explicit) if local or explicit else None
+    return None if file is None else str(file.resolve())
+
+
+def check_keep(on_success: OnSuccess, keep: Retention, *, pinned: bool, asked: bool) -> None:
     """Refuse `--on-success keep` without hours or a pin, if this launch `asked` for it. Raises UsageError."""
-    if asked and on_success is OnSuccess.KEEP and hours == 0 and not pinned:
+    known = keep.hours == 0 and not keep.source.startswith(TO_BE_READ)
+    if asked and on_success is OnSuccess.KEEP and known and not pinned:
         raise UsageError("--on-success keep: storage_expiration_hours is 0, so nothing would be kept",
                          "add --storage-expiration-hours 48, or --pin to keep it until you unpin it")
 
@@ -203,9 +238,10 @@ def _check_place(root: Path, launch_dir: Path) -> None:
                                "choose a root elsewhere: NFRESUME_ROOT")
 
 
-def check_output(options: RunOptions, root: Path, launch_dir: Path) -> None:
+def check_output(options: RunOptions, root: Path, launch_dir: Path, taken: inputs.Taken) -> None:
     """Refuse an output folder inside or around the root. Raises UsageError."""
-    given = options.value("--outdir", "-o", "-output-dir") or _in_params_file(options, launch_dir)
+    in_file = inputs.params(taken.named("-params-file") or b"{}").get("outdir")
+    given = options.value("--outdir", "-o", "-output-dir") or (in_file if isinstance(in_file, str) else None)
     if not given or "://" in given:
         return
     out = Path(os.path.realpath(launch_dir / given))
@@ -215,30 +251,3 @@ def check_output(options: RunOptions, root: Path, launch_dir: Path) -> None:
                          "results there would be deleted with the work dir; choose another folder")
     if out in real_root.parents:
         raise UsageError(f"the output folder {given} contains the root {root}", "choose one beside it")
-
-
-def check_params_file(options: RunOptions, launch_dir: Path) -> None:
-    """Check that the params file exists, and that a .json file is valid JSON. Raises NotFound, UsageError."""
-    given = options.value("-params-file")
-    if given is None:
-        return
-    path = launch_dir / given
-    if not path.is_file():
-        raise NotFound(f"there is no params file {given!r}", "-params-file takes a JSON or YAML file")
-    if path.suffix == ".json":
-        try:
-            json.loads(path.read_bytes())
-        except ValueError as e:
-            raise UsageError(f"{given} is not JSON: {e}", "fix the file") from None
-
-
-def _in_params_file(options: RunOptions, launch_dir: Path) -> str | None:
-    given = options.value("-params-file")
-    if given is None:
-        return None
-    text = (launch_dir / given).read_text(errors="replace")
-    if given.endswith(".json"):
-        params = json.loads(text)
-        return str(params.get("outdir") or "") if isinstance(params, dict) else None
-    found = re.search(r"""^['"]?outdir['"]?\s*:\s*['"]?([^'"\n]+)""", text, re.MULTILINE)
-    return found[1].strip() if found else None

@@ -8,15 +8,22 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from nfresume.domain.errors import Expired, UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
-from nfresume.nextflow.options import RunOptions
+from nfresume.nextflow.options import STDIN, RunOptions
+from nfresume.runs import inputs
 from nfresume.settings import ANY_PIPELINE, Settings
+from nfresume.storage.root import ExecutionFolder
+
+#: Commands of Nextflow that change nothing.
+READING = ("log", "lineage", "view", "info", "list", "config", "inspect", "lint", "help")
 
 
 def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _: None) -> Engine:
@@ -27,13 +34,67 @@ def find(conf: Settings, pipeline: str, notify: Callable[[str], None] = lambda _
     return Engine(words, platform.python_version(), "Python", sys.executable)
 
 
+def run_nextflow(
+    conf: Settings, execution: Execution, last: Attempt, folder: ExecutionFolder, words: Sequence[str]
+) -> int:
+    """Run a command of Nextflow that only reads, with the cache and history of an execution.
+
+    It runs in the launch dir and has the caller's standard streams. Returns its exit status, 128 + N after
+    signal N. Raises UsageError, Expired, EngineUnavailable.
+    """
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb not in READING:
+        raise UsageError(f"nextflow {verb or ''} is not run on an execution's cache".replace("  ", " "),
+                         f"allowed are {', '.join(READING)}; clean and drop would delete what nfresume keeps")
+    if python_workflow(last.pipeline) is not None:
+        raise UsageError(f"{execution.id} is a Python workflow", f"`nfresume show {execution.id}`")
+    if not folder.cache.is_dir():
+        raise Expired(f"the cache of {execution.id} is gone: its work dir is {execution.work_dir.state}",
+                      f"`nfresume show {execution.id}` shows what is left")
+    chosen = engine.find(conf)
+    run = command.Run(last.run_name, execution.session_id, False, folder.work, folder.cache,
+                      folder.attempt(last.number))
+    environment = command.environment({**os.environ, **chosen.environment}, run)
+    del environment["BASH_ENV"]  # it would take our cache away from Nextflow's launcher
+    done = subprocess.run([*chosen.launcher, *words], cwd=execution.launch_dir, env=environment, check=False)
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode
+
+
+def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
+    """The kept script of the pipeline `-`; None for any other pipeline."""
+    return attempt_dir / inputs.FOLDER / inputs.SCRIPT if attempt.pipeline == STDIN else None
+
+
+def environment(
+    conf: Settings, chosen: Engine, run: command.Run, execution: Execution, pipeline: str,
+    base: Mapping[str, str],
+) -> dict[str, str]:
+    """The environment of the head. For Nextflow this also writes the configuration of the attempt.
+
+    In the launch dir of a launch from the web Nextflow reads no configuration: only the pipeline's own and
+    the site's. NXF_CONFIG_FILE (since 20.09) names the file that is read in place of the launch dir's
+    nextflow.config. On a site that allows any pipeline the configuration there may be the pipeline's own.
+    """
+    if python_workflow(pipeline) is not None:
+        return command.marked(base, run)
+    made = command.environment({**base, **chosen.environment}, run)
+    launches, launch_dir = os.path.realpath(conf.web_launches), Path(os.path.realpath(execution.launch_dir))
+    if Path(launches) in launch_dir.parents and ANY_PIPELINE not in conf.web_pipelines:
+        site = made.get("NXF_CONFIG_FILE", "")
+        made["NXF_CONFIG_FILE"] = site if site.startswith("/") else str(run.attempt_dir / command.CONFIG)
+    command.write_configuration(run, base, made, again=run.attempt_dir.name != "1")
+    return made
+
+
 def argv(
     conf: Settings, chosen: Engine, run: command.Run, execution: Execution, attempt: Attempt,
     options: RunOptions,
 ) -> list[str]:
-    """The argument vector of the head of one attempt."""
+    """The argument vector of the head of one attempt. Kept inputs take the place of files that are gone."""
+    options = inputs.used(options, run.attempt_dir, Path(execution.launch_dir))
     if python_workflow(attempt.pipeline) is None:
-        return command.argv(chosen.launcher, run, options)
+        properties = [word for o in options.before if o.name.startswith("-D") for word in o.words]
+        return command.argv(chosen.started_with(properties), run, options)
     slurm = conf.launcher == "slurm"
     order = {
         "pipeline": attempt.pipeline, "run_name": run.run_name,
@@ -43,21 +104,4 @@ def argv(
         "executor": "slurm" if slurm else "local",
         "executor_options": list(conf.slurm_options) if slurm else [],
     }
-    return [*chosen.launcher, json.dumps(order), *attempt.options]
-
-
-def environment(
-    conf: Settings, chosen: Engine, run: command.Run, launch_dir: Path, base: Mapping[str, str]
-) -> dict[str, str]:
-    """The environment of the head of one attempt.
-
-    In the launch dir of a launch from the web Nextflow reads no configuration: only the pipeline's own and
-    the site's. NXF_CONFIG_FILE (since 20.09) names the file that is read in place of the launch dir's
-    nextflow.config. On a site that allows any pipeline the configuration there may be the pipeline's own.
-    """
-    env = command.environment({**base, **chosen.environment}, run)
-    launches = Path(os.path.realpath(conf.web_launches))
-    if launches in Path(os.path.realpath(launch_dir)).parents and ANY_PIPELINE not in conf.web_pipelines:
-        site = env.get("NXF_CONFIG_FILE", "")
-        env["NXF_CONFIG_FILE"] = site if site.startswith("/") else str(command.CONFIG)
-    return env
+    return [*chosen.launcher, json.dumps(order), *options.words]

@@ -9,8 +9,8 @@ from nfresume.domain.errors import Conflict, Expired, NotFound
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
-from nfresume.nextflow import command, history, options
-from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow import history, options, reading, summary
+from nfresume.retained import old_records
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
 
@@ -31,6 +31,9 @@ class RelaunchRequest:
     pinned: bool = False
     retain: Retain | None = None
     on_success: OnSuccess | None = None
+    replaces: bool = False  # `words` are all words, with the pipeline: those of the last attempt do not count
+    script: bytes | None = None  # what standard input held, for the pipeline `-`
+    attached: old_records.Attached = ()
 
 
 def check_state(execution: Execution) -> None:
@@ -53,19 +56,17 @@ def check_state(execution: Execution) -> None:
         )
 
 
-def check_version(
-    execution: Execution, last: Attempt, version: str, request: RelaunchRequest
-) -> None:
-    """Refuse another Nextflow version, which may not read the cache, unless accepted. Raises Conflict."""
+def version_note(last: Attempt, version: str, request: RelaunchRequest) -> list[str]:
+    """A sentence about another Nextflow version than the last attempt's; none when it is the same.
+
+    Versions from 24.04 on read each other's caches (measured: 24.10, 25.10 and 26.04 reused all tasks).
+    """
     before = last.nextflow_version
-    if python_workflow(last.pipeline) is not None:
-        return  # any supported Python reads its results
-    if before and before != version and not (request.accept_version_change or request.from_scratch):
-        raise Conflict(
-            f"{execution.id} ran on Nextflow {before}, and {version} would run now: its cache may "
-            "not be understood, and every task would run again",
-            f"use {before} again ({last.nextflow}), or add --accept-version-change",
-        )
+    if python_workflow(last.pipeline) is not None or before in (None, version) or request.from_scratch:
+        return []
+    return [] if request.accept_version_change else [
+        f"the last attempt ran on Nextflow {before}, this one runs on {version}: finished tasks are reused, "
+        "unless a process is read differently"]
 
 
 def check_cache(execution: Execution, folder: ExecutionFolder, request: RelaunchRequest) -> None:
@@ -100,7 +101,7 @@ def check_leftovers(
                 f"attempt {last.number} of {execution.id} died on {last.host}, and its tasks may "
                 "still run there", f"relaunch from {last.host}",
             )
-        seen = nextflow_log.read(folder.attempt(last.number) / command.LOG)
+        seen = summary.of(reading.lines(folder.attempt(last.number)))
         grid = seen.executors - {"local"}
         if grid == {"slurm"} and slurm.job(last.run_name) is not slurm.Job.UNKNOWN:
             return  # Slurm answers: the new attempt's supervisor cancels the jobs and waits for their end
@@ -114,7 +115,10 @@ def check_leftovers(
 
 
 def move_reports_aside(parsed: options.RunOptions, launch_dir: Path, run_name: str) -> None:
-    """Rename the last attempt's reports to NAME.<run name>, because Nextflow refuses to overwrite them."""
+    """Rename the last attempt's reports to NAME.<run name>, because Nextflow refuses to overwrite them.
+
+    Those that the configuration names are overwritten: see `command.write_configuration`.
+    """
     for option in parsed.after:
         if option.name in options.REPORTS and option.value:
             report = launch_dir / option.value

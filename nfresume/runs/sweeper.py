@@ -1,32 +1,42 @@
 """The sweep: one pass that settles lost attempts and deletes what is due.
 
-Any number of sweeps may run at once, on any host.
+Any number of sweeps may run at once, on any host. A sweep is many independent lines, several side by side:
+an error, or an enormous removal, holds up no other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
+import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nfresume.billing import enforcement, pricing
 from nfresume.domain import retention
-from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleLease
-from nfresume.domain.executions import Execution, ExecutionState, run_name
+from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleClaim, StaleLease
+from nfresume.domain.executions import Execution
 from nfresume.domain.workdirs import RemovalProgress, WorkDirState
-from nfresume.launchers import LocalLauncher, slurm
-from nfresume.nextflow import processes as nextflow_processes
-from nfresume.nextflow.log import RunLog
-from nfresume.retained import disposal, places
-from nfresume.runs import settlement, supervisor
+from nfresume.retained import deletion, disposal, places
+from nfresume.runs import lost
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
+from nfresume.storage.workers import Pace
 from nfresume.store import Store, clock, queries, removals, transitions
-from nfresume.system import crashpoints, processes
+from nfresume.system import processes
+
+_log = logging.getLogger("nfresume.sweep")
+#: So many lines of a sweep are worked on side by side.
+SIDE_BY_SIDE = 8
+#: How often a server looks for records whose time is over, and when it did so last, by root.
+_LOOK_SECONDS = 3600.0
+_looked: dict[str, float] = {}
+#: A supervisor that is done carries out so many lines that are due.
+A_LITTLE = 20
 
 
 @dataclass(frozen=True)
@@ -41,43 +51,156 @@ class SweepLine:
     removal: RemovalProgress | None = None
 
 
+Progress = Callable[[Execution, RemovalProgress], None]
+
+
 def sweep(
-    store: Store, conf: Settings, *, dry_run: bool = False,
-    progress: Callable[[Execution, RemovalProgress], None] = lambda _e, _r: None,
+    store: Store, conf: Settings, *, dry_run: bool = False, progress: Progress = lambda _e, _r: None,
     stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None,
     thorough: bool = True,
 ) -> list[SweepLine]:
     """Settle lost attempts, then delete what is due; a dry run only returns the plan.
 
-    An error with one execution is in its line, and the sweep goes on. When `stop` is set the running removal
-    pauses, and the next sweep does the rest. `notify` gets messages that concern no single execution. Unless
+    An error with one execution is in its line, and the sweep goes on. When `stop` is set running removals
+    pause, and the next sweep does the rest. `notify` gets messages that concern no single execution. Unless
     `thorough`, work dirs that stay kept are not listed, and recently tidied task caches are skipped.
     """
     stop = stop or threading.Event()
     if not dry_run and (trouble := pricing.record(store, conf)):
         notify(f"the price of {conf.root} is not up to date: {trouble}")
-    lines = [_reconcile(store, conf, execution, dry_run, stop) for execution in _lost(store, conf)]
-    sweeping = _Sweep(store, conf, progress, stop)
+    sweeping = _Sweep(store, conf, progress, stop, dry_run=dry_run)
+    lines = sweeping.side_by_side([partial(sweeping.reconcile, e) for e in lost.find(store, conf)])
     planned, noted = _plan(store, conf, thorough=thorough)
     if not dry_run and (held := _clock_jumped(store, planned, noted=noted)):
         notify(held)
         planned = [replace(line, action="keep", reason=held) if line.action in ("delete", "evict") else line
                    for line in planned]
-    for line in planned:
-        if dry_run or line.action == "keep":
-            lines.append(SweepLine(line.execution, line.action, line.reason))
-        elif not stop.is_set():
-            lines.append(sweeping.carry_out(line))
+    # The smallest first, so that the few that are enormous hold up nobody.
+    planned.sort(key=lambda line: line.execution.work_dir.files or 0)
+    lines += sweeping.side_by_side([partial(sweeping.carry_out, line) for line in planned])
     if not dry_run and not stop.is_set():
-        _tidy(store, conf, stop, thorough=thorough)
+        _tidy(store, conf, stop, notify, thorough=thorough)
         for trouble in enforcement.warn(store, conf, actor()):
             notify(trouble)
     return lines
 
 
-def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool) -> None:
-    """Empty the trash, prune the task caches of every root, and record which work dirs expire soon."""
-    from nfresume.retained import task_caches  # only here: a launch may settle a lost attempt, and is fast
+def sweep_a_little(store: Store, conf: Settings) -> list[SweepLine]:
+    """Delete the first few work dirs of an account that are due: expiry then needs no server."""
+    planned, noted = _plan(store, replace(conf, budgets=()), thorough=False)
+    mine = [line for line in planned
+            if line.execution.account == conf.account and line.action in ("delete", "continue")]
+    if not mine or _clock_jumped(store, mine, noted=noted):
+        return []
+    mine.sort(key=lambda line: line.execution.work_dir.files or 0)
+    sweeping = _Sweep(store, conf, lambda _e, _r: None, threading.Event(), dry_run=False)
+    return [sweeping.carry_out(line) for line in mine[:A_LITTLE]]
+
+
+def actor() -> str:
+    """The actor of a sweep's events."""
+    return f"sweeper@{processes.signature()}"
+
+
+class _Sweep:
+    """Carries out the lines of one plan."""
+
+    def __init__(
+        self, store: Store, conf: Settings, progress: Progress, stop: threading.Event, *, dry_run: bool
+    ) -> None:
+        self._store = store
+        self._conf = conf
+        self._tell = progress
+        self._telling = threading.Lock()
+        self._stop = stop
+        self._dry_run = dry_run
+        self._pace: Pace = disposal.pace_of(conf, stop)  # one ceiling for all lines
+
+    def side_by_side(self, works: Sequence[Callable[[], SweepLine]]) -> list[SweepLine]:
+        """Do all of these, some at a time; what has not begun when `stop` is set is left out."""
+        with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="sweep") as pool:
+            done = pool.map(lambda work: None if self._stop.is_set() else work(), works)
+        return [line for line in done if line is not None]
+
+    def reconcile(self, execution: Execution) -> SweepLine:
+        """Settle a lost attempt, or start a new supervisor for it if its head is alive."""
+        line = SweepLine(execution, "keep", "lost")
+
+        def work() -> SweepLine:
+            nonlocal line
+            action, reason = lost.diagnose(self._store, self._conf, execution)
+            line = SweepLine(execution, action, reason)
+            if self._dry_run:
+                return line
+            done = lost.reconcile(self._store, self._conf, execution, action, reason, self._stop)
+            return replace(line, done=done)
+
+        return self._isolated(lambda: line, work)
+
+    def carry_out(self, planned: retention.PlanLine) -> SweepLine:
+        """Carry out one line of the plan; the next sweep tries again what went wrong."""
+        line = SweepLine(planned.execution, planned.action, planned.reason)
+        if self._dry_run or planned.action == "keep":
+            return line
+        return self._isolated(lambda: line, lambda: self._delete(line))
+
+    def _isolated(self, line: Callable[[], SweepLine], work: Callable[[], SweepLine]) -> SweepLine:
+        """Whatever goes wrong with one execution stays in its line: also a fault of ours."""
+        try:
+            return work()
+        except (Conflict, StaleLease, StaleClaim):
+            return replace(line(), done="another process was faster")
+        except (NfresumeError, OSError) as e:
+            return replace(line(), error=str(e))
+        except Exception as e:
+            _log.exception("a fault of nfresume: %s", line().execution.id)
+            return replace(line(), error=f"a fault of nfresume: {type(e).__name__}: {e}")
+
+    def _delete(self, line: SweepLine) -> SweepLine:
+        e = line.execution
+        places.root_of(self._store, e)  # RootUnusable: nothing is begun, and the next sweep tries again
+        if line.action == "continue":
+            claim = deletion.take(self._store, e)
+            if claim is None:
+                return replace(line, done="another process is deleting it")
+        else:
+            claimant = deletion.claimant()
+            with self._store.begin() as tx:
+                if line.action == "evict":
+                    claim = removals.evict(tx, e.id, e.attempt, line.reason, actor(), claimant)
+                else:
+                    claim = removals.expire(tx, e.id, e.attempt, actor(), claimant)
+
+        def tell(so_far: RemovalProgress) -> None:
+            with self._telling:
+                self._tell(e, so_far)
+
+        done = deletion.delete(self._store, claim, actor(), self._pace, progress=tell)
+        return self._told(line, done)
+
+    def _told(self, line: SweepLine, done: deletion.Deleted) -> SweepLine:
+        removed = done.removed
+        if done.held is not None:
+            return replace(line, done=f"kept: {done.held}")
+        if removed.blocked:
+            text = f"not everything could be removed: {deletion.describe_blocked(removed)}"
+        elif removed.stopped:
+            text = f"paused after {removed.files} files; the next sweep goes on"
+        else:
+            text = f"deleted {removed.files} files, {removed.bytes} bytes on disk"
+        with self._store.begin(write=False) as tx:
+            so_far = queries.get(tx, line.execution.id).work_dir.removal
+        return replace(line, done=text, removal=so_far)
+
+
+def _tidy(
+    store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
+) -> None:
+    """Empty the trash, prune task caches and old records, and record which work dirs expire soon."""
+    from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
+        old_records,
+        task_caches,
+    )
 
     with store.begin(write=False) as tx:
         roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
@@ -86,6 +209,9 @@ def _tidy(store: Store, conf: Settings, stop: threading.Event, *, thorough: bool
         with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
             _drain_trash(store, conf, root, stop)
             task_caches.tidy(store, conf, root, stop, thorough=thorough)
+            if thorough or time.monotonic() - _looked.get(root.id, -_LOOK_SECONDS) >= _LOOK_SECONDS:
+                _looked[root.id] = time.monotonic()
+                old_records.expire(store, conf, root, stop, notify)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:
@@ -115,152 +241,6 @@ def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: boo
         return None
     return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MAX_GAP.days} days after the last "
             f"known time: nothing is deleted before {held:%H:%M} UTC, in case the clock is wrong")
-
-
-def actor() -> str:
-    """The actor of a sweep's events."""
-    return f"sweeper@{socket.gethostname()}:{os.getpid()}"
-
-
-def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
-    """Settle one execution if its supervisor is lost, as a sweep does; otherwise do nothing."""
-    for execution in _lost(store, conf):
-        if execution.id == execution_id:
-            _reconcile(store, conf, execution, False, threading.Event())
-
-
-# -- lost attempts ------------------------------------------------------------------------------
-
-
-def _lost(store: Store, conf: Settings) -> list[Execution]:
-    with store.begin(write=False) as tx:
-        return queries.lost(tx, conf.lease_seconds)
-
-
-def _reconcile(
-    store: Store, conf: Settings, execution: Execution, dry_run: bool, stop: threading.Event
-) -> SweepLine:
-    """Settle a lost attempt, or start a new supervisor for it if its head is alive."""
-    try:
-        action, reason = _diagnose(store, execution)
-    except (NfresumeError, OSError) as e:
-        return SweepLine(execution, "keep", "lost", error=str(e))
-    if dry_run or action == "keep":
-        return SweepLine(execution, action, reason)
-    try:
-        if action == "adopt":
-            folder = places.folder_of(store, execution)
-            log = folder.attempt(execution.attempt) / "supervisor.log"
-            LocalLauncher(conf).start(execution.id, run_name(execution.id, execution.attempt), log)
-            return SweepLine(execution, action, reason, done="a new supervisor follows it")
-        state = fail_queued(store, conf, execution, reason) if action == "fail" else supervisor.supervise(
-            store, conf, execution.id, stop)
-        return SweepLine(execution, action, reason, done=f"settled as {state}")
-    except (Conflict, StaleLease):
-        return SweepLine(execution, action, reason, done="another process was faster")
-    except (NfresumeError, OSError) as e:
-        return SweepLine(execution, action, reason, error=str(e))
-
-
-def _diagnose(store: Store, execution: Execution) -> tuple[str, str]:
-    """What to do with a lost attempt (keep, fail, settle or adopt), and why."""
-    with store.begin(write=False) as tx:
-        attempt = queries.attempt(tx, execution.id, execution.attempt)
-    as_job = attempt.launcher == slurm.SlurmLauncher.name
-    if as_job and (job := slurm.job(attempt.run_name)) is not slurm.Job.GONE:
-        return "keep", f"its Slurm job is {job}: no sweep may settle it"
-    if execution.state is ExecutionState.QUEUED:
-        return "fail", "its supervisor never started"
-    attempt_dir = places.folder_of(store, execution).attempt(attempt.number)
-    here = attempt.host == processes.host()
-    if not here and not as_job:
-        if settlement.exit_code(attempt_dir) is not None:
-            return "settle", f"its supervisor on {attempt.host} was lost, and Nextflow has ended"
-        return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
-                        "`nfresume sweep` on that host will tell")
-    if here and attempt.boot_id == processes.boot_id() and nextflow_processes.of_execution(
-            execution.id, attempt_dir.parent, attempt.number):
-        return "adopt", "its supervisor was lost, its Nextflow is alive"
-    return "settle", "its supervisor was lost, and Nextflow is gone"
-
-
-def fail_queued(store: Store, conf: Settings, execution: Execution, because: str) -> ExecutionState:
-    """Settle a queued attempt as FAILED. Raises Conflict when a supervisor has claimed it."""
-    owner = transitions.Owner(processes.host(), processes.boot_id())
-    with store.begin() as tx:
-        lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
-    folder = places.folder_of(store, execution)
-    evidence = settlement.Evidence(None, RunLog(), None, lost_because=because)
-    return settlement.conclude(store, conf, lease, evidence, actor(), folder)
-
-
-# -- work dirs ----------------------------------------------------------------------------------
-
-
-class _Sweep:
-    """Carries out the lines of one plan."""
-
-    def __init__(
-        self, store: Store, conf: Settings, progress: Callable[[Execution, RemovalProgress], None],
-        stop: threading.Event,
-    ) -> None:
-        self._store = store
-        self._conf = conf
-        self._progress = progress
-        self._stop = stop
-
-    def carry_out(self, line: retention.PlanLine) -> SweepLine:
-        """Carry out one line of the plan. An error is in the returned line; the next sweep tries again."""
-        execution, action = line.execution, line.action
-        try:
-            if line.action != "continue" and (held := self._mark(line)):
-                return SweepLine(execution, action, line.reason, done=f"kept: {held}")
-            return self._remove(line)
-        except Conflict:
-            return SweepLine(execution, action, line.reason, done="another process was faster")
-        except (NfresumeError, OSError) as e:
-            return SweepLine(execution, action, line.reason, error=str(e))
-
-    def _mark(self, line: retention.PlanLine) -> str | None:
-        """Materialise the results, then RETAINED -> DELETING. Returns why it was not done, or None."""
-        execution = line.execution
-        with self._store.begin(write=False) as tx:  # a relaunch after the plan was made wins
-            if queries.get(tx, execution.id).work_dir.state is not WorkDirState.RETAINED:
-                raise Conflict(f"{execution.id} is in use again")
-        folder = places.folder_of(self._store, execution)
-        if folder.attempt(execution.attempt + 1).exists():  # a person has to decide
-            return "its folder has an attempt that the database does not know: is the database an old backup?"
-        pace = disposal.pace_of(self._conf)
-        if held := disposal.reason_to_hold(disposal.secure_results(folder, execution, pace)):
-            return held
-        with self._store.begin() as tx:
-            if line.action == "delete":
-                removals.expire(tx, execution.id, execution.attempt, actor())
-            elif line.action == "evict":
-                removals.evict(tx, execution.id, execution.attempt, line.reason, actor())
-            else:
-                removals.delete_success(tx, execution.id, execution.attempt, actor())
-        crashpoints.reach("expired")
-        return None
-
-    def _remove(self, line: retention.PlanLine) -> SweepLine:
-        execution = line.execution
-
-        def done(text: str) -> SweepLine:
-            with self._store.begin(write=False) as tx:
-                removal = queries.get(tx, execution.id).work_dir.removal
-            return SweepLine(execution, line.action, line.reason, done=text, removal=removal)
-
-        removed = disposal.remove(
-            self._store, self._conf, execution, actor(), lambda p: self._progress(execution, p), self._stop
-        )
-        if removed is None:
-            return done("another process is removing it")
-        if removed.blocked:
-            return done(f"not everything could be removed: {disposal.describe_blocked(removed)}")
-        if removed.stopped:
-            return done(f"paused after {removed.files} files; the next sweep goes on")
-        return done(f"deleted {removed.files} files, {removed.bytes} bytes on disk")
 
 
 def _drain_trash(store: Store, conf: Settings, root: Root, stop: threading.Event) -> None:

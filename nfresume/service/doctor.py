@@ -15,7 +15,6 @@ from nfresume.service.repairing import UnknownFolder
 from nfresume.settings import Settings, user_name
 from nfresume.storage import Root, trash
 from nfresume.store import Store, queries
-from nfresume.system import processes
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def repair(conf: Settings, unknown: UnknownFolder, *, keep: bool) -> str:
         with store.begin(write=False) as tx:
             record = queries.root_at(tx, str(root.path))
         preflight.register(store, root, record)
-        actor = f"{user_name()}@{processes.host()}"
+        actor = f"{user_name()}@{conf.host}"
         if keep:
             repairing.adopt(store, root, unknown, actor)
             return f"{unknown.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, `delete`)"

@@ -1,30 +1,101 @@
-"""Follow a running attempt: its output and its progress, as they are written."""
+"""Follow a running attempt: its output and its progress, as they are written.
+
+Looks follow each other fast while something happens, and once a second while nothing does. Each look reads
+only what is new. Where the head runs on this host, its end is noticed at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from nfresume.domain.executions import Execution
-from nfresume.nextflow import command, trace
-from nfresume.nextflow import log as nextflow_log
+from nfresume.nextflow import command, reading, record, reuse
+from nfresume.nextflow import processes as nextflow_processes
+from nfresume.nextflow.record import Task
+from nfresume.nextflow.summary import Summary
 from nfresume.service.verbs import Service
 from nfresume.storage.root import ExecutionFolder
 
 _CHUNK = 1 << 20
-_SETTLING_TICK = 0.005  # seconds between looks, after Nextflow's end and before the settlement
+#: Seconds between looks: at first, and at most.
+_FIRST, _LAST = 0.03, 1.0
+#: After a look without news the next one is so much later.
+_SLOWER = 1.3
+#: Seconds between looks after the head's end: the settlement follows soon.
+_SETTLING, _SETTLING_SECONDS = 0.01, 2.0
 
 
 @dataclass
 class Update:
-    """What is new since the last update. `log` has everything so far; None if no progress was asked for."""
+    """What is new since the last update. `progress` has everything so far; None if it was not asked for."""
 
     stdout: bytes
     stderr: bytes
-    log: nextflow_log.RunLog | None
+    progress: Summary | None
     execution: Execution
+
+
+class Tail:
+    """The new bytes of a file that grows. A link is not followed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self._offset = 0
+
+    def read(self, most: int = _CHUNK) -> bytes:
+        """What is new, at most `most` bytes."""
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                return b""
+        data = os.pread(self._fd, most, self._offset)
+        self._offset += len(data)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class _Progress:
+    """The progress of an attempt, from its newest record."""
+
+    def __init__(self, attempt_dir: Path) -> None:
+        self._attempt_dir = attempt_dir
+        self._reader: record.Reader | None = None
+        self.total = Summary()
+
+    def look(self) -> bool:
+        """Read what is new. When another supervisor has begun a record, that one is read from its start."""
+        news = self._read()
+        if not news and (found := reading.newest(self._attempt_dir, ended=False)) is not None and (
+                self._reader is None or self._reader.path != found):
+            self.close()
+            self._reader, self.total = record.Reader(found), Summary()
+            news = self._read()
+        return news
+
+    def _read(self) -> bool:
+        before = self._reader.offset if self._reader is not None else 0
+        for line in self._reader.poll() if self._reader is not None else ():
+            self.total.add(line)
+        return self._reader is not None and self._reader.offset > before
+
+    def close(self) -> None:
+        """Close the record."""
+        if self._reader is not None:
+            self._reader.close()
 
 
 class Follower:
@@ -34,41 +105,58 @@ class Follower:
         self._service = service
         self._execution = execution
         self._attempt_dir = service.folder(execution).attempt(execution.attempt)
-        self._reader = nextflow_log.LogReader(self._attempt_dir / command.LOG)
-        self._offsets = {command.STDOUT: 0, command.STDERR: 0}
+        self._tails = [Tail(self._attempt_dir / name) for name in (command.STDOUT, command.STDERR)]
+        self._progress = _Progress(self._attempt_dir)
+        self._head = -1  # a pidfd of the head, which becomes readable when it has ended
 
-    def updates(self, *, progress: bool = False, tick: float = 0.03) -> Iterator[Update]:
-        """Updates, at most one every `tick` seconds. The last one has the ended execution."""
-        asked = 0.0
-        checked = time.monotonic()
-        while True:
-            ended = (self._attempt_dir / command.EXIT_STATUS).exists()
-            if ended or time.monotonic() - asked > 0.25:
-                asked = time.monotonic()
-                self._execution = self._service.get(self._execution.id)
-            if time.monotonic() - checked > self._service.conf.lease_seconds:
-                checked = time.monotonic()
-                self._execution = self._service.settle_if_lost(self._execution)
-            over = not self._execution.state.live
-            if progress:
-                self._reader.poll()
-            update = Update(self._new(command.STDOUT), self._new(command.STDERR),
-                            self._reader.run if progress else None, self._execution)
-            yield update
-            if over and not (update.stdout or update.stderr):
-                return
-            if not over:
-                time.sleep(_SETTLING_TICK if ended and time.monotonic() - checked < 2 else tick)
-
-    def _new(self, name: str) -> bytes:
+    def updates(self, *, progress: bool = False, fastest: float = _FIRST) -> Iterator[Update]:
+        """Updates, at least `fastest` seconds apart. The last one has the ended execution."""
+        wait, asked, checked, ended_at = fastest, 0.0, time.monotonic(), None
         try:
-            with (self._attempt_dir / name).open("rb") as file:
-                file.seek(self._offsets[name])
-                data = file.read(_CHUNK)
-        except FileNotFoundError:
-            return b""
-        self._offsets[name] += len(data)
-        return data
+            while True:
+                now = time.monotonic()
+                if ended_at is None and (self._attempt_dir / command.EXIT_STATUS).exists():
+                    ended_at = now
+                if ended_at is not None or now - asked > min(_LAST, 4 * wait):
+                    asked = now
+                    self._execution = self._service.get(self._execution.id)
+                if now - checked > self._service.conf.lease_seconds:
+                    checked = now
+                    self._execution = self._service.settle_if_lost(self._execution)
+                over = not self._execution.state.live
+                news = progress and self._progress.look()
+                out, err = (tail.read() for tail in self._tails)
+                yield Update(out, err, self._progress.total if progress else None, self._execution)
+                if over and not (out or err):
+                    return
+                news = news or bool(out or err)
+                wait = fastest if news else min(_LAST, wait * _SLOWER)
+                if not over:
+                    settling = ended_at is not None and now - ended_at < _SETTLING_SECONDS
+                    self._wait(_SETTLING if settling else wait)
+        finally:
+            self._close()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, but not longer than the head lives, if it runs on this host."""
+        if self._head < 0 and seconds > 10 * _FIRST:
+            head = nextflow_processes.read(self._attempt_dir)
+            with contextlib.suppress(OSError):
+                if head is not None and head.alive:
+                    self._head = os.pidfd_open(head.pid)
+        if self._head < 0:
+            time.sleep(seconds)
+        elif select.select([self._head], [], [], seconds)[0]:
+            os.close(self._head)
+            self._head = -1
+
+    def _close(self) -> None:
+        self._progress.close()
+        for tail in self._tails:
+            tail.close()
+        if self._head >= 0:
+            os.close(self._head)
+            self._head = -1
 
 
 @dataclass(frozen=True)
@@ -81,14 +169,17 @@ class Reuse:
     saved: timedelta
 
 
-def reuse(folder: ExecutionFolder, number: int) -> Reuse:
+def compare(folder: ExecutionFolder, number: int) -> Reuse:
     """Compare attempt `number` with the earlier ones. A task is new if no earlier attempt had its name."""
-    seen: set[str] = set()
+    seen: set[int] = set()  # names as hashes: they take less memory
     for earlier in range(1, number):
-        seen |= {t.name for t in nextflow_log.read(folder.attempt(earlier) / command.LOG).tasks.values()}
-    attempt_dir = folder.attempt(number)
-    log = nextflow_log.read(attempt_dir / command.LOG)
-    run = {t.name for t in log.tasks.values() if not t.cached}
-    earlier_traces = [folder.attempt(n) / command.TRACE for n in range(1, number)]
-    saved = trace.reused(attempt_dir / command.TRACE, earlier_traces)
-    return Reuse(log.counts.cached, len(run & seen), len(run - seen), saved)
+        seen.update(hash(line.name) for line in reading.lines(folder.attempt(earlier))
+                    if isinstance(line, Task))
+    attempt_dir, total = folder.attempt(number), Summary()
+    rerun: set[int] = set()
+    new: set[int] = set()
+    for line in reading.lines(attempt_dir):
+        total.add(line)
+        if isinstance(line, Task) and line.status not in (record.Status.CACHED, record.Status.STORED):
+            (rerun if hash(line.name) in seen else new).add(hash(line.name))
+    return Reuse(total.counts.cached, len(rerun), len(new), reuse.reused(attempt_dir))

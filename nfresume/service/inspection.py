@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,7 @@ from nfresume.domain.errors import EngineUnavailable, NotFound
 from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts, python_workflow
 from nfresume.domain.periods import Period
 from nfresume.domain.workdirs import WorkDirState
-from nfresume.nextflow import engine
-from nfresume.nextflow.command import assets
+from nfresume.nextflow import assets, engine, history
 from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
@@ -89,8 +88,25 @@ class Inspection:
 
         if (python := python_workflow(pipeline)) and python[0].startswith("/"):
             return parameters.of_workflow(Path(python[0]), python[1]) if Path(python[0]).is_file() else []
-        path = Path(pipeline) if pipeline.startswith("/") else assets(pipeline)
+        path = Path(pipeline) if pipeline.startswith("/") else assets.copy(pipeline)
         return parameters.declared(path) if path.exists() else []
+
+    def can_resume(self, execution: Execution) -> bool:
+        """True when a relaunch can reuse something: Nextflow got as far as its cache."""
+        folder = self.folder(execution)
+        return history.resumable(folder.cache, execution.session_id) is None
+
+    def run_nextflow(self, execution: Execution, words: Sequence[str]) -> int:
+        """Run a command of Nextflow that only reads, with the cache and history of an execution.
+
+        Standard streams are the caller's. Returns its exit status. Raises UsageError for any other command,
+        Expired when the cache was deleted with the work dir.
+        """
+        from nfresume.runs import programs
+
+        with self.store.begin(write=False) as tx:
+            last = queries.attempt(tx, execution.id, execution.attempt)
+        return programs.run_nextflow(self.conf, execution, last, self.folder(execution), words)
 
     def task_cache(self) -> Cache:
         """The account's task cache in the configured root. Raises RootUnusable."""
@@ -144,10 +160,16 @@ class Inspection:
             return ""
 
     def records(self, execution: Execution, number: int | None = None) -> Records:
-        """The records of attempt `number` (default: the last one)."""
+        """The records of attempt `number` (default: the last one). Raises NotFound when they have expired."""
         from nfresume.runs.records import Records
 
-        return Records(self.folder(execution), number or execution.attempt)
+        chosen = number or execution.attempt
+        folder = self.folder(execution)
+        if execution.work_dir.state is WorkDirState.DELETED and not folder.path.exists():
+            raise NotFound(f"the records of {execution.id} have expired",
+                           f"they were kept for keep_records_days = {self.conf.keep_records_days:g}")
+        ended = chosen < execution.attempt or not execution.state.live
+        return Records(folder, chosen, ended=ended)
 
     def wait_until_measured(self, execution: Execution, timeout: float) -> Execution:
         """Wait at most `timeout` seconds until the work dir was measured. Returns the current execution."""
@@ -174,11 +196,12 @@ class Inspection:
     ) -> report.Report:
         """The cost report of the account, or of all accounts. `choose_period` makes the period from now.
 
-        When AWS could not be asked for its price, `notify` is called with the reason.
+        Nothing is written: another price in the settings of the asker is for this report only. When AWS could
+        not be asked for its price, `notify` is called with the reason.
         """
         from nfresume.billing import report
 
-        if trouble := pricing.record(self.store, self.conf):
+        if trouble := pricing.refresh(self.conf):
             notify(trouble)
         return report.build(self.store, self.conf, None if all_accounts else self.account, by, choose_period)
 

@@ -26,7 +26,7 @@ class Published:
     @classmethod
     def of(cls, execution: Execution, records: Records) -> Published:
         """What the records of an attempt say was published."""
-        return cls(execution, tuple(records.log().published))
+        return cls(execution, tuple(records.published()))
 
     @property
     def elsewhere(self) -> list[str]:

@@ -13,7 +13,10 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import Execution, ExecutionState, TaskCounts
-from nfresume.runs.settlement import exit_code
+from nfresume.domain.retention import Decision
+from nfresume.domain.workdirs import Keep, KeepKind
+from nfresume.retained import deletion
+from nfresume.runs.verdict import exit_code
 from nfresume.service.verbs import Service
 from nfresume.settings import Settings
 from nfresume.storage import Root
@@ -90,8 +93,9 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
                 transitions.relaunch(tx, unknown.id, number, attempt, actor, request.get("work_dir", here))
             lease = transitions.claim(tx, unknown.id, owner, 1.0)
             code = exit_code(unknown.path / "attempts" / str(number))
-            outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, True, _ADOPTED, None)
-            transitions.settle(tx, lease, outcome, TaskCounts(), actor)
+            held = Decision(_ADOPTED, Keep(KeepKind.HELD, _ADOPTED, by="nfresume"))
+            outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, held)
+            transitions.settle(tx, lease, outcome, TaskCounts(), actor, deletion.claimant())
         transitions.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests)})
         return queries.get(tx, unknown.id)
 

@@ -15,6 +15,7 @@ from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
 from nfresume.nextflow import options as nextflow_options
+from nfresume.retained import old_records
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service import boundary, hosts
 from nfresume.service.verbs import LaunchRequest, Service, new_id
@@ -65,13 +66,16 @@ def submit(service: Service, submission: Submission) -> Execution:
         _write(folder, submission.attachments)
         boundary.check_launch_dir(service.conf, pipeline, folder)
         words = [pipeline, *options(submission.profiles, submission.revision)]
+        names = list(submission.attachments)
         if submission.params:
             (folder / OWN_FOLDER).mkdir(mode=0o700)
             durable.write(folder / PARAMS_FILE, json.dumps(submission.params, indent=2).encode())
             words += ["-params-file", PARAMS_FILE]
+            names.append(PARAMS_FILE)
         return service.launch(LaunchRequest(
             tuple(words), folder, submission.storage_expiration_hours, pinned=submission.pinned,
             retain=submission.retain, on_success=submission.on_success, tags=submission.tags,
+            attached=old_records.attached(folder, names),
         ))
     except BaseException:
         shutil.rmtree(folder)  # nothing was launched in it, and only this request has written to it
@@ -108,16 +112,17 @@ def resubmit(service: Service, execution: Execution, resubmission: Resubmission)
     check_profiles(conf, resubmission.profiles)
     words = options(resubmission.profiles, resubmission.revision)
     file = None
+    attached: old_records.Attached = ()
     if resubmission.params is not None:
         check_params(resubmission.params)
         boundary.check_param_values(conf, resubmission.params, Path(execution.launch_dir))
-        file = _params_file(conf, execution, resubmission.params)
+        file, attached = _params_file(conf, execution, resubmission.params)
         words += ["-params-file", str(file)]
     try:
         return service.relaunch(execution, RelaunchRequest(
             words=tuple(words), pipeline=pipeline, from_scratch=resubmission.from_scratch,
             accept_version_change=resubmission.accept_version_change, pinned=resubmission.pinned,
-            jobs_are_gone=resubmission.jobs_are_gone,
+            jobs_are_gone=resubmission.jobs_are_gone, attached=attached,
             storage_expiration_hours=resubmission.storage_expiration_hours,
         ))
     except BaseException:
@@ -132,7 +137,7 @@ def _checked_pipeline(service: Service, execution: Execution, resubmission: Resu
     if not resubmission.changes_what_runs and not boundary.from_web(service.conf, launch_dir):
         return None
     last = service.details(execution).attempts[-1]
-    before = nextflow_options.parse([last.pipeline, *last.options])
+    before = nextflow_options.stored(last.pipeline, last.options)
     named = resubmission.pipeline or last.pipeline
     if resubmission.pipeline:
         boundary.check_urls(named)
@@ -143,13 +148,20 @@ def _checked_pipeline(service: Service, execution: Execution, resubmission: Resu
     return None if resolved == last.pipeline else resolved
 
 
-def _params_file(conf: Settings, execution: Execution, params: Mapping[str, Any]) -> Path:
-    """Write the parameters of a relaunch to a new file outside of the user's folder."""
-    folder = conf.web_launches / conf.account / RELAUNCH_PARAMS
+def _params_file(
+    conf: Settings, execution: Execution, params: Mapping[str, Any]
+) -> tuple[Path, old_records.Attached]:
+    """Write the parameters of a relaunch to a new file, which no file of the user can be.
+
+    It is in our own folder of a launch dir from the web, and then expires with it; or beside the launch dirs.
+    """
+    launch_dir = Path(execution.launch_dir)
+    ours = launch_dir.parent == conf.web_launches / conf.account
+    folder = launch_dir / OWN_FOLDER if ours else conf.web_launches / conf.account / RELAUNCH_PARAMS
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / f"{execution.id}-{execution.attempt + 1}-{uuid.uuid4().hex[:8]}.json"
     durable.write(file, json.dumps(params, indent=2).encode())
-    return file
+    return file, old_records.attached(launch_dir, [f"{OWN_FOLDER}/{file.name}"]) if ours else ()
 
 
 def check(conf: Settings, submission: Submission) -> str:

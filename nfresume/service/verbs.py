@@ -17,7 +17,6 @@ from nfresume.domain import retention
 from nfresume.domain.errors import (
     Conflict,
     Expired,
-    NotFound,
     RemovalBlocked,
     ResultsAtRisk,
     RootUnusable,
@@ -26,25 +25,24 @@ from nfresume.domain.errors import (
 from nfresume.domain.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
-    SESSION_ID,
     Attempt,
     Execution,
     ExecutionState,
     id_stem,
     run_name,
 )
-from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
+from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.launchers import Launcher, slurm
 from nfresume.nextflow import options
-from nfresume.retained import disposal, measuring, places
-from nfresume.runs import preflight, programs, relaunching, sweeper
+from nfresume.retained import deletion, disposal, measuring, old_records, places
+from nfresume.runs import inputs, log_copies, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
 from nfresume.store import Store, Tx, queries, removals, transitions
-from nfresume.system import crashpoints, processes
+from nfresume.system import crashpoints
 
 if TYPE_CHECKING:
     from nfresume.retained.task_caches import Pruned
@@ -66,6 +64,8 @@ class LaunchRequest:
     retain: Retain | None = None  # None: as the settings say
     on_success: OnSuccess | None = None
     tags: Mapping[str, str] | None = None
+    script: bytes | None = None  # what standard input held, for the pipeline `-`
+    attached: old_records.Attached = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Service(Inspection):
     ) -> None:
         super().__init__(conf, store or Store.open(conf.database_url))
         self._launcher = launcher or launchers.chosen(conf)
-        self._actor = actor or f"{user_name()}@{processes.host()}"
+        self._actor = actor or f"{user_name()}@{conf.host}"
 
     # -- launch and relaunch --------------------------------------------------------------------
 
@@ -114,16 +114,16 @@ class Service(Inspection):
         parsed = options.parse(request.words)
         local = preflight.check_pipeline(parsed.pipeline, request.launch_dir, parsed.value("-main-script"))
         assert parsed.pipeline is not None
-        preflight.check_params_file(parsed, request.launch_dir)
+        taken = inputs.take(parsed, request.launch_dir, request.script)
+        inputs.check_json(parsed, taken)
         keep = preflight.retention_of(
             local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf,
             preflight.check_workflow(parsed, request.launch_dir),
         )
         on_success = request.on_success or self.conf.on_success
-        preflight.check_keep(on_success, keep.hours, pinned=request.pinned,
-                             asked=request.on_success is not None)
+        preflight.check_keep(on_success, keep, pinned=request.pinned, asked=request.on_success is not None)
         root = preflight.open_root(self.store, self.conf, request.launch_dir)
-        preflight.check_output(parsed, root.path, request.launch_dir)
+        preflight.check_output(parsed, root.path, request.launch_dir, taken)
         chosen = programs.find(self.conf, parsed.pipeline, notify)
         execution_id = new_id(parsed.name or parsed.pipeline)
         folder = root.execution(self.account, execution_id)
@@ -138,71 +138,55 @@ class Service(Inspection):
                                          self._launcher.name)
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
-        self._start(folder, 1, attempt)
+        metadata = preflight.metadata_file(local, request.metadata)
+        self._start(folder, 1, attempt, taken, metadata, request.attached)
         return self.get(execution_id)
 
-    def _start(self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt) -> None:
+    def _start(
+        self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken,
+        metadata: str | None, attached: old_records.Attached = (),
+    ) -> None:
         crashpoints.reach("launched")
         e = self.get(folder.execution_id)
         try:
             folder.begin_records(number, {
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
-                **asdict(attempt)})
+                log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
+            folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
-            sweeper.fail_queued(self.store, self.conf, e, refused.message)
+            lost.fail_queued(self.store, self.conf, e, refused.message)
             raise
         log = folder.attempt(number) / "supervisor.log"
         self._launcher.start(folder.execution_id, run_name(folder.execution_id, number), log)
         crashpoints.reach("started")
 
-    def newest_failed_here(self, launch_dir: Path, session: str) -> Execution:
-        """The execution that `-resume [session]` means; by default the newest failed one of this launch dir.
-
-        `session` is empty, `last`, a session UUID or a run name. Raises UsageError or NotFound.
-        """
-        if session in ("", "last"):
-            states = (ExecutionState.FAILED, ExecutionState.CANCELLED)
-            with self.store.begin(write=False) as tx:
-                found = queries.newest(tx, self.account, states=states, limit=1, launch_dir=str(launch_dir))
-            if not found:
-                raise NotFound(f"-resume: account {self.account} has no failed execution launched from "
-                               f"{launch_dir}", "leave -resume out to launch a new one")
-            return found[0]
-        if SESSION_ID.fullmatch(session):
-            with self.store.begin(write=False) as tx:
-                found = queries.newest(tx, self.account, limit=1, session_id=session)
-            if not found:
-                raise NotFound(f"-resume: no execution has session {session}", "`nfresume list --json`")
-            return found[0]
-        stem, _, number = session.rpartition("-")
-        return self.find(stem if number.isdigit() and stem else session)
-
     def relaunch(
-        self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None
+        self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> Execution:
-        """Start a new attempt in the same session and work dir. `notify` gets progress messages.
+        """Start a new attempt in the same session and work dir.
 
-        Raises Conflict when the state does not allow it, Expired when the work dir is gone, and what
-        `launch` raises.
+        `notify` gets progress messages, `warn` what the user should know: inputs that have changed, another
+        version of Nextflow. Raises Conflict when the state does not allow it, Expired when the work dir is
+        gone, and what `launch` raises.
         """
         execution = self.settle_if_lost(execution)
         relaunching.check_state(execution)
         hours = self._hours(execution, request)
         preflight.check_keep(
-            request.on_success or execution.on_success,
-            hours[0] if hours else execution.storage_expiration_hours,
+            request.on_success or execution.on_success, preflight.Retention(*(hours or (
+                execution.storage_expiration_hours, execution.storage_expiration_source))),
             pinned=request.pinned or execution.work_dir.pinned, asked=request.on_success is not None,
         )
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
-        parsed = self._relaunch_options(execution, last, request)
         folder = places.folder_of(self.store, execution)
+        parsed, taken = self._relaunch_options(execution, last, request, folder)
         folder.root.check_space()
-        preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir))
+        preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir), taken)
         assert parsed.pipeline is not None
         chosen = programs.find(self.conf, parsed.pipeline, notify)
-        relaunching.check_version(execution, last, chosen.version, request)
         relaunching.check_cache(execution, folder, request)
         relaunching.check_leftovers(execution, last, folder, request)
         number = execution.attempt + 1
@@ -210,6 +194,7 @@ class Service(Inspection):
             parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version,
             self._launcher.name,
         )
+        notes = [*taken.changed, *relaunching.version_note(last, chosen.version, request)]
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor, str(folder.work))
             if hours is not None:
@@ -217,15 +202,20 @@ class Service(Inspection):
             transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
             if request.pinned:
                 transitions.pin(tx, execution.id, self._actor)
+            for text in notes:
+                transitions.note(tx, execution.id, "note", self._actor, {"text": text})
+        for text in notes:
+            warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
-        self._start(folder, number, attempt)
+        metadata = (folder.request(last.number) or {}).get(log_copies.METADATA)
+        self._start(folder, number, attempt, taken, metadata, request.attached)
         return self.get(execution.id)
 
     def settle_if_lost(self, execution: Execution) -> Execution:
         """Settle the attempt now if it is lost, so that nobody has to wait for the next sweep."""
         if not execution.state.live:
             return execution
-        sweeper.settle_if_lost(self.store, self.conf, execution.id)
+        lost.settle_if_lost(self.store, self.conf, execution.id)
         return self.get(execution.id)
 
     def _hours(self, execution: Execution, request: RelaunchRequest) -> tuple[float, str] | None:
@@ -236,21 +226,25 @@ class Service(Inspection):
         return given.hours, given.source
 
     def _relaunch_options(
-        self, execution: Execution, last: Attempt, request: RelaunchRequest
-    ) -> options.RunOptions:
-        before = options.parse([last.pipeline, *last.options])
+        self, execution: Execution, last: Attempt, request: RelaunchRequest, folder: ExecutionFolder
+    ) -> tuple[options.RunOptions, inputs.Taken]:
+        before = options.stored(last.pipeline, last.options)
         given = options.parse(request.words)
-        if given.resume is not None or given.name is not None:
+        if not request.replaces and (given.resume is not None or given.name is not None):
             raise UsageError("-resume and -name have no meaning in a relaunch", "leave them out")
         if given.pipeline and request.pipeline:
             raise UsageError(f"two pipelines given: {request.pipeline} and {given.pipeline}",
                              "--pipeline names the one to run")
-        merged = options.merge(before, replace(given, pipeline=request.pipeline or given.pipeline))
+        given = replace(given, pipeline=request.pipeline or given.pipeline)
+        merged = given if request.replaces else options.merge(before, given)
         launch_dir = Path(execution.launch_dir)
         preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
-        preflight.check_params_file(merged, launch_dir)
+        attempt_dir = folder.attempt(last.number)
+        kept = [i for i in inputs.read(attempt_dir) if i.kept is None or not request.replaces]
+        taken = inputs.again(kept, attempt_dir, merged, given, launch_dir, request.script)
+        inputs.check_json(merged, taken)
         preflight.check_workflow(merged, launch_dir)
-        return merged
+        return merged, taken
 
     # -- wait and measure -----------------------------------------------------------------------
 
@@ -276,7 +270,7 @@ class Service(Inspection):
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
             tick()
-            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 0.5)
+            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.0)
 
     def measure(
         self, execution: Execution, stop: threading.Event | None = None,
@@ -307,20 +301,22 @@ class Service(Inspection):
 
     def _cancel_queued(self, execution: Execution) -> None:
         with self.store.begin() as tx:
+            execution = queries.get(tx, execution.id)
             decision = retention.after_attempt(
-                ExecutionState.CANCELLED, execution.storage_expiration_hours,
-                pinned=execution.work_dir.pinned, held=None, now=tx.now,
+                ExecutionState.CANCELLED, execution.storage_expiration_hours, keep=execution.work_dir.keep,
+                doubt=None, unsafe=None, now=tx.now,
             )
+            until = decision.keep.until if decision.keep is not None else None
             outcome = transitions.Outcome(
-                ExecutionState.CANCELLED, None, "cancelled before it started", True, decision.keep,
-                decision.reason, decision.expires_at, self._notice_at(tx, decision.expires_at),
+                ExecutionState.CANCELLED, None, "cancelled before it started", True, decision,
+                self._notice_at(tx, until),
             )
-            transitions.cancel_queued(tx, execution.id, outcome, self._actor)
+            claim = transitions.cancel_queued(tx, execution.id, outcome, self._actor, deletion.claimant())
             attempt = queries.attempt(tx, execution.id, execution.attempt)
         if attempt.launcher == slurm.SlurmLauncher.name:
             slurm.cancel(attempt.run_name)
-        if not decision.keep:
-            disposal.remove(self.store, self.conf, self.get(execution.id), self._actor)
+        if claim is not None:
+            deletion.delete(self.store, claim, self._actor, disposal.pace_of(self.conf))
 
     def extend(self, execution: Execution, hours: object) -> Execution:
         """Keep a retained work dir for `hours` from now. Raises UsageError, Conflict or Expired."""
@@ -339,13 +335,16 @@ class Service(Inspection):
         return retention.notice_at(tx.now, expires_at, self.conf.notify_before_expiry)
 
     def pin(self, execution: Execution) -> Execution:
-        """Keep the work dir until it is unpinned."""
+        """Keep the work dir until it is unpinned, also after a success."""
         with self.store.begin() as tx:
             transitions.pin(tx, execution.id, self._actor)
         return self.get(execution.id)
 
     def unpin(self, execution: Execution) -> Execution:
-        """Unpin: the work dir expires storage_expiration_hours from now, in one hour at the earliest."""
+        """Let a pinned work dir expire: a full storage_expiration_hours from now, at least one hour.
+
+        Raises Conflict when it is not pinned.
+        """
         with self.store.begin() as tx:
             hours = max(1.0, execution.storage_expiration_hours)
             current = queries.get(tx, execution.id).work_dir
@@ -357,17 +356,36 @@ class Service(Inspection):
         self, execution: Execution, *, lose_results: bool = False,
         progress: Callable[[RemovalProgress], None] = lambda _: None, stop: threading.Event | None = None,
     ) -> Execution:
-        """Delete a retained work dir now. Setting `stop` pauses the removal; the state stays DELETING.
+        """Delete a retained work dir now; when `stop` is set the removal pauses and stays DELETING.
 
-        Raises ResultsAtRisk when results would be lost and `lose_results` is False, RemovalBlocked when
-        something cannot be removed.
+        Raises ResultsAtRisk when published results exist only in it, RemovalBlocked when something cannot be
+        removed, RootUnusable when the root is not there.
         """
-        if execution.work_dir.state is not WorkDirState.DELETING:
-            self.mark_for_deletion(execution, lose_results=lose_results)
-        removed = disposal.remove(self.store, self.conf, self.get(execution.id), self._actor, progress, stop)
-        if removed is not None and removed.blocked:
-            raise RemovalBlocked(f"{execution.id}: {disposal.describe_blocked(removed)}",
-                                 "the rest is gone; the next sweep tries again")
+        places.root_of(self.store, execution)
+        if execution.work_dir.state is WorkDirState.DELETING:
+            claim = deletion.take(self.store, execution)
+        else:
+            claim = self._start_deletion(execution)
+        if claim is None:  # another process is at it
+            return self.get(execution.id)
+        done = deletion.delete(self.store, claim, self._actor, disposal.pace_of(self.conf, stop),
+                               progress=progress, lose_results=lose_results)
+        if done.held is not None:
+            raise ResultsAtRisk(f"{execution.id}: {done.held}",
+                                "save them first, or add --lose-results to delete them too")
+        if done.removed.blocked:
+            raise RemovalBlocked(f"{execution.id}: {deletion.describe_blocked(done.removed)}",
+                                 "everything else was removed; sweeps try again, less and less often")
+        return self.get(execution.id)
+
+    def _start_deletion(self, execution: Execution) -> Claim:
+        with self.store.begin() as tx:
+            return removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}",
+                                   self._actor, deletion.claimant())
+
+    def settle(self, execution: Execution) -> Execution:
+        """Settle a lost attempt whose host, the caller says, will never come back. Raises Conflict."""
+        lost.settle_by_hand(self.store, self.conf, execution, self._actor)
         return self.get(execution.id)
 
     def prune_cache(self, *, dry_run: bool = False) -> list[Pruned]:
@@ -395,18 +413,11 @@ class Service(Inspection):
             task_caches.sample(self.store, root, cache, cache.entries())
         return removed
 
-    def mark_for_deletion(self, execution: Execution, *, lose_results: bool = False) -> Execution:
-        """Change RETAINED to DELETING; the next sweep removes the bytes. Raises ResultsAtRisk, Conflict."""
-        if execution.work_dir.state is WorkDirState.RETAINED and not execution.work_dir.pinned:
-            results = disposal.secure_results(
-                places.folder_of(self.store, execution), execution, disposal.pace_of(self.conf)
-            )
-            held = disposal.reason_to_hold(results)
-            if held and not lose_results:
-                raise ResultsAtRisk(f"{execution.id}: {held}",
-                                    "save them first, or add --lose-results to delete them too")
+    def mark_for_deletion(self, execution: Execution) -> Execution:
+        """RETAINED -> DELETING; a sweep secures the results and removes the bytes. Raises Conflict."""
+        claim = self._start_deletion(execution)
         with self.store.begin() as tx:
-            removals.delete(tx, execution.id, execution.attempt, f"deleted by {self._actor}", self._actor)
+            removals.give_up(tx, claim)
         return self.get(execution.id)
 
 

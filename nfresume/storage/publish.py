@@ -1,152 +1,260 @@
 """Materialise published results, so that they survive their work dir (ARCHITECTURE.md, rule 3).
 
-By default Nextflow publishes a symlink into the work dir. Before a work dir is deleted, each such link in
-the folders of the results is replaced atomically by the real file. On one file system that is a hard link:
-the work dir stays complete until it is removed, so a crash or a lost race costs nothing. Across file systems
-it is a verified, fsynced copy. A link that passes through the work dir and ends outside it is replaced by a
-link to its final target.
+By default Nextflow publishes a symlink into the work dir. Each such link in the folders of the results is
+replaced atomically by the real file. On one file system that is a hard link: the work dir stays complete
+until it is removed, so a crash or a lost race costs nothing. Across file systems it is a verified, fsynced
+copy. A link that passes through the work dir and ends outside the root is replaced by a link to its final
+target.
+
+What cannot be seen is not gone: a published path that is missing counts as removed by the user only when its
+folder is the very one into which it was published.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from nfresume.storage import replacing
+from nfresume.storage.replacing import LinkReplacer, Scratch
 from nfresume.storage.workers import Pace, WorkerPool
 from nfresume.system import crashpoints, durable
+from nfresume.system.filesystems import FolderId, folder_id
 
-#: Name of an attempt's report: a TSV file of each path with linked, copied, redirected or refused.
-RESULTS = "results.tsv"
+Unit = TypeVar("Unit")
+
+#: So many published paths are held in memory at once.
+_BATCH = 20_000
+#: So many reasons are kept; the others are counted.
+_REASONS = 100
+#: A moved folder is looked for among so many neighbours.
+_NEIGHBOURS = 10_000
+
+
+@dataclass(frozen=True)
+class Target:
+    """A published path, with its folder's identity at publication (None: it was never seen)."""
+
+    path: str
+    folder: FolderId | None = None
 
 
 @dataclass
 class Materialised:
-    """What happened to each published path that led into the work dir.
+    """What happened to the published paths.
 
-    `done` maps a path to linked, copied or redirected. `refused` has one line "path: reason" for each path
-    that could not be materialised; the work dir must then be kept.
+    `linked`, `copied`, `redirected` and `left` count them; `left` are links that only a copy could replace,
+    and none was asked for. `missing` counts paths that the user removed. `refused` are lines "path: reason"
+    (at most 100 of `refusals`) of those that could not be materialised or seen: the work dir must be kept.
     """
 
-    done: dict[str, str] = field(default_factory=dict)
+    linked: int = 0
+    copied: int = 0
+    redirected: int = 0
+    left: int = 0
+    missing: int = 0
+    refusals: int = 0
     refused: list[str] = field(default_factory=list)
 
-    def count(self, how: str) -> int:
-        """Number of paths in `done` with this value: linked, copied or redirected."""
-        return sum(each == how for each in self.done.values())
+    def refuse(self, line: str) -> None:
+        """Add a reason why the work dir must be kept."""
+        self.refusals += 1
+        if len(self.refused) < _REASONS:
+            self.refused.append(line)
 
-    def write(self, path: Path) -> None:
-        """Write the report; paths that earlier passes materialised stay in it. A full disk is no error."""
-        if not self.done and not self.refused:
-            return
-        rows = [f"{_one_line(target)}\t{how}\t" for target, how in self.done.items()]
-        refused = [f"{_one_line(line)}\trefused\t" for line in self.refused]
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(FileNotFoundError):
-                old = path.read_text(errors="surrogateescape").splitlines()[1:]
-                mine = {row.split("\t", 1)[0] for row in rows}
-                kept = [row for row in old if "\trefused\t" not in row and row.split("\t", 1)[0] not in mine]
-                rows = kept + rows
-            text = "\n".join(["path\thow\t", *rows, *refused, ""])
-            durable.write(path, text.encode(errors="surrogateescape"))
+    @property
+    def complete(self) -> bool:
+        """True when no published path needs the work dir any more."""
+        return not self.refusals and not self.left
 
 
 def materialise(
-    targets: Iterable[str | os.PathLike[str]], work: Path, pace: Pace | None = None,
-    heartbeat: Callable[[], None] = lambda: None, former_paths: Sequence[str] = (),
+    targets: Iterable[Target], scratch: Scratch, pace: Pace | None = None, *,
+    heartbeat: Callable[[], None] = lambda: None, copy: bool = True, must_exist: bool = False,
+    done: Callable[[str, str], None] = lambda _path, _how: None,
 ) -> Materialised:
-    """Make the published paths `targets` independent of the work dir `work`. Safe to repeat after a crash.
+    """Make published paths independent of the work dir of `scratch`. Safe to repeat after a crash.
 
-    Paths that cannot be materialised are listed in `refused`; the work dir must then be kept. `heartbeat` is
-    called several times a second. `former_paths` are paths that the work dir had before its root moved: links
-    made then still contain them.
+    `copy` allows copies across file systems. `must_exist`: a missing path is refused, whoever removed it.
+    `heartbeat` is called several times a second; what it raises ends the work. `done` is told each path that
+    changed, and how (linked, copied, redirected).
     """
-    absolute = [os.path.abspath(os.fspath(target)) for target in targets]
-    return _Materialiser(work, pace or Pace(), heartbeat, former_paths).run(absolute)
+    materialiser = Materialiser(scratch, pace or Pace(), heartbeat=heartbeat, copy=copy, done=done)
+    materialiser.run(targets, must_exist=must_exist)
+    return materialiser.result
 
 
-class _Materialiser:
+class Materialiser:
+    """Materialises links into one work dir; see `materialise`."""
+
     def __init__(
-        self, work: Path, pace: Pace, heartbeat: Callable[[], None], former_paths: Sequence[str]
+        self, scratch: Scratch, pace: Pace, *, heartbeat: Callable[[], None] = lambda: None,
+        copy: bool = True, done: Callable[[str, str], None] = lambda _path, _how: None,
     ) -> None:
-        self._replacer = replacing.LinkReplacer(os.path.realpath(work), former_paths)
-        self._workers = pace.removers(work)
+        self._scratch = scratch
+        self._replacer = LinkReplacer(scratch, copy=copy)
+        self._workers = pace.removers(Path(scratch.work))
         self._heartbeat = heartbeat
+        self._done = done
         self._lock = threading.Lock()
-        self._result = Materialised()
+        self.result = Materialised()
         self._visited: set[str] = set()
-        self._pool: WorkerPool[tuple[str, bool]]
+        self._moved: dict[str, str] = {}  # folder as published -> where it is now
+        self._must_exist = False
 
-    def run(self, targets: list[str]) -> Materialised:
-        """Materialise every link in the targets' folders: the log may not name all of them."""
-        published = dict.fromkeys(targets)
-        parents = dict.fromkeys(os.path.dirname(t) for t in published)
-        folders = [folder for folder in parents if self._materialise_parents(folder)]
-        for target in published:
-            if self._replacer.ends_inside(os.path.dirname(target)):
-                self._refuse(target, "published inside the work dir itself")
-        # First the entries of these folders. After that no published folder is a link: descend into them.
-        self._visit([(folder, False) for folder in folders])
-        self._visit([(target, True) for target in published if _is_folder(target)])
-        crashpoints.reach("results-materialised")
-        return self._result
+    def run(self, targets: Iterable[Target], *, must_exist: bool = False) -> set[str]:
+        """Materialise published paths, and every other link into the work dir in their folders.
 
-    def _visit(self, folders: list[tuple[str, bool]]) -> None:
-        never = threading.Event()  # never set: this does not pause, a half-materialised folder has no use
-        self._pool = WorkerPool(self._workers, never, self._materialise_folder)
-        self._pool.run(folders, self._heartbeat)
-
-    def _materialise_parents(self, folder: str) -> bool:
-        """Materialise each parent of `folder` that is a link into the work dir: that link was published.
-
-        Returns False for a folder that does not exist or lies in the work dir itself.
+        Returns these folders, as published.
         """
-        for parent in [*reversed(Path(folder).parents), Path(folder)]:
-            link = str(parent)
-            if link not in self._visited and os.path.islink(link) and self._replacer.ends_inside(link):
-                self._replace_all(os.path.dirname(link), [link])
-            self._visited.add(link)
-        return os.path.isdir(folder) and not self._replacer.ends_inside(folder)
+        self._must_exist = must_exist
+        all_folders: set[str] = set()
+        waiting = iter(targets)
+        while batch := list(islice(waiting, _BATCH)):
+            folders: dict[str, list[Target]] = {}
+            for target in batch:
+                folders.setdefault(os.path.dirname(target.path), []).append(target)
+            all_folders.update(folders)
+            # The ways to them first: after that no folder on the way is a link into the work dir.
+            reachable = [(at, found) for at, found in folders.items() if self._reach(at, found)]
+            self._each(lambda unit: self._folder(*unit), reachable)
+        return all_folders
 
-    def _materialise_folder(self, unit: tuple[str, bool]) -> None:
-        """Materialise every link directly in a folder; if `deep`, also queue its subfolders."""
-        folder, deep = unit
-        if deep:
-            with self._lock:
-                if (seen := f"{folder}/") in self._visited:
-                    return
-                self._visited.add(seen)
+    def links(self, folder: str, links: list[str]) -> None:
+        """Materialise those of a folder's links that lead into the work dir; nobody told of them."""
+        self._replace_all(folder, sorted(links), told=False)
+
+    def _each(self, work: Callable[[Unit], None], units: list[Unit]) -> None:
+        never = threading.Event()  # never set: this does not pause, a half-materialised folder has no use
+        WorkerPool(self._workers, never, work).run(units, self._heartbeat)
+
+    # -- the way to a folder --------------------------------------------------------------------
+
+    def _reach(self, folder: str, targets: list[Target]) -> bool:
+        """Materialise each parent that is a link into the work dir; False when the folder cannot be used."""
         try:
-            replacing.clean_up(folder)
-            with os.scandir(folder) as entries:
-                links = []
-                for entry in entries:
-                    if entry.is_symlink():
-                        links.append(entry.path)
-                    elif deep and entry.is_dir(follow_symlinks=False):
-                        self._pool.add([(entry.path, True)])
-        except FileNotFoundError:
-            return
+            for parent in [*reversed(Path(folder).parents), Path(folder)]:
+                link = str(parent)
+                if link not in self._visited and os.path.islink(link) and self._replacer.leads_inside(link):
+                    self._replace_all(os.path.dirname(link), [link], told=True)
+                self._visited.add(link)
+            if self._scratch.contains(self._scratch.resolve(folder)):
+                self._refuse(targets[0].path, "published inside the work dir itself")
+                return False
+            return self._is_the_one(folder, targets)
         except OSError as e:
             self._refuse(folder, e.strerror)
-            return
-        self._replace_all(folder, sorted(links))
+            return False
 
-    def _replace_all(self, folder: str, links: list[str]) -> None:
-        """Replace links of one folder and fsync it; only then may the work dir be deleted."""
-        if sum(self._replace(link) for link in links):
-            try:
-                durable.fsync_folder(folder)
-            except OSError as e:
-                self._refuse(folder, e.strerror)
-
-    def _replace(self, link: str) -> bool:
+    def _is_the_one(self, folder: str, targets: list[Target]) -> bool:
+        """True when the folder is the one into which these were published, wherever it is now."""
+        known = next((t.folder for t in targets if t.folder is not None), None)
         try:
+            there = folder_id(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        if there is not None and (known is None or there.matches(known)):
+            return True
+        if known is None and not self._must_exist:
+            return False  # it was never there: nothing was published into it
+        if known is not None and (moved := _neighbour(folder, known)):
+            self._moved[folder] = moved
+            return True
+        what = "is not there" if there is None else "is another folder than at publication"
+        self._refuse(folder, f"{what} (moved, removed, not mounted, or of another host)")
+        return False
+
+    # -- in a folder ----------------------------------------------------------------------------
+
+    def _folder(self, folder: str, targets: list[Target]) -> None:
+        here = self._moved.get(folder, folder)
+        names = {os.path.basename(target.path) for target in targets}
+        changed = False
+        for name in names:
+            path = os.path.join(here, name)
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:
+                self._missing(path)
+            except OSError as e:
+                self._refuse(path, e.strerror)
+            else:
+                changed |= self._published(path, mode)
+        if changed:
+            self._sync(here)
+        with self._lock:
+            first = f"{here}/" not in self._visited
+            self._visited.add(f"{here}/")
+        if first:  # links that the log did not tell of
+            self._links_in(here, told=False, but=names)
+
+    def _published(self, path: str, mode: int) -> bool:
+        """Materialise a link, or the links in a folder; True when the folder around it has to be synced."""
+        if stat.S_ISLNK(mode):
+            return self._replace(path, told=True)
+        if stat.S_ISDIR(mode):
+            waiting = [path]
+            while waiting:
+                folder = waiting.pop()
+                with self._lock:
+                    if (seen := f"{folder}//") in self._visited:
+                        continue
+                    self._visited.add(seen)
+                waiting += self._links_in(folder, told=True)
+        return False
+
+    def _missing(self, path: str) -> None:
+        if self._must_exist:
+            self._refuse(path, "was published, and is not there")
+        else:
+            with self._lock:
+                self.result.missing += 1
+
+    def _links_in(self, folder: str, *, told: bool, but: Collection[str] = ()) -> list[str]:
+        """Materialise every link directly in a folder, `but` some by name; returns its subfolders.
+
+        `told`: the folder, or what is in it, was published, so that what cannot be seen is refused.
+        """
+        try:
+            links, below, unfinished = _list(folder)
+            if unfinished:
+                replacing.clean_up(folder, self._scratch.execution_id)
+                links, below, _ = _list(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as e:
+            self._refuse(folder, e.strerror)
+            return []
+        chosen = sorted(link for link in links if os.path.basename(link) not in but)
+        self._replace_all(folder, chosen, told=told)
+        return below
+
+    def _replace_all(self, folder: str, links: list[str], *, told: bool) -> None:
+        """Replace links of one folder and fsync it; only then may the work dir be deleted."""
+        if sum(self._replace(link, told=told) for link in links):
+            self._sync(folder)
+
+    def _sync(self, folder: str) -> None:
+        try:
+            durable.fsync_folder(folder)
+        except OSError as e:
+            self._refuse(folder, e.strerror)
+
+    def _replace(self, link: str, *, told: bool) -> bool:
+        try:
+            if not told and not self._concerns_us(link):
+                return False
             how = self._replacer.replace(link)
+        except FileNotFoundError as e:
+            if told:
+                self._refuse(link, e.strerror)
+            return False  # nobody told of it, and it leads nowhere: nothing can be lost
         except OSError as e:
             self._refuse(link, e.strerror)
             return False
@@ -154,18 +262,50 @@ class _Materialiser:
         if how is None:
             return False
         with self._lock:
-            self._result.done[link] = how
-        return True
+            setattr(self.result, how, getattr(self.result, how) + 1)
+            if how != "left":
+                self._done(link, how)
+        return how != "left"
+
+    def _concerns_us(self, link: str) -> bool:
+        """Of a link that nobody told us of: whether it leads into the work dir, and is no whole task dir.
+
+        Somebody else's link into what we may not see is none of our business.
+        """
+        try:
+            end = self._scratch.resolve(link)
+        except OSError:
+            return os.path.join(os.path.dirname(link), os.readlink(link)).startswith(f"{self._scratch.work}/")
+        return not self._scratch.is_task_dir(end)
 
     def _refuse(self, path: str, reason: str | None) -> None:
         with self._lock:
-            self._result.refused.append(f"{path}: {reason}")
+            self.result.refuse(f"{path}: {reason}")
 
 
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)
+def _list(folder: str) -> tuple[list[str], list[str], bool]:
+    """The links and the subfolders of a folder, and whether unfinished replacements lie there."""
+    links, below, unfinished = [], [], False
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(replacing.PREFIX):
+                unfinished = True
+            elif entry.is_symlink():
+                links.append(entry.path)
+            elif entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+    return links, below, unfinished
 
 
-def _one_line(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-
+def _neighbour(folder: str, known: FolderId) -> str | None:
+    """Where a folder is that was renamed within its parent: `mv results archive`."""
+    parent = os.path.dirname(folder)
+    try:
+        with os.scandir(parent) as entries:
+            for entry in islice(entries, _NEIGHBOURS):
+                if entry.inode() == known.inode and entry.is_dir(follow_symlinks=False) and folder_id(
+                        entry.path).matches(known):
+                    return entry.path
+    except OSError:
+        return None
+    return None

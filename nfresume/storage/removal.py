@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from nfresume.storage import descriptors, trash
 from nfresume.storage.root import Root
-from nfresume.storage.workers import Pace, RateLimit, WorkerPool
+from nfresume.storage.workers import Pace, WorkerPool
 from nfresume.system import crashpoints
 
 #: How many directories all workers together keep open.
@@ -115,7 +115,7 @@ class _Removal:
         self._execution_id = execution_id
         self._workers = workers
         self._stop = pace.stop
-        self._rate_limit = RateLimit(pace.per_second, pace.stop) if pace.per_second else None
+        self._rate_limit = pace.rate_limit
         self._progress = progress
         self._mount = descriptors.mount_id(trash_fd)
         with contextlib.suppress(OSError):

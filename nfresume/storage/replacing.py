@@ -1,26 +1,34 @@
 """Replace one link into a work dir by the file or folder that it points to.
 
-The replacement is atomic: a reader sees either the link or the data.
+The replacement is atomic: a reader sees either the link or the data. It is safe beside other runs, other
+hosts, other passes and the user in the same folder: what is being made has a name with the execution's id
+and a nonce, only leftovers of the same execution are ever cleaned up, and what somebody else has put in the
+link's place stays.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from nfresume.system import crashpoints, durable
 
 #: Errors of link(2) after which the file is copied instead.
 _COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})
-#: Suffix of a temporary file or folder beside the link.
-_PARTIAL = ".nfresume-partial"
-#: A folder beside the link: it holds a complete copy, under its final name, until the copy replaces the link.
-_READY = ".nfresume-ready"
+#: Begins the name of whatever is being made beside a link. `+` is in no execution id.
+PREFIX = ".nfresume+"
+#: Ends the name of a folder that holds a complete copy, until the copy has taken the link's place.
+_READY = "+ready"
+#: In such a folder: the link that made room for the copy.
+_OLD_LINK = ".nfresume-link"
 #: The kernel follows at most so many links in one path.
 _MOST_LINKS = 40
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -30,41 +38,75 @@ class _LinkChanged(Exception):
     """The link was replaced by someone else while its data was prepared."""
 
 
-class LinkReplacer:
-    """Replaces links into one work dir.
+class _NotLinkable(Exception):
+    """A hard link is not possible, and a copy is not asked for."""
 
-    `work` is the work dir's path, free of links. `former_paths` are paths that it had before its root moved;
-    links by those paths count as links into it.
+
+@dataclass(frozen=True)
+class Scratch:
+    """What is short-lived: the work dir `work` of one execution, in the root of all work dirs.
+
+    Both paths are free of links. `former_paths` are paths that the work dir had before its root moved; links
+    by those paths count as links into it.
     """
 
-    def __init__(self, work: str, former_paths: Sequence[str] = ()) -> None:
-        self._work = work
-        self._former_paths = [before.rstrip("/") + "/" for before in former_paths]
-        self._below = work.rstrip("/") + "/"
-        self._resolved: dict[str, str] = {}  # cache: folder of a link's target -> its path free of links
+    execution_id: str
+    work: str
+    root: str
+    former_paths: tuple[str, ...] = ()
 
     def contains(self, path: str) -> bool:
         """True for the work dir and everything in it; `path` must be free of links."""
-        return path == self._work or path.startswith(self._below)
+        return path == self.work or path.startswith(f"{self.work}/")
 
-    def ends_inside(self, path: str) -> bool:
-        """True when a path, with all links followed, lies in the work dir."""
-        return self.contains(self.resolve(path))
+    def in_root(self, path: str) -> bool:
+        """True for whatever lies in the root, work dirs of other executions among them."""
+        return path.startswith(f"{self.root}/")
+
+    def is_task_dir(self, path: str) -> bool:
+        """True for the work dir itself and the folders `ab` and `ab/cdef...`: no result is a task dir."""
+        shallow = path == self.work or (self.contains(path) and path.removeprefix(self.work).count("/") < 3)
+        return shallow and os.path.isdir(path)
 
     def resolve(self, path: str) -> str:
-        """Follow all links of a path. A former path of the work dir is translated to its present one."""
-        found = os.path.realpath(path)
-        for _ in range(_MOST_LINKS if self._former_paths else 0):
-            before = next((b for b in self._former_paths if f"{found}/".startswith(b)), None)
+        """Follow all links of a path. A former path of the work dir is translated to its present one.
+
+        Raises OSError where a part of the path cannot be seen; one that is not there is no error.
+        """
+        found = _real(path)
+        for _ in range(_MOST_LINKS if self.former_paths else 0):
+            before = next((b for b in self.former_paths if f"{found}/".startswith(f"{b.rstrip('/')}/")), None)
             if before is None:
                 break
-            found = os.path.realpath(self._below + f"{found}/".removeprefix(before))
+            found = _real(self.work + found.removeprefix(before.rstrip("/")))
         return found
 
-    def replace(self, link: str) -> str | None:
-        """Replace a link; returns linked, copied or redirected, or None when it does not touch the work dir.
 
-        Raises OSError when it leads into the work dir and cannot be replaced.
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path, strict=True)
+    except FileNotFoundError:
+        return os.path.realpath(path)
+    except OSError as e:
+        if e.errno in (errno.ELOOP, errno.ENOTDIR):  # a link that leads nowhere
+            return os.path.realpath(path)
+        raise
+
+
+class LinkReplacer:
+    """Replaces links into the work dir of `scratch`, by copies only where `copy` allows it."""
+
+    def __init__(self, scratch: Scratch, *, copy: bool = True) -> None:
+        self.scratch = scratch
+        self._copy = copy
+        self._nonce = uuid.uuid4().hex[:8]
+        self._resolved: dict[str, str] = {}  # cache: folder of a link's target -> its path free of links
+
+    def replace(self, link: str) -> str | None:
+        """Replace a link; returns linked, copied, redirected or left, or None when it does not touch us.
+
+        `left`: a copy would be needed, and is not asked for. Raises OSError when the link leads into the
+        work dir and cannot be replaced, or when that cannot be seen.
         """
         for _ in range(3):
             with contextlib.suppress(_LinkChanged):
@@ -79,28 +121,37 @@ class LinkReplacer:
                 return None  # no link any more: the user replaced or removed it
             raise
         source, mode = self._source(link, text)
-        if not self.contains(source):
+        scratch = self.scratch
+        if not scratch.contains(source):
             if not self._passes_through(link):
                 return None
-            _swap(link, text, lambda temporary: os.symlink(source, temporary))
-            return "redirected"
-        if stat.S_ISDIR(mode):
-            return self._replace_by_folder(link, text, source)
+            if not scratch.in_root(source):
+                self._swap(link, text, lambda temporary: os.symlink(source, temporary))
+                return "redirected"
         if not mode:
             raise FileNotFoundError(errno.ENOENT, f"leads to {source}, which is gone")
-        made: list[str] = []
-        _swap(link, text, lambda temporary: made.append(_make_file(source, temporary)))
-        return made[0]
+        try:
+            if stat.S_ISDIR(mode):
+                return self._replace_by_folder(link, text, source)
+            made: list[str] = []
+            self._swap(link, text, lambda temporary: made.append(self._make_file(source, temporary)))
+            return made[0]
+        except _NotLinkable:
+            return "left"
+
+    def leads_inside(self, link: str) -> bool:
+        """True when a link ends in the work dir or passes through it. Raises OSError: it cannot be seen."""
+        return self.scratch.contains(self.scratch.resolve(link)) or self._passes_through(link)
 
     def _source(self, link: str, text: str) -> tuple[str, int]:
         """The final target of a link, free of links, and its st_mode (0: nothing is there)."""
         folder, name = os.path.split(os.path.join(os.path.dirname(link), text))
         if folder not in self._resolved:
-            self._resolved[folder] = self.resolve(folder)
+            self._resolved[folder] = self.scratch.resolve(folder)
         source = os.path.join(self._resolved[folder], name)
         mode = _mode(source)
         if name in ("", ".", "..") or stat.S_ISLNK(mode):  # a link to a link
-            source = self.resolve(link)
+            source = self.scratch.resolve(link)
             mode = _mode(source)
         return source, mode
 
@@ -111,92 +162,186 @@ class LinkReplacer:
             if not os.path.islink(hop):
                 return False
             hop = os.path.normpath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
-            if self.ends_inside(os.path.dirname(hop)):
+            if self.scratch.contains(self.scratch.resolve(os.path.dirname(hop))):
                 return True
         return False
 
+    # -- files ----------------------------------------------------------------------------------
+
+    def _swap(self, link: str, text: str, make: Callable[[str], object]) -> None:
+        """Call `make` with a temporary path in the same folder, and let the result take the link's place.
+
+        `text` is the link's expected content. Raises _LinkChanged when it has another one by then.
+        """
+        temporary = self._temporary(link)
+        try:
+            make(temporary)
+            crashpoints.reach("file-partial")
+            _check_unchanged(link, text)
+            if not _exchange(temporary, link):
+                os.rename(temporary, link)
+            elif not _is_link_to(temporary, text):  # someone was faster: theirs goes back
+                _exchange(temporary, link)
+                raise _LinkChanged
+            else:
+                os.unlink(temporary)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    def _make_file(self, source: str, temporary: str) -> str:
+        try:
+            os.link(source, temporary, follow_symlinks=False)
+        except OSError as e:
+            if e.errno not in _COPY_INSTEAD:
+                raise
+            if not self._copy:
+                raise _NotLinkable from None
+            _copy_verified(source, temporary)
+            return "copied"
+        return "linked"
+
+    def _temporary(self, link: str) -> str:
+        """A path beside a link. The name has a bounded length: the link's own may have 255 bytes."""
+        folder, name = os.path.split(link)
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        return os.path.join(folder, f"{PREFIX}{self.scratch.execution_id}+{self._nonce}+{digest}")
+
+    # -- folders --------------------------------------------------------------------------------
+
     def _replace_by_folder(self, link: str, text: str, source: str) -> str:
-        partial = _partial(link)
-        ready = os.path.join(os.path.dirname(link), _READY, os.path.basename(link))
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(partial)
-        methods = self._make_folder(source, partial)
-        durable.fsync_folder(partial)
+        name, holder = os.path.basename(link), self._temporary(link)
+        os.mkdir(holder)
+        made = _Tree()
+        try:
+            self._make_folder(source, os.path.join(holder, name), made)
+            made.check(os.path.join(holder, name))
+            durable.fsync_folder(os.path.join(holder, name))
+        except BaseException:
+            shutil.rmtree(holder, ignore_errors=True)
+            raise
         crashpoints.reach("folder-partial")
-        os.makedirs(os.path.dirname(ready), exist_ok=True)
-        os.rename(partial, ready)
+        ready = holder + _READY
+        os.rename(holder, ready)
         crashpoints.reach("folder-ready")
+        copy = os.path.join(ready, name)
         try:
             _check_unchanged(link, text)
-            if _exchange(ready, link):
+            if _exchange(copy, link):
                 crashpoints.reach("folder-swapped")
-                os.unlink(ready)
-            else:  # for a moment the result exists only in _READY; after a crash `clean_up` moves it back
-                os.unlink(link)
+                if not _is_link_to(copy, text):
+                    _exchange(copy, link)
+                    raise _LinkChanged
+            else:  # for a moment the result is only in `ready`; after a crash `clean_up` moves it back
+                os.rename(link, os.path.join(ready, _OLD_LINK))
                 crashpoints.reach("folder-swapped")
-                os.rename(ready, link)
+                if not _is_link_to(os.path.join(ready, _OLD_LINK), text):
+                    os.rename(os.path.join(ready, _OLD_LINK), link)
+                    raise _LinkChanged
+                os.rename(copy, link)
         finally:
-            clean_up(os.path.dirname(link))
-        return "copied" if "copied" in methods else "linked"
+            _finish(os.path.dirname(link), ready)
+        return "copied" if "copied" in made.methods else "linked"
 
-    def _make_folder(self, source: str, target: str) -> set[str]:
-        """Rebuild the tree `source` at `target` from links and copies; returns the methods used."""
-        methods = set()
+    def _make_folder(self, source: str, target: str, made: _Tree) -> None:
+        """Rebuild the tree `source` at `target` from links and copies."""
         waiting = [(source, target, frozenset({source}))]
-        made = []
+        folders = []
         while waiting:
             folder, into, above = waiting.pop()
             os.mkdir(into)
-            made.append((folder, into))
+            folders.append((folder, into))
             with os.scandir(folder) as entries:
                 for entry in entries:
                     copy = f"{into}/{entry.name}"
-                    real = self.resolve(entry.path)
-                    if entry.is_symlink() and _stays_within(entry.path, source):
-                        os.symlink(os.readlink(entry.path), copy)
-                    elif entry.is_symlink() and not self.contains(real):
-                        os.symlink(real, copy)
-                    elif os.path.isdir(real):
+                    made.entries += 1
+                    if (text := self._kept_link(entry, source)) is not None:
+                        os.symlink(text, copy)
+                        continue
+                    real = self.scratch.resolve(entry.path)
+                    if os.path.isdir(real):
                         if real in above:
                             raise OSError(errno.ELOOP, f"{entry.path} leads back to itself")
                         waiting.append((real, copy, above | {real}))
-                    elif os.path.exists(real):
-                        methods.add(_make_file(real, copy))
                     else:
-                        os.symlink(os.readlink(entry.path), copy)  # it dangled before, so it may dangle now
-        for folder, into in reversed(made):
+                        made.methods.add(self._make_file(real, copy))
+                        made.bytes += os.lstat(copy).st_size
+        for folder, into in reversed(folders):
             shutil.copystat(folder, into)
-        return methods
+
+    def _kept_link(self, entry: os.DirEntry[str], source: str) -> str | None:
+        """What a link inside a folder says in the copy; None for what is rebuilt there, files among it."""
+        if not entry.is_symlink():
+            return None
+        text = os.readlink(entry.path)
+        if _stays_within(entry.path, text, source):
+            return text
+        real = self.scratch.resolve(entry.path)
+        if not os.path.lexists(real):
+            return text  # it dangled before, so it may dangle now
+        return None if self.scratch.in_root(real) or self.scratch.contains(real) else real
 
 
-def clean_up(folder: str) -> None:
-    """Finish or undo replacements in a folder that a crash interrupted."""
+class _Tree:
+    """What was put into a rebuilt folder: number of entries, bytes of its files, how they were made."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.bytes = 0
+        self.methods: set[str] = set()
+
+    def check(self, folder: str) -> None:
+        """Look whether all of it is there. Raises OSError."""
+        entries = size = 0
+        waiting = [folder]
+        while waiting:
+            with os.scandir(waiting.pop()) as found:
+                for entry in found:
+                    entries += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif not entry.is_symlink():
+                        size += entry.stat(follow_symlinks=False).st_size
+        if (entries, size) != (self.entries, self.bytes):
+            raise OSError(errno.EIO, f"its copy has {entries} entries and {size} bytes, "
+                                     f"not {self.entries} and {self.bytes}")
+
+
+def clean_up(folder: str, execution_id: str) -> None:
+    """Finish or undo replacements for this execution in a folder that a crash interrupted."""
+    begin = f"{PREFIX}{execution_id}+"
     with os.scandir(folder) as entries:
-        left = [e for e in entries if e.name == _READY or (e.name[0] == "." and e.name.endswith(_PARTIAL))]
+        left = [e for e in entries if e.name.startswith(begin)]
     for entry in left:
-        if entry.name == _READY:
-            _clean_up_ready(folder, entry.path)
+        if entry.name.endswith(_READY):
+            _finish(folder, entry.path)
         elif entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
         else:
-            os.unlink(entry.path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)
 
 
-def _clean_up_ready(folder: str, ready: str) -> None:
-    for name in os.listdir(ready):
+def _finish(folder: str, ready: str) -> None:
+    """Remove a folder of a complete copy; if nothing stands in the link's place, the copy does."""
+    try:
+        names = os.listdir(ready)
+    except FileNotFoundError:
+        return
+    for name in names:
         here, there = os.path.join(ready, name), os.path.join(folder, name)
         if os.path.islink(here):
-            os.unlink(here)  # the old link: the exchange has put the data in its place
+            os.unlink(here)  # the old link
         elif os.path.lexists(there):
-            shutil.rmtree(here)  # the link is still there: the copy will be made again
+            shutil.rmtree(here)
         else:
             os.rename(here, there)
     os.rmdir(ready)
 
 
-def _stays_within(link: str, folder: str) -> bool:
+def _stays_within(link: str, text: str, folder: str) -> bool:
     """True for a relative link to something in `folder`: a copy of the folder can keep it as it is."""
-    text = os.readlink(link)
     lexical = os.path.normpath(os.path.join(os.path.dirname(link), text))
     return not os.path.isabs(text) and lexical.startswith(f"{folder}/") and os.path.lexists(lexical)
 
@@ -204,70 +349,49 @@ def _stays_within(link: str, folder: str) -> bool:
 def _mode(path: str) -> int:
     try:
         return os.lstat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 
-def _partial(link: str) -> str:
-    """The temporary path for a link. The name has a fixed length: the link's own may have 255 bytes."""
-    folder, name = os.path.split(link)
-    return os.path.join(folder, f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{_PARTIAL}")
-
-
-def _swap(link: str, text: str, make: Callable[[str], object]) -> None:
-    """Call `make` with a temporary path in the same folder, then rename that over `link`.
-
-    `text` is the link's expected content. Raises _LinkChanged when it has another one by then.
-    """
-    temporary = _partial(link)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    try:
-        make(temporary)
-        crashpoints.reach("file-partial")
-        _check_unchanged(link, text)
-        os.rename(temporary, link)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
 def _check_unchanged(link: str, text: str) -> None:
+    if not _is_link_to(link, text):
+        raise _LinkChanged
+
+
+def _is_link_to(link: str, text: str) -> bool:
     try:
-        if os.readlink(link) == text:
-            return
+        return os.readlink(link) == text
     except OSError:
-        pass
-    raise _LinkChanged
+        return False
 
 
 def _exchange(a: str, b: str) -> bool:
-    """Exchange two names atomically, by renameat2(2). Returns False where the file system cannot (NFS)."""
-    import ctypes  # imported here: only published folders need it
+    """Exchange two names atomically, by renameat2(2). Returns False where the file system cannot (NFS).
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        done = libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
-    except AttributeError:  # this libc has no renameat2
+    Raises _LinkChanged when one of them is gone, else OSError.
+    """
+    if (renameat2 := _renameat2()) is None:
         return False
-    if done == 0:
+    code = renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
+    if code == 0:
         return True
-    code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
         return False
+    if code == errno.ENOENT:
+        raise _LinkChanged
     raise OSError(code, os.strerror(code), a)
 
 
-def _make_file(source: str, temporary: str) -> str:
+@functools.cache
+def _renameat2() -> Callable[..., int] | None:
+    """renameat2(2), which returns 0 or the error's number; None where there is none."""
     try:
-        os.link(source, temporary, follow_symlinks=False)
-    except OSError as e:
-        if e.errno not in _COPY_INSTEAD:
-            raise
-        _copy_verified(source, temporary)
-        return "copied"
-    return "linked"
+        import ctypes  # a launch that publishes nothing does without
+
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (ImportError, AttributeError):
+        return None
+    return lambda *given: 0 if function(*given) == 0 else ctypes.get_errno()
 
 
 def _copy_verified(source: str, target: str) -> None:

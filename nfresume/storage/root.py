@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +171,13 @@ class ExecutionFolder:
         self._make(self.attempt(number))
         try:
             durable.write(self.attempt(number) / REQUEST, json.dumps(asked).encode())
+        except OSError as e:
+            raise self._write_error(e) from None
+
+    def writing(self, write: Callable[[], None]) -> None:
+        """Call `write`, which writes in this folder. Raises RootUnusable where it raises OSError."""
+        try:
+            write()
         except OSError as e:
             raise self._write_error(e) from None
 

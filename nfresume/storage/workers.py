@@ -7,6 +7,7 @@ serialises changes within one.
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -35,12 +36,17 @@ class Pace:
     """How fast to work.
 
     `workers`: number of threads (None: chosen by the file system). `per_second`: at most so many operations
-    per second (None: no limit). `stop`: when set, the work ends early.
+    per second (None: no limit), of all who share this pace. `stop`: when set, the work ends early.
     """
 
     workers: int | None = None
     per_second: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @functools.cached_property
+    def rate_limit(self) -> RateLimit | None:
+        """The limit that `per_second` sets."""
+        return RateLimit(self.per_second, self.stop) if self.per_second else None
 
     def removers(self, path: Path) -> int:
         """How many workers change files at `path`."""

@@ -13,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from nfresume.domain.errors import NfresumeError, StoreUnavailable
+from nfresume.domain.errors import NfresumeError, StoreRefused, StoreUnavailable
 from nfresume.store.schema import HEAD
 from nfresume.system.filesystems import is_network, type_of
 
@@ -26,6 +27,8 @@ TRANSACTION_SECONDS = 20.0
 #: Key of the PostgreSQL advisory lock under which one process migrates; any fixed number will do.
 _MIGRATION_LOCK = 0x6E667265
 _READ_ONLY = "nfresume_read_only"
+#: The database is away, busy or full: asking again may help. Anything else is a fault of the statement.
+_OPERATIONAL = (OperationalError, InterfaceError, PoolTimeout)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Store:
     def begin(self, *, write: bool = True) -> Iterator[Tx]:
         """One transaction: commits at the end, rolls back on any error. Readers never wait for writers.
 
-        Raises StoreUnavailable when the database fails.
+        Raises StoreUnavailable when the database fails, StoreRefused when it refuses a statement.
         """
         try:
             with self._engine.connect().execution_options(**{_READ_ONLY: not write}) as conn, conn.begin():
@@ -70,6 +73,9 @@ class Store:
             raise
         except SQLAlchemyError as e:
             cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+            if not isinstance(e, _OPERATIONAL) and not getattr(e, "connection_invalidated", False):
+                raise StoreRefused(f"the state database refused: {cause}",
+                                   "please report this: it is a fault of nfresume") from e
             raise StoreUnavailable(f"the state database failed: {cause}", "try again when it is back") from e
 
     def _now(self, conn: sa.Connection) -> datetime:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from nfresume.domain.executions import ExecutionState
-from nfresume.domain.workdirs import WorkDirState
+from nfresume.domain.workdirs import KeepKind, WorkDirState
 from nfresume.store.database import Tx
 from nfresume.store.schema import deliveries, executions, work_dirs
 
@@ -45,17 +45,16 @@ def gather(tx: Tx, overdue_seconds: float) -> Figures:
         query = sa.select(sa.func.count()).select_from(work_dirs).where(*conditions)
         return tx.conn.execute(query).scalar_one()
 
-    expired = (retained, ~work_dirs.c.pinned)
     late = deliveries.c.next_try_at.is_(None) | (deliveries.c.next_try_at > tx.now - _LATELY)
     failed = sa.select(sa.func.count()).select_from(deliveries).where(
         deliveries.c.error.is_not(None), deliveries.c.delivered_at.is_(None), late)
     return Figures(
         executions={str(state): states.get(state, 0) for state in ExecutionState},
         retained={root: (int(stored), int(metered)) for root, stored, metered in sums},
-        due=count(*expired, work_dirs.c.expires_at <= tx.now),
-        overdue=count(*expired, work_dirs.c.expires_at <= tx.now - timedelta(seconds=overdue_seconds)),
+        due=count(retained, work_dirs.c.expires_at <= tx.now),
+        overdue=count(retained, work_dirs.c.expires_at <= tx.now - timedelta(seconds=overdue_seconds)),
         deleting=count(work_dirs.c.state == WorkDirState.DELETING),
-        held=count(*expired, work_dirs.c.expires_at.is_(None)),
+        held=count(retained, work_dirs.c.keep_kind == KeepKind.HELD),
         blocked=count(work_dirs.c.state == WorkDirState.DELETING,
                       work_dirs.c.reason.contains("cannot be removed")),
         failed_notices=tx.conn.execute(failed).scalar_one(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,10 +12,20 @@ import sqlalchemy as sa
 
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState, TaskCounts
-from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDir, WorkDirState
+from nfresume.domain.retention import is_due
+from nfresume.domain.workdirs import (
+    Keep,
+    KeepKind,
+    OnSuccess,
+    RemovalProgress,
+    Retain,
+    WorkDir,
+    WorkDirState,
+)
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
 
+_log = logging.getLogger(__name__)
 _JOINED = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
 _EXECUTION, _WORK_DIR = executions.c.keys(), work_dirs.c.keys()
 
@@ -81,7 +92,7 @@ def newest(
         query = query.where(executions.c.launch_dir == launch_dir)
     if session_id is not None:
         query = query.where(executions.c.session_id == session_id)
-    return [_execution(row) for row in tx.conn.execute(query)]
+    return _executions(tx.conn.execute(query))
 
 
 #: Sort orders of `search`, by name.
@@ -107,7 +118,7 @@ def search(
         query = query.where(executions.c.id.icontains(text, autoescape=True)
                             | executions.c.pipeline.icontains(text, autoescape=True))
     query = query.order_by(*SORTS.get(sort, SORTS["newest"])).limit(limit).offset(offset)
-    return [_execution(row) for row in tx.conn.execute(query)]
+    return _executions(tx.conn.execute(query))
 
 
 def task_counts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, TaskCounts]:
@@ -187,29 +198,34 @@ def to_sweep(tx: Tx) -> list[Execution]:
     """Executions whose work dir is RETAINED or DELETING, soonest expiry first."""
     query = _JOINED.where(work_dirs.c.state.in_([WorkDirState.RETAINED, WorkDirState.DELETING]))
     query = query.order_by(work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id)
-    return [_execution(row) for row in tx.conn.execute(query)]
+    return _executions(tx.conn.execute(query))
 
 
 def due(tx: Tx) -> list[Execution]:
-    """Executions that a sweep must act on: expired, deleting, or a success that was kept for a reason."""
+    """Executions that a sweep must act on: expired, held and to be looked at again, or being deleted."""
     retained = work_dirs.c.state == WorkDirState.RETAINED
-    expired = retained & (work_dirs.c.expires_at <= tx.now) & ~work_dirs.c.pinned
-    succeeded = (retained & work_dirs.c.expires_at.is_(None)
-                 & (executions.c.state == ExecutionState.SUCCEEDED) & ~work_dirs.c.pinned)
     deleting = work_dirs.c.state == WorkDirState.DELETING
+    again = work_dirs.c.look_again_at <= tx.now
     found: dict[str, Execution] = {}
-    for which in (deleting, expired, succeeded):  # three index look-ups; an OR would scan the table
+    for which in (deleting, retained & (work_dirs.c.expires_at <= tx.now), retained & again):
+        # three index look-ups; an OR would scan the table
         query = _JOINED.where(which).order_by(work_dirs.c.expires_at, executions.c.id)
-        found.update((e.id, e) for e in map(_execution, tx.conn.execute(query)))
-    return list(found.values())
+        found.update((e.id, e) for e in _executions(tx.conn.execute(query)))
+    return [e for e in found.values() if _acts(e.work_dir, tx.now)]
+
+
+def _acts(work_dir: WorkDir, now: datetime) -> bool:
+    if work_dir.state is WorkDirState.DELETING:
+        return work_dir.look_again_at is None or work_dir.look_again_at <= now
+    return is_due(work_dir, now)
 
 
 def expiring(tx: Tx) -> list[Execution]:
     """Executions with a retained work dir for which the notice of its expiry is due."""
     # The other conditions are checked in Python: with them SQLite would choose a worse index.
     query = _JOINED.where(work_dirs.c.notice_at <= tx.now).order_by(work_dirs.c.notice_at)
-    found = [_execution(row) for row in tx.conn.execute(query)]
-    return [e for e in found if e.work_dir.state is WorkDirState.RETAINED and not e.work_dir.pinned
+    found = _executions(tx.conn.execute(query))
+    return [e for e in found if e.work_dir.state is WorkDirState.RETAINED
             and e.work_dir.expires_at is not None and e.work_dir.expires_at > tx.now]
 
 
@@ -227,7 +243,7 @@ def to_measure(tx: Tx, seconds: float, limit: int = 100) -> list[Execution]:
             if state is WorkDirState.ACTIVE and which is never:
                 query = query.where(executions.c.updated_at < before)
             query = query.order_by(work_dirs.c.measured_at, executions.c.id)
-            found += [_execution(row) for row in tx.conn.execute(query)]
+            found += _executions(tx.conn.execute(query))
     return found
 
 
@@ -245,7 +261,7 @@ def lost(tx: Tx, queued_seconds: float) -> list[Execution]:
             | (queued & (executions.c.updated_at < tx.now - timedelta(seconds=queued_seconds)))
         )
     )
-    return [_execution(row) for row in tx.conn.execute(query)]
+    return _executions(tx.conn.execute(query))
 
 
 def root(tx: Tx, root_id: str) -> RootRecord:
@@ -277,12 +293,25 @@ def root_at(tx: Tx, path: str) -> RootRecord | None:
     return RootRecord(row.id, row.path, row.inode) if row else None
 
 
+def _executions(rows: Iterable[Any]) -> list[Execution]:
+    """Executions of a list. A row that cannot be read is told of, and hides no other."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_execution(row))
+        except (TypeError, ValueError, KeyError) as e:
+            _log.error("execution %s cannot be read from the database: %s", row[0], e)
+    return found
+
+
 def _execution(row: Any) -> Execution:
     values = tuple(row)
     e = dict(zip(_EXECUTION, values, strict=False))
     w = dict(zip(_WORK_DIR, values[len(_EXECUTION):], strict=True))
-    del w["execution_id"], w["remover"], w["remover_until"]
+    del w["execution_id"], w["claim_token"]
     w["state"] = WorkDirState(w["state"])
+    kind, until, by, why = (w.pop(name) for name in ("keep_kind", "expires_at", "kept_by", "kept_why"))
+    w["keep"] = Keep(KeepKind(kind), why, until, by) if kind else None
     w["removal"] = RemovalProgress(**w["removal"]) if w["removal"] else None
     e["state"], e["retain"] = ExecutionState(e["state"]), Retain(e["retain"])
     e["on_success"] = OnSuccess(e["on_success"])

@@ -32,6 +32,46 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def clean(text: str) -> str:
+    """Text as both databases can hold it: no NUL (PostgreSQL), no half of a surrogate pair (both).
+
+    Tasks write NULs into their errors, and names of files need not be UTF-8.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+class Text(sa.TypeDecorator[str]):
+    """Text of any length, cleaned where it enters the database."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else clean(value)
+
+
+class Json(sa.TypeDecorator[Any]):
+    """A JSON document, its texts cleaned."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return _clean_all(value)
+
+
+def _clean_all(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(str(key)): _clean_all(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean_all(each) for each in value]
+    return value
+
+
 metadata = sa.MetaData()
 
 
@@ -43,7 +83,7 @@ roots = sa.Table(
     "roots",
     metadata,
     _column("id", sa.String(36), primary_key=True),
-    _column("path", sa.Text, unique=True),
+    _column("path", Text, unique=True),
     _column("inode", sa.BigInteger),
     _column("created_at", UtcDateTime),
 )
@@ -54,16 +94,16 @@ executions = sa.Table(
     _column("id", sa.String(64), primary_key=True),
     _column("account", sa.String(63)),
     _column("root_id", sa.String(36), sa.ForeignKey("roots.id")),
-    _column("pipeline", sa.Text),
-    _column("launch_dir", sa.Text),
+    _column("pipeline", Text),
+    _column("launch_dir", Text),
     _column("session_id", sa.String(36), unique=True),
     _column("state", sa.String(16)),
     _column("attempt", sa.Integer),
     _column("storage_expiration_hours", sa.Float),
-    _column("storage_expiration_source", sa.Text),
+    _column("storage_expiration_source", Text),
     _column("retain", sa.String(8)),
     _column("on_success", sa.String(8)),
-    _column("tags", sa.JSON, null=True),
+    _column("tags", Json, null=True),
     _column("created_at", UtcDateTime),
     _column("updated_at", UtcDateTime),
     sa.Index("executions_newest", "account", "created_at"),
@@ -75,11 +115,15 @@ work_dirs = sa.Table(
     "work_dirs",
     metadata,
     _column("execution_id", sa.String(64), sa.ForeignKey("executions.id"), primary_key=True),
-    _column("path", sa.Text),
+    _column("path", Text),
     _column("state", sa.String(16)),
-    _column("pinned", sa.Boolean),
-    _column("expires_at", UtcDateTime, null=True),
-    _column("reason", sa.Text, null=True),
+    _column("keep_kind", sa.String(8), null=True),  # rule | extended | pinned | held
+    _column("expires_at", UtcDateTime, null=True),  # kept until; null: until somebody decides
+    _column("kept_by", Text, null=True),
+    _column("kept_why", Text, null=True),
+    _column("look_again_at", UtcDateTime, null=True),
+    _column("looks", sa.Integer, server_default="0"),
+    _column("reason", Text, null=True),
     _column("bytes", sa.BigInteger, null=True),
     _column("files", sa.BigInteger, null=True),
     _column("directories", sa.BigInteger, null=True),
@@ -88,12 +132,15 @@ work_dirs = sa.Table(
     _column("partial", sa.Boolean),
     _column("measured_at", UtcDateTime, null=True),
     _column("deleted_at", UtcDateTime, null=True),
-    _column("remover", sa.Text, null=True),
-    _column("remover_until", UtcDateTime, null=True),
-    _column("removal", sa.JSON, null=True),
+    _column("claimed_by", Text, null=True),
+    _column("claimed_until", UtcDateTime, null=True),
+    _column("claim_token", sa.Integer, server_default="0"),
+    _column("secured_at", UtcDateTime, null=True),
+    _column("removal", Json, null=True),
     _column("notice_at", UtcDateTime, null=True),
     # Not a partial index: that would import both dialects in every process.
     sa.Index("work_dirs_due", "state", "expires_at"),
+    sa.Index("work_dirs_look_again", "state", "look_again_at"),
     sa.Index("work_dirs_notice", "notice_at"),
     sa.Index("work_dirs_measured", "state", "measured_at"),
 )
@@ -105,17 +152,17 @@ attempts = sa.Table(
     _column("number", sa.Integer, primary_key=True),
     _column("run_name", sa.String(80), unique=True),
     _column("state", sa.String(16)),
-    _column("pipeline", sa.Text),
-    _column("options", sa.JSON),
+    _column("pipeline", Text),
+    _column("options", Json),
     _column("resume", sa.Boolean),
-    _column("nextflow", sa.Text, null=True),
-    _column("nextflow_version", sa.Text, null=True),
+    _column("nextflow", Text, null=True),
+    _column("nextflow_version", Text, null=True),
     _column("exit_code", sa.Integer, null=True),
-    _column("error", sa.Text, null=True),
+    _column("error", Text, null=True),
     _column("clean_end", sa.Boolean),
     _column("launcher", sa.String(16)),
-    _column("host", sa.Text, null=True),
-    _column("boot_id", sa.Text, null=True),
+    _column("host", Text, null=True),
+    _column("boot_id", Text, null=True),
     _column("token", sa.Integer),
     _column("lease_until", UtcDateTime, null=True),
     _column("created_at", UtcDateTime),
@@ -137,8 +184,8 @@ events = sa.Table(
     _column("attempt", sa.Integer, null=True),
     _column("at", UtcDateTime),
     _column("name", sa.String(40)),
-    _column("actor", sa.Text),
-    _column("detail", sa.JSON),
+    _column("actor", Text),
+    _column("detail", Json),
     sa.Index("events_of", "execution_id", "id"),
     sa.Index("events_named", "name", "at"),
     sa.Index("events_recent", "at"),
@@ -151,7 +198,7 @@ size_samples = sa.Table(
     _column("execution_id", sa.String(64), sa.ForeignKey("executions.id")),
     _column("at", UtcDateTime),
     _column("metered_bytes", sa.BigInteger),
-    _column("processes", sa.JSON, null=True),
+    _column("processes", Json, null=True),
     sa.Index("size_samples_of", "execution_id", "at"),
 )
 
@@ -182,7 +229,7 @@ prices = sa.Table(
     _column("since", UtcDateTime),
     _column("per_gb_month", sa.String(40)),
     _column("currency", sa.String(3)),
-    _column("source", sa.Text),
+    _column("source", Text),
 )
 
 deliveries = sa.Table(
@@ -193,7 +240,7 @@ deliveries = sa.Table(
     _column("tries", sa.Integer),
     _column("next_try_at", UtcDateTime, null=True),  # null: delivered, or given up
     _column("delivered_at", UtcDateTime, null=True),
-    _column("error", sa.Text, null=True),
+    _column("error", Text, null=True),
 )
 
 users = sa.Table(
@@ -201,8 +248,8 @@ users = sa.Table(
     metadata,
     _column("id", sa.String(36), primary_key=True),
     _column("name", sa.String(63), unique=True),
-    _column("issuer", sa.Text, null=True),  # of an OpenID Connect user, with its subject there
-    _column("subject", sa.Text, null=True),
+    _column("issuer", Text, null=True),  # of an OpenID Connect user, with its subject there
+    _column("subject", Text, null=True),
     _column("created_at", UtcDateTime),
     _column("disabled_at", UtcDateTime, null=True),
     sa.UniqueConstraint("issuer", "subject"),
@@ -223,7 +270,7 @@ invitations = sa.Table(
     _column("name", sa.String(63), primary_key=True),
     _column("user_id", sa.String(36), null=True),  # null: there was no user of this name; nobody can accept
     _column("role", sa.String(8)),
-    _column("invited_by", sa.Text),
+    _column("invited_by", Text),
     _column("at", UtcDateTime),
 )
 
@@ -233,10 +280,10 @@ audit = sa.Table(
     _column("id", sa.Integer, primary_key=True, autoincrement=True),
     _column("at", UtcDateTime),
     _column("name", sa.String(40)),
-    _column("actor", sa.Text),
-    _column("address", sa.Text, null=True),
+    _column("actor", Text),
+    _column("address", Text, null=True),
     _column("account", sa.String(63), null=True),
-    _column("detail", sa.JSON),
+    _column("detail", Json),
     sa.Index("audit_recent", "at"),
     sa.Index("audit_of", "account", "at"),
 )
@@ -248,7 +295,7 @@ tokens = sa.Table(
     _column("user_id", sa.String(36), sa.ForeignKey("users.id")),
     _column("kind", sa.String(8)),  # api | login | session
     _column("digest", sa.String(64), unique=True),
-    _column("name", sa.Text),
+    _column("name", Text),
     _column("account", sa.String(63), null=True),  # null: every account of the user
     _column("created_at", UtcDateTime),
     _column("expires_at", UtcDateTime, null=True),

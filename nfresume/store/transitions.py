@@ -18,7 +18,8 @@ from nfresume.domain import executions as ex
 from nfresume.domain import workdirs as wd
 from nfresume.domain.errors import Conflict, NotFound, StaleLease
 from nfresume.domain.executions import ExecutionState, Lease, TaskCounts
-from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
+from nfresume.domain.retention import Decision
+from nfresume.domain.workdirs import Claim, Keep, KeepKind, OnSuccess, Retain, WorkDirState
 from nfresume.store.database import Tx
 from nfresume.store.schema import attempts, events, executions, roots, work_dirs
 
@@ -66,16 +67,26 @@ class NewAttempt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended and what becomes of its work dir."""
+    """How an attempt ended, and what becomes of its work dir: `decision` keeps it, or has it deleted.
+
+    `secured`: the results of a work dir that is deleted are safe already.
+    """
 
     state: ExecutionState
     exit_code: int | None
     error: str | None
     clean_end: bool
-    keep: bool
-    reason: str
-    expires_at: datetime | None
+    decision: Decision
     notice_at: datetime | None = None
+    secured: bool = False
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who deletes a work dir, and for how long the claim holds unless it is renewed."""
+
+    name: str
+    seconds: float
 
 
 def register_root(tx: Tx, root_id: str, path: str, inode: int) -> bool:
@@ -107,8 +118,8 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
     )
     tx.conn.execute(
         work_dirs.insert().values(
-            execution_id=new.id, path=new.work_dir, state=WorkDirState.ACTIVE, pinned=new.pinned,
-            partial=False,
+            execution_id=new.id, path=new.work_dir, state=WorkDirState.ACTIVE, partial=False,
+            looks=0, claim_token=0, **kept(_pin(actor) if new.pinned else None),
         )
     )
     _insert_attempt(tx, new.id, 1, attempt)
@@ -119,8 +130,14 @@ def relaunch(
     tx: Tx, execution_id: str, number: int, attempt: NewAttempt, actor: str, work_dir: str
 ) -> None:
     """FAILED, CANCELLED or retained SUCCEEDED -> QUEUED; RETAINED -> ACTIVE; attempt `number`."""
+    lock(tx, execution_id)
     _move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
-    move_work_dir(tx, execution_id, wd.REUSE, expires_at=None, reason=None, notice_at=None, path=work_dir)
+    move_work_dir(tx, execution_id, wd.REUSE, reason=None, notice_at=None, path=work_dir)
+    tx.conn.execute(  # the clock of the rule stops; what a person asked for, or a hold, stays
+        work_dirs.update()
+        .where(work_dirs.c.execution_id == execution_id, work_dirs.c.keep_kind == KeepKind.RULE)
+        .values(**kept(None))
+    )
     _insert_attempt(tx, execution_id, number, attempt)
     record(tx, execution_id, "relaunch", actor, number, {"pipeline": attempt.pipeline})
 
@@ -139,6 +156,7 @@ def _insert_attempt(tx: Tx, execution_id: str, number: int, new: NewAttempt) -> 
 
 def claim(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Lease:
     """QUEUED -> RUNNING for exactly one supervisor; raises Conflict for all others."""
+    lock(tx, execution_id)
     _move(tx, execution_id, ex.CLAIM)
     number = _current_attempt(tx, execution_id)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
@@ -157,6 +175,7 @@ def take_over(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> 
 
     The attempt keeps the host and boot id where its head was started.
     """
+    lock(tx, execution_id)
     number = _current_attempt(tx, execution_id)
     result = tx.conn.execute(
         attempts.update()
@@ -183,22 +202,33 @@ def renew(tx: Tx, lease: Lease, lease_seconds: float, tasks: TaskCounts) -> Exec
     return ExecutionState(state)
 
 
+def forget_host(tx: Tx, execution_id: str, actor: str) -> None:
+    """A person said that the host of the last attempt is gone: nothing of it can run any more."""
+    lock(tx, execution_id)
+    number = _current_attempt(tx, execution_id)
+    mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
+    host = tx.conn.execute(sa.select(attempts.c.host).where(mine)).scalar()
+    tx.conn.execute(attempts.update().where(mine).values(host=None, boot_id=None))
+    record(tx, execution_id, "host_is_gone", actor, number, {"host": host})
+
+
 def engine_chosen(tx: Tx, lease: Lease, nextflow: str, version: str) -> None:
     """Record which Nextflow an attempt runs, and its version."""
     _update_leased(tx, lease, nextflow=nextflow, nextflow_version=version)
 
 
-def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str) -> ExecutionState:
+def settle(
+    tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str, claimant: Claimant
+) -> tuple[ExecutionState, Claim | None]:
     """RUNNING -> SUCCEEDED or FAILED, CANCELLING -> CANCELLED or SUCCEEDED; the work dir with it.
 
-    Returns the new state: if a cancel arrived in the meantime, FAILED becomes CANCELLED.
+    Returns the new state (a cancel that arrived in the meantime turns FAILED into CANCELLED) and, for a work
+    dir that is to be deleted, the claim on it.
     """
+    lock(tx, lease.execution_id)
     state = outcome.state
-    was = tx.conn.execute(
-        sa.select(executions.c.state).where(executions.c.id == lease.execution_id).with_for_update()
-    ).scalar_one()
     if state is not ExecutionState.SUCCEEDED:
-        cancelling = was == ExecutionState.CANCELLING
+        cancelling = _state(tx, lease.execution_id) is ExecutionState.CANCELLING
         state = ExecutionState.CANCELLED if cancelling else ExecutionState.FAILED
     _update_leased(
         tx, lease, state=state, exit_code=outcome.exit_code, error=outcome.error, ended_at=tx.now,
@@ -210,23 +240,54 @@ def settle(tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str
         ExecutionState.CANCELLED: ex.END_CANCELLED,
     }[state]
     _move(tx, lease.execution_id, transition)
-    _leave_work_dir(tx, lease.execution_id, outcome)
-    detail = {"exit_code": outcome.exit_code, "work_dir": "kept" if outcome.keep else "deleting",
-              "reason": outcome.reason}
+    claim = _leave_work_dir(tx, lease.execution_id, outcome, claimant)
+    detail = {"exit_code": outcome.exit_code, "work_dir": "deleting" if claim else "kept",
+              "reason": outcome.decision.reason}
     record(tx, lease.execution_id, transition.name, actor, lease.number, detail)
-    return state
+    return state, claim
 
 
-def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome) -> None:
+def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome, claimant: Claimant) -> Claim | None:
+    """ACTIVE -> RETAINED, or -> DELETING with a claim."""
+    decision = outcome.decision
+    if decision.keep is None:
+        secured = {"secured_at": tx.now} if outcome.secured else {}
+        return start_deletion(tx, execution_id, wd.DISCARD, claimant, reason=decision.reason, **secured)
     move_work_dir(
-        tx, execution_id, wd.RETAIN if outcome.keep else wd.DISCARD,
-        expires_at=outcome.expires_at, reason=outcome.reason,
-        notice_at=outcome.notice_at,
+        tx, execution_id, wd.RETAIN, reason=decision.reason, notice_at=outcome.notice_at,
+        look_again_at=decision.look_again_at, looks=0, **kept(decision.keep),
     )
+    return None
 
 
-def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> None:
-    """QUEUED -> CANCELLED; nothing was started, and no supervisor can claim it any more."""
+def start_deletion(
+    tx: Tx, execution_id: str, transition: wd.WorkDirTransition, claimant: Claimant, also: Any = _ALWAYS,
+    **values: Any,
+) -> Claim:
+    """-> DELETING, with a claim that is newer than any before. Raises Conflict or NotFound."""
+    move_work_dir(
+        tx, execution_id, transition, also=also, claimed_by=claimant.name,
+        claimed_until=tx.now + timedelta(seconds=claimant.seconds),
+        claim_token=work_dirs.c.claim_token + 1,
+        **{"secured_at": None, "look_again_at": None, **values},
+    )
+    return current_claim(tx, execution_id)
+
+
+def current_claim(tx: Tx, execution_id: str) -> Claim:
+    """The newest claim on a work dir."""
+    query = sa.select(work_dirs.c.claim_token).where(work_dirs.c.execution_id == execution_id)
+    return Claim(execution_id, tx.conn.execute(query).scalar_one())
+
+
+def cancel_queued(
+    tx: Tx, execution_id: str, outcome: Outcome, actor: str, claimant: Claimant
+) -> Claim | None:
+    """QUEUED -> CANCELLED; nothing was started, and no supervisor can claim it any more.
+
+    Returns the claim on a work dir that is to be deleted.
+    """
+    lock(tx, execution_id)
     number = _current_attempt(tx, execution_id)
     _move(tx, execution_id, ex.CANCEL_QUEUED)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
@@ -234,12 +295,14 @@ def cancel_queued(tx: Tx, execution_id: str, outcome: Outcome, actor: str) -> No
         attempts.update().where(mine).values(state=ExecutionState.CANCELLED, ended_at=tx.now,
                                              error=outcome.error)
     )
-    _leave_work_dir(tx, execution_id, outcome)
-    record(tx, execution_id, "cancel_queued", actor, number, {"reason": outcome.reason})
+    claim = _leave_work_dir(tx, execution_id, outcome, claimant)
+    record(tx, execution_id, "cancel_queued", actor, number, {"reason": outcome.decision.reason})
+    return claim
 
 
 def cancel(tx: Tx, execution_id: str, actor: str) -> None:
     """RUNNING -> CANCELLING; its supervisor will stop the head."""
+    lock(tx, execution_id)
     number = _current_attempt(tx, execution_id)
     _move(tx, execution_id, ex.CANCEL)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
@@ -248,44 +311,67 @@ def cancel(tx: Tx, execution_id: str, actor: str) -> None:
 
 
 def extend(
-    tx: Tx, execution_id: str, expires_at: datetime, actor: str, notice_at: datetime | None = None
+    tx: Tx, execution_id: str, until: datetime, actor: str, notice_at: datetime | None = None
 ) -> None:
-    """RETAINED -> RETAINED with a new expiry."""
-    move_work_dir(tx, execution_id, wd.EXTEND, expires_at=expires_at, notice_at=notice_at)
-    record(tx, execution_id, "extend", actor, None, {"expires_at": expires_at.isoformat()})
+    """RETAINED -> RETAINED: a person asks for another time. Raises Conflict when it is pinned."""
+    lock(tx, execution_id)
+    keep = Keep(KeepKind.EXTENDED, f"{actor} asked to keep it", until, actor)
+    also = sa.func.coalesce(work_dirs.c.keep_kind, "") != KeepKind.PINNED
+    move_work_dir(tx, execution_id, wd.KEEP, also=also, notice_at=notice_at, look_again_at=None,
+                  **kept(keep))
+    record(tx, execution_id, "extend", actor, None, {"expires_at": until.isoformat()})
 
 
 def pin(tx: Tx, execution_id: str, actor: str) -> None:
-    """Keep a work dir until it is unpinned, whatever its expiry; allowed while an attempt runs, too."""
-    _change_pin(tx, execution_id, pinned=True)
+    """Keep a work dir until it is unpinned; it may be pinned while its attempt still runs."""
+    _change_pin(tx, execution_id, "pin", keep_kind_is_pinned=False, notice_at=None, look_again_at=None,
+                **kept(_pin(actor)))
     record(tx, execution_id, "pin", actor)
 
 
 def unpin(
-    tx: Tx, execution_id: str, expires_at: datetime | None, actor: str, notice_at: datetime | None = None
+    tx: Tx, execution_id: str, until: datetime | None, actor: str, notice_at: datetime | None = None
 ) -> None:
-    """Undo a pin; `expires_at` is the new expiry of a retained work dir."""
-    _change_pin(tx, execution_id, pinned=False, expires_at=expires_at, notice_at=notice_at)
-    detail = {"expires_at": expires_at.isoformat() if expires_at else None}
-    record(tx, execution_id, "unpin", actor, None, detail)
+    """A retained work dir is kept `until`; of an active one (None) the end of its attempt decides.
+
+    Raises Conflict when it is not pinned.
+    """
+    keep = Keep(KeepKind.RULE, "it was unpinned", until) if until is not None else None
+    _change_pin(tx, execution_id, "unpin", keep_kind_is_pinned=True, notice_at=notice_at, **kept(keep))
+    record(tx, execution_id, "unpin", actor, None, {"expires_at": until.isoformat() if until else None})
 
 
-def _change_pin(tx: Tx, execution_id: str, **values: Any) -> None:
+def _pin(actor: str) -> Keep:
+    return Keep(KeepKind.PINNED, f"pinned by {actor}", None, actor)
+
+
+def kept(keep: Keep | None) -> dict[str, Any]:
+    """The columns of a Keep."""
+    if keep is None:
+        return {"keep_kind": None, "expires_at": None, "kept_by": None, "kept_why": None}
+    return {"keep_kind": keep.kind, "expires_at": keep.until, "kept_by": keep.by, "kept_why": keep.why}
+
+
+def _change_pin(tx: Tx, execution_id: str, action: str, *, keep_kind_is_pinned: bool, **values: Any) -> None:
+    lock(tx, execution_id)
     keepable = work_dirs.c.state.in_([WorkDirState.ACTIVE, WorkDirState.RETAINED])
+    pinned = sa.func.coalesce(work_dirs.c.keep_kind, "") == KeepKind.PINNED
+    also = pinned if keep_kind_is_pinned else _ALWAYS
     result = tx.conn.execute(
-        work_dirs.update().where(work_dirs.c.execution_id == execution_id, keepable).values(**values)
+        work_dirs.update().where(work_dirs.c.execution_id == execution_id, keepable, also).values(**values)
     )
     if result.rowcount != 1:
-        raise _refused(tx, execution_id, "pin or unpin")
+        raise _refused(tx, execution_id, action)
 
 
 def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> bool:
     """Record once that a retained work dir expires soon; False when it was recorded or has changed."""
+    lock(tx, execution_id)
     result = tx.conn.execute(
         work_dirs.update()
         .where(
             work_dirs.c.execution_id == execution_id, work_dirs.c.state == WorkDirState.RETAINED,
-            ~work_dirs.c.pinned, work_dirs.c.expires_at == expires_at,
+            work_dirs.c.expires_at == expires_at,
             work_dirs.c.notice_at <= tx.now,
         )
         .values(notice_at=None)
@@ -348,17 +434,21 @@ def move_work_dir(
 
 def _refused(tx: Tx, execution_id: str, action: str) -> Conflict | NotFound:
     row = tx.conn.execute(
-        sa.select(executions.c.state, work_dirs.c.state, work_dirs.c.pinned)
+        sa.select(executions.c.state, work_dirs.c.state, work_dirs.c.keep_kind)
         .join(work_dirs, work_dirs.c.execution_id == executions.c.id)
         .where(executions.c.id == execution_id)
     ).first()
     if row is None:
         return NotFound(f"there is no execution {execution_id}", "`nfresume list` shows them")
-    pinned = " and pinned" if row[2] else ""
-    return Conflict(
-        f"cannot {action} {execution_id}: it is {row[0]}, its work dir {row[1]}{pinned}",
-        f"`nfresume show {execution_id}` tells more",
-    )
+    pinned = " and pinned" if row[2] == KeepKind.PINNED else ""
+    hint = f"`nfresume show {execution_id}` tells more"
+    if pinned and action in ("delete", "keep"):
+        hint = f"`nfresume unpin {execution_id}` first"
+    if action == "keep":
+        action = "extend"
+    if action == "unpin" and not pinned:
+        return Conflict(f"{execution_id} is not pinned: there is nothing to unpin", hint)
+    return Conflict(f"cannot {action} {execution_id}: it is {row[0]}, its work dir {row[1]}{pinned}", hint)
 
 
 def _update_leased(tx: Tx, lease: Lease, **values: Any) -> None:
@@ -374,6 +464,16 @@ def _update_leased(tx: Tx, lease: Lease, **values: Any) -> None:
     )
     if result.rowcount != 1:
         raise StaleLease(f"another supervisor owns attempt {lease.number} of {lease.execution_id}")
+
+
+def lock(tx: Tx, execution_id: str) -> None:
+    """Take the execution's row before any other of it: all transactions lock in this order."""
+    tx.conn.execute(sa.select(executions.c.id).where(executions.c.id == execution_id).with_for_update())
+
+
+def _state(tx: Tx, execution_id: str) -> ExecutionState:
+    query = sa.select(executions.c.state).where(executions.c.id == execution_id)
+    return ExecutionState(tx.conn.execute(query).scalar_one())
 
 
 def _current_attempt(tx: Tx, execution_id: str) -> int:

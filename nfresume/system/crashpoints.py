@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 #: NAME: die at that point. NAME:STOP: stop at that point, once, until SIGCONT.
 ENV = "NFRESUME_CRASH_AT"
@@ -16,6 +17,7 @@ def reach(name: str) -> None:
         return
     if how == "STOP":
         del os.environ[ENV]
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this very thread: sent to the process, it would stop when another thread takes the signal.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     else:
         os.kill(os.getpid(), signal.SIGKILL)

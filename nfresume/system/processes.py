@@ -25,6 +25,17 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def sees_all() -> bool:
+    """True when every process of this machine is visible here; False in most containers.
+
+    The kernel's first namespace of process ids has a fixed number (linux/proc_ns.h).
+    """
+    try:
+        return Path("/proc/self/ns/pid").readlink().name == "pid:[4026531836]"
+    except OSError:
+        return False
+
+
 def start_ticks(pid: int) -> int | None:
     """When `pid` started, in clock ticks since boot. None: there is no such process, or it is a zombie."""
     try:
@@ -37,6 +48,22 @@ def start_ticks(pid: int) -> int | None:
 def is_alive(pid: int, ticks: int) -> bool:
     """True if the process with this pid and start time still runs. A reused pid has another start time."""
     return start_ticks(pid) == ticks
+
+
+def signature() -> str:
+    """Names this process for others: host, boot, process id and start time."""
+    pid = os.getpid()
+    return f"{host()}:{boot_id()}:{pid}:{start_ticks(pid)}"
+
+
+def is_dead(signature: str) -> bool:
+    """True when the process with this signature ran on this host and runs no more. Else it may be alive."""
+    there, _, rest = signature.partition(":")
+    boot, _, rest = rest.partition(":")
+    pid, _, ticks = rest.partition(":")
+    if there != host() or not (pid.isdecimal() and ticks.isdecimal()):
+        return False
+    return boot != boot_id() or not is_alive(int(pid), int(ticks))
 
 
 def marked(name: str, matches: Callable[[str], bool]) -> list[psutil.Process]:

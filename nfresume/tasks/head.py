@@ -230,7 +230,7 @@ def _resolved(value: Any) -> Any:
 
 def run(order: Order) -> int:
     """Run a workflow to its end. Returns the exit status."""
-    parsed = options.parse([order.pipeline, *order.words])
+    parsed = options.stored(order.pipeline, order.words)
     launch_dir = Path.cwd()
     call = calls.of_options(parsed, launch_dir)
     began = time.monotonic()

@@ -20,13 +20,14 @@ from nfresume.domain.people import Token, User
 from nfresume.service.identity import Identity
 from nfresume.store import Store, queries
 
-#: How often the database is polled, for all listeners together.
+#: How often the database is polled, for all listeners together: after a change, and when nothing changes.
 POLL_SECONDS = 0.5
 #: How often it is checked that listeners may still look.
 CHECK_SECONDS = 2.0
 #: Streams of one user, of which the oldest ends, and of all users.
 MAX_PER_USER = 20
 MAX_STREAMS = 400
+IDLE_SECONDS = 1.0
 #: A listener gets a comment after this time without a message, so that dead connections are noticed.
 ALIVE_SECONDS = 15.0
 #: Events may be committed in another order than they are numbered: each poll reads the last seconds again.
@@ -121,11 +122,12 @@ class Changes:
 
     async def _poll_while_heard(self) -> None:
         await self._poll(send=False)  # what happened before anybody listened
+        news = True
         while self._listeners:
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if news else IDLE_SECONDS)
             if time.monotonic() - self._checked > CHECK_SECONDS:
                 await self._end_those_who_may_not_look()
-            await self._poll(send=True)
+            news = await self._poll(send=True)
 
     async def _end_those_who_may_not_look(self) -> None:
         """End the streams whose session or token has ended, or whose user has left the account."""
@@ -138,18 +140,21 @@ class Changes:
                 if user is None or listener.account not in user.roles:
                     self._end(listener)
 
-    async def _poll(self, *, send: bool) -> None:
+    async def _poll(self, *, send: bool) -> bool:
+        """Poll once; True when there was a change."""
+        news = False
         found: list[queries.Change] = []
         with contextlib.suppress(StoreUnavailable):  # the next poll tries again
             found = await asyncio.to_thread(self._query)
         for change in found:
             if change.key in self._sent:
                 continue
-            self._sent[change.key] = None
+            self._sent[change.key], news = None, True
             if len(self._sent) > _REMEMBERED:
                 self._sent.popitem(last=False)
             if send:
                 self._send(change)
+        return news
 
     def _query(self) -> list[queries.Change]:
         with self._store.begin(write=False) as tx:

@@ -69,7 +69,7 @@ class Metrics:
             ("due", figures.due, "have expired"),
             ("overdue", figures.overdue, "expired longer ago than several sweeps take"),
             ("deleting", figures.deleting, "are being deleted"),
-            ("held", figures.held, "are kept until a person decides"),
+            ("held", figures.held, "are kept because deleting them would lose something"),
             ("blocked", figures.blocked, "cannot be removed entirely"),
         ):
             yield _gauge(f"nfresume_work_dirs_{name}", f"Work dirs that {text}.", {(): value})

@@ -119,7 +119,7 @@ class TaskLog(Log):
 
     id: str
     name: str
-    system_state: str = Field(description="CACHED, RUNNING, COMPLETED, FAILED or ABORTED")
+    system_state: str = Field(description="RUNNING, CACHED, STORED, COMPLETED, FAILED or ABORTED")
 
 
 class TaskList(BaseModel):

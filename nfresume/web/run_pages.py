@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, deletion
 from nfresume.domain.people import Role
 from nfresume.domain.workdirs import OnSuccess, Retain
+from nfresume.nextflow.record import Task
 from nfresume.pipelines import parameters
-from nfresume.runs import records
+from nfresume.runs import records, task_index
+from nfresume.runs.task_index import Query as TaskQuery
 from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Resubmission, Submission
 from nfresume.service.verbs import Service
@@ -26,7 +29,7 @@ from nfresume.web.rendering import page
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
 
 _PAGE = 25  # executions
-_TASKS = 500
+_TASKS = 200
 _TAIL = 32 * 1024  # bytes
 Text = Annotated[str, Form(max_length=5_000_000)]
 
@@ -75,13 +78,25 @@ def bulk(
     return RedirectResponse(f"/a/{account}/executions", 303)
 
 
+def _task_query(
+    task_state: Annotated[str, Query(max_length=20)] = "",
+    task_process: Annotated[str, Query(max_length=500)] = "",
+    task_text: Annotated[str, Query(max_length=200)] = "",
+    task_sort: Annotated[str, Query(max_length=20)] = "newest",
+    task_from: Annotated[int, Query(ge=0, le=2**40)] = 0,
+) -> TaskQuery:
+    """The tasks that a page shows."""
+    return TaskQuery(task_state, task_process, task_text, task_sort, task_from, _TASKS)
+
+
 @router.get("/executions/{execution_id}")
 def execution_page(
     account: str, execution_id: str, request: Request, who: VisitorOf, service: Viewing,
+    chosen: Annotated[TaskQuery, Depends(_task_query)],
     attempt: Annotated[int | None, Query(ge=1, le=100_000)] = None,
     log: Annotated[str, Query(max_length=20)] = "stdout",
 ) -> HTMLResponse:
-    """Everything about one execution."""
+    """Everything about one execution; of its tasks those that are chosen."""
     details = service.details(service.get(execution_id))
     e = details.execution
     number = attempt or e.attempt
@@ -92,47 +107,52 @@ def execution_page(
         request, "execution.html", user=who.user, account=account, csrf=who.csrf, e=e, details=details,
         deletion=deletion(details.events), number=number, attempt=details.attempts[number - 1],
         timeline=timeline(details.attempts),
-        log_name=name, logs=list(records.LOGS), may_edit=_may_edit(who, account),
-        price=service.price(e), **_of_attempt(service, e, number, name),
+        log_name=name, logs=list(records.LOGS),
+        task_states=task_index.STATES, task_sorts=list(task_index.SORTS), task_page=_TASKS,
+        may_edit=_may_edit(who, account),
+        price=service.price(e), **_of_attempt(service, e, number, name, chosen),
     )
 
 
-def _of_attempt(service: Service, e: Execution, number: int, log_name: str) -> dict[str, Any]:
+def _of_attempt(
+    service: Service, e: Execution, number: int, log_name: str, chosen: TaskQuery
+) -> dict[str, Any]:
     """What the page shows of the attempt's records; nothing but the error if they cannot be read."""
-    empty: dict[str, Any] = {"tasks": [], "more_tasks": 0, "progress": [], "failed": None, "log_text": "",
-                             "log_end": 0, "published": [], "unread": None, "fault": ""}
+    empty: dict[str, Any] = {
+        "tasks": [], "total": 0, "progress": [], "failed": None, "log_text": "", "log_end": 0,
+        "published": [], "published_total": 0, "unread": None, "chosen": chosen, "fault": ""}
     try:
         found = service.records(e, number)
-        log = found.log()
+        with found.tasks() as tasks:
+            shown, failed = tasks.page(chosen), tasks.last_failed()
+            total, published = tasks.summary, tasks.published[:_TASKS]
+            progress = [replace(row) for row in total.processes.values()]
         size = found.size(log_name)
         start = max(0, size - _TAIL)
         text = found.part(log_name, start, _TAIL) if size else b""
     except (NfresumeError, OSError) as error:
         return {**empty, "unread": str(error)}
-    tasks = [(task, records.state(task)) for task in log.tasks.values()]
     return {
-        "tasks": tasks[-_TASKS:], "more_tasks": max(0, len(tasks) - _TASKS),
-        "progress": records.progress(log), "failed": _failed(found, log), "unread": None,
+        **empty, "tasks": shown.tasks, "total": shown.total, "progress": progress,
+        "failed": _failed(found, failed), "log_text": text.decode("utf-8", "replace"),
+        "log_end": start + len(text), "published": published, "published_total": total.published,
         "fault": found.fault(),
-        "log_text": text.decode("utf-8", "replace"), "log_end": start + len(text),
-        "published": list(log.published)[:_TASKS],
     }
 
 
-def _failed(found: records.Records, log: Any) -> dict[str, Any] | None:
-    """The last task that failed, with its script and the end of its output; None if no task failed."""
-    tasks = [task for task in log.tasks.values() if task.failed and not task.ignored and not task.retried]
-    if not tasks:
+def _failed(found: records.Records, task: Task | None) -> dict[str, Any] | None:
+    """A task that failed, with its script and the end of its output; None if no task failed."""
+    if task is None:
         return None
-    task = tasks[-1]
-    files = {}
-    for name in records.TASK_FILES:
+    files, kept = {}, False
+    for name in ("stdout", "stderr", "script"):
         try:
-            data = found.task_part(task, name, 0 if name == "script" else -_TAIL, _TAIL)
+            part = found.task_part(task, name, 0 if name == "script" else -_TAIL, _TAIL)
+            data, kept = part.data, kept or part.kept
         except (NfresumeError, OSError) as error:
             data = str(error).encode()
         files[name] = data.decode("utf-8", "replace")
-    return {"task": task, "files": files}
+    return {"task": task, "files": files, "kept": kept}
 
 
 def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:

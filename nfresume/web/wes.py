@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
+import contextlib
 import os
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -17,9 +16,10 @@ from fastapi.responses import Response
 from nfresume import __version__
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
-from nfresume.nextflow import options
-from nfresume.nextflow.log import Task
+from nfresume.nextflow import options, record
+from nfresume.nextflow.record import Task
 from nfresume.runs import records
+from nfresume.runs.task_index import Query as TaskQuery
 from nfresume.service import submissions
 from nfresume.service.outputs import Published
 from nfresume.store.outcomes import Outcome
@@ -39,8 +39,6 @@ STATES = {
 SYSTEM_ERROR = "SYSTEM_ERROR"
 MAX_PAGE = 1000
 _BEGINNING = "beginning"  # the page token of the first page
-#: The log of an attempt gives the time of the host without a year; `nextflow.log` reads it as of this year.
-_YEARLESS = 2000
 
 PageSize = Annotated[int, Query(ge=0, description=f"At most so many; {MAX_PAGE} for any larger number.")]
 PageToken = Annotated[str, Query(max_length=300)]
@@ -152,14 +150,17 @@ def run_log(run_id: str, request: Request, service: Reading) -> models.RunLog:
     details = service.details(service.get(run_id))
     e, last = details.execution, details.attempts[-1]
     base = _base(request, e)
+    found: records.Records | None = None
+    with contextlib.suppress(NotFound):  # the records have expired
+        found = service.records(e)
     return models.RunLog(
-        run_id=e.id, state=state(e, last), request=_request(e, last), task_logs_url=f"{base}/tasks",
+        run_id=e.id, state=state(e, last), request=_request(e, last, found), task_logs_url=f"{base}/tasks",
         run_log=models.Log(
             name=last.run_name, cmd=_command(last), start_time=moment(last.started_at),
             end_time=moment(last.ended_at), exit_code=last.exit_code, stdout=f"{base}/logs/stdout",
             stderr=f"{base}/logs/stderr", system_logs=[last.error] if last.error else [],
         ),
-        outputs=_outputs(base, Published.of(e, service.records(e))),
+        outputs=_outputs(base, e, found) if found is not None else {},
     )
 
 
@@ -169,17 +170,18 @@ def _base(request: Request, e: Execution) -> str:
 
 def _command(last: Attempt) -> list[str]:
     program = ["nextflow", "run"] if python_workflow(last.pipeline) is None else ["nfresume", "launch"]
-    return [*program, last.pipeline, *last.options]
+    return [*program, *options.stored(last.pipeline, last.options).words]
 
 
-def _outputs(base: str, published: Published) -> dict[str, str]:
+def _outputs(base: str, e: Execution, found: records.Records) -> dict[str, str]:
     """The URL of each published file by its name; files in other storage have their own URLs."""
-    found = {name: f"{base}/outputs/{quote(name)}" for name in published.names()}
-    return {**found, **{url: url for url in published.elsewhere}}
+    published = Published.of(e, found)
+    here = {name: f"{base}/outputs/{quote(name)}" for name in published.names()}
+    return {**here, **{url: url for url in published.elsewhere}}
 
 
-def _request(e: Execution, last: Attempt) -> models.RunRequest:
-    parsed = options.parse([last.pipeline, *last.options])
+def _request(e: Execution, last: Attempt, found: records.Records | None) -> models.RunRequest:
+    parsed = options.stored(last.pipeline, last.options)
     chosen = {"profile": parsed.value("-profile"), "revision": parsed.value("-r", "-revision"),
               "storage_expiration_hours": f"{e.storage_expiration_hours:g}",
               "pin": str(e.work_dir.pinned).lower()}
@@ -189,20 +191,9 @@ def _request(e: Execution, last: Attempt) -> models.RunRequest:
         workflow_type_version=platform.python_version_tuple()[0] if python else DSL,
         workflow_url=last.pipeline,
         workflow_engine_version=last.nextflow_version, tags=dict(e.tags or {}),
-        workflow_params=_params(e, parsed.value("-params-file")),
+        workflow_params=found.params() if found is not None else {},
         workflow_engine_parameters={name: value for name, value in chosen.items() if value},
     )
-
-
-def _params(e: Execution, file: str | None) -> dict[str, Any]:
-    """The parameters of a JSON file given with -params-file; empty if there is none, or it cannot be read."""
-    if file is None or not file.endswith(".json"):
-        return {}
-    try:
-        params = json.loads(records.part(Path(e.launch_dir) / file, 0, submissions.MAX_PARAMS))
-    except (NotFound, ValueError, RecursionError):
-        return {}
-    return params if isinstance(params, dict) else {}
 
 
 @router.get("/runs/{run_id}/status", response_model_exclude_none=True)
@@ -223,60 +214,35 @@ def list_tasks(
     run_id: str, request: Request, service: Reading, page_size: PageSize = 200, page_token: PageToken = "",
 ) -> models.TaskList:
     """The tasks of a run's last attempt, in the order in which they appeared."""
-    details = service.details(service.get(run_id))
-    e, last = details.execution, details.attempts[-1]
-    tasks = list(service.records(e).log().tasks.values())
-    if page_token and not (page_token.isdecimal() and len(page_token) < 10):
+    if page_token and not (page_token.isdecimal() and len(page_token) < 16):
         raise UsageError("this page token is not valid", "begin again without one")
-    start = int(page_token or 0)
-    end = start + min(page_size, MAX_PAGE)
-    rows = [task_log(request, e, last, task) for task in tasks[start:end]]
-    return models.TaskList(task_logs=rows, next_page_token=str(end) if end < len(tasks) else "")
+    start, size = int(page_token or 0), min(page_size, MAX_PAGE)
+    e = service.get(run_id)
+    with service.records(e).tasks() as tasks:
+        found = tasks.page(TaskQuery(offset=start, limit=size))
+    end = start + size
+    return models.TaskList(task_logs=[task_log(request, e, task) for task in found.tasks],
+                           next_page_token=str(end) if end < found.total else "")
 
 
 @router.get("/runs/{run_id}/tasks/{task_id:path}", response_model_exclude_none=True)
 def get_task(run_id: str, task_id: str, request: Request, service: Reading) -> models.TaskLog:
-    """One task of a run's last attempt, by its id (`ab/cdef01`)."""
-    details = service.details(service.get(run_id))
-    e, last = details.execution, details.attempts[-1]
-    return task_log(request, e, last, _task(service.records(e), task_id))
+    """One task of a run's last attempt, by its id (`ab/cdef01...`)."""
+    e = service.get(run_id)
+    return task_log(request, e, service.records(e).task_with_id(task_id))
 
 
-def _task(found: records.Records, task_id: str) -> Task:
-    """The task with exactly this id. Raises NotFound."""
-    for task in found.log().tasks.values():
-        if task.hash == task_id:
-            return task
-    raise NotFound(f"there is no task {task_id[:200]!r} in this run", "GET runs/ID/tasks lists them")
-
-
-def task_log(request: Request, e: Execution, last: Attempt, task: Task) -> models.TaskLog:
+def task_log(request: Request, e: Execution, task: Task) -> models.TaskLog:
     """A task as WES shows it."""
-    base = f"{_base(request, e)}/task-logs/{task.hash}"
+    base = f"{_base(request, e)}/task-logs/{task.label}" if task.label else None
     return models.TaskLog(
-        id=task.hash, name=task.name, system_state=records.state(task), cmd=["bash", "-ue", ".command.sh"],
-        start_time=moment(_dated(task.submitted_at, last)), end_time=moment(_dated(task.completed_at, last)),
-        stdout=f"{base}/stdout", stderr=f"{base}/stderr", system_logs=[],
-        exit_code=int(task.exit) if task.exit and task.exit.lstrip("-").isdecimal() else None,
+        id=task.label or str(task.n), name=task.name, system_state=task.status,
+        cmd=["bash", "-ue", ".command.sh"],
+        start_time=moment(record.moment(task.submitted if task.started is None else task.started)),
+        end_time=moment(task.completed_at), exit_code=task.exit,
+        stdout=base and f"{base}/stdout", stderr=base and f"{base}/stderr",
+        system_logs=[task.error] if task.error else [],
     )
-
-
-def _dated(stamp: datetime | None, attempt: Attempt) -> datetime | None:
-    """A time of the log with its year: the one that brings it closest to the attempt.
-
-    Nextflow writes the local time of its host, which is taken to be this host's zone; Python heads write UTC.
-    """
-    near = attempt.started_at or attempt.created_at
-    if stamp is None or stamp.year != _YEARLESS or near is None:
-        return stamp
-    zone = UTC if python_workflow(attempt.pipeline) else None
-    dated = []
-    for year in (near.year - 1, near.year, near.year + 1):
-        try:
-            dated.append(stamp.replace(year=year, tzinfo=zone).astimezone(UTC))
-        except ValueError:  # 29 February
-            continue
-    return min(dated, key=lambda moment: abs(moment - near))
 
 
 Offset = Annotated[int, Query(ge=0, le=2**62, description="From this byte on.")]
@@ -293,9 +259,17 @@ def run_output(run_id: str, name: str, request: Request, service: Reading, offse
 def task_output(
     run_id: str, first: str, rest: str, name: str, request: Request, service: Reading, offset: Offset = 0
 ) -> Response:
-    """What a task wrote, whole or the range of bytes asked for. `name`: stdout, stderr, or script."""
+    """What a task wrote, whole or the range of bytes asked for.
+
+    `name`: stdout, stderr, log, script, wrapper or exitcode. When its task dir is gone, it is what was kept
+    of it; then there is a header X-Kept.
+    """
     last = service.records(service.get(run_id))
-    return ranges.of_file(request, last.open_task_file(_task(last, f"{first}/{rest}"), name), offset=offset)
+    fd, kept = last.open_task_file(last.task_with_id(f"{first}/{rest}"), name)
+    response = ranges.of_file(request, fd, offset=offset)
+    if kept:
+        response.headers["X-Kept"] = "yes"
+    return response
 
 
 @router.get("/runs/{run_id}/outputs/{name:path}", response_class=Response, responses=ranges.RESPONSES)

@@ -18,7 +18,7 @@ def plain_nextflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     java = embedded.java(None)
     words = embedded.launcher(java, embedded.install(java), os.environ)
     script = tmp_path_factory.mktemp("bin") / "nextflow"
-    script.write_text(f'#!/bin/sh\nexport NXF_CLI="nextflow $*"\nexec {shlex.join(words)} "$@"\n')
+    script.write_text(f'#!/bin/bash\nexport NXF_CLI="nextflow $*"\nexec {shlex.join(words)} "$@"\n')
     script.chmod(0o755)
     return script
 

@@ -115,7 +115,6 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
         assert "log" in e["work_dir"]["reason"]
         assert "was its disk full?" in e["work_dir"]["reason"]
         assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
-        site.ok("extend", e["id"], "1")
         (small / "filler").unlink(missing_ok=True)
         site.ok("relaunch", e["id"])  # cached tasks publish again, and this log is complete
     e = site.show(e["id"])

@@ -16,10 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from nfresume.runs.settlement import exit_code
+from nfresume.runs.verdict import exit_code
 from nfresume.storage import Root
 from nfresume.storage.trash import to_trash
 from nfresume.store import Store, schema
+from nfresume.system import processes
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import fix
 from tests.conftest import Done, Site, until
@@ -148,15 +149,13 @@ def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     e = until(lambda: (x := site.show())["state"] == "SUCCEEDED" and not supervisors(site) and x)
     assert e["work_dir"]["state"] == "DELETING"
     assert site.run("relaunch", e["id"]).code == 81
-    with sqlite3.connect(site.base / "state.db") as db:  # let the dead remover's claim expire
-        db.execute("UPDATE work_dirs SET remover_until = '2020-01-01 00:00:00.000000'")
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert os.listdir(site.root / ".trash") == []
     assert sorted(os.listdir(Path(e["work_dir"]["path"]).parent)) == ["attempts"]
     assert (site.launch_dir / "results/sorted.txt").read_text().startswith("1\n2\n")
 
 
-@pytest.mark.parametrize("point", in_test("expired") + in_proof("results-materialised"))
+@pytest.mark.parametrize("point", in_test("deleting") + in_proof("results-materialised", "secured"))
 def test_sweeper_dies(site: Site, point: str):
     """Cases 5 and 6 for a sweep: the next one finishes what a killed one began."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
@@ -167,7 +166,8 @@ def test_sweeper_dies(site: Site, point: str):
     assert len(list((site.launch_dir / "results/per-sample").iterdir())) == 3
 
 
-@pytest.mark.parametrize("point", in_test("trashed") + in_proof("expired", "half-removed", "emptied"))
+@pytest.mark.parametrize("point", [*in_test("trashed"),
+                                   *in_proof("deleting", "secured", "half-removed", "emptied")])
 def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
     """Cases 14 and 55: another sweep finishes the removal; when the first wakes, it changes nothing."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "0.0001")
@@ -175,7 +175,7 @@ def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
     sweeper = site.start("sweep", NFRESUME_CRASH_AT=f"{point}:STOP")
     until(lambda: psutil.Process(sweeper.pid).status() == psutil.STATUS_STOPPED)
     with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
-        db.execute("UPDATE work_dirs SET remover_until = '2020-01-01 00:00:00.000000'")
+        db.execute("UPDATE work_dirs SET claimed_until = '2020-01-01 00:00:00.000000'")
     sweep_until(site, "FAILED", "DELETED")
     sweeper.send_signal(signal.SIGCONT)
     _, err = sweeper.communicate(timeout=30)
@@ -187,13 +187,21 @@ def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
 
 
 def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
-    """Cases 11 and 14: a work dir that is relaunched while its sweeper sleeps is not deleted."""
+    """Cases 11 and 14: a sweeper sleeps before the point of no return; meanwhile another one holds the work
+    dir, and it is relaunched: when the first wakes, it deletes nothing."""
     pipeline = site.pipeline("fail-late")
     site.run("launch", str(pipeline), "--storage-expiration-hours", "0.0001")
     until(lambda: "delete" in site.run("sweep", "--dry-run").out)
     sweeper = site.start("sweep", NFRESUME_CRASH_AT="results-materialised:STOP")
     until(lambda: psutil.Process(sweeper.pid).status() == psutil.STATUS_STOPPED)
-    assert site.run("relaunch", site.show()["id"], "--storage-expiration-hours", "5").code == 1
+    e = site.show()
+    assert site.run("relaunch", e["id"]).code == 81  # it is being deleted
+    with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
+        db.execute("UPDATE work_dirs SET claimed_until = '2020-01-01 00:00:00.000000'")
+    attempt_dir(e, 2).mkdir()  # what this database does not know holds the work dir
+    assert "kept: its folder has an attempt" in site.ok("sweep").out
+    attempt_dir(e, 2).rmdir()
+    assert site.run("relaunch", e["id"], "--storage-expiration-hours", "5").code == 1
     sweeper.send_signal(signal.SIGCONT)
     sweeper.communicate(timeout=30)
     e = site.show()
@@ -212,7 +220,7 @@ def test_lost_supervisor_is_replaced(site: Site):
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert len(e["attempts"]) == 1
     assert [v["name"] for v in e["events"]] == [
-        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+        "launch", "claim", "take_over", "succeed", "results_secured", "removed"]
     assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
@@ -227,7 +235,7 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
     old.resume()
     e = sweep_until(site, "SUCCEEDED", "DELETED")
     assert [v["name"] for v in e["events"]] == [
-        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+        "launch", "claim", "take_over", "succeed", "results_secured", "removed"]
     until(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE)
     assert "another supervisor owns" in (attempt_dir(e) / "supervisor.log").read_text()
 
@@ -298,10 +306,46 @@ def test_lost_on_another_host(site: Site):
     for process in supervisors(site):
         process.kill()
     with sqlite3.connect(site.base / "state.db") as db:
-        db.execute("UPDATE attempts SET host = 'elsewhere'")
+        db.execute("UPDATE attempts SET host = 'elsewhere', boot_id = 'another'")
     until(lambda: "may still run there" in site.run("sweep").out)
-    assert site.show()["state"] == "RUNNING"
-    assert site.run("relaunch", site.show()["id"]).code == 80
+    e = site.show()
+    assert e["state"] == "RUNNING"
+    assert site.run("relaunch", e["id"]).code == 80
+    assert site.run("delete", e["id"], "--yes").code == 80
+
+
+def test_a_host_that_never_comes_back(site: Site):
+    """Only a person can say that a host is gone; then its run is settled, and goes on from here."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    e = site.show()
+    early = site.run("settle", e["id"], "--host-is-gone")
+    assert (early.code, "not lost" in early.err) == (80, True)
+    kill_all(site)
+    with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
+        db.execute("UPDATE attempts SET host = 'elsewhere', boot_id = 'another'")
+    until(lambda: "--host-is-gone" in site.run("sweep").out)
+    asked = site.run("settle", e["id"])
+    assert (asked.code, "--host-is-gone" in asked.err) == (64, True)
+    site.ok("settle", e["id"], "--host-is-gone")
+    e = site.show()
+    assert (e["state"], e["work_dir"]["state"]) == ("FAILED", "RETAINED")
+    assert e["attempts"][0]["error"] == "its host elsewhere is gone"
+    assert "host_is_gone" in [v["name"] for v in e["events"]]
+    site.ok("relaunch", e["id"], "--seconds", "1")
+    assert site.show()["state"] == "SUCCEEDED"
+
+
+def test_a_container_with_another_name(site: Site):
+    """A run whose container was replaced by one with another name on this machine is settled by a sweep."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
+    until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
+    kill_all(site)
+    site.env["NFRESUME_HOST"] = "the-next-container"
+    if not processes.sees_all():  # in a container itself: only the name tells
+        until(lambda: "--host-is-gone" in site.run("sweep").out)
+        site.env["NFRESUME_HOST"] = os.uname().nodename
+    sweep_until(site, "FAILED", "RETAINED")
 
 
 def test_pid_reuse(site: Site):
@@ -538,7 +582,7 @@ BAD_INPUT = [
     (["launch", "absent.nf"], 66, "no script 'absent.nf'"),
     (["launch"], 64, "no pipeline given"),
     (["launch", "empty"], 66, "holds no main.nf"),
-    (["launch", "main.nf", "-w", "/tmp/x"], 64, "belongs to nfresume"),
+    (["launch", "main.nf", "-w", "s3://bucket/x"], 64, "below nfresume's root"),
     (["launch", "main.nf", "--x", "a\nb"], 64, "line break"),
     (["launch", "main.nf", "-params-file", "absent.json"], 66, "absent.json"),
     (["launch", "main.nf", "-params-file", "bad.json"], 64, "not JSON"),
@@ -698,7 +742,7 @@ def test_the_follower_replaces_a_killed_supervisor(site: Site):
     assert child.returncode == 0, err
     assert "work dir deleted (the run succeeded)" in err
     assert [v["name"] for v in site.show()["events"]] == [
-        "launch", "claim", "take_over", "succeed", "results_made_real", "removed"]
+        "launch", "claim", "take_over", "succeed", "results_secured", "removed"]
 
 
 @pytest.mark.long

@@ -139,6 +139,7 @@ def test_a_lost_answer_to_a_commit(shared: Site, url: str):
 def test_a_supervisor_that_is_not_told_of_its_settlement(shared: Site, url: str):
     """Case 48 for the supervisor: the attempt is settled once, and its work dir is deleted."""
     shared.pipeline("scratch")
+    shared.ok("list")  # the schema is there
     with relayed(url) as relay:
         shared.env["NFRESUME_DATABASE_URL"] = relay.url
         relay.lose_commit_after = b"SUCCEEDED"

@@ -22,11 +22,13 @@ import random
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -39,13 +41,16 @@ from tests.proof.trial import LEASE, Broken, Trial, place, plain
 #: Boundaries of a launch with its supervisor, and of a sweep, alone or in a server.
 LAUNCH_POINTS = ("launched", "started", "claimed", "spawning", "spawned", "followed", "head-ended", "settled",
                  "results-half-materialised", "results-materialised", "trashed", "half-removed", "emptied")
-SWEEP_POINTS = ("expired", "results-half-materialised", "results-materialised", "trashed", "half-removed",
-                "emptied")
+SWEEP_POINTS = ("deleting", "results-half-materialised", "results-materialised", "secured", "trashed",
+                "half-removed", "emptied")
 #: What can happen to the process at a boundary.
 FAULTS = ("dies", "sleeps", "reboot")
 #: What can happen at random moments.
 RANDOM_FAULTS = ("kill supervisor", "kill head", "kill shim", "kill task", "kill all", "stop supervisor",
-                "stop head", "reboot", "kill server", "cancel", "sweep")
+                 "stop head", "reboot", "kill server", "cancel", "sweep", "two sweeps", "two hosts",
+                 "another run", "results away")
+#: Another file system than the root's: results there are copied, and only before a deletion.
+ELSEWHERE = "/dev/shm"
 #: Exit code of a Conflict.
 CONFLICT = 80
 
@@ -83,9 +88,23 @@ class Torture:
         self.site = trial.site
         self.rng = trial.rng
         self.expected = expected
+        self.beside: list[subprocess.Popen[str]] = []
 
     def run(self) -> None:
         """Run from the launch to the deletion of the last byte. Raises Broken."""
+        with contextlib.ExitStack() as stack:
+            sweeps = self.scenario.actor in ("sweep", "serve")
+            only_copies = sweeps and self.scenario.point == "results-half-materialised"
+            if only_copies or self.rng.random() < 0.3:
+                self.trial.faults.append("results elsewhere")
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="torture-", dir=ELSEWHERE))
+                self.trial.results = Path(folder) / "results"
+            self.live()
+            for other in self.beside:
+                other.communicate(timeout=60)
+
+    def live(self) -> None:
+        """The life of the execution."""
         slim = ["--retain", "slim"] if self.rng.random() < 0.3 else []
         words = ["--storage-expiration-hours", "5", *slim, *self.trial.prepare()]
         if self.scenario.actor == "launch":
@@ -118,6 +137,11 @@ class Torture:
 
     def expire_at_boundary(self, e: dict[str, Any]) -> None:
         """Let the work dir expire, with the fault in the process that sweeps."""
+        if self.rng.random() < 0.3:  # the user moves the results of a run that is kept
+            self.trial.faults.append("results moved")
+            moved = self.trial.results.with_name("archive")
+            self.trial.results.rename(moved)
+            self.trial.results = moved
         self.trial.expire()
         words = ("serve", "--no-web", "--every", "1") if self.scenario.actor == "serve" else ("sweep",)
         self.at_boundary(*words)
@@ -210,6 +234,15 @@ class Torture:
                 self.site.run("cancel", e["id"])
         elif fault == "sweep":
             self.site.run("sweep")
+        elif fault == "two sweeps":
+            for sweep in [self.site.start("sweep"), self.site.start("sweep")]:
+                sweep.communicate(timeout=60)
+        elif fault == "two hosts":
+            self.two_hosts()
+        elif fault == "another run":
+            self.beside.append(self.trial.beside(len(self.beside)))
+        elif fault == "results away":
+            self.without_results()
         elif fault == "kill server":
             server = self.site.start("serve", "--port", "0", "--every", "1")
             time.sleep(self.rng.uniform(1.0, 3.0))
@@ -226,6 +259,26 @@ class Torture:
                 wake(process)
         else:
             self.trial.kill("" if what == "all" else what)
+
+    def two_hosts(self) -> None:
+        """Two servers that call themselves different hosts sweep; one of them is killed."""
+        servers = [self.site.start("serve", "--no-web", "--every", "0.5", NFRESUME_HOST=name)
+                   for name in ("one", "another")]
+        time.sleep(self.rng.uniform(1.0, 3.0))
+        servers[0].kill()
+        servers[1].terminate()
+        for server in servers:
+            server.communicate(timeout=60)
+
+    def without_results(self) -> None:
+        """The results are not there while a sweep would delete; then they are back."""
+        e = self.trial.known()
+        if e is None or e["work_dir"]["state"] != "RETAINED" or not self.trial.results.exists():
+            return
+        away = self.trial.results.with_name("away")
+        self.trial.results.rename(away)
+        self.site.run("sweep")
+        away.rename(self.trial.results)
 
     def settled(self) -> dict[str, Any]:
         """Sweep until the execution is settled and nothing is being removed; returns it. Raises Broken."""
@@ -245,7 +298,7 @@ def wake(process: psutil.Process) -> None:
         process.resume()
 
 
-def run_one(scenario: Scenario, expected: dict[str, bytes], server: str) -> str | None:
+def run_one(scenario: Scenario, expected: dict[str, bytes], server: str, where: str | None) -> str | None:
     """Run one trial; returns what was broken and how to repeat it, or None."""
     rng = random.Random(f"{scenario.seed}:{scenario.name}")
     began = time.monotonic()
@@ -255,7 +308,7 @@ def run_one(scenario: Scenario, expected: dict[str, bytes], server: str) -> str 
         python = rng.random() < 0.5
         if scenario.point == "results-half-materialised":
             python = False  # a Python workflow publishes no links, so it never reaches this boundary
-        trial = Trial(stack.enter_context(place(url)), rng, python=python)
+        trial = Trial(stack.enter_context(place(url, where)), rng, python=python)
         kind = ("Python" if trial.python else "Nextflow") + (" on PostgreSQL" if postgresql else "")
         try:
             Torture(trial, scenario, expected).run()
@@ -277,12 +330,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=20, help="how many random trials")
     parser.add_argument("--at", default="", help="only trials with this boundary, actor or fault")
+    parser.add_argument("--where", help="folder of roots and launch dirs, such as a mount of NFS")
     parser.add_argument("--side-by-side", type=int, default=2)
     asked = parser.parse_args()
     began = time.monotonic()
     expected, trials, troubles = plain(), scenarios(asked.seed, asked.seeds, asked.at), []
     with databases.server() as server, ThreadPoolExecutor(asked.side_by_side) as pool:
-        for trouble in pool.map(lambda scenario: run_one(scenario, expected, server), trials):
+        for trouble in pool.map(lambda scenario: run_one(scenario, expected, server, asked.where), trials):
             if trouble:
                 troubles.append(trouble)
                 print(f"FAIL {trouble}", flush=True)

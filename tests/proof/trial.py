@@ -52,6 +52,14 @@ process LAST {
 }
 workflow { LAST(WORK(Channel.of(11, 12, 13, 14)).collect()) }
 '''
+#: Another run in the same results folder.
+BESIDE = r'''
+process BESIDE { publishDir params.out
+  output: path "${params.name}*"
+  script: """mkdir ${params.name}; echo x > ${params.name}.txt
+  for i in \$(seq 50); do echo \$i > ${params.name}/\$i; done""" }
+workflow { BESIDE() }
+'''
 WORKFLOW = '''
 import os, time
 from pathlib import Path
@@ -97,6 +105,7 @@ class Trial:
     python: bool
     faults: list[str] = field(default_factory=list)
     id: str = ""
+    results: Path = Path()  # where it publishes; beside other runs, and perhaps on another file system
     needed: dict[Path, str] = field(default_factory=dict)  # outputs of finished tasks with their digests
 
     @property
@@ -108,8 +117,19 @@ class Trial:
         text = (WORKFLOW if self.python else PIPELINE).replace("TASK_LOG", str(self.task_log)).replace(
             "MENDED", str(self.site.base / "mended")).replace("CACHED", str(self.rng.random() < 0.5))
         name = "flow.py" if self.python else "main.nf"
-        ((folder or self.site.launch_dir) / name).write_text(text)
-        return ["flow.py:flow"] if self.python else ["main.nf"]
+        here = folder or self.site.launch_dir
+        (here / name).write_text(text)
+        if self.results == Path():
+            self.results = here / "results"
+        if self.python:
+            return ["-output-dir", str(self.results), "flow.py:flow"]
+        return ["main.nf", "--out", str(self.results)]
+
+    def beside(self, number: int) -> subprocess.Popen[str]:
+        """Start another run that publishes a link and a folder into the same results."""
+        script = self.site.launch_dir / "beside.nf"
+        script.write_text(BESIDE)
+        return self.site.start("launch", "beside.nf", "--out", str(self.results), "--name", f"beside{number}")
 
     def fix(self) -> None:
         """Make the last task succeed from now on."""
@@ -155,12 +175,16 @@ class Trial:
 
     def expire(self) -> None:
         """Make all retained work dirs due."""
+        past = datetime(2000, 1, 1, tzinfo=UTC)
         self.change(schema.work_dirs.update().where(schema.work_dirs.c.state == "RETAINED")
-                    .values(expires_at=datetime(2000, 1, 1, tzinfo=UTC), pinned=False))
+                    .values(expires_at=past, keep_kind="rule", look_again_at=None))
 
     def let_claims_run_out(self) -> None:
-        """Make the claims on removals run out, as if a minute had passed."""
-        self.change(schema.work_dirs.update().values(remover_until=None))
+        """Make claims on deletions run out, and the next look come, as if hours had passed."""
+        work_dirs = schema.work_dirs
+        self.change(work_dirs.update().values(claimed_until=None))
+        self.change(work_dirs.update().where(work_dirs.c.look_again_at.is_not(None))
+                    .values(look_again_at=datetime(2000, 1, 1, tzinfo=UTC)))
 
     @property
     def on_postgresql(self) -> bool:
@@ -238,7 +262,12 @@ class Trial:
             raise Broken(f"left in the trash: {left}")
         if found := self.site.processes():
             raise Broken(f"still running: {found}")
-        results = {name: data for name, (_, data) in snapshot(self.site.launch_dir / "results").items()}
+        results = {name: data for name, (_, data) in snapshot(self.results).items()
+                   if not name.startswith("beside")}
+        if links := [path for path in self.results.rglob("*") if path.is_symlink()]:
+            raise Broken(f"links are left: {links}")
+        if parts := list(self.results.rglob(".nfresume*")):
+            raise Broken(f"unfinished copies are left: {parts}")
         if results != expected:
             raise Broken(f"results differ: {sorted(results)} instead of {sorted(expected)}")
 
@@ -255,9 +284,12 @@ def _digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def place(database: str = "") -> Iterator[Site]:
-    """A separate site, on SQLite unless a database is given; at the end it is killed and removed."""
-    base = Path(tempfile.mkdtemp(prefix="torture-"))
+def place(database: str = "", where: str | None = None) -> Iterator[Site]:
+    """A separate site, on SQLite unless a database is given; at the end it is killed and removed.
+
+    `where` is the folder of the root and of the launch dir, such as a mount of NFS.
+    """
+    base = Path(tempfile.mkdtemp(prefix="torture-", dir=where))
     (base / "launch").mkdir()
     (base / "nfresume.toml").touch()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}

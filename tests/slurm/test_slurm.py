@@ -61,6 +61,18 @@ def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path:
     assert snapshot(batch.launch_dir / "on-slurm") == snapshot(batch.launch_dir / "plain") != {}
 
 
+def test_the_environment_of_tasks(batch: Site):
+    """A task on Slurm has our mark, and none of the variables that we set for Nextflow."""
+    (batch.launch_dir / "env.nf").write_text("""
+        process A { publishDir 'results', mode: 'copy'
+          output: path 'env.txt'
+          script: "env | grep -oE '^(NXF_|NFRESUME_RUN|BASH_ENV)[A-Z_]*' | sort > env.txt" }
+        workflow { A() }
+    """)
+    ended(batch, launch(batch, "env.nf"), 0)
+    assert (batch.launch_dir / "results/env.txt").read_text().split() == ["NFRESUME_RUN", "NXF_TASK_WORKDIR"]
+
+
 def test_a_job_array(batch: Site):
     """With Nextflow's `array` several tasks run in one job; each is counted, and the log is complete."""
     (batch.launch_dir / "array.nf").write_text("""

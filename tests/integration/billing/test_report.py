@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,11 +17,12 @@ from nfresume.billing import report as costs_report
 from nfresume.billing.report import By
 from nfresume.domain.costs import GB, Price
 from nfresume.domain.errors import UsageError
-from nfresume.domain.executions import ExecutionState
 from nfresume.domain.periods import Period, period
 from nfresume.domain.workdirs import RemovalProgress
+from nfresume.service.inspection import Inspection
 from nfresume.store import Store, ledger, removals, schema, transitions
-from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.store.transitions import NewAttempt, NewExecution, Owner
+from tests.outcomes import CLAIMANT, kept
 
 MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -50,8 +52,7 @@ def failed(store: Store, execution_id: str, account: str = "team", pipeline: str
         transitions.launch(tx, new, NewAttempt(pipeline, (), False, None, None), "me")
         lease = transitions.claim(tx, execution_id, Owner("h", "b"), 30)
         until = tx.now + timedelta(hours=hours) if hours is not None else None
-        outcome = Outcome(ExecutionState.FAILED, 1, "no", True, True, "the run failed", until)
-        transitions.settle(tx, lease, outcome, transitions.TaskCounts(), "me")
+        transitions.settle(tx, lease, kept(until), transitions.TaskCounts(), "me", CLAIMANT)
 
 
 def at(store: Store, execution_id: str, moment: datetime, gigabytes: int) -> None:
@@ -118,8 +119,8 @@ def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Setting
     five_hours = 5 * 5 * pricing.TABLE_PRICE / 730
     assert stored.until_expiry == pytest.approx(five_hours, rel=Decimal("0.01"))
     with store.begin() as tx:
-        removals.delete(tx, "run-a1", 1, "test", "me")
-        removals.removed(tx, "run-a1", "me", RemovalProgress(files=1))
+        claim = removals.delete(tx, "run-a1", 1, "test", "me", CLAIMANT)
+        removals.removed(tx, claim, "me", RemovalProgress(files=1))
     gone = report(store, conf)
     assert (gone.metered, gone.work_dirs, gone.until_expiry) == (0, 0, 0)
     assert gone.lines[0].usage == stored.lines[0].usage
@@ -185,10 +186,10 @@ def test_what_a_removal_has_left_costs_on(store: Store, conf: settings.Settings)
                           metered_bytes=5 * GB, files=10, directories=1, partial=False)
         removals.measured(tx, "run-a1", {"ALIGN": 4 * GB, "SORT": GB}, bytes=1, disk_bytes=1,
                           metered_bytes=5 * GB, files=10, directories=1, partial=False)
-        removals.delete(tx, "run-a1", 1, "test", "me")
-        removals.paused(tx, "run-a1", RemovalProgress(files=4), "me")
-        removals.blocked(tx, "run-a1", "1 thing cannot be removed", "me", RemovalProgress(files=8))
-        removals.removed(tx, "run-a1", "me", RemovalProgress(files=10))
+        claim = removals.delete(tx, "run-a1", 1, "test", "me", CLAIMANT)
+        removals.paused(tx, claim, RemovalProgress(files=4), "me")
+        removals.blocked(tx, claim, "1 thing cannot be removed", "me", RemovalProgress(files=8))
+        removals.removed(tx, claim, "me", RemovalProgress(files=10))
     with store.begin(write=False) as tx:
         later = tx.now + timedelta(1)
         assert [s.metered / GB for s in ledger.samples(tx, None, later)["run-a1"]] == [5, 3, 1, 0]
@@ -243,3 +244,23 @@ def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings
 _EXECUTION = {"root_id": "root", "launch_dir": "/here", "state": "FAILED", "attempt": 1,
               "storage_expiration_hours": 5.0, "storage_expiration_source": "test", "retain": "full",
               "on_success": "delete"}
+
+
+def test_a_report_writes_nothing(store: Store, conf: settings.Settings):
+    """A report with another price in the asker's settings uses it, and leaves no trace in the database."""
+    failed(store, "run-a1")
+    price(store, MARCH, "0.30")
+    at(store, "run-a1", MARCH, 100)
+
+    def rows() -> list[list[tuple[object, ...]]]:
+        with store.begin(write=False) as tx:
+            return [[tuple(row) for row in tx.conn.execute(table.select())]
+                    for table in schema.metadata.sorted_tables]
+
+    before = rows()
+    dear = replace(conf, price_per_gb_month=Decimal(99))
+    found = Inspection(dear, store).costs(By.EXECUTION, lambda _now: Period(MARCH, APRIL))
+    assert found.price.per_gb_month == 99
+    assert found.total.cost("USD") == costs_report.build(
+        store, conf, "team", By.EXECUTION, lambda _now: Period(MARCH, APRIL)).total.cost("USD")
+    assert rows() == before

@@ -75,3 +75,35 @@ def test_latch_metadata(tmp_path: Path):
 def test_form_texts_become_values(text: str, kind: str, value: object):
     """A text becomes a value of the declared type. One that does not fit is passed to Nextflow as it is."""
     assert typed(text, kind) == value
+
+
+def test_a_params_block(tmp_path: Path):
+    """A `params {}` block declares names, types, defaults and help; without a default one is required."""
+    (tmp_path / "main.nf").write_text('''
+        // not a parameter
+        params {
+            // The samplesheet.
+            input: Path
+
+            save_all: Boolean
+            depth: Integer = 3   // of the tree
+            ratio: Float? = 0.5
+            aligner = "bwa{mem}"
+            url: String = 'https://example.org/x'
+            tools: List<String> = ['a', 'b']
+            /* Optional. */
+            extra: Path?
+        }
+        workflow { println params.input }
+    '''.replace("\n        ", "\n"))
+    found = {p.name: (p.type, p.default, p.help, p.required) for p in declared(tmp_path)}
+    assert found == {
+        "input": ("string", None, "The samplesheet.", True),
+        "save_all": ("boolean", None, "", False),
+        "depth": ("integer", 3, "", False),
+        "ratio": ("number", 0.5, "", False),
+        "aligner": ("string", "bwa{mem}", "", False),
+        "url": ("string", "https://example.org/x", "", False),
+        "tools": ("array", None, "", False),
+        "extra": ("string", None, "Optional.", False),
+    }

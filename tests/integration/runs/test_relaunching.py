@@ -15,7 +15,7 @@ from nfresume.runs.relaunching import RelaunchRequest, check_leftovers
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
-from tests.unit.nextflow.test_log import SESSION, STAMP
+from tests import logs
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -25,9 +25,10 @@ def folder(tmp_path: Path) -> ExecutionFolder:
     made = Root.mark(tmp_path / "root").execution("team", "run-a1")
     made.provision(1)
     (made.attempt(1) / command.LOG).write_text("\n".join([
-        STAMP + "DEBUG nextflow.executor.Executor - [warm up] executor > slurm",
-        STAMP + "DEBUG n.e.GridTaskHandler - [SLURM] submitted process B > jobId: 72; workDir: /w/bf/56",
-        SESSION + "[bf/56899f] Submitted process > B",
+        logs.stamped("nextflow.executor.Executor", "DEBUG", "[warm up] executor > slurm"),
+        logs.stamped("n.e.GridTaskHandler", "DEBUG", "[SLURM] submitted process B > jobId: 72; workDir: "
+                     f"{made.work}/{logs.task_dir(1)}"),
+        logs.submitted(1, "B"),
     ]) + "\n")
     return made
 

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nfresume.storage import publish, replacing
-from nfresume.storage.publish import materialise
+from nfresume.storage.publish import Target
+from nfresume.storage.replacing import LinkReplacer, Scratch
+from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
+
+
+class Result(publish.Materialised):
+    """What was done, with the paths."""
+
+    done: dict[str, str]
+
+
+def scratch(work: Path, *former_paths: str, execution_id: str = "run-a1") -> Scratch:
+    return Scratch(execution_id, os.path.realpath(work), os.path.realpath(work.parent / "root"), former_paths)
+
+
+def materialise(targets: Sequence[Path | str], work: Path, *former_paths: str, **how: Any) -> Result:
+    done: dict[str, str] = {}
+    folders = {}
+    for target in targets:
+        with contextlib.suppress(OSError):
+            folders[target] = folder_id(os.path.dirname(target))
+    found = publish.materialise(
+        [Target(str(target), folders.get(target)) for target in targets], scratch(work, *former_paths),
+        done=lambda path, how: done.__setitem__(path, how), **how)
+    result = Result(**vars(found))
+    result.done = done
+    return result
 
 
 @pytest.fixture
@@ -46,7 +75,7 @@ def test_a_link_becomes_the_file(work: Path):
     os.utime(source, (1_000_000_000, 1_000_000_000))
     (out / "abs").symlink_to(source)
     (out / "rel").symlink_to(os.path.relpath(source, out))
-    assert settle([out / "abs", out / "rel"], work).count("linked") == 2
+    assert settle([out / "abs", out / "rel"], work).linked == 2
     for name in ("abs", "rel"):
         assert (out / name).read_text() == "a"
         assert not (out / name).is_symlink()
@@ -78,7 +107,7 @@ def test_chains_and_links_that_only_pass_through(work: Path):
     (out / "chain").symlink_to(work / "cd/two")
     (out / "input").symlink_to(work / "cd/input")
     result = settle([out / "chain", out / "input"], work)
-    assert (result.count("linked"), result.count("redirected")) == (1, 1)
+    assert (result.linked, result.redirected) == (1, 1)
     assert (out / "chain").read_text() == "a"
     assert os.readlink(out / "input") == str(outside)
 
@@ -104,7 +133,7 @@ def test_across_file_systems(work: Path):
         (out / "a").symlink_to(work / "ab/task/a.txt")
         (out / "folder").symlink_to(work / "ab/task/folder")
         result = settle([out / "a", out / "folder"], work)
-        assert result.count("copied") == 2
+        assert result.copied == 2
         assert (out / "a").read_text() == "a"
         assert (out / "folder/deep/up.txt").read_text() == "b"
     finally:
@@ -152,7 +181,7 @@ def test_a_work_dir_that_moved(work: Path):
     work.rename(moved)
     targets = [out / name for name in ("file", "chain", "folder", "deep/folder/b.txt", "other")]
     assert materialise(targets, moved).done == {}
-    result = materialise(targets, moved, former_paths=[str(work)])
+    result = materialise(targets, moved, str(work))
     assert (len(result.done), result.refused) == (4, [])
     shutil.rmtree(moved)
     for name in ("file", "chain", "folder/staged.txt"):
@@ -171,9 +200,10 @@ def test_the_longest_name(work: Path):
 
 _MATERIALISE = """
 import sys
-from pathlib import Path
-from nfresume.storage.publish import materialise
-result = materialise(sys.argv[2:], Path(sys.argv[1]))
+from nfresume.storage.publish import Target, materialise
+from nfresume.storage.replacing import Scratch
+work, *targets = sys.argv[1:]
+result = materialise([Target(target) for target in targets], Scratch("run-a1", work, "/nowhere"))
 print("\\n".join(result.refused))
 """
 
@@ -184,7 +214,7 @@ def materialise_in_a_process(work: Path, *targets: Path, **env: str) -> subproce
 
 
 @pytest.mark.parametrize("point", ["file-partial", "results-half-materialised", "folder-partial",
-                                   "folder-ready", "folder-swapped", "results-materialised"])
+                                   "folder-ready", "folder-swapped"])
 def test_a_kill_between_any_two_steps(work: Path, point: str):
     """After kill -9 at any step the result is readable, the next pass finishes, no temporary file is left."""
     out = work.parent / "out"
@@ -229,7 +259,7 @@ def test_a_reader_sees_the_link_or_the_file(work: Path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert materialise(links, work).count("linked") == 300
+    assert materialise(links, work).linked == 300
     done.set()
     reader.join()
     assert bad == []
@@ -279,7 +309,7 @@ def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
         link.write_text("mine")
 
     with pytest.raises(replacing._LinkChanged):
-        replacing._swap(str(link), str(work / "ab/task/a.txt"), meanwhile)
+        LinkReplacer(scratch(work))._swap(str(link), str(work / "ab/task/a.txt"), meanwhile)
     assert link.read_text() == "mine"
     assert materialise([link], work).done == {}
     assert [p.name for p in link.parent.iterdir()] == ["a"]
@@ -288,12 +318,13 @@ def test_a_target_that_is_replaced_meanwhile_is_left(work: Path):
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from nfresume.storage.publish import materialise
+from nfresume.storage.publish import Target, materialise
+from nfresume.storage.replacing import Scratch
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
-result = materialise([base / "theirs/a", base / "ours/a"], base / "work")
-print(result.done, result.refused)
+targets = [Target(f"{base}/theirs/a"), Target(f"{base}/ours/a")]
+print(materialise(targets, Scratch("run-a1", f"{base}/work", "/nowhere")).refused)
 """
 
 
@@ -317,22 +348,6 @@ def test_links_in_another_users_folder():
         assert (base / "ours/a").read_text() == "a"
     finally:
         shutil.rmtree(base)
-
-
-def test_the_report_names_what_was_done(work: Path):
-    """The report has one line per path; a second pass keeps the done ones and drops the old refusals."""
-    out = work.parent / "out"
-    (out / "a").symlink_to(work / "ab/task/a.txt")
-    (out / "gone").symlink_to(work / "absent")
-    report = work.parent / publish.RESULTS
-    materialise([out / "a"], work).write(report)
-    lines = report.read_text().splitlines()
-    assert lines[:2] == ["path\thow\t", f"{out}/a\tlinked\t"]
-    assert lines[2].startswith(f"{out}/gone: ")
-    (out / "gone").unlink()
-    (out / "b").symlink_to(work / "ab/task/a.txt")
-    materialise([out / "a"], work).write(report)
-    assert report.read_text().splitlines()[1:] == [f"{out}/a\tlinked\t", f"{out}/b\tlinked\t"]
 
 
 @pytest.fixture
@@ -362,7 +377,7 @@ def test_a_hundred_thousand_links(memory: Path):
             os.symlink(source if number % 2 else os.path.relpath(source, results), link)
             links.append(link)
     result = materialise(links, work)
-    assert (result.count("linked"), result.refused) == (100_000, [])
+    assert (result.linked, result.refused) == (100_000, [])
     shutil.rmtree(work)
     for link in links[::97]:
         assert not os.path.islink(link)
@@ -379,3 +394,163 @@ def test_a_folder_on_the_way_that_is_a_link(work: Path):
     assert list(result.done) == [str(out / "sample")]
     assert not (out / "sample").is_symlink()
     assert (out / "sample/deep/c.txt").read_text() == "c"
+
+
+def test_many_passes_in_one_folder(work: Path):
+    """Other runs that finish in the same folder meanwhile take nothing of what a run is still making."""
+    out = work.parent / "out"
+    (work / "ab/task/big").mkdir()
+    for number in range(3000):
+        (work / f"ab/task/big/{number}").write_text(str(number))
+    (out / "big").symlink_to(work / "ab/task/big")
+    others = work.parent / "others"
+    (others / "ab/task").mkdir(parents=True)
+    over = threading.Event()
+
+    def other() -> None:
+        turn = 0
+        while not over.is_set():
+            turn += 1
+            (others / f"ab/task/{turn}").write_text("x")
+            (out / f"other{turn}").symlink_to(others / f"ab/task/{turn}")
+            found = publish.materialise([Target(f"{out}/other{turn}")],
+                                        scratch(others, execution_id="run-b2"))
+            assert found.complete
+
+    beside = threading.Thread(target=other)
+    beside.start()
+    result = materialise([out / "big"], work)
+    over.set()
+    beside.join()
+    assert result.complete
+    assert sorted(os.listdir(out / "big"), key=int) == [str(number) for number in range(3000)]
+    assert not [name for name in os.listdir(out) if name.startswith(".")]
+
+
+def test_two_passes_of_one_execution(work: Path):
+    """A pass that slept past its claim, and the one that took over: nothing is lost, whoever is faster."""
+    out = work.parent / "out"
+    for turn in range(20):
+        (work / f"ab/task/d{turn}").mkdir()
+        for number in range(50):
+            (work / f"ab/task/d{turn}/{number}").write_text(str(number))
+        (out / f"d{turn}").symlink_to(work / f"ab/task/d{turn}")
+        (out / f"f{turn}").symlink_to(work / f"ab/task/d{turn}/7")
+    targets = [out / name for name in os.listdir(out)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: materialise(targets, work), range(2)))
+    assert materialise(targets, work).complete
+    shutil.rmtree(work)
+    for turn in range(20):
+        assert len(os.listdir(out / f"d{turn}")) == 50
+        assert (out / f"f{turn}").read_text() == "7"
+    assert not [name for name in os.listdir(out) if name.startswith(".")]
+
+
+def test_leftovers_of_others_stay(work: Path):
+    """Only what this execution left behind is cleaned up; ids that begin alike are strangers."""
+    out = work.parent / "out"
+    mine, others = f"{replacing.PREFIX}run-a1+0+0", f"{replacing.PREFIX}run-a1-b2+0+0"
+    for name in (mine, others):
+        (out / name).mkdir()
+    (out / "a").symlink_to(work / "ab/task/a.txt")
+    assert materialise([out / "a"], work).complete
+    assert sorted(os.listdir(out)) == [others, "a"]
+
+
+def test_what_is_not_there(work: Path):
+    """A missing path: the user's wish in the folder of its publication; else it is not gone but not seen."""
+    out, target = work.parent / "out", work.parent / "out/sub/a"
+    (out / "sub").mkdir()
+    where = folder_id(out / "sub")
+
+    def settle(**kw: Any) -> publish.Materialised:
+        return publish.materialise([Target(str(target), where)], scratch(work), **kw)
+
+    assert (settle().missing, settle().refused) == (1, [])
+    assert settle(must_exist=True).refused == [f"{target}: was published, and is not there"]
+    (out / "sub").rename(out / "renamed")
+    (out / "renamed/a").symlink_to(work / "ab/task/a.txt")
+    assert settle().linked == 1  # a neighbour is the folder that it was
+    assert (out / "renamed/a").read_text() == "a"
+    (out / "deep").mkdir()
+    (out / "renamed").rename(out / "deep/renamed")
+    assert "is not there" in settle().refused[0]
+    (out / "sub").mkdir()
+    assert "is another folder than at publication" in settle().refused[0]
+    (out / "sub").rmdir()
+    (out / "sub").touch()
+    assert "is not there" in settle().refused[0]
+    never = publish.materialise([Target(f"{out}/never/a")], scratch(work))
+    assert (never.missing, never.refused) == (0, [])  # nobody ever saw its folder: nothing was published
+
+
+def test_a_copy_only_where_it_is_asked_for(work: Path):
+    """At a failure that is kept, links on other file systems stay; before a deletion they are copied."""
+    out = Path("/dev/shm") / f"nfresume-{os.getpid()}-left"
+    if os.stat("/dev/shm").st_dev == work.stat().st_dev:
+        pytest.skip("/dev/shm is on the same file system")
+    out.mkdir()
+    try:
+        (out / "a").symlink_to(work / "ab/task/a.txt")
+        (out / "folder").symlink_to(work / "ab/task/folder")
+        targets = [out / "a", out / "folder"]
+        first = materialise(targets, work, copy=False)
+        assert (first.left, first.refused, first.complete) == (2, [], False)
+        assert (out / "a").is_symlink()
+        assert sorted(os.listdir(out)) == ["a", "folder"]
+        assert (materialise(targets, work).copied, (out / "a").read_text()) == (2, "a")
+    finally:
+        shutil.rmtree(out)
+
+
+def test_links_into_another_work_dir(work: Path):
+    """A result that passes through this work dir into another one of the root becomes the data."""
+    out, root = work.parent / "out", work.parent / "root"
+    other = root / "team/run-b2/work/cd/task"
+    (other / "folder").mkdir(parents=True)
+    (other / "b.txt").write_text("b")
+    (other / "folder/c.txt").write_text("c")
+    (work / "ab/task/staged").symlink_to(other / "b.txt")
+    (work / "ab/task/stagedf").symlink_to(other / "folder")
+    (work / "ab/task/folder/in.txt").symlink_to(other / "b.txt")
+    for name in ("staged", "stagedf", "folder"):
+        (out / name).symlink_to(work / f"ab/task/{name}")
+    assert materialise([out / name for name in ("staged", "stagedf", "folder")], work).linked == 3
+    shutil.rmtree(work)
+    shutil.rmtree(root)
+    assert (out / "staged").read_text() == "b"
+    assert (out / "stagedf/c.txt").read_text() == "c"
+    assert (out / "folder/in.txt").read_text() == "b"
+
+
+def test_a_replacement_at_the_last_moment(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the user puts in the link's place between the last look and the exchange goes back there."""
+    link = work.parent / "out/a"
+    link.symlink_to(work / "ab/task/a.txt")
+    probe = work.parent / "probe"
+    probe.touch()
+    if not replacing._exchange(str(probe), str(work)):
+        pytest.skip("this file system cannot exchange two names")
+    replacing._exchange(str(probe), str(work))
+    unchanged = replacing._check_unchanged
+
+    def late(path: str, text: str) -> None:
+        unchanged(path, text)
+        link.unlink()
+        link.write_text("mine")
+
+    monkeypatch.setattr(replacing, "_check_unchanged", late)
+    with pytest.raises(replacing._LinkChanged):
+        LinkReplacer(scratch(work))._replace(str(link))
+    assert link.read_text() == "mine"
+    assert os.listdir(link.parent) == ["a"]
+
+
+def test_a_source_that_cannot_be_seen(work: Path):
+    """A link that leads nowhere, and that nobody published, is none of our business."""
+    out = work.parent / "out"
+    (out / "loop").symlink_to("loop")
+    (out / "a").symlink_to(work / "ab/task/a.txt")
+    assert materialise([out / "a"], work).refused == []
+    assert os.readlink(out / "loop") == "loop"

@@ -12,11 +12,13 @@ from datetime import timedelta
 
 import pytest
 
-from nfresume.domain.executions import ExecutionState, Lease, TaskCounts
-from nfresume.domain.workdirs import RemovalProgress
+from nfresume.domain.executions import Lease, TaskCounts
+from nfresume.domain.retention import Hold
+from nfresume.domain.workdirs import Claim, RemovalProgress
 from nfresume.store import Store, Tx, queries, removals, schema, transitions
-from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.store.transitions import Claimant, NewAttempt, NewExecution, Owner
 from tests.integration.store.test_store import invariants
+from tests.outcomes import CLAIMANT, kept
 
 OWNER = Owner("host", "boot")
 LIVES = 2
@@ -30,6 +32,10 @@ def lease(tx: Tx, execution: str) -> Lease:
     return Lease(execution, row.number, row.token)
 
 
+def claim(tx: Tx, execution: str) -> Claim:
+    return transitions.current_claim(tx, execution)
+
+
 def launch(tx: Tx, execution: str) -> None:
     transitions.launch(tx, NewExecution(execution, "team", "root", f"/w/{execution}", "main.nf", "/here",
                                         str(uuid.uuid4()), 1.0, "test", False), attempt(), "me")
@@ -40,8 +46,8 @@ def attempt() -> NewAttempt:
 
 
 def fail(tx: Tx, execution: str) -> None:
-    outcome = Outcome(ExecutionState.FAILED, 1, "broken", True, True, "kept", tx.now + timedelta(hours=1))
-    transitions.settle(tx, lease(tx, execution), outcome, TaskCounts(), "s")
+    outcome = kept(tx.now + timedelta(hours=1))
+    transitions.settle(tx, lease(tx, execution), outcome, TaskCounts(), "s", CLAIMANT)
     transitions.note(tx, execution, "slimmed", "s", {"files": 1})
 
 
@@ -60,9 +66,15 @@ STEPS: tuple[Step, ...] = (
     lambda tx, e: transitions.relaunch(tx, e, 2, attempt(), "me", f"/w/{e}"),
     lambda tx, e: transitions.claim(tx, e, OWNER, 30.0),
     fail,
-    lambda tx, e: removals.delete(tx, e, 2, "the user", "me"),
-    lambda tx, e: removals.claim(tx, e, "me", 60.0),
-    lambda tx, e: removals.removed(tx, e, "me", RemovalProgress()),
+    lambda tx, e: removals.delete(tx, e, 2, "the user", "me", CLAIMANT),
+    lambda tx, e: removals.renew(tx, claim(tx, e), 60.0, RemovalProgress()),
+    lambda tx, e: removals.hold(tx, claim(tx, e), Hold("not mounted"), "me"),
+    lambda tx, e: removals.delete(tx, e, 2, "the user", "me", Claimant("gone", -1.0)),
+    lambda tx, e: removals.take(tx, e, CLAIMANT),
+    lambda tx, e: removals.no_way_back(tx, claim(tx, e)),
+    lambda tx, e: removals.blocked(tx, claim(tx, e), "busy", "me"),
+    lambda tx, e: removals.take(tx, e, CLAIMANT),
+    lambda tx, e: removals.removed(tx, claim(tx, e), "me", RemovalProgress()),
 )
 
 
@@ -99,7 +111,7 @@ def seen(url: str) -> list[list[tuple[object, ...]]]:
 
 @pytest.mark.slow
 def test_killed_at_every_commit(url: str):
-    """60 kills: committed changes are there, uncommitted ones left no trace, and the next step works."""
+    """84 kills: committed changes are there, uncommitted ones left no trace, and the next step works."""
     with opened(url) as store, store.begin() as tx:
         transitions.register_root(tx, "root", "/root", 1)
     kills = 0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,23 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from nfresume.domain.errors import Conflict, NotFound, StaleLease, StoreUnavailable, UsageError
-from nfresume.domain.executions import LIVE, ExecutionState, TaskCounts
-from nfresume.domain.workdirs import OnSuccess, RemovalProgress, Retain, WorkDirState
+from nfresume.domain.errors import (
+    Conflict,
+    NotFound,
+    StaleClaim,
+    StaleLease,
+    StoreRefused,
+    StoreUnavailable,
+    UsageError,
+)
+from nfresume.domain.executions import LIVE, ExecutionState, Lease, TaskCounts
+from nfresume.domain.retention import Hold
+from nfresume.domain.workdirs import Claim, KeepKind, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.storage import Root
 from nfresume.store import Store, clock, database, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
-from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.store.transitions import Claimant, NewAttempt, NewExecution, Owner
+from tests.outcomes import CLAIMANT, deleted, kept
 
 OWNER = Owner("host", "boot")
 FAILED, SUCCEEDED, QUEUED = ExecutionState.FAILED, ExecutionState.SUCCEEDED, ExecutionState.QUEUED
@@ -51,15 +62,18 @@ def launch(store: Store, execution_id: str = "run-a1", account: str = "team", **
     return execution_id
 
 
-def outcome(state=FAILED, *, keep=True, expires=None, clean=True) -> Outcome:
-    return Outcome(state, 1 if state is FAILED else 0, None, clean, keep, "because", expires)
-
-
-def fail(store: Store, execution_id: str, *, hours: float = 1.0) -> None:
+def fail(store: Store, execution_id: str, *, hours: float | None = 1.0, **kw) -> None:
+    """An attempt fails; kept for so many hours, or held (None)."""
     with store.begin() as tx:
         lease = transitions.claim(tx, execution_id, OWNER, 30)
     with store.begin() as tx:
-        transitions.settle(tx, lease, outcome(expires=tx.now + timedelta(hours=hours)), TaskCounts(), "sup")
+        expires = None if hours is None else tx.now + timedelta(hours=hours)
+        transitions.settle(tx, lease, kept(expires, **kw), TaskCounts(), "sup", CLAIMANT)
+
+
+def expire(store: Store, execution_id: str = "run-a1", claimant: Claimant = CLAIMANT) -> Claim:
+    with store.begin() as tx:
+        return removals.expire(tx, execution_id, 1, "sweeper", claimant)
 
 
 def get(store: Store, execution_id: str = "run-a1"):
@@ -105,10 +119,12 @@ def test_life_with_a_failure_and_a_relaunch(store: Store):
     with store.begin() as tx:
         lease = transitions.claim(tx, "run-a1", OWNER, 30)
         counts = TaskCounts(1, 2, 3, 4, 5, 6)
-        transitions.settle(tx, lease, outcome(SUCCEEDED, keep=False), counts, "sup")
+        state, claim = transitions.settle(tx, lease, deleted(), counts, "sup", CLAIMANT)
+    assert state is SUCCEEDED
+    assert claim is not None
     assert get(store).work_dir.state is WorkDirState.DELETING
     with store.begin() as tx:
-        removals.removed(tx, "run-a1", "sup", RemovalProgress(files=3))
+        removals.removed(tx, claim, "sup", RemovalProgress(files=3))
     with store.begin(write=False) as tx:
         names = [v.name for v in queries.events_of(tx, "run-a1")]
         assert names == ["launch", "claim", "fail", "relaunch", "claim", "succeed", "removed"]
@@ -157,7 +173,7 @@ def test_relaunch_against_expiry(store: Store, round_: int):
 
     def expire() -> None:
         with store.begin() as tx:
-            removals.expire(tx, "run-a1", 1, "sweeper")
+            removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
 
     results = race([relaunch, expire])
     assert results.count(None) == 1
@@ -172,15 +188,12 @@ def test_a_deletion_is_of_the_attempt_that_was_looked_at(store: Store):
     with store.begin() as tx:
         transitions.relaunch(tx, "run-a1", 2, attempt(), "me", "/w")
     fail(store, "run-a1", hours=0)
-    for late in (removals.expire, removals.delete_success,
-                 lambda tx, i, n, a: removals.delete(tx, i, n, "x", a),
-                 lambda tx, i, n, a: removals.evict(tx, i, n, "x", a)):
+    for late in (removals.expire, lambda tx, i, n, a, c: removals.delete(tx, i, n, "x", a, c),
+                 lambda tx, i, n, a, c: removals.evict(tx, i, n, "x", a, c)):
         with store.begin() as tx, pytest.raises(Conflict):
-            late(tx, "run-a1", 1, "sweeper")
-    with store.begin() as tx, pytest.raises(Conflict):
-        removals.delete_success(tx, "run-a1", 2, "sweeper")  # it has an expiry, so it is wanted until then
+            late(tx, "run-a1", 1, "sweeper", CLAIMANT)
     with store.begin() as tx:
-        removals.expire(tx, "run-a1", 2, "sweeper")
+        removals.expire(tx, "run-a1", 2, "sweeper", CLAIMANT)
 
 
 def test_a_transaction_that_is_never_ended(postgresql_database: str, monkeypatch: pytest.MonkeyPatch):
@@ -211,16 +224,19 @@ def test_extension_against_expiry(store: Store):
     with store.begin() as tx:
         transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
     with store.begin() as tx, pytest.raises(Conflict):
-        removals.expire(tx, "run-a1", 1, "sweeper")
+        removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
     with store.begin() as tx:
         transitions.extend(tx, "run-a1", tx.now, "me")
         transitions.pin(tx, "run-a1", "me")
-    for move in (removals.expire, lambda tx, i, n, a: removals.delete(tx, i, n, "x", a)):
+    with store.begin() as tx, pytest.raises(Conflict):
+        removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
+    for act in (lambda tx: removals.delete(tx, "run-a1", 1, "x", "me", CLAIMANT),
+                lambda tx: transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")):
         with store.begin() as tx, pytest.raises(Conflict, match="pinned"):
-            move(tx, "run-a1", 1, "sweeper")
+            act(tx)
     with store.begin() as tx:
         transitions.unpin(tx, "run-a1", tx.now, "me")
-        removals.expire(tx, "run-a1", 1, "sweeper")
+        removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
     with store.begin() as tx, pytest.raises(Conflict):
         transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
 
@@ -235,7 +251,7 @@ def test_stale_token_is_refused(store: Store):
     assert new.token == old.token + 1
     for act in (
         lambda tx: transitions.renew(tx, old, 30, TaskCounts()),
-        lambda tx: transitions.settle(tx, old, outcome(SUCCEEDED, keep=False), TaskCounts(), "old"),
+        lambda tx: transitions.settle(tx, old, deleted(), TaskCounts(), "old", CLAIMANT),
     ):
         with store.begin() as tx, pytest.raises(StaleLease):
             act(tx)
@@ -253,7 +269,7 @@ def test_a_failed_transition_changes_nothing(store: Store):
 
     def half() -> None:
         with store.begin() as tx:
-            transitions.settle(tx, lease, outcome(), TaskCounts(), "sup")
+            transitions.settle(tx, lease, kept(tx.now), TaskCounts(), "sup", CLAIMANT)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -269,7 +285,8 @@ def test_cancel_against_the_natural_end(store: Store):
             lease = transitions.claim(tx, name, OWNER, 30)
             transitions.cancel(tx, name, "me")
         with store.begin() as tx:
-            assert transitions.settle(tx, lease, outcome(state), TaskCounts(), "sup") == expected
+            end = transitions.settle(tx, lease, kept(tx.now, state), TaskCounts(), "sup", CLAIMANT)
+            assert end == (expected, None)
         with store.begin() as tx, pytest.raises(Conflict):
             transitions.cancel(tx, name, "me")
 
@@ -280,7 +297,8 @@ def test_cancelling_what_is_queued(store: Store):
     with store.begin() as tx, pytest.raises(Conflict):
         transitions.cancel(tx, "run-a1", "me")
     with store.begin() as tx:
-        transitions.cancel_queued(tx, "run-a1", outcome(expires=tx.now), "me")
+        outcome = kept(tx.now, ExecutionState.CANCELLED)
+        assert transitions.cancel_queued(tx, "run-a1", outcome, "me", CLAIMANT) is None
     with store.begin() as tx, pytest.raises(Conflict):
         transitions.claim(tx, "run-a1", OWNER, 30)
 
@@ -309,17 +327,166 @@ def test_twins_of_an_account_are_strangers(store: Store):
 
 
 def test_one_remover(store: Store):
-    """Case 55: one process has the claim on a removal until the claim runs out."""
+    """Case 55: one process has the claim on a deletion until it runs out or the process is known to be dead.
+
+    Whoever had it before can change nothing any more, whatever it was about to do.
+    """
     launch(store)
     fail(store, "run-a1", hours=0)
+    first = expire(store, claimant=Claimant("one", -1))
     with store.begin() as tx:
-        removals.expire(tx, "run-a1", 1, "s")
+        second = removals.take(tx, "run-a1", Claimant("two", 60))
+        assert second is not None
+        assert removals.take(tx, "run-a1", Claimant("three", 60)) is None
+        assert removals.take(tx, "run-a1", Claimant("three", 60), dead="one") is None
+        third = removals.take(tx, "run-a1", Claimant("three", 60), dead="two")
+        assert third is not None
+    assert first.token < second.token < third.token
+    gone = RemovalProgress()
+    for late in (first, second):
+        for act in (
+            lambda tx, c: removals.renew(tx, c, 60), lambda tx, c: removals.no_way_back(tx, c),
+            lambda tx, c: removals.hold(tx, c, Hold("x"), "s"),
+            lambda tx, c: removals.paused(tx, c, gone, "s"),
+            lambda tx, c: removals.blocked(tx, c, "x", "s"), lambda tx, c: removals.removed(tx, c, "s", gone),
+            lambda tx, c: removals.give_up(tx, c),
+        ):
+            with store.begin() as tx, pytest.raises(StaleClaim):
+                act(tx, late)
     with store.begin() as tx:
-        assert removals.claim(tx, "run-a1", "one", 60)
-        assert removals.claim(tx, "run-a1", "one", -1)
+        removals.removed(tx, third, "s", gone)
+    with store.begin() as tx, pytest.raises(StaleClaim):
+        removals.renew(tx, third, 60)
+
+
+def test_a_deletion_that_is_given_up(store: Store):
+    """Before the point of no return a deletion may be held; after it nothing leads back."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+    claim = expire(store)
     with store.begin() as tx:
-        assert removals.claim(tx, "run-a1", "two", 60)
-        assert not removals.claim(tx, "run-a1", "three", 60)
+        removals.hold(tx, claim, Hold("not mounted"), "s")
+    work_dir = get(store).work_dir
+    assert (work_dir.state, work_dir.held, work_dir.reason) == (WorkDirState.RETAINED, True, "not mounted")
+    assert work_dir.expires_at is None
+    with store.begin() as tx, pytest.raises(Conflict):  # it is not looked at again at once
+        removals.expire(tx, "run-a1", 1, "s", CLAIMANT)
+    with store.begin() as tx:
+        assert queries.due(tx) == []
+        later = replace(tx, now=tx.now + timedelta(minutes=2))
+        assert [e.id for e in queries.due(later)] == ["run-a1"]
+        again = removals.expire(later, "run-a1", 1, "s", CLAIMANT)
+        removals.hold(later, again, Hold("not mounted"), "s")
+        names = [e.name for e in queries.events_of(tx, "run-a1")]
+    assert names == ["launch", "claim", "fail", "expire", "hold", "expire"]  # the same hold is told once
+    with store.begin() as tx:
+        last = removals.delete(tx, "run-a1", 1, "x", "me", CLAIMANT)
+        removals.no_way_back(tx, last)
+    with store.begin() as tx, pytest.raises(StaleClaim):
+        removals.hold(tx, last, Hold("too late"), "s")
+    with pytest.raises(Conflict), store.begin() as tx:
+        transitions.relaunch(tx, "run-a1", 2, attempt(), "me", "/w")
+
+
+def test_a_relaunch_wins_back_what_is_held(store: Store):
+    """A held work dir may be relaunched; the hold and a person's wish stay, the rule's clock stops."""
+    for name, hours in (("held", None), ("rule", 1.0), ("extended", 1.0), ("pinned", 1.0)):
+        launch(store, name)
+        fail(store, name, hours=hours)
+    with store.begin() as tx:
+        until = tx.now + timedelta(hours=720)
+        transitions.extend(tx, "extended", until, "me")
+        transitions.pin(tx, "pinned", "me")
+    for name in ("held", "rule", "extended", "pinned"):
+        with store.begin() as tx:
+            transitions.relaunch(tx, name, 2, attempt(), "me", "/w")
+    keeps = {name: get(store, name).work_dir.keep for name in ("held", "rule", "extended", "pinned")}
+    assert keeps["rule"] is None
+    assert {n: (k.kind, k.until, k.by) for n, k in keeps.items() if k} == {
+        "held": (KeepKind.HELD, None, "nfresume"), "extended": (KeepKind.EXTENDED, until, "me"),
+        "pinned": (KeepKind.PINNED, None, "me")}
+    assert get(store, "extended").work_dir.expires_at is None  # in use
+
+
+def test_unpin_of_what_is_not_pinned(store: Store):
+    """It is refused, and changes nothing: 30 days do not become an hour."""
+    launch(store)
+    fail(store, "run-a1", hours=720)
+    before = get(store).work_dir
+    with store.begin() as tx, pytest.raises(Conflict, match="not pinned"):
+        transitions.unpin(tx, "run-a1", tx.now + timedelta(hours=1), "me")
+    assert get(store).work_dir == before
+
+
+def test_a_blocked_removal_backs_off(store: Store):
+    """What cannot be removed is tried again after a minute, two, four; each reason is told once."""
+    launch(store)
+    fail(store, "run-a1", hours=0)
+    claim = expire(store)
+    with store.begin() as tx:
+        removals.no_way_back(tx, claim)
+        removals.blocked(tx, claim, "1 thing cannot be removed: a", "s", RemovalProgress(files=2))
+        assert queries.due(tx) == []
+        for minutes in (1.1, 2.1, 4.1):
+            tx = replace(tx, now=tx.now + timedelta(minutes=minutes))
+            assert [e.id for e in queries.due(tx)] == ["run-a1"]
+            again = removals.take(tx, "run-a1", CLAIMANT)
+            assert again is not None
+            removals.blocked(tx, again, "1 thing cannot be removed: a", "s", RemovalProgress(files=2))
+            assert queries.due(tx) == []
+        assert [e.name for e in queries.events_of(tx, "run-a1")].count("removal_blocked") == 1
+
+
+def test_text_that_a_database_cannot_hold(store: Store):
+    """NUL and half surrogates, from tasks and file names, are cleaned where they enter the database."""
+    launch(store)
+    bad = "a\0b\udcff\r\n\u2028 \U0001f9ec"
+    fail(store, "run-a1", error=bad, reason=bad)
+    with store.begin() as tx:
+        transitions.note(tx, "run-a1", "noted", "me", {bad: [bad, {"deep": bad}]})
+    with store.begin(write=False) as tx:
+        said = queries.attempt(tx, "run-a1", 1).error
+        event = queries.events_of(tx, "run-a1")[-1]
+    assert said == "a\\0b\\udcff\r\n\u2028 \U0001f9ec"
+    assert event.detail == {said: [said, {"deep": said}]}
+    assert get(store).work_dir.reason == said
+
+
+def test_a_fault_of_ours_is_not_tried_again(store: Store):
+    """A database that refuses a statement is not a database that is away."""
+    with pytest.raises(StoreRefused, match=r"duplicate|UNIQUE"), store.begin() as tx:
+        tx.conn.execute(schema.roots.insert().values(id="root", path="/x", inode=1, created_at=tx.now))
+
+
+def test_settling_against_measuring(store: Store):
+    """All transactions lock an execution in one order: none is ended as a deadlock on PostgreSQL."""
+    names = [f"run-{n}" for n in range(12)]
+    leases = []
+    for name in names:
+        launch(store, name)
+        with store.begin() as tx:
+            leases.append(transitions.claim(tx, name, OWNER, 30))
+
+    def measure(name: str) -> None:
+        for _ in range(5):
+            with store.begin() as tx:
+                removals.measured(tx, name, {"A": 1}, bytes=1, disk_bytes=1, metered_bytes=1, files=1,
+                                  directories=1, partial=False)
+
+    def pin(name: str) -> None:
+        for _ in range(5):
+            with store.begin() as tx:
+                transitions.pin(tx, name, "me")
+
+    def settle(lease: Lease) -> None:
+        with store.begin() as tx:
+            transitions.renew(tx, lease, 30, TaskCounts())
+        with store.begin() as tx:
+            transitions.settle(tx, lease, kept(tx.now), TaskCounts(), "s", CLAIMANT)
+
+    results = race([*(partial(measure, n) for n in names), *(partial(pin, n) for n in names),
+                    *(partial(settle, lease) for lease in leases)])
+    assert results == [None] * len(results)
 
 
 def test_lost_ones_are_found(store: Store):
@@ -400,7 +567,7 @@ def test_the_event_log_only_grows(store: Store):
     """The database refuses to change or delete an event."""
     launch(store, "x")
     for forged in (schema.events.update().values(actor="nobody"), schema.events.delete()):
-        with pytest.raises(StoreUnavailable, match="events are never changed"), store.begin() as tx:
+        with pytest.raises(StoreRefused, match="events are never changed"), store.begin() as tx:
             tx.conn.execute(forged)
     with store.begin(write=False) as tx:
         assert [e.actor for e in queries.events_of(tx, "x")] != ["nobody"]
@@ -546,14 +713,13 @@ def test_a_paused_removal_goes_on_at_once(store: Store):
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
-        removals.expire(tx, "run-a1", 1, "s")
-        assert removals.claim(tx, "run-a1", "one", 60)
+        claim = removals.expire(tx, "run-a1", 1, "s", Claimant("one", 60))
     with store.begin() as tx:
-        assert not removals.claim(tx, "run-a1", "two", 60)
-        removals.paused(tx, "run-a1", RemovalProgress(files=7, bytes=70, seconds=1.0), "one")
+        assert removals.take(tx, "run-a1", Claimant("two", 60)) is None
+        removals.paused(tx, claim, RemovalProgress(files=7, bytes=70, seconds=1.0), "one")
     with store.begin() as tx:
         assert queries.get(tx, "run-a1").work_dir.removal == RemovalProgress(files=7, bytes=70, seconds=1.0)
-        assert removals.claim(tx, "run-a1", "two", 60)
+        assert removals.take(tx, "run-a1", Claimant("two", 60)) is not None
         assert queries.events_of(tx, "run-a1")[-1].name == "removal_paused"
 
 

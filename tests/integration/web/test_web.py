@@ -13,13 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nfresume import settings
-from nfresume.domain.executions import ExecutionState
 from nfresume.domain.people import Role
 from nfresume.service.identity import Identity
 from nfresume.storage import Root
 from nfresume.store import Store, schema, transitions
-from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
+from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.web import app
+from tests.outcomes import CLAIMANT, kept
 
 API = "/ga4gh/wes/v1"
 #: What a request for a run must have beside its URL.
@@ -80,9 +80,8 @@ class Web:
                                tags={"project": "x"})
             transitions.launch(tx, new, NewAttempt(pipeline, (), False, None, "24.10.5"), "me")
             lease = transitions.claim(tx, name, Owner("h", "b"), 30)
-            outcome = Outcome(ExecutionState.FAILED, 1, HOSTILE, True, True, "the run failed",
-                              tx.now + timedelta(hours=5))
-            transitions.settle(tx, lease, outcome, transitions.TaskCounts(), "me")
+            outcome = kept(tx.now + timedelta(hours=5), error=HOSTILE)
+            transitions.settle(tx, lease, outcome, transitions.TaskCounts(), "me", CLAIMANT)
         folder.provision(1)
         (folder.attempt(1) / "stdout.log").write_text(f"hello {HOSTILE}\n")
         return name

@@ -16,6 +16,7 @@ from nfresume.domain.budgets import Budget, Standing, WhenFull, may_be_evicted, 
 from nfresume.domain.costs import GB, Price
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import WorkDir, WorkDirState
+from tests.outcomes import pinned, until
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def retained(
 ) -> Execution:
     """A failed execution whose work dir is retained."""
     values = {"state": WorkDirState.RETAINED, "metered_bytes": int(gigabytes * GB), "files": 10,
-              "directories": 2, "expires_at": NOW}
+              "directories": 2, "keep": until(NOW)}
     return Execution(
         name, account, "main.nf", "/here", root, name, ExecutionState.FAILED, 1, 5.0, "test", NOW, NOW,
         WorkDir("/w", **{**values, **work_dir}))
@@ -99,8 +100,8 @@ def test_the_cheapest_to_compute_again_goes_first():
 
 
 candidates = st.lists(st.builds(
-    lambda number, size, rate, pinned, held, known: (
-        retained(f"e{number}", size, pinned=pinned, expires_at=None if held else NOW), rate, known),
+    lambda number, size, rate, pin, held, known: (
+        retained(f"e{number}", size, keep=pinned() if pin else until(None if held else NOW)), rate, known),
     st.integers(0, 99), st.integers(0, 9), st.floats(0, 100), st.booleans(), st.booleans(), st.booleans(),
 ), max_size=12, unique_by=lambda c: c[0].id)
 
@@ -127,7 +128,7 @@ def test_what_may_go():
     """Only a retained, measured work dir with an expiry may be evicted."""
     fine = retained("a")
     assert may_be_evicted(fine)
-    for change in ({"pinned": True}, {"expires_at": None}, {"metered_bytes": None},
+    for change in ({"keep": pinned()}, {"keep": until(None)}, {"metered_bytes": None},
                    {"state": WorkDirState.ACTIVE}, {"state": WorkDirState.DELETING}):
         assert not may_be_evicted(replace(fine, work_dir=replace(fine.work_dir, **change)))
-    assert may_be_evicted(retained("b", expires_at=NOW - timedelta(1)))
+    assert may_be_evicted(retained("b", keep=until(NOW - timedelta(1))))

@@ -33,10 +33,10 @@ def test_account_names_are_safe_folder_names(bad):
         ex.check_account(bad)
 
 
-def test_no_way_back_from_deleting():
-    """DELETING leads to DELETED only, and DELETED to nothing."""
-    leaving = [t for t in wd.TRANSITIONS if wd.WorkDirState.DELETING in t.sources]
-    assert [t.target for t in leaving] == [wd.WorkDirState.DELETED]
+def test_no_way_back_from_deleted():
+    """DELETING leads to DELETED, or back by a hold; DELETED leads nowhere."""
+    leaving = [t.name for t in wd.TRANSITIONS if wd.WorkDirState.DELETING in t.sources]
+    assert leaving == ["hold", "removed"]
     assert not [t for t in wd.TRANSITIONS if wd.WorkDirState.DELETED in t.sources]
 
 

@@ -10,6 +10,7 @@ import pytest
 from nfresume.domain.executions import Event
 from nfresume.domain.notices import KINDS, Channel, Kind, notice, parse, still_true
 from nfresume.domain.retention import notice_at
+from tests.outcomes import until
 from tests.unit.domain.test_budgets import NOW, retained
 
 
@@ -36,7 +37,7 @@ def test_what_is_no_channel_is_refused(bad: object):
 
 
 def told(name: str, **detail) -> str:
-    execution = retained("rnaseq-1", expires_at=NOW + timedelta(hours=48))
+    execution = retained("rnaseq-1", keep=until(NOW + timedelta(hours=48)))
     said = notice(Event(NOW, name, "me", 1, detail), execution, "Process `X` failed", "3.00 USD")
     return f"{said.title}\n{said.text}"
 

@@ -3,12 +3,13 @@
 import pytest
 
 from nfresume.domain.executions import ExecutionState
-from nfresume.nextflow.log import RunLog, Task
-from nfresume.runs.settlement import Evidence, judge
+from nfresume.nextflow.record import Failure, Status, Task
+from nfresume.nextflow.summary import Progress, Summary
+from nfresume.runs.verdict import Evidence, judge
 
 
-def log(**kw) -> RunLog:
-    return RunLog(completed=True, **kw)
+def log(succeeded: int = 0, **kw) -> Summary:
+    return Summary(statistics={"succeeded": succeeded}, processes={"A": Progress("A")}, **kw)
 
 
 def test_success_needs_everything():
@@ -21,23 +22,35 @@ def test_success_needs_everything():
     [
         (Evidence(0, log(), "-"), "before its workflow ended"),
         (Evidence(0, log(), None), "before its workflow ended"),
-        (Evidence(0, log(publish_warnings=["Failed to publish file: x"]), "OK"), "not published"),
+        (Evidence(0, log(unpublished=["Failed to publish file: x"]), "OK"), "not published"),
         (Evidence(0, log(), "OK", survivors=2), "could not be stopped"),
-        (Evidence(0, RunLog(), "OK"), "incomplete"),
+        (Evidence(0, Summary(), "OK"), "incomplete"),
         (Evidence(0, log(succeeded=1), "OK"), "incomplete"),
+        (Evidence(0, log(damaged=True), "OK"), "incomplete"),
     ],
 )
 def test_a_doubtful_zero_is_held(evidence, said):
     """Cases 35 and 36: exit status 0 alone is no success; the attempt is FAILED and its work dir held."""
     verdict = judge(evidence)
     assert verdict.state is ExecutionState.FAILED
-    assert verdict.held is not None
-    assert said in verdict.held
+    assert verdict.doubt is not None
+    assert said in verdict.doubt.reason
+
+
+def test_doubts_about_paths_leave_the_log_whole():
+    """A published path that cannot be read holds the work dir; the run itself has succeeded."""
+    assert judge(Evidence(0, log(doubts=["x"]), "OK")).state is ExecutionState.SUCCEEDED
+
+
+def test_exit_0_before_anything_ran():
+    """`--help` that ends in `exit 0`."""
+    assert judge(Evidence(0, log(), "-", nothing_ran=True)).state is ExecutionState.SUCCEEDED
 
 
 def test_lock_conflict_is_busy():
     """Case 40: the error says BUSY when another Nextflow uses the same session."""
-    assert judge(Evidence(1, log(lock_conflict=True), None)).error.startswith("BUSY")
+    busy = log(failure=Failure("Unable to acquire lock", lock=True))
+    assert judge(Evidence(1, busy, None)).error.startswith("BUSY")
 
 
 def test_disk_full_is_named():
@@ -48,15 +61,18 @@ def test_disk_full_is_named():
 
 def test_killed_head_is_unclean():
     """When the head was killed or left no exit status, unfinished tasks make the end unclean."""
-    running = {"ab/cdef01": Task("ab/cdef01", "A")}
-    assert "SIGKILL" in judge(Evidence(-9, RunLog(tasks=running), "-")).error
-    assert not judge(Evidence(-9, RunLog(tasks=running), "-")).clean_end
-    assert not judge(Evidence(None, RunLog(), None, lost_because="gone")).clean_end
+    running = Summary(unfinished={1: Task(1, "A", Status.ABORTED, "ab/cdef01")})
+    assert "SIGKILL" in judge(Evidence(-9, running, "-")).error
+    assert not judge(Evidence(-9, running, "-")).clean_end
+    assert not judge(Evidence(None, Summary(), None, lost_because="gone")).clean_end
     assert judge(Evidence(1, log(), "ERR")).clean_end
 
 
-def test_the_cause_comes_first():
-    """The error is the report's line that names the process; without a report, the last printed line."""
-    report = ["Error executing process > 'F'", "", "Caused by:", "  Process `F` terminated (3)"]
-    assert judge(Evidence(1, log(error=report), "ERR")).error == "Process `F` terminated (3)"
-    assert judge(Evidence(1, RunLog(), None, said=("x", "Cannot find script file: y"))).error.endswith("y")
+def test_the_cause_is_shown():
+    """The error is what the record says; a signal is named; without an error, the last printed line."""
+    def error(text: str) -> str | None:
+        return judge(Evidence(1, log(failure=Failure(text)), "ERR", said=("printed",))).error
+
+    assert error("Missing output file(s) `r.txt`") == "Missing output file(s) `r.txt`"
+    assert error("SIGTERM") == "Nextflow was stopped by SIGTERM"
+    assert judge(Evidence(1, Summary(), None, said=("x", "Cannot find script file: y"))).error.endswith("y")

@@ -6,7 +6,7 @@ from alembic import op
 from nfresume.store.schema import UtcDateTime
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 _SQLITE = """CREATE TRIGGER audit_no_{verb} BEFORE {verb} ON audit
 BEGIN SELECT RAISE(ABORT, 'the audit trail is never changed'); END"""

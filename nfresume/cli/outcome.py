@@ -1,0 +1,158 @@
+"""What launch, relaunch, cancel and wait say: the announcement, the progress, and how an execution ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nfresume.cli.output import count, end_progress, hours, print_json, say, work_dir_line
+from nfresume.domain.wording import duration, size
+
+if TYPE_CHECKING:
+    from nfresume.cli.ending import Signals
+    from nfresume.domain.executions import Execution
+    from nfresume.service.verbs import Service
+
+
+def announce(service: Service, e: Execution) -> None:
+    """Say what was launched, and what will become of its work dir."""
+    end_progress()
+    attempt = service.details(e).attempts[-1]
+    say(f"execution {e.id}, account {e.account}, {attempt.engine} ({attempt.nextflow})")
+    source = e.storage_expiration_source
+    if e.work_dir.pinned:
+        say("work dir: kept until it is unpinned (--pin)")
+    elif source.startswith("to be read"):
+        otherwise = f"{hours(e.storage_expiration_hours)} ({source.rpartition('otherwise ')[2]})"
+        say(f"work dir: deleted on success; after a failure kept for the hours {source.partition(',')[0]} "
+            f"once it is pulled, otherwise {otherwise}")
+    elif e.storage_expiration_hours:
+        kept = hours(e.storage_expiration_hours)
+        success = f"kept {kept} after a success, " if e.on_success == "keep" else "deleted on success, "
+        slim = ", slim" if e.retain == "slim" else ""
+        say(f"work dir: {success}kept {kept} after a failure{slim} ({source})")
+    else:
+        say(f"work dir: deleted on success and after a failure: storage_expiration_hours is 0 ({source})")
+
+
+def announce_relaunch(e: Execution) -> None:
+    """Say which attempt starts."""
+    end_progress()
+    say(f"execution {e.id}, attempt {e.attempt}, session {e.session_id}")
+
+
+def follow(service: Service, execution: Execution, signals: Signals | None, *, as_json: bool) -> int:
+    """Follow an execution to its end; without `signals` print its id only. Returns the exit status."""
+    from nfresume.cli.ending import Ended
+    from nfresume.cli.progress import show
+
+    if signals is None:
+        if as_json:
+            _print_details(service, execution)
+        else:
+            print(execution.id)
+        return 0
+    try:
+        signals.raise_now()
+        execution = show(service, execution, quiet=as_json)
+    except KeyboardInterrupt:
+        say(f"cancelling {execution.id} (Ctrl-C again: do not wait for its end)")
+        execution = _cancelled(service, execution)
+    except Ended:
+        signals.release()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say(f"cancelling {execution.id}: this command was told to end")
+        execution = _cancelled(service, execution)
+        with contextlib.suppress(OSError):
+            return report(service, _settled(service, execution), as_json)
+    execution = _settled(service, execution)
+    return report(service, execution, as_json)
+
+
+def _cancelled(service: Service, execution: Execution) -> Execution:
+    """Cancel an execution and wait for its end; one that has ended by itself stays as it is."""
+    from nfresume.cli.progress import show
+    from nfresume.domain.errors import Conflict
+
+    with contextlib.suppress(Conflict):
+        service.cancel(execution)
+    return show(service, execution, quiet=True)
+
+
+def _settled(service: Service, execution: Execution) -> Execution:
+    """Wait up to 2 s for the settlement, and up to 2 s for the size. For a large tree both may come later."""
+    from nfresume.domain.errors import Conflict
+
+    try:
+        execution = service.wait(execution, timeout=2.0)
+        if execution.work_dir.bytes is None and execution.work_dir.state == "RETAINED":
+            execution = service.wait_until_measured(execution, timeout=2.0)
+    except Conflict:
+        pass
+    return execution
+
+
+def report(service: Service, execution: Execution, as_json: bool) -> int:
+    """Say how the last attempt ended, and what is kept. Returns the exit status."""
+    details = service.details(execution)
+    execution, attempt = details.execution, details.attempts[-1]
+    code = attempt.exit_code
+    if as_json:
+        _print_details(service, execution)
+    else:
+        if attempt.number > 1:
+            _report_reuse(service, execution)
+        ended = f" with exit status {code}" if code else ""
+        error = f": {attempt.error}" if attempt.error else ""
+        say(f"{execution.id} {execution.state}{ended}{error}")
+        for event in details.events:
+            if event.attempt == attempt.number and (told := _TOLD.get(event.name)):
+                told(event.detail)
+        say(work_dir_line(execution, service.price(execution)))
+        if execution.work_dir.state == "RETAINED" and execution.state != "SUCCEEDED":
+            if service.can_resume(execution):
+                say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
+            else:
+                say("nothing had run yet: launch it again when it is fixed")
+        elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
+            say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
+    if code is None:
+        return 70
+    return code if code >= 0 else 128 - code
+
+
+def _tell_slimmed(detail: Mapping[str, Any]) -> None:
+    if reason := detail.get("left_alone"):
+        say(f"slim: nothing was removed: {reason}")
+        return
+    freed, stuck = detail.get("files", 0), detail.get("blocked", 0)
+    say(f"slim: {count(freed, 'file')}, {size(detail.get('bytes', 0))} of failed task "
+        "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
+
+
+def _tell_results(detail: Mapping[str, Any]) -> None:
+    if naming := detail.get("files_that_name_the_work_dir"):
+        some = ", ".join(detail.get("such_as", [])[:3])
+        say(f"{count(naming, 'text file')} with paths of the work dir, which end with it: {some}")
+    if (looked := detail.get("looked_at")) is not None:
+        say(f"links into the work dir were looked for among {looked:,} files, but not further")
+
+
+#: What the end of an attempt tells of its events.
+_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results}
+
+
+def _report_reuse(service: Service, execution: Execution) -> None:
+    from nfresume.service.following import compare
+
+    reused = compare(service.folder(execution), execution.attempt)
+    saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
+    say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
+
+
+def _print_details(service: Service, execution: Execution) -> None:
+    from nfresume.domain import views
+
+    d: Any = service.details(execution)
+    print_json(views.details(d.execution, d.attempts, d.events))

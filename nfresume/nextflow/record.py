@@ -1,0 +1,401 @@
+"""The record of an attempt: what its tasks did, what it published, how it ended.
+
+It has one line of JSON for each change, in `attempts/<n>/record-<token>.jsonl`. `token` is that of the lease:
+each supervisor writes a file of its own, from the start of the log, and the file with the highest token
+counts. A line says all that is known of its task. The last line of a finished record is its `end`. A line
+without a line end, which a crash left behind, is ignored; so are lines and fields of a later version.
+
+Task dirs are relative to the work dir (`ab/cdef...`), so a root may move. Times are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+VERSION = 1
+_NAME = re.compile(r"record-(\d+)\.jsonl")
+_CHUNK = 1 << 20
+_JSON = json.JSONEncoder(separators=(",", ":")).encode
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+#: The last line is within this many bytes of the end of a finished record.
+_END_BYTES = 1 << 16
+
+
+class Status(StrEnum):
+    """The state of a task. STORED: it was skipped, because its results are in its storeDir. ABORTED: it had
+    not ended when the run ended."""
+
+    RUNNING = "RUNNING"
+    CACHED = "CACHED"
+    STORED = "STORED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    ABORTED = "ABORTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line. `work` is the work dir."""
+
+    KIND: ClassVar[str] = "record"
+    version: int = VERSION
+    work: str = ""
+
+
+class Task(NamedTuple):
+    """One task, as it is now.
+
+    `n` counts the tasks of an attempt in order of appearance; `id` is Nextflow's, None for a cached one.
+    `dir` is its whole task dir below the work dir, empty while it is not known; `hash` is the short one that
+    Nextflow shows, which several tasks may share. `exit` None: no exit status, as for native tasks. `tries`
+    counts from 1. `inputs` are (path, size, mtime in ns). `took` is how long a cached task had run in attempt
+    `cached_from`. `evidence` is (archive, offset, length) of its files. `was`: the state before, as in `key`.
+    """
+
+    n: int
+    name: str
+    status: Status
+    hash: str = ""
+    dir: str = ""
+    id: int | None = None
+    was: str = ""
+    exit: int | None = None
+    submitted: int | None = None
+    started: int | None = None
+    completed: int | None = None
+    tries: int = 1
+    retried: bool = False
+    ignored: bool = False
+    error: str = ""
+    container: str = ""
+    job: str = ""
+    inputs: tuple[tuple[str, int, int], ...] = ()
+    cached_from: int | None = None
+    took: int | None = None
+    evidence: tuple[str, int, int] | None = None
+
+    @property
+    def process(self) -> str:
+        return self.name.partition(" (")[0]
+
+    @property
+    def key(self) -> str:
+        """The state with its flags, such as `FAILED retried`."""
+        if self.retried or self.ignored:
+            return f"{self.status} {'retried' if self.retried else 'ignored'}"
+        return self.status
+
+    @property
+    def label(self) -> str:
+        """What tells it from all others: its whole task dir, or else its short hash."""
+        return self.dir or self.hash
+
+    @property
+    def duration(self) -> timedelta:
+        """From submission to completion, of the original for a cached task; zero if that is not known."""
+        if self.took is not None:
+            return timedelta(milliseconds=self.took)
+        if self.submitted is None or self.completed is None:
+            return timedelta()
+        return timedelta(milliseconds=max(0, self.completed - self.submitted))
+
+    @property
+    def submitted_at(self) -> datetime | None:
+        return moment(self.submitted)
+
+    @property
+    def completed_at(self) -> datetime | None:
+        return moment(self.completed)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file or folder that was published. `task` is the task dir it comes from, if that is known."""
+
+    KIND: ClassVar[str] = "published"
+    target: str
+    source: str = ""
+    mode: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The identity of a folder into which something was published; see `system.filesystems.FolderId`."""
+
+    KIND: ClassVar[str] = "folder"
+    path: str
+    inode: int
+    device: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Another folder with results: a storeDir."""
+
+    KIND: ClassVar[str] = "outputs"
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """Nextflow gave up to publish a file."""
+
+    KIND: ClassVar[str] = "unpublished"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something about the results that cannot be known from the log. `damage`: lines of it are missing."""
+
+    KIND: ClassVar[str] = "doubt"
+    text: str
+    damage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """An executor of tasks that the run uses, such as `local` or `slurm`."""
+
+    KIND: ClassVar[str] = "executor"
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of a cluster, of one task (`task` is its task dir) or of an array of tasks (`task` is empty)."""
+
+    KIND: ClassVar[str] = "job"
+    job: str
+    name: str
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error.
+
+    `by` is `engine`, `abort` (Nextflow says only why it aborts), or `pipeline` (its log.error). `lock`:
+    another Nextflow holds the session's cache.
+    """
+
+    KIND: ClassVar[str] = "error"
+    text: str
+    by: str = "engine"
+    lines: tuple[str, ...] = ()
+    lock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Nextflow's own counts, which it writes when a workflow has ended, successfully or not."""
+
+    KIND: ClassVar[str] = "statistics"
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last line. `took`: the time that completed and cached tasks took, in milliseconds."""
+
+    KIND: ClassVar[str] = "end"
+    at: int
+    tasks: int = 0
+    took: int = 0
+
+
+Line = (Header | Task | Published | Folder | Outputs | Unpublished | Doubt | Executor | Job | Failure
+        | Statistics | End)
+_KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in (
+    Header, Published, Folder, Outputs, Unpublished, Doubt, Executor, Job, Failure, Statistics, End)}
+_FIELDS = {kind: tuple((f.name, f.default) for f in fields(kind)) for kind in _KINDS.values()}
+_TASK = "task"
+_STATUS = {str(status): status for status in Status}
+_TASK_FIELDS = tuple((name, Task._field_defaults.get(name)) for name in Task._fields)
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    """Milliseconds since 1970 as an aware datetime in UTC."""
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def encode(line: Line) -> bytes:
+    """A line as it is written; values that are the default are left out."""
+    found: dict[str, Any]
+    if isinstance(line, Task):
+        found = {"kind": _TASK}
+        for (name, default), value in zip(_TASK_FIELDS, line, strict=True):
+            if value is not default and value != default:
+                found[name] = value
+    else:
+        found = {"kind": line.KIND} | {name: value for name, default in _FIELDS[type(line)]
+                                       if (value := getattr(line, name)) != default}
+    return _JSON(found).encode() + b"\n"
+
+
+def decode(data: bytes | str) -> Line | None:
+    """A line as it was written; None when it is incomplete, or of a later version."""
+    try:
+        found = json.loads(data)
+        if found["kind"] == _TASK:
+            return _task(found)
+        kind = _KINDS[found["kind"]]
+        values = {name: found[name] for name, _ in _FIELDS[kind] if name in found}
+        if kind is Failure:
+            values["lines"] = tuple(values.get("lines", ()))
+        line: Line = kind(**values)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return line
+
+
+def _task(found: dict[str, Any]) -> Task:
+    del found["kind"]
+    found["status"] = _STATUS[found["status"]]
+    if "inputs" in found:
+        found["inputs"] = tuple((path, size, mtime) for path, size, mtime in found["inputs"])
+    if "evidence" in found:
+        found["evidence"] = tuple(found["evidence"])
+    try:
+        return Task(**found)
+    except TypeError:  # it has fields of a later version, or lacks some
+        return Task(**{name: found[name] for name, _ in _TASK_FIELDS if name in found})
+
+
+# -- files --------------------------------------------------------------------------------------
+
+
+def path_of(attempt_dir: Path, token: int) -> Path:
+    """The record of the supervisor whose lease has this token."""
+    return attempt_dir / f"record-{token}.jsonl"
+
+
+def paths(attempt_dir: Path) -> list[Path]:
+    """The records of an attempt, the one that counts last."""
+    try:
+        names = os.listdir(attempt_dir)
+    except OSError:
+        return []
+    found = [(int(match[1]), name) for name in names if (match := _NAME.fullmatch(name))]
+    return [attempt_dir / name for _, name in sorted(found)]
+
+
+def end_of(path: Path) -> End | None:
+    """The last line of a finished record; None for one that is not finished."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END_BYTES))
+            data = file.read()
+    except OSError:
+        return None
+    if not data.endswith(b"\n"):
+        return None
+    line = decode(data[data.rfind(b"\n", 0, -1) + 1:])
+    return line if isinstance(line, End) else None
+
+
+class Writer:
+    """Writes one record. Lines are collected until `flush`.
+
+    On a full disk it stops: `broken` is true from then on, and the record never gets its `end`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.broken = False
+        self._waiting: list[bytes] = []
+        self._fd = -1
+        try:
+            self._fd = os.open(path, _APPEND, 0o644)
+        except OSError:
+            self.broken = True
+
+    def write(self, line: Line) -> None:
+        """Add a line."""
+        if not self.broken:
+            self._waiting.append(encode(line))
+
+    def flush(self) -> None:
+        """Write the lines that were added."""
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        while data and not self.broken:
+            try:
+                data = data[os.write(self._fd, data):]
+            except OSError:
+                self.broken = True
+
+    def close(self, end: End | None) -> None:
+        """Write the end, durably, and close the file. None: the record stays unfinished."""
+        if end is not None:
+            self.flush()
+            if not self.broken:
+                self.write(end)
+        self.flush()
+        if self._fd < 0:
+            return
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self.broken = True
+        os.close(self._fd)
+        self._fd = -1
+
+
+class Reader:
+    """Reads a record that may still grow: each `poll` gives the lines that are new and complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0  # where the next line begins
+        self._fd = -1
+
+    def raw(self, most: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """New complete lines, undecoded, each with its offset; at most about `most` bytes."""
+        rest, read = b"", 0
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                return
+        while chunk := os.pread(self._fd, _CHUNK, self.offset + len(rest)):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                at, self.offset = self.offset, self.offset + len(line) + 1
+                yield at, line
+            read += len(chunk)
+            if len(chunk) < _CHUNK or (most is not None and read >= most):
+                return
+
+    def poll(self) -> Iterator[Line]:
+        """New complete lines."""
+        for _, data in self.raw():
+            if (line := decode(data)) is not None:
+                yield line
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """All complete lines of a record."""
+    reader = Reader(path)
+    try:
+        yield from reader.poll()
+    finally:
+        reader.close()

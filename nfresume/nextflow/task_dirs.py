@@ -1,0 +1,52 @@
+"""Find the task dir that a short hash and a name mean: several task dirs may have one short hash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nfresume.nextflow import evidence, wrapper
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def beginning_with(work: Path, short: str) -> list[str]:
+    """The task dirs `ab/cdef...` that begin with `short` (`ab/cdef01`, or a whole one), sorted."""
+    first, _, rest = short.partition("/")
+    try:
+        names = os.listdir(work / first) if first and rest else []
+    except OSError:
+        return []
+    return sorted(f"{first}/{name}" for name in names if name.startswith(rest))
+
+
+def find(work: Path, short: str, name: str, *, unfinished: bool = False) -> str:
+    """The task dir of a task; empty when there is none, or it stays ambiguous.
+
+    Of several, it is the one whose wrapper has the task's name; of `unfinished` tasks also the one without
+    an exit status.
+    """
+    found = beginning_with(work, short)
+    if len(found) > 1:
+        named = {task_dir: name_of(work, task_dir) for task_dir in found}
+        found = [d for d in found if named[d] == name] or [d for d in found if not named[d]]
+    if len(found) > 1 and unfinished:
+        found = [d for d in found if not os.path.lexists(work / d / ".exitcode")]
+    return found[0] if len(found) == 1 else ""
+
+
+def name_of(work: Path, task_dir: str) -> str:
+    """The name in the wrapper of a task; empty when there is none, as for native and Python tasks."""
+    try:
+        fd = os.open(work, _DIRECTORY)
+    except OSError:
+        return ""
+    try:
+        with evidence.task_dir(fd, task_dir) as folder:
+            kept = evidence.read(folder, wrapper.RUN)
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+    text = kept.data.decode("utf-8", "surrogateescape") if kept is not None else ""
+    return wrapper.parse(text, str(work / task_dir)).name

@@ -1,0 +1,151 @@
+"""Remove what outlives a work dir, when that is long gone: records, logs, and attachments of web launches.
+
+The setting `keep_records_days` says when. Nothing goes while the work dir is there, and of a launch dir only
+the files that were attached, if they are still what was attached: results are the user's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from nfresume.domain.errors import NotFound
+from nfresume.domain.executions import ACCOUNT, Execution
+from nfresume.domain.workdirs import WorkDirState
+from nfresume.retained import disposal
+from nfresume.settings import Settings
+from nfresume.storage import Root, descriptors, removal, trash
+from nfresume.store import Store, clock, queries
+
+#: The key in an attempt's request that lists its attachments, each as name, size and mtime in ns.
+ATTACHED = "attached"
+
+Attached = Sequence[tuple[str, int, int]]
+
+
+def attached(folder: Path, names: Iterable[str]) -> list[tuple[str, int, int]]:
+    """What was attached to a launch from the web, for its request; `names` are relative to `folder`."""
+    found = []
+    for name in names:
+        status = os.stat(folder / name)
+        found.append((name, status.st_size, status.st_mtime_ns))
+    return found
+
+
+def expire(
+    store: Store, conf: Settings, root: Root, stop: threading.Event,
+    notify: Callable[[str], None] = lambda _: None,
+) -> list[str]:
+    """Remove the records of a root whose time is over. Returns the ids of their executions.
+
+    An execution that the database does not know stays. What cannot be removed is told to `notify`, and the
+    others go on. Raises OSError, RootUnusable when the root is not there.
+    """
+    if conf.keep_records_days == 0:
+        return []
+    due = _due(store, conf, root)
+    if not due or _clock_is_doubtful(store):
+        return []
+    gone = []
+    for execution in due:
+        if stop.is_set():
+            break
+        try:
+            if _remove(conf, root, execution, stop):
+                gone.append(execution.id)
+        except FileNotFoundError:
+            continue  # another sweep was faster
+        except OSError as e:
+            notify(f"the records of {execution.id} cannot be removed: {e}")
+    return gone
+
+
+def _due(store: Store, conf: Settings, root: Root) -> list[Execution]:
+    """The executions on disk whose work dir was deleted long enough ago."""
+    found = []
+    with store.begin(write=False) as tx:
+        before = tx.now - timedelta(days=conf.keep_records_days)
+        for account, execution_id in _on_disk(root):
+            try:
+                execution = queries.get(tx, execution_id)
+            except (NotFound, TypeError, ValueError):
+                continue  # it is unknown, or its row cannot be read
+            work_dir = execution.work_dir
+            mine = (execution.account, execution.root_id) == (account, root.id)
+            if mine and work_dir.state is WorkDirState.DELETED and (
+                    work_dir.deleted_at is not None and work_dir.deleted_at < before):
+                found.append(execution)
+    return found
+
+
+def _on_disk(root: Root) -> Iterator[tuple[str, str]]:
+    """Account and id of each folder of an execution."""
+    with os.scandir(root.path) as accounts:
+        for account in accounts:
+            if ACCOUNT.fullmatch(account.name) and account.is_dir(follow_symlinks=False):
+                with os.scandir(account.path) as executions:
+                    yield from ((account.name, e.name) for e in executions
+                                if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))
+
+
+def _clock_is_doubtful(store: Store) -> bool:
+    """True when the clock may have jumped ahead: then nothing expires."""
+    with store.begin() as tx:
+        return clock.check(tx) is not None
+
+
+def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Event) -> bool:
+    """Remove one execution's folder; False when its work dir is still there."""
+    folder = root.execution(execution.account, execution.id)
+    requests = [folder.request(number) or {} for number in range(1, execution.attempt + 1)]
+    with trash.folder(root, execution.account, execution.id) as (root_fd, fd):
+        names = os.listdir(fd)
+        if {"work", "cache"} & set(names):
+            return False
+        for request in requests:
+            _remove_attachments(conf, execution, request.get(ATTACHED, ()))
+        if names:
+            trash.put(root_fd, execution.id, fd, names)
+    with trash.folder(root, execution.account) as (_, account_fd):
+        os.rmdir(execution.id, dir_fd=account_fd)
+        os.fsync(account_fd)
+    removal.empty_trash(root, execution.id, pace=disposal.pace_of(conf, stop))
+    return True
+
+
+def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -> None:
+    """Remove what was attached to a launch from the web, and the folders that are empty then."""
+    place = Path(execution.launch_dir)
+    if place.parent != conf.web_launches / execution.account:
+        return
+    for name, size, mtime in files:
+        with contextlib.suppress(OSError), _opened(place, Path(name).parent.parts) as fd:
+            found = os.lstat(Path(name).name, dir_fd=fd)
+            if stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size, mtime):
+                os.unlink(Path(name).name, dir_fd=fd)
+    for folder in sorted({parent for name, *_ in files for parent in Path(name).parents}, reverse=True):
+        with contextlib.suppress(OSError), _opened(place, folder.parts[:-1]) as fd:
+            if folder.parts:
+                os.rmdir(folder.name, dir_fd=fd)
+    with contextlib.suppress(OSError):
+        place.rmdir()
+
+
+@contextmanager
+def _opened(place: Path, parts: Iterable[str]) -> Iterator[int]:
+    """A descriptor of a folder below a launch dir, opened without following a link. Raises OSError."""
+    fd = os.open(place, descriptors.DIRECTORY)
+    try:
+        for part in parts:
+            below = os.open(part, descriptors.DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)

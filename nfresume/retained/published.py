@@ -1,0 +1,56 @@
+"""What an attempt published, as far as its record tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfresume.nextflow import reading, record
+from nfresume.nextflow.summary import Summary
+from nfresume.storage.publish import Target
+from nfresume.storage.root import ExecutionFolder
+from nfresume.system.filesystems import FolderId
+
+
+@dataclass(frozen=True)
+class Published:
+    """`targets` of publishDir, on file systems only. `folders` hold other outputs: storeDirs.
+
+    `doubts` say what cannot be known, one line each: then the work dir must be kept. `succeeded`: the attempt
+    ended well by its own record, so it published again whatever earlier ones had published.
+    """
+
+    targets: Iterable[Target]
+    folders: tuple[str, ...]
+    doubts: tuple[str, ...]
+    succeeded: bool
+
+
+def of_attempt(folder: ExecutionFolder, number: int) -> Published:
+    """What attempt `number` published. The targets are read from the record while they are iterated."""
+    attempt_dir = folder.attempt(number)
+    total = Summary()
+    ids: dict[str, FolderId] = {}
+    outputs: dict[str, None] = {}
+    for line in reading.lines(attempt_dir):
+        total.add(line)
+        if isinstance(line, record.Folder):
+            ids[line.path] = FolderId(line.inode, line.device, line.source)
+        elif isinstance(line, record.Outputs):
+            outputs[line.path] = None
+    ended_well = total.whole and not total.unpublished and not total.engine_failed
+    return Published(_Targets(attempt_dir, ids), tuple(outputs), tuple(total.doubts), ended_well)
+
+
+class _Targets(Iterable[Target]):
+    """The published paths, each with its folder's identity at publication."""
+
+    def __init__(self, attempt_dir: Path, ids: Mapping[str, FolderId]) -> None:
+        self._attempt_dir = attempt_dir
+        self._ids = ids
+
+    def __iter__(self) -> Iterator[Target]:
+        for line in reading.lines(self._attempt_dir):
+            if isinstance(line, record.Published) and "://" not in line.target:
+                yield Target(line.target, self._ids.get(line.target.rpartition("/")[0] or "/"))

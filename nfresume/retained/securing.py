@@ -1,0 +1,171 @@
+"""Secure the results of an execution: afterwards nothing that was published needs its work dir.
+
+This happens at every settlement, whatever becomes of the work dir, and once more before a deletion. On one
+file system it costs nothing, and from then on the user may move, rename or unmount the results. Only the
+holder of the attempt's lease, or of the claim on the deletion, does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from nfresume.domain.executions import Execution
+from nfresume.domain.retention import Hold
+from nfresume.retained import published
+from nfresume.storage.looking import Bounds, Look, Seen
+from nfresume.storage.publish import Materialised, Materialiser
+from nfresume.storage.replacing import Scratch
+from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.workers import Pace
+from nfresume.system import crashpoints, durable
+
+#: In an attempt's folder: nothing that it published needs the work dir any more.
+SECURED = "secured.json"
+#: In the last attempt's folder: a TSV file of published paths, with linked, copied, redirected or refused.
+RESULTS = "results.tsv"
+#: So many folders of results are looked through.
+_MOST_FOLDERS = 1_000
+#: At a settlement that keeps the work dir, the look for the pipeline's own links is a short one.
+_SHORT = Bounds(entries=50_000, files=1_000, seconds=5.0)
+
+
+@dataclass(frozen=True)
+class Secured:
+    """What was done for the results, and what the look through the user's folders found."""
+
+    results: Materialised
+    seen: Seen
+
+    @property
+    def hold(self) -> Hold | None:
+        """Why the work dir must not be deleted; None when nothing needs it."""
+        count = self.results.refusals
+        if not count:
+            return None
+        plural = "s" if count > 1 else ""
+        return Hold(f"{count} published result{plural} would be lost with the work dir: "
+                    f"{self.results.refused[0]}")
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """For the history; empty when there is nothing to tell."""
+        counts = {how: getattr(self.results, how) for how in ("linked", "copied", "redirected", "left")}
+        counts |= {"refused": self.results.refusals, "removed_by_user": self.results.missing}
+        told: dict[str, Any] = {how: count for how, count in counts.items() if count}
+        if self.seen.naming_count:
+            told |= {"files_that_name_the_work_dir": self.seen.naming_count, "such_as": self.seen.naming}
+        if not self.seen.complete:
+            told["looked_at"] = self.seen.entries
+        return told
+
+
+def secure(
+    folder: ExecutionFolder, execution: Execution, pace: Pace, *, heartbeat: Callable[[], None],
+    succeeded: bool, deleting: bool,
+) -> Secured:
+    """Materialise what all attempts published, and links into the work dir that the pipeline made itself.
+
+    `succeeded`: the last attempt did, so each path that it published must be there. `deleting`: the work dir
+    goes next. Only for a success and before a deletion are results copied to other file systems.
+    `heartbeat` is called several times a second; what it raises ends the work. Nothing is deleted.
+    """
+    scratch = _scratch(folder, execution)
+    place = folder.attempt(execution.attempt)
+    with _report(place / RESULTS) as report:
+        materialiser = Materialiser(
+            scratch, pace, heartbeat=heartbeat, copy=succeeded or deleting,
+            done=lambda path, how: _tell(report, path, how))
+        outputs = _secure_published(folder, execution, materialiser, succeeded=succeeded)
+        bounds = Bounds() if deleting or succeeded else _SHORT
+        look = Look(materialiser, scratch.work, scratch.root, execution.created_at.timestamp(), bounds,
+                    pace.readers(folder.work), heartbeat)
+        seen = look.through([execution.launch_dir, *outputs])
+        for line in materialiser.result.refused:
+            _tell(report, line, "refused")
+    crashpoints.reach("results-materialised")
+    return Secured(materialiser.result, seen)
+
+
+def _secure_published(
+    folder: ExecutionFolder, execution: Execution, materialiser: Materialiser, *, succeeded: bool
+) -> list[str]:
+    """Secure attempt by attempt; returns the folders in which there are results and other outputs."""
+    result = materialiser.result
+    outputs: list[str] = []
+    doubts: list[str] = []
+    for number in range(1, execution.attempt + 1):
+        marker = folder.attempt(number) / SECURED
+        if (done := _read(marker)) is not None:
+            found_succeeded, folders = bool(done.get("succeeded")), list(done.get("folders", []))
+        else:
+            found = published.of_attempt(folder, number)
+            before = result.refusals, result.left
+            folders = topmost([*materialiser.run(
+                found.targets, must_exist=succeeded and number == execution.attempt), *found.folders])
+            found_succeeded = found.succeeded
+            if (result.refusals, result.left) == before and not found.doubts:
+                with contextlib.suppress(OSError):  # a full disk: it is done again before a deletion
+                    durable.write(marker, json.dumps({"succeeded": found_succeeded, "folders": folders}
+                                                     ).encode())
+        outputs += folders
+        if found_succeeded:
+            doubts.clear()  # it has published again whatever earlier attempts had published
+        if done is None:
+            doubts += found.doubts
+    for doubt in doubts:
+        result.refuse(doubt)
+    return outputs
+
+
+def _read(marker: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(marker.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def topmost(folders: Iterable[str]) -> list[str]:
+    """Folders without those that lie in another of them, at most 1,000."""
+    chosen: list[str] = []
+    for folder in sorted(set(folders)):
+        if not chosen or not f"{folder}/".startswith(f"{chosen[-1]}/"):
+            chosen.append(folder)
+    return chosen[:_MOST_FOLDERS]
+
+
+def _scratch(folder: ExecutionFolder, execution: Execution) -> Scratch:
+    """The work dir, also under the paths that it had when links were made: its root may have moved."""
+    paths = {execution.work_dir.path}
+    for number in range(1, execution.attempt + 1):
+        paths.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
+    former = tuple(sorted(paths - {str(folder.work)}))
+    return Scratch(execution.id, os.path.realpath(folder.work), os.path.realpath(folder.root.path), former)
+
+
+@contextmanager
+def _report(path: os.PathLike[str]) -> Iterator[TextIO | None]:
+    """The report, to be added to; None when it cannot be written: a full disk must not keep results."""
+    file: TextIO | None = None
+    with contextlib.suppress(OSError):
+        file = open(path, "a", errors="surrogateescape")  # noqa: SIM115 (closed below, errors suppressed)
+        if file.tell() == 0:
+            file.write("path\thow\n")
+    yield file
+    if file is not None:
+        with contextlib.suppress(OSError):
+            file.close()
+
+
+def _tell(report: TextIO | None, path: str, how: str) -> None:
+    if report is not None:
+        escaped = path.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+        with contextlib.suppress(OSError):
+            report.write(f"{escaped}\t{how}\n")

@@ -1,0 +1,325 @@
+"""Supervise one attempt: own it from its claim until it is settled and its work dir is dealt with.
+
+Claims a queued attempt and starts the head, or takes over a running attempt whose supervisor was lost. Then
+it follows the log, stops the head on a cancel, and settles the attempt. A thread renews the lease meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import sh
+
+from nfresume import settings
+from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.domain.workdirs import Claim, WorkDirState
+from nfresume.launchers import slurm
+from nfresume.nextflow import command, options, reading, summary, task_dirs
+from nfresume.nextflow import processes as nextflow_processes
+from nfresume.retained import deletion, disposal, places
+from nfresume.retained.sampling import Sampler
+from nfresume.runs import expiration, log_copies, programs, settlement, verdict
+from nfresume.runs.recorder import Recorder
+from nfresume.storage.aside import set_aside
+from nfresume.storage.root import ExecutionFolder, copy_if_exists
+from nfresume.store import Store, queries, transitions
+from nfresume.system import crashpoints, logs, pausing, processes
+from nfresume.system.renewal import Renewal
+
+_log = logging.getLogger("nfresume.supervisor")
+#: How often the log is read.
+TICK_SECONDS = 0.25
+#: How often the database is asked for a cancel.
+STATE_SECONDS = 1.0
+#: How long the head may take to end its tasks after SIGTERM.
+STOP_SECONDS = 30.0
+_SHIM = Path(command.__file__).with_name("shim.py")
+
+
+def supervise(
+    store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
+    settled: Callable[[], None] = lambda: None,
+    lost_because: str = "Nextflow and its supervisor were lost (killed, or the host restarted)",
+    stdin: int | str | None = None,
+) -> ExecutionState:
+    """Own the current attempt until it is settled and its work dir removed or measured.
+
+    `stop` pauses that removal or measurement. Without `stop` SIGTERM does so; a sweep passes its own `stop`,
+    because it may run in a thread, which cannot handle signals. `settled` is called when the outcome is
+    stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or the path of a
+    file (default: nothing).
+
+    Raises Conflict when another supervisor owns the attempt, StaleLease when one took over meanwhile.
+    """
+    owner = transitions.Owner(conf.host, processes.boot_id())
+    with store.begin() as tx:
+        queued = queries.get(tx, execution_id).state is ExecutionState.QUEUED
+        own = transitions.claim if queued else transitions.take_over
+        lease = own(tx, execution_id, owner, conf.lease_seconds)
+        execution = queries.get(tx, execution_id)
+        attempt = queries.attempt(tx, execution_id, lease.number)
+    logs.bind(account=execution.account, attempt=lease.number)
+    _log.info("%s with token %d", "claimed" if queued else "taken over", lease.token)
+    crashpoints.reach("claimed")
+    return _Supervisor(store, conf, execution, attempt, lease, stop, settled, lost_because,
+                       stdin).run(start=queued)
+
+
+class _Supervisor:
+    def __init__(
+        self, store: Store, conf: settings.Settings, execution: Execution, attempt: Attempt, lease: Lease,
+        stop: threading.Event | None, settled: Callable[[], None], lost_because: str,
+        stdin: int | str | None,
+    ) -> None:
+        self._lost_because = lost_because
+        self._stdin = stdin
+        self._stop = stop
+        self._settled = settled
+        self._store = store
+        self._conf = conf
+        self._execution = execution
+        self._attempt = attempt
+        self._lease = lease
+        self._actor = f"supervisor@{conf.host}"
+        self._folder: ExecutionFolder = places.folder_of(store, execution)
+        self._attempt_dir = self._folder.attempt(attempt.number)
+        self._recorder = Recorder(self._folder, attempt.number, lease.token, conf.keep_task_logs)
+        self._shim: int | None = None  # a pidfd, which becomes readable when the shim has ended
+        self._stopping: float | None = None
+        self._hung = False
+        self._asked = 0.0
+        self._renewal: Renewal
+        self._sampler = Sampler(store, conf)
+        self._sampled = time.monotonic()
+
+    def run(self, *, start: bool) -> ExecutionState:
+        with Renewal(self._renew, min(5.0, self._conf.lease_seconds / 4)) as self._renewal:
+            try:
+                lost_because = self._until_the_end(start=start)
+                survivors = processes.stop(self._processes, heartbeat=self._tick)
+                crashpoints.reach("head-ended")
+                log = self._recorder.finish(self._renewal.check)
+            except BaseException:
+                self._recorder.abandon()
+                raise
+            state, claim = self._settle(log, len(survivors), lost_because)
+        self._settled()
+        self._copy_log()
+        self._see_to_the_work_dir(claim)
+        return state
+
+    def _until_the_end(self, *, start: bool) -> str:
+        """Start the head if need be, and follow it. Returns why it was lost if it left no exit status."""
+        lost_because = self._lost_because
+        try:
+            if start:
+                self._start()
+            crashpoints.reach("spawned")
+            self._follow()
+        except StaleLease:
+            raise  # another supervisor owns the attempt: nothing of it is ours to stop
+        except NfresumeError as e:
+            lost_because = e.message
+        except (OSError, sh.ForkException) as e:
+            lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
+        crashpoints.reach("followed")
+        return lost_because
+
+    # -- start ----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        chosen = programs.find(self._conf, self._attempt.pipeline)
+        with self._store.begin() as tx:  # raises StaleLease before anything is created
+            transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
+        self._folder.provision(self._attempt.number)
+        self._clear_predecessor()
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
+        run = command.Run(
+            run_name=self._attempt.run_name, session_id=self._execution.session_id,
+            resume=self._attempt.resume, work_dir=self._folder.work,
+            cache_dir=self._folder.cache, attempt_dir=self._attempt_dir,
+        )
+        launch_dir = Path(self._execution.launch_dir)
+        words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
+        environment = programs.environment(
+            self._conf, chosen, run, self._execution, self._attempt.pipeline, os.environ)
+        stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
+        crashpoints.reach("spawning")
+        stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
+        with stdout.open("ab") as out, stderr.open("ab") as err, open(
+                os.devnull if stdin is None else stdin, "rb") as given:
+            shim = sh.Command(sys.executable)(
+                "-I", "-S", str(_SHIM), str(self._attempt_dir), *words, _bg=True, _bg_exc=False,
+                _new_session=True, _in=given, _out=out, _err=err, _cwd=str(launch_dir),
+                _env=environment, _ok_code=list(range(256)),
+            )
+        self._shim = os.pidfd_open(shim.pid)
+
+    def _clear_predecessor(self) -> None:
+        """Stop what is left of the last attempt. If it died uncleanly, set its unfinished task dirs aside."""
+        if self._attempt.number == 1:
+            return
+        with self._store.begin(write=False) as tx:
+            before = queries.attempt(tx, self._execution.id, self._attempt.number - 1)
+        if survivors := processes.stop(self._processes, heartbeat=self._tick):
+            raise Conflict(f"{len(survivors)} processes of {before.run_name} could not be stopped")
+        if before.clean_end:
+            return
+        seen = summary.of(reading.lines(self._folder.attempt(before.number)))
+        if "slurm" in seen.executors and slurm.available():
+            slurm.end_jobs(seen.jobs)
+        work = self._folder.work
+        unfinished = [t.dir or task_dirs.find(work, t.hash, t.name, unfinished=True)
+                      for t in seen.unfinished.values()]
+        moved = set_aside(work, filter(None, unfinished), before.run_name)
+        if moved:
+            with self._store.begin() as tx:
+                transitions.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
+
+    # -- follow ---------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Follow the head until the shim has written its exit status, or both are gone."""
+        while verdict.exit_code(self._attempt_dir) is None:
+            if self._shim_ended(TICK_SECONDS) or not self._head_lives():
+                with contextlib.suppress(OSError):  # on a full disk no shim can start either
+                    nextflow_processes.forbid_start(self._attempt_dir)
+                if not self._head_lives():
+                    return
+            self._recorder.poll()
+            self._tick()
+            self._sample()
+            self._end_if_hung()
+            if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
+                processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
+
+    def _end_if_hung(self) -> None:
+        """Terminate a head that hangs: an error in the log, no running task, no new line for hang_seconds.
+
+        Nextflow hangs so when the file system of its cache is full (`Unexpected thread exception`).
+        """
+        seen = self._recorder.summary
+        if self._stopping is not None or not seen.engine_failed or seen.unfinished:
+            return
+        with contextlib.suppress(OSError):
+            silent = time.time() - (self._attempt_dir / command.LOG).stat().st_mtime
+            if silent > self._conf.hang_seconds:
+                self._hung, self._stopping = True, time.monotonic()
+                if found := nextflow_processes.read(self._attempt_dir):
+                    found.terminate()
+
+    def _sample(self) -> None:
+        """Measure the work dir every sample_seconds; follow the log meanwhile. Stops when the head ends."""
+        if time.monotonic() - self._sampled < self._conf.sample_seconds:
+            return
+        self._sampled = time.monotonic()
+        ended = threading.Event()
+
+        def watch() -> None:
+            self._recorder.poll()
+            self._tick()
+            if self._stopping is not None or verdict.exit_code(self._attempt_dir) is not None:
+                ended.set()
+
+        with contextlib.suppress(StoreUnavailable):
+            with self._store.begin(write=False) as tx:
+                execution = queries.get(tx, self._execution.id)
+            self._sampler.measure(execution, ended, watch)
+
+    def _shim_ended(self, seconds: float) -> bool:
+        """Wait up to `seconds`; True when the shim that this process started has ended."""
+        if self._shim is None:
+            time.sleep(seconds)
+            return False
+        return bool(select.select([self._shim], [], [], seconds)[0])
+
+    def _head_lives(self) -> bool:
+        """True while the head runs, or the shim that is to write its exit status."""
+        found = nextflow_processes.read(self._attempt_dir)
+        if found is None:
+            return bool(self._processes())  # the shim has not written its record yet
+        return found.alive or any(p.pid == found.shim for p in self._processes())
+
+    def _processes(self) -> list[psutil.Process]:
+        """Every process on this host that this attempt or an earlier one started."""
+        attempts = self._attempt_dir.parent
+        return nextflow_processes.of_execution(self._execution.id, attempts, self._attempt.number)
+
+    def _renew(self) -> None:
+        with self._store.begin() as tx:
+            transitions.renew(tx, self._lease, self._conf.lease_seconds, self._recorder.summary.counts)
+
+    def _tick(self) -> None:
+        """Stop when the lease is lost; check for a cancel. A database that is down stops nothing."""
+        self._renewal.check()
+        now = time.monotonic()
+        if now - self._asked < STATE_SECONDS or self._stopping is not None:
+            return
+        self._asked = now
+        with contextlib.suppress(StoreUnavailable):
+            with self._store.begin(write=False) as tx:
+                state = queries.get(tx, self._execution.id).state
+            if state is ExecutionState.CANCELLING:
+                self._stopping = now
+                if found := nextflow_processes.read(self._attempt_dir):
+                    found.terminate()
+
+    # -- settle ---------------------------------------------------------------------------------
+
+    def _settle(
+        self, log: summary.Summary, survivors: int, lost_because: str
+    ) -> tuple[ExecutionState, Claim | None]:
+        with contextlib.suppress(StoreUnavailable):
+            self._renew()  # raises StaleLease if another one took over while this process was suspended
+        self._deliver_reports()
+        evidence = verdict.gather(
+            self._attempt, self._folder, log, survivors, lost_because,
+            Path(self._execution.launch_dir), hung=self._hung,
+            here=verdict.ran_here(self._attempt, self._conf),
+        )
+        wait = 0.2
+        while True:  # while the database is down; the exit status is safe on disk
+            try:
+                hours_unknown = expiration.read_declared(
+                    self._store, self._execution, self._attempt, self._folder, self._actor)
+                return settlement.conclude(self._store, self._conf, self._lease, evidence, self._actor,
+                                           self._folder, self._renewal.check, hours_unknown)
+            except StoreUnavailable as e:
+                _log.warning("%s; trying again in %.1f s", e, wait)
+                time.sleep(wait)
+                wait = min(wait * 2, 30.0)
+
+    def _see_to_the_work_dir(self, claim: Claim | None) -> None:
+        """Delete it, or measure it."""
+        with contextlib.ExitStack() as stack:
+            stop = self._stop or stack.enter_context(pausing.pausable()).event
+            if claim is not None:
+                deletion.delete(self._store, claim, self._actor, disposal.pace_of(self._conf, stop))
+            with self._store.begin(write=False) as tx:
+                execution = queries.get(tx, self._execution.id)
+            if execution.work_dir.state is WorkDirState.RETAINED:
+                disposal.record_size(self._store, self._conf, execution, stop)
+
+    def _copy_log(self) -> None:
+        """Copy the log to the pipeline's `log_dir`, and say so in the history."""
+        if told := log_copies.copy(self._folder, self._execution, self._attempt):
+            with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
+                transitions.note(tx, self._execution.id, "log_copied", self._actor, told)
+
+    def _deliver_reports(self) -> None:
+        """Copy the log to the path of the user's -log option."""
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
+        with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
+            if parsed.log is not None:
+                copy_if_exists(self._attempt_dir / command.LOG, Path(self._execution.launch_dir) / parsed.log)
+

@@ -1,0 +1,190 @@
+"""An index of one record, for pages of tasks: sorted, filtered, and counted in milliseconds.
+
+It is a temporary database of SQLite, which spills to disk, so that a million tasks take little memory. Only
+what is new in the record is read each time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from nfresume.nextflow import reading, record
+from nfresume.nextflow.command import LOG
+from nfresume.nextflow.record import Status, Task
+from nfresume.nextflow.summary import Summary
+
+_TABLES = """
+CREATE TABLE task (
+  n INTEGER PRIMARY KEY, dir TEXT, hash TEXT, name TEXT, process TEXT, state TEXT, action TEXT, took INTEGER,
+  line BLOB
+);
+CREATE INDEX by_state ON task (state, action, n);
+"""
+_PUT = "INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#: ?1 a state, ?2 a process, ?3 a pattern for names, ?4 one for task dirs; an empty one filters nothing.
+_CHOSEN = """ FROM task WHERE (?1 = '' OR state = ?1) AND (?2 = '' OR process = ?2)
+AND (?3 = '' OR name LIKE ?3 ESCAPE '\\' OR dir LIKE ?4 ESCAPE '\\') """
+#: The sort orders of a page, by name.
+SORTS = {"appeared": "n", "newest": "n DESC", "name": "name, n", "longest": "took DESC, n"}
+_PAGES = {name: f"SELECT line{_CHOSEN}ORDER BY {order} LIMIT ?5 OFFSET ?6"
+          for name, order in SORTS.items()}
+_COUNT = f"SELECT count(*){_CHOSEN}"
+#: The states by which tasks can be filtered.
+STATES = ("running", "cached", "completed", "failed", "aborted")
+#: Memory that SQLite may use for one index, in KiB.
+_CACHE = 16 * 1024
+#: About so many bytes one task takes.
+_ROW_BYTES = 700
+#: So many published paths are kept.
+MAX_PUBLISHED = 10_000
+_LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a page of tasks shows. `state` is one of STATES, `sort` one of SORTS.
+
+    Empty: all tasks, in order of appearance.
+    """
+
+    state: str = ""
+    process: str = ""
+    text: str = ""
+    sort: str = ""
+    offset: int = 0
+    limit: int = 200
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of tasks. `total`: how many tasks there are on all pages."""
+
+    tasks: list[Task]
+    total: int
+
+
+class TaskIndex:
+    """The index of one record. `summary` is its sum. Threads must hold `lock`."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.Lock()
+        self.summary = Summary()
+        self.published: list[str] = []
+        self._reader = record.Reader(path)
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE}")
+        self._database.executescript(_TABLES)
+
+    def refresh(self) -> None:
+        """Read what is new in the record."""
+        self._add((record.decode(data), data) for _, data in self._reader.raw())
+
+    def fill(self, lines: Iterator[record.Line]) -> None:
+        """Take these lines, of an attempt that has no record."""
+        self._add((line, record.encode(line)) for line in lines)
+
+    def _add(self, lines: Iterator[tuple[record.Line | None, bytes]]) -> None:
+        begun = False
+        for line, data in lines:
+            if line is None:
+                continue
+            if not begun:
+                self._database.execute("BEGIN")
+                begun = True
+            self.summary.add(line)
+            if isinstance(line, Task):
+                self._put(line, data)
+            elif isinstance(line, record.Published) and len(self.published) < MAX_PUBLISHED:
+                self.published.append(line.target)
+        if begun:
+            self._database.execute("COMMIT")
+
+    def _put(self, task: Task, data: bytes) -> None:
+        action = "ignored" if task.ignored else "retried" if task.retried else ""
+        state = "cached" if task.status is Status.STORED else task.status.lower()
+        took = task.duration // timedelta(milliseconds=1)
+        self._database.execute(_PUT, (task.n, task.dir, task.hash, task.name, task.process, state, action,
+                                      took, data))
+
+    def page(self, query: Query) -> Page:
+        """A page of tasks."""
+        text = query.text.translate(_LIKE)
+        chosen = (query.state if query.state in STATES else "", query.process,
+                  f"%{text}%" if text else "", f"{text}%")
+        if text:
+            total = self._database.execute(_COUNT, chosen).fetchone()[0]
+        else:
+            total = sum(getattr(row, chosen[0] or "total") for row in self.summary.processes.values()
+                        if query.process in ("", row.process))
+        sort = query.sort if query.sort in SORTS else "appeared"
+        return Page(_tasks(self._database.execute(_PAGES[sort], (*chosen, query.limit, query.offset))), total)
+
+    def last_failed(self) -> Task | None:
+        """The last task that failed for good: not ignored and not retried."""
+        found = _tasks(self._database.execute(
+            "SELECT line FROM task WHERE state = 'failed' AND action = '' ORDER BY n DESC LIMIT 1"))
+        return found[0] if found else None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return _ROW_BYTES * sum(row.total for row in self.summary.processes.values())
+
+
+def _tasks(rows: sqlite3.Cursor) -> list[Task]:
+    return [line for (data,) in rows if isinstance(line := record.decode(data), Task)]
+
+
+class Indexes:
+    """The indexes of the records that were looked at last, together at most about `most` bytes."""
+
+    def __init__(self, most: int = 1 << 29) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Path, tuple[tuple[int, int], TaskIndex]] = OrderedDict()
+
+    @contextmanager
+    def of(self, attempt_dir: Path, *, ended: bool) -> Iterator[TaskIndex]:
+        """The index of an attempt, as new as its record. `ended`: see `reading.lines`."""
+        path = reading.newest(attempt_dir, ended=ended)
+        index, fresh = self._take(path or attempt_dir / LOG, whole=path is None)
+        with index.lock:
+            if path is not None:
+                index.refresh()
+            elif fresh:
+                index.fill(reading.of_log(attempt_dir, ended=ended))
+            self._evict(index)
+            yield index
+
+    def _take(self, path: Path, *, whole: bool) -> tuple[TaskIndex, bool]:
+        """The index of a file, and whether it is new. `whole`: it is made anew when the file has changed."""
+        try:
+            found = path.stat()
+            stamp = found.st_ino, found.st_size if whole else 0
+        except OSError:
+            stamp = 0, 0
+        with self._lock:
+            known = self._known.get(path)
+            fresh = known is None or known[0] != stamp
+            if known is None or fresh:
+                known = self._known[path] = stamp, TaskIndex(path)
+            self._known.move_to_end(path)
+            return known[1], fresh
+
+    def _evict(self, but: TaskIndex) -> None:
+        """Forget the indexes that were not used for longest. Whoever still has one may use it."""
+        with self._lock:
+            size = sum(index.size for _, index in self._known.values())
+            for path, (_, index) in list(self._known.items()):
+                if size <= self._most:
+                    return
+                if index is not but:
+                    size -= index.size
+                    del self._known[path]

@@ -1,0 +1,132 @@
+"""A bounded look through folders for what needs a work dir, and is in no log.
+
+Pipelines make links themselves (`mklink`, `ln -s` in a task, links in a storeDir): those are materialised.
+Text files that name files of the work dir (samplesheets) cannot be mended: they are only told.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from nfresume.storage import replacing
+from nfresume.storage.publish import Materialiser
+from nfresume.storage.workers import WorkerPool
+
+#: Larger files are not read: a samplesheet is small.
+_LARGEST = 1 << 20
+#: So many files that name the work dir are told by name.
+_TOLD = 20
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where a look ends: after so many entries of folders, files read, and seconds."""
+
+    entries: int = 200_000
+    files: int = 5_000
+    seconds: float = 30.0
+
+
+@dataclass
+class Seen:
+    """What a look found. `complete` is False when it ended at a bound."""
+
+    entries: int = 0
+    files: int = 0
+    naming: list[str] = field(default_factory=list)  # text files that name the work dir, the first 20
+    naming_count: int = 0
+    complete: bool = True
+
+
+class Look:
+    """Looks through folders level by level, so that what is near the top is found first."""
+
+    def __init__(
+        self, materialiser: Materialiser, work: str, root: str, since: float, bounds: Bounds, workers: int,
+        heartbeat: Callable[[], None],
+    ) -> None:
+        """`work` and `root` are free of links; files older than `since` (seconds) name nothing in `work`."""
+        self._materialiser = materialiser
+        self._work = os.fsencode(work)
+        self._root = root
+        self._since = since
+        self._bounds = bounds
+        self._workers = workers
+        self._heartbeat = heartbeat
+        self._lock = threading.Lock()
+        self._visited: set[str] = set()
+        self._below: list[str] = []
+        self._end = time.monotonic() + bounds.seconds
+        self.seen = Seen()
+
+    def through(self, folders: Iterable[str]) -> Seen:
+        """Look through these folders and all below; a folder in the root or hidden is passed over."""
+        level = [os.path.realpath(folder) for folder in folders]
+        while level:
+            self._below = []
+            fresh = [f for f in dict.fromkeys(level) if f not in self._visited and not self._is_ours(f)]
+            self._visited.update(fresh)
+            never = threading.Event()
+            WorkerPool(self._workers, never, self._folder).run(fresh, self._heartbeat)
+            level = self._below
+        return self.seen
+
+    def _is_ours(self, folder: str) -> bool:
+        return folder == self._root or folder.startswith(f"{self._root}/")
+
+    def _folder(self, folder: str) -> None:
+        seen, links, below, texts, count = self.seen, [], [], [], 0
+        if seen.entries > self._bounds.entries or time.monotonic() > self._end:
+            seen.complete = False
+            return
+        try:
+            with os.scandir(folder) as entries:
+                for count, entry in enumerate(entries, 1):
+                    if count + seen.entries > self._bounds.entries:
+                        seen.complete = False
+                        break
+                    if entry.is_symlink():
+                        links.append(entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("."):
+                            below.append(entry.path)
+                    elif not entry.name.startswith(replacing.PREFIX) and self._may_name_it(entry):
+                        texts.append(entry.path)
+        except OSError:
+            return  # what is not ours to read, or is gone
+        with self._lock:
+            seen.entries += count
+            self._below += below
+        self._materialiser.links(folder, links)
+        for path in texts:
+            self._read(path)
+
+    def _may_name_it(self, entry: os.DirEntry[str]) -> bool:
+        """A regular file, small, and written since the execution began."""
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError:
+            return False
+        small = entry.is_file(follow_symlinks=False) and 0 < found.st_size <= _LARGEST
+        return small and found.st_mtime >= self._since
+
+    def _read(self, path: str) -> None:
+        with self._lock:
+            if self.seen.files >= self._bounds.files:
+                self.seen.complete = False
+                return
+            self.seen.files += 1
+        try:
+            with open(path, "rb") as file:
+                data = file.read(_LARGEST)
+        except OSError:
+            return
+        if self._work in data and b"\0" not in data:
+            with self._lock:
+                self.seen.naming_count += 1
+                if len(self.seen.naming) < _TOLD:
+                    self.seen.naming.append(path)

@@ -1,0 +1,500 @@
+"""`nfresume launch` stands in for `nextflow run`: for each case both run, and give the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BIN, Done, Site, snapshot, until
+
+pytestmark = pytest.mark.slow
+
+SHOW = """\
+params.x = null
+params.outdir = 'results'
+process WRITE {
+    publishDir params.outdir, mode: 'copy'
+    output: path 'x.txt'
+    script: "printf '%s' '${params.x}' > x.txt"
+}
+workflow {
+    println "params ${params.collect { k, v -> "$k=$v (${v.getClass().simpleName})" }}"
+    println "args ${args} cpus ${workflow.session.config.process?.cpus} ${workflow.profile}"
+    WRITE()
+}
+"""
+
+
+@dataclass
+class Case:
+    """One command line, and what stands on standard input and in the launch dir."""
+
+    words: list[str]
+    stdin: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+
+CASES = {
+    "a value with blanks (nextflow#5376)": Case(["main.nf", "--x", "-q 20 -u 3", "--outdir", "res1"]),
+    "negative numbers": Case(["main.nf", "--x", "-5", "--y", "-1.5e3"]),
+    "a joined value": Case(["main.nf", "--x=-resume", "--outdir=a b"]),
+    "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"]),
+    "process options": Case(["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"]),
+    "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"]),
+    "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"]),
+    "a stub at the end": Case(["main.nf", "--x", "1", "-stub"]),
+    "further words": Case(["main.nf", "first", "--x", "1", "second"]),
+    "an empty word": Case(["main.nf", "--x", "", "y"]),
+    "a parameter equal to the pipeline": Case([".", "--outdir", "."]),
+    "the same option twice": Case(["main.nf", "-profile", "a", "-profile", "b"]),
+    "an unknown option": Case(["main.nf", "-nonsense", "1"]),
+    "an unknown profile": Case(["main.nf", "-profile", "nonsense"], files={"nextflow.config": ""}),
+    "dumped channels": Case(["main.nf", "-dump-channels", "NAME", "--x", "1"]),
+    "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"]),
+    "a params file and a parameter": Case(
+        ["main.nf", "-params-file", "p.json", "--y", "2"], files={"p.json": '{"x": "é", "y": 1}'}),
+    "configuration with includes": Case(
+        ["main.nf", "-c", "a.config,b.config", "--x", "1"],
+        files={"a.config": "includeConfig 'more/c.config'\n", "b.config": "params.b = 2\n",
+               "more/c.config": "params.c = 3\n"}),
+    "only this configuration": Case(
+        ["main.nf", "-C", "only.config"], files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
+    "a script from standard input": Case(["-", "--x", "1"], stdin=SHOW),
+    "a pipeline that reads standard input": Case(
+        ["read.nf"], stdin=">a\nACGT\n",
+        files={"read.nf": "workflow { println \"read ${System.in.text}\" }"}),
+    "an error of its own": Case(["e.nf"], files={"e.nf": "workflow { error 'no --input given' }"}),
+    "a script that is not there": Case(["nothing.nf"]),
+    "exit 42": Case(["e.nf"], files={"e.nf": "workflow { System.exit(42) }"}),
+}
+
+
+def both(site: Site, plain_nextflow: Path, case: Case) -> tuple[Done, Done, Path, Path]:
+    """Run a case with nfresume and with plain Nextflow, each in a folder of its own with the same name."""
+    done, folders = [], []
+    for program, options in ([str(BIN / "nfresume"), "launch"], []), ([str(plain_nextflow), "run"],
+                                                                      ["-ansi-log", "false"]):
+        place = site.base / ("plain" if options else "ours") / "launch"
+        place.mkdir(parents=True)
+        for name, text in {"main.nf": SHOW, **case.files}.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(text)
+        words = list(case.words)
+        if options and "-C" in words:  # plain Nextflow takes it before the word `run`
+            at = words.index("-C")
+            program, words = [program[0], *words[at:at + 2], *program[1:]], words[:at] + words[at + 2:]
+        # Nextflow's own option stands in front, unless the pipeline is read from standard input.
+        words = [*words, *options] if words[0] in ("-", "-stub") else [*options, *words]
+        env = {**site.env, "NXF_OFFLINE": "true", "NXF_HOME": str(site.base / "home")}
+        stdin = {"stdin": subprocess.DEVNULL} if case.stdin is None else {"input": case.stdin}
+        run = subprocess.run([*program, *words], cwd=place, env=env, text=True, capture_output=True,
+                             timeout=120, **stdin)
+        done.append(Done(run.returncode, run.stdout, run.stderr))
+        folders.append(place)
+    return done[0], done[1], folders[0], folders[1]
+
+
+def neutral(text: str) -> str:
+    """Standard output without what differs from run to run: hashes, run names, temporary files, log names."""
+    text = re.sub(r"\[[0-9a-f]{2}/[0-9a-f]{6}\]", "[hash]", text)
+    text = re.sub(r"(Launching `)[^`]*/nextflow\d+\.tmp(`)", r"\1SCRIPT\2", text)
+    text = re.sub(r"(Launching `[^`]+`) \[\S+\]", r"\1 [name]", text)
+    return re.sub(r"'[^']*nextflow\.log'", "LOG", text)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_as_nextflow_run(site: Site, plain_nextflow: Path, name: str):
+    """Exit status, standard output and results with their modes are those of plain Nextflow."""
+    ours, theirs, here, there = both(site, plain_nextflow, CASES[name])
+    if theirs.code and not theirs.out.count("Launching"):  # refused before anything ran
+        assert ours.code, ours.err
+        return
+    assert (ours.code, neutral(ours.out)) == (theirs.code, neutral(theirs.out)), ours.err
+    made = [{k: v for k, v in snapshot(place).items() if not k.startswith((".nextflow", "work/"))}
+            for place in (here, there)]
+    assert made[0] == made[1]
+
+
+FAILING = """\
+params.x = 'none'
+params.flag = "${launchDir}/ok".toString()
+process FIRST { output: path 'a'; script: "echo ${params.x} > a" }
+process LAST {
+    publishDir 'results', mode: 'copy'
+    input: path a
+    output: path 'b.txt'
+    script: "cat a > b.txt; [ -e ${params.flag} ]"
+}
+workflow { LAST(FIRST()) }
+"""
+KEPT = ("--storage-expiration-hours", "1")
+
+
+def failing(site: Site, name: str = "align.nf", text: str = FAILING) -> Path:
+    (site.launch_dir / name).write_text(text)
+    return site.launch_dir / name
+
+
+def test_resume_is_of_this_pipeline(site: Site):
+    """nf-schema#96: `launch align.nf -resume` relaunches align's execution, with the words given."""
+    failing(site)
+    failing(site, "call.nf")
+    assert site.run("launch", "align.nf", "--x", "hg38", *KEPT).code == 1
+    align = site.show()["id"]
+    assert site.run("launch", "call.nf", "--x", "mm10", *KEPT).code == 1
+    without = site.run("launch", "./align.nf", "-resume", *KEPT)  # as with Nextflow: no word is added
+    assert (without.code, "0 tasks reused" in without.err) == (1, True)
+    assert f"-resume: relaunching {align}" in without.err
+    assert "without the options of its last attempt (--x hg38)" in without.err
+    (site.launch_dir / "ok").touch()
+    done = site.ok("launch", "./align.nf", "--x", "hg38", "-resume")
+    assert f"-resume: relaunching {align}" in done.err
+    assert "1 task reused" in done.err
+    assert (site.launch_dir / "results/b.txt").read_text() == "hg38\n"
+
+
+def test_resume_with_other_words(site: Site):
+    """The words given with -resume are all that counts, as in Nextflow: a parameter left out is not kept."""
+    failing(site)
+    assert site.run("launch", "align.nf", "--x", "hg38", "--y", "1", *KEPT).code == 1
+    (site.launch_dir / "ok").touch()
+    site.ok("launch", "align.nf", "--y", "2", "-resume", *KEPT)
+    assert (site.launch_dir / "results/b.txt").read_text() == "none\n"
+    assert len(site.ok("list", "--json").json()) == 1
+    assert site.show()["attempts"][1]["options"] == ["align.nf", "--y", "2"]
+
+
+def test_resume_after_help(site: Site):
+    """nf-schema#96: a run that did nothing, such as `--help`, does not come before a failure for -resume."""
+    usage = "params.help = false\nworkflow {\n  if( params.help ) {\n    println 'usage'\n    return\n  }\n"
+    failing(site, text=FAILING.replace("workflow {", usage))
+    assert site.run("launch", "align.nf", *KEPT).code == 1
+    assert "usage" in site.ok("launch", "align.nf", "--help").out
+    (site.launch_dir / "ok").touch()
+    assert "1 task reused" in site.ok("launch", "align.nf", "-resume").err
+
+
+def test_resume_with_nothing_to_resume(site: Site):
+    """-resume on a first run, after a success, or when the work dir is gone warns, and runs anew."""
+    failing(site)
+    first = site.run("launch", "align.nf", "-resume")
+    assert (first.code, "-resume is ignored: account team has not run align.nf" in first.err) == (1, True)
+    (site.launch_dir / "ok").touch()
+    second = site.ok("launch", "align.nf", "-resume")
+    assert "WARN: -resume is ignored: the work dir of align-" in second.err
+    third = site.ok("launch", "align.nf", "-resume")
+    assert "(the run succeeded)" in third.err
+    assert len(site.ok("list", "--json").json()) == 3
+    session = site.show()["attempts"][0]["session_id"]
+    assert "is ignored" in site.ok("launch", "align.nf", "-resume", session).err
+    unknown = site.run("launch", "align.nf", "-resume", "0f8d3a52-7e3d-4f7e-9a4e-2f1f6c1d2b3a")
+    assert (unknown.code, "no execution has session" in unknown.err) == (66, True)
+
+
+def test_reports_of_the_configuration(site: Site):
+    """HiFi-16S#62: trace, report, timeline and dag files of the configuration do not stop a relaunch."""
+    failing(site)
+    (site.launch_dir / "nextflow.config").write_text("".join(
+        f"{name} {{ enabled = true; file = '{name}.{end}' }}\n"
+        for name, end in (("trace", "txt"), ("report", "html"), ("timeline", "html"), ("dag", "html"))))
+    assert site.run("launch", "align.nf", *KEPT).code == 1
+    (site.launch_dir / "ok").touch()
+    site.ok("relaunch", site.show()["id"])
+    assert "CACHED" in (site.launch_dir / "trace.txt").read_text()
+
+
+def test_kept_inputs(site: Site):
+    """nextflow#3801: a relaunch uses the files that were kept, and says which are gone or have changed."""
+    failing(site)
+    file, sheet = site.launch_dir / "p.json", site.launch_dir / "samples.csv"
+    sheet.write_text("a,b\n")
+    file.write_text(json.dumps({"x": "first", "input": "samples.csv"}))
+    (site.launch_dir / "c.config").write_text("process.tag = 'kept'\n")
+    words = ("launch", "align.nf", "-params-file", "p.json", "-c", "c.config", *KEPT)
+    assert site.run(*words).code == 1
+    e = site.show()
+    kept = Path(e["work_dir"]["path"]).parent / "attempts/1/inputs"
+    assert (kept / "1-p.json").read_text() == file.read_text()
+    assert [i["given"] for i in json.loads((kept / "inputs.json").read_text())] == [
+        "p.json", "c.config", "samples.csv"]
+    file.write_text('{"x": "second"}')
+    sheet.write_text("changed\n")
+    (site.launch_dir / "c.config").unlink()
+    (site.launch_dir / "ok").touch()
+    done = site.ok("relaunch", e["id"], "--storage-expiration-hours", "1")
+    for said in ("p.json has changed since the last attempt: this attempt uses what the last one was given",
+                 "c.config is gone: this attempt uses", "samples.csv (--input) has changed since"):
+        assert said in done.err, done.err
+    assert "1 task reused" in done.err
+    assert (site.launch_dir / "results/b.txt").read_text() == "first\n"
+
+
+def test_a_params_file_that_is_a_pipe(site: Site):
+    """`-params-file <(...)` can be read once only: it is kept for this attempt and its relaunches."""
+    failing(site)
+    command = f"{BIN}/nfresume launch align.nf -params-file <(echo '{{\"x\": \"piped\"}}') {' '.join(KEPT)}"
+    subprocess.run(["bash", "-c", command], cwd=site.launch_dir, env=site.env, check=False, timeout=120)
+    (site.launch_dir / "ok").touch()
+    site.ok("relaunch", site.show()["id"])
+    assert (site.launch_dir / "results/b.txt").read_text() == "piped\n"
+
+
+def test_a_script_from_standard_input_is_relaunched(site: Site):
+    """The script of `launch -` is kept: a relaunch runs it again."""
+    done = subprocess.run([str(BIN / "nfresume"), "launch", "-", *KEPT], input=FAILING, cwd=site.launch_dir,
+                          env=site.env, text=True, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stderr
+    (site.launch_dir / "ok").touch()
+    assert "1 task reused" in site.ok("relaunch", site.show()["id"]).err
+
+
+def test_a_terminals_input_reaches_the_pipeline(site: Site):
+    """What is typed on a terminal reaches a pipeline that reads it."""
+    import pty
+
+    (site.launch_dir / "main.nf").write_text(
+        "workflow { println 'read ' + System.in.newReader().readLine() }")
+    control, terminal = pty.openpty()
+    child = subprocess.Popen([str(BIN / "nfresume"), "launch", "main.nf"], cwd=site.launch_dir, env=site.env,
+                             stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    os.close(terminal)
+    os.write(control, b"yes\n")
+    out, _ = child.communicate(timeout=100)
+    os.close(control)
+    assert (child.returncode, "read yes" in out) == (0, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_the_run(site: Site, number: signal.Signals):
+    """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`."""
+    child = site.start("launch", str(site.pipeline("slow")), *KEPT)
+    until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
+    child.send_signal(number)
+    child.communicate(timeout=60)
+    assert child.returncode != 0
+    assert site.show()["state"] == "CANCELLED"
+    assert not [p for p in site.processes() if "sleep" in p.name()]
+
+
+def test_nohup_and_detached_runs_stay(site: Site):
+    """A SIGHUP that the caller ignores ends nothing; a detached run does not end with its command."""
+    (site.launch_dir / "main.nf").write_text("process A { script: 'sleep 3' }\nworkflow { A() }")
+    env = {**site.env, "NFRESUME": str(BIN / "nfresume")}
+    child = subprocess.Popen(["bash", "-c", 'trap "" HUP; exec "$NFRESUME" launch main.nf'], env=env,
+                             cwd=site.launch_dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
+    child.send_signal(signal.SIGHUP)
+    assert child.wait(60) == 0
+    execution = site.ok("launch", "main.nf", "-bg").out.strip()
+    assert site.ok("wait", execution, "--json").json()["state"] == "SUCCEEDED"
+
+
+NESTED = """\
+process NESTED {
+    output: path 'out/*'
+    script:
+    '''
+    env | grep -oE '^(NXF_|BASH_ENV)[A-Z_]*' | sort > env.txt
+    echo "workflow { println 'inner' }" > inner.nf
+    nextflow -q run inner.nf
+    mkdir out; cp env.txt out; ls -a .nextflow | grep history > out/history.txt
+    '''
+}
+process PYTHON {
+    output: path 'python/*'
+    script:
+    '''
+    #!/usr/bin/env python3
+    import os, subprocess
+    os.mkdir('python')
+    open('inner.nf', 'w').write("workflow { println 'inner' }")
+    subprocess.run(['nextflow', '-q', 'run', 'inner.nf'], check=True)
+    open('python/found.txt', 'w').write(str(os.path.exists('.nextflow/history')))
+    '''
+}
+process NATIVE {
+    output: val 'native.txt'
+    exec:
+    def place = file("${task.workDir}/inner")
+    place.mkdirs()
+    place.resolve('inner.nf').text = "workflow { println 'inner' }"
+    def inner = ['nextflow', '-q', 'run', 'inner.nf'].execute(null, place.toFile())
+    inner.waitForProcessOutput(System.out, System.err)
+    println "native ${inner.exitValue()} ${place.resolve('.nextflow/history').exists()}"
+}
+workflow {
+    NATIVE()
+    NESTED()
+    PYTHON()
+    NESTED.out.mix(PYTHON.out).flatten().collectFile(storeDir: 'seen')
+}
+"""
+
+
+def test_nextflow_inside_a_task(site: Site, plain_nextflow: Path):
+    """nf-cascade#6: a task has the user's NXF_* and none of ours, so `nextflow run` works in it."""
+    (site.launch_dir / "main.nf").write_text(NESTED)
+    env = {"PATH": f"{plain_nextflow.parent}:{site.env['PATH']}", "NXF_OPTS": "-Dsome=thing"}
+    done = site.ok("launch", "--nextflow", str(plain_nextflow), "main.nf", **env)
+    assert "native 0 true" in done.out
+    seen = site.launch_dir / "seen"
+    # NXF_CLI is exported by Nextflow's own launcher, NXF_TASK_WORKDIR by Nextflow.
+    assert (seen / "env.txt").read_text().split() == ["NXF_CLI", "NXF_OPTS", "NXF_TASK_WORKDIR"]
+    assert (seen / "history.txt").read_text() == "history\n"
+    assert (seen / "found.txt").read_text() == "True"
+
+
+def test_the_users_bash_env_is_sourced(site: Site):
+    """A BASH_ENV of the user, as module systems set it, is sourced in tasks as before."""
+    hook = site.base / "module system.sh"
+    hook.write_text("export FROM_MODULES=yes\n")
+    (site.launch_dir / "main.nf").write_text(
+        "process A { debug true; script: 'echo \"$FROM_MODULES $BASH_ENV\"' }\nworkflow { A() }")
+    assert f"yes {hook}" in site.ok("launch", "main.nf", BASH_ENV=str(hook)).out
+
+
+def test_only_configuration_does_not_clean_up(site: Site):
+    """With -C and `cleanup = true` the work dir is still nfresume's: results do not dangle."""
+    failing(site, text=FAILING.replace(", mode: 'copy'", ""))
+    (site.launch_dir / "ok").touch()
+    (site.launch_dir / "only.config").write_text("cleanup = true\n")
+    site.ok("launch", "align.nf", "-C", "only.config", "--pin")
+    assert (site.launch_dir / "results/b.txt").is_symlink() or (site.launch_dir / "results/b.txt").exists()
+    assert list(Path(site.show()["work_dir"]["path"]).glob("*/*/b.txt"))
+
+
+def git(place: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *words], cwd=place,
+                          check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(site: Site) -> Path:
+    """A bare repository with two revisions: `v1` keeps 12 hours, the default branch 5; both fail."""
+    tree = site.base / "tree"
+    tree.mkdir()
+    git(tree, "init", "-q", "-b", "master")
+    metadata = tree / "latch_metadata"
+    metadata.mkdir()
+    (tree / "main.nf").write_text(FAILING)
+    (tree / "other.nf").write_text("workflow { println 'other' }")
+    for hours, tag in ((12, "v1"), (5, None)):
+        (metadata / "__init__.py").write_text(
+            "from nfresume_metadata import LatchAuthor, NextflowMetadata, NextflowRuntimeResources\n"
+            "NextflowMetadata(display_name='x', author=LatchAuthor(name='x'), "
+            f"runtime_resources=NextflowRuntimeResources(storage_expiration_hours={hours}))\n")
+        git(tree, "add", "-A")
+        git(tree, "commit", "-q", "-m", str(hours))
+        if tag:
+            git(tree, "tag", tag)
+    bare = site.base / "repositories/acme.git"
+    bare.parent.mkdir()
+    git(tree, "clone", "-q", "--bare", str(tree), str(bare))
+    return bare
+
+
+def test_a_remote_pipelines_hours(site: Site, repository: Path):
+    """The hours of a remote pipeline are those of the revision that ran, read once Nextflow has pulled it."""
+    env = {"NXF_ASSETS": str(site.base / "assets")}
+    first = site.run("launch", f"file:{repository}", "-r", "v1", **env)
+    assert (first.code, "to be read from the pipeline" in first.err) == (1, True), first.err
+    e = site.show()
+    assert (e["storage_expiration_hours"], e["work_dir"]["state"]) == (12, "RETAINED")
+    assert re.match(r"latch_metadata/__init__.py of local/acme at [0-9a-f]{10}",
+                    e["storage_expiration_source"])
+    shutil.rmtree(site.base / "assets")
+    assert site.run("launch", f"file:{repository}", **env).code == 1
+    assert site.show()["storage_expiration_hours"] == 5
+    (site.launch_dir / "ok").touch()
+    assert "1 task reused" in site.ok("relaunch", site.show()["id"], **env).err
+
+
+def test_forms_of_a_remote_pipeline(site: Site, repository: Path, plain_nextflow: Path):
+    """nextflow#1492, nextflow#2541: owner/repo/script.nf, a bare name, a URL and -main-script all run."""
+    env = {"NXF_ASSETS": str(site.base / "assets"), "NXF_OFFLINE": "true"}
+    place = site.base / "assets/acme/rna"
+    git(site.base, "clone", "-q", str(repository), str(place))
+    git(place, "remote", "set-url", "origin", "https://github.com/acme/rna.git")
+    for words in (["acme/rna/other.nf"], ["rna", "-main-script", "other.nf"], ["acme/rna", "-main-script",
+                  "other.nf", "-r", "master"], ["https://github.com/acme/rna", "-main-script", "other.nf"]):
+        theirs = subprocess.run([str(plain_nextflow), "run", *words, "-ansi-log", "false"], cwd=site.base,
+                                env={**site.env, **env}, text=True, capture_output=True, timeout=120,
+                                check=False, stdin=subprocess.DEVNULL)
+        ours = site.run("launch", *words, **env)
+        assert (ours.code, neutral(ours.out)) == (theirs.returncode, neutral(theirs.stdout)), ours.err
+        assert "other" in ours.out
+    unknown = site.run("launch", "nonsense", **env)
+    assert (unknown.code, "nextflow-io/nonsense" in unknown.err + unknown.out) == (1, True)
+
+
+def test_nextflows_own_log_of_an_execution(site: Site):
+    """`nextflow ID log` shows what Nextflow's own log command shows of the private history."""
+    failing(site)
+    assert site.run("launch", "align.nf", *KEPT).code == 1
+    e = site.show()["id"]
+    assert f"{e}-1" in site.ok("nextflow", e, "log").out
+    listed = site.ok("nextflow", e, "log", f"{e}-1", "-f", "name,status").out
+    assert listed == "FIRST\tCOMPLETED\nLAST\tFAILED\n"
+    for words in (("clean", "-f"), ("drop", "x"), ("run", "x.nf"), ("fs", "rm", "x"), ()):
+        assert site.run("nextflow", e, *words).code == 64
+
+
+@pytest.mark.parametrize(("script", "said"), [
+    ("workflow { error 'no --input given' }", "no --input given"),
+    ("workflow { throw new IllegalStateException('the cause') }", "the cause"),
+    ("workflow {\n  foo(\n}", "main.nf, line 1: Unexpected input: '{': workflow {"),
+    ("params {\n  n: Integer = 3\n}\nworkflow { }", "a `params {}` block needs Nextflow 25.10 or newer"),
+    ("workflow {\n  main:\n  x = 1\n  publish:\n  x = x\n}\noutput {\n  x { }\n}",
+     "an `output {}` block needs Nextflow 25.10 or newer"),
+])
+def test_errors_in_their_own_words(site: Site, script: str, said: str):
+    """An error is the exception's own words; a compile error has file, line and text, and what it needs."""
+    (site.launch_dir / "main.nf").write_text(script)
+    done = site.run("launch", "main.nf", *KEPT)
+    error = site.show()["attempts"][0]["error"]
+    assert (done.code, said in error, "@unknown" in error) == (1, True, False), error
+
+
+def test_no_advice_that_would_fail(site: Site):
+    """After a failure before Nextflow has a cache, `relaunch` is not advised; -resume runs anew."""
+    failing(site)
+    (site.launch_dir / "bad.config").write_text("process { cpus = \n}\n")
+    done = site.run("launch", "align.nf", "-c", "bad.config", *KEPT)
+    assert (done.code, "nfresume relaunch" in done.err) == (1, False)
+    assert "nothing had run yet" in done.err
+    again = site.run("launch", "align.nf", "-resume", *KEPT)
+    assert "WARN: -resume is ignored" in again.err
+    assert "nfresume relaunch" in again.err
+
+
+def test_list_says_that_there_is_more(site: Site):
+    """The table says when it does not show all; `list --json` lists all."""
+    (site.launch_dir / "main.nf").write_text("workflow { println 1 }")
+    for _ in range(2):
+        site.ok("launch", "main.nf")
+    assert "more than 1" in site.ok("list", "--limit", "1").err
+    assert site.ok("list", "--limit", "2").err == ""
+    assert len(site.ok("list", "--json").json()) == 2
+
+
+def test_work_dir_and_environment(site: Site):
+    """-w is taken out with a note; options in NXF_CLI_OPTS and NXF_PARAMS_FILE count as in Nextflow."""
+    (site.launch_dir / "main.nf").write_text(SHOW)
+    (site.launch_dir / "p.yml").write_text("y: 7\n")
+    done = site.ok("launch", "main.nf", "-w", "elsewhere", NXF_CLI_OPTS="--x 3", NXF_PARAMS_FILE="p.yml")
+    assert "note: -w" in done.err.replace("-work-dir", "-w")
+    assert "x=3" in done.out
+    assert "y=7" in done.out
+    assert not (site.launch_dir / "elsewhere").exists()
+    assert site.run("launch", "main.nf", "-w", "s3://bucket/work").code == 64
+    assert os.listdir(site.launch_dir / "results") == ["x.txt"]

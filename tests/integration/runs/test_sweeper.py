@@ -1,0 +1,264 @@
+"""A sweep is many independent lines: no execution holds up or spoils another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from nfresume import settings
+from nfresume.domain.executions import TaskCounts
+from nfresume.domain.workdirs import WorkDirState
+from nfresume.retained import deletion, places
+from nfresume.runs import lost, sweeper
+from nfresume.storage import Root
+from nfresume.store import Store, queries, removals, transitions
+from nfresume.store.transitions import NewAttempt, NewExecution, Owner
+from nfresume.system import processes
+from tests.conftest import privileged, until
+from tests.outcomes import CLAIMANT, kept
+
+
+@dataclass
+class Kept:
+    """A root with failed executions whose work dirs are retained."""
+
+    store: Store
+    conf: settings.Settings
+    root: Root
+    launch_dir: Path
+
+    def failed(self, name: str, *, hours: float | None = 0.0, files: int = 3, account: str = "team") -> None:
+        folder = self.root.execution(account, name)
+        folder.provision(1)
+        task = folder.work / "ab/cdef"
+        task.mkdir(parents=True)
+        for number in range(files):
+            (task / str(number)).touch()
+        with self.store.begin() as tx:
+            new = NewExecution(name, account, self.root.id, str(folder.work), "main.nf", str(self.launch_dir),
+                               str(uuid.uuid4()), 1.0, "test", False)
+            transitions.launch(tx, new, NewAttempt("main.nf", (), False, None, None), "me")
+            lease = transitions.claim(tx, name, Owner(self.conf.host, processes.boot_id()), 30)
+            expires = None if hours is None else tx.now + timedelta(hours=hours)
+            transitions.settle(tx, lease, kept(expires), TaskCounts(), "me", CLAIMANT)
+            removals.measured(tx, name, bytes=files, disk_bytes=files, metered_bytes=files, files=files,
+                              directories=2, partial=False)
+
+    def state(self, name: str) -> WorkDirState:
+        with self.store.begin(write=False) as tx:
+            return queries.get(tx, name).work_dir.state
+
+    def sweep(self, **kw) -> dict[str, sweeper.SweepLine]:
+        return {line.execution.id: line for line in sweeper.sweep(self.store, self.conf, **kw)}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "c.toml").touch()
+    root = Root.mark(tmp_path / "root")
+    conf = settings.load({"NFRESUME_CONFIG": str(tmp_path / "c.toml"), "NFRESUME_ROOT": str(root.path),
+                          "NFRESUME_DATABASE_URL": f"sqlite:///{tmp_path / 'state.db'}",
+                          "NFRESUME_ACCOUNT": "team", "NFRESUME_PRICE_PER_GB_MONTH": "0.3"})
+    store = Store.open(conf.database_url)
+    with store.begin() as tx:
+        transitions.register_root(tx, root.id, str(root.path), root.inode)
+    yield Kept(store, conf, root, tmp_path / "launch")
+    store.close()
+
+
+def test_small_ones_beside_a_large_one(site: Kept):
+    """A removal that takes long holds up no other: 40 small work dirs are gone while it goes on."""
+    site.failed("large", files=3000)
+    small = [f"small{n}" for n in range(40)]
+    for name in small:
+        site.failed(name)
+    slow = replace(site.conf, delete_per_second=400.0)
+    stop = threading.Event()
+    sweep = threading.Thread(target=sweeper.sweep, args=(site.store, slow), kwargs={"stop": stop})
+    sweep.start()
+    until(lambda: all(site.state(name) is WorkDirState.DELETED for name in small), 30, "the small ones")
+    assert site.state("large") is WorkDirState.DELETING
+    stop.set()
+    sweep.join()
+    assert site.sweep()["large"].done.startswith("deleted")
+
+
+def test_one_broken_line_stops_no_other(site: Kept, caplog: pytest.LogCaptureFixture):
+    """A row that cannot be read as it should, and a folder that is not one, stay with their lines."""
+    for name in ("broken", "fine", "odd", "last"):
+        site.failed(name)
+    with site.store.begin() as tx:
+        tx.conn.exec_driver_sql("UPDATE work_dirs SET removal = '[1]' WHERE execution_id = 'broken'")
+        tx.conn.exec_driver_sql("UPDATE executions SET account = '../other' WHERE id = 'odd'")
+    with pytest.raises(TypeError), site.store.begin(write=False) as tx:
+        queries.get(tx, "broken")
+    lines = site.sweep()
+    assert "broken" not in lines
+    assert "execution broken cannot be read" in caplog.text
+    assert lines["fine"].done.startswith("deleted")
+    assert lines["last"].done.startswith("deleted")
+    assert "odd" in lines
+    assert lines["odd"].done.startswith(("kept", "not everything")) or lines["odd"].error
+    assert (site.launch_dir.parent / "root/team/odd/work").exists()
+
+
+def test_a_root_that_is_away(site: Kept):
+    """While the root is not there nothing is begun, and nothing waits longer afterwards."""
+    site.failed("run-a1")
+    away = site.root.path.rename(site.root.path.with_name("away"))
+    assert "does not exist" in site.sweep()["run-a1"].error
+    assert site.state("run-a1") is WorkDirState.RETAINED
+    away.rename(site.root.path)
+    assert site.sweep()["run-a1"].done.startswith("deleted")
+
+
+def test_what_is_held_waits(site: Kept):
+    """A held work dir is not looked at by each sweep, and a blocked removal is not tried by each."""
+    site.failed("held")
+    unknown = site.root.execution("team", "held").attempt(2)
+    unknown.mkdir()
+    assert site.sweep()["held"].done.startswith("kept: its folder has an attempt")
+    for _ in range(3):
+        assert site.sweep()["held"].action == "keep"
+        assert "held" not in site.sweep(thorough=False)
+    with site.store.begin(write=False) as tx:
+        assert [e.name for e in queries.events_of(tx, "held")].count("hold") == 1
+
+
+def test_a_claim_of_a_dead_process(site: Kept):
+    """What a killed process was deleting is continued at once; of a living one nothing is taken."""
+    site.failed("run-a1")
+    code = ("import sys; from nfresume import settings; from nfresume.store import Store, removals\n"
+            "from nfresume.retained import deletion\n"
+            "with Store.open(sys.argv[1]).begin() as tx:\n"
+            "    removals.expire(tx, 'run-a1', 1, 'x', deletion.claimant())\n"
+            "print('claimed', flush=True); sys.stdin.read()")
+    other = subprocess.Popen([sys.executable, "-c", code, site.conf.database_url], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "claimed\n"
+    assert site.sweep()["run-a1"].done == "another process is deleting it"
+    other.kill()
+    other.wait()
+    assert site.sweep()["run-a1"].done.startswith("deleted")
+
+
+def test_two_sweeps_of_many(site: Kept):
+    """Two sweeps in two processes share the work; each work dir is deleted once."""
+    for number in range(30):
+        site.failed(f"run{number}", files=40)
+    both = [threading.Thread(target=site.sweep) for _ in range(2)]
+    for sweep in both:
+        sweep.start()
+    for sweep in both:
+        sweep.join()
+    with site.store.begin(write=False) as tx:
+        for number in range(30):
+            names = [e.name for e in queries.events_of(tx, f"run{number}")]
+            assert (names.count("expire"), names.count("removed")) == (1, 1), names
+
+
+def test_only_a_little(site: Kept):
+    """After a settlement the first few of one's own account go; others, and what is not due, stay."""
+    for number in range(sweeper.A_LITTLE + 3):
+        site.failed(f"due{number}")
+    site.failed("theirs", account="other")
+    site.failed("later", hours=5.0)
+    lines = sweeper.sweep_a_little(site.store, site.conf)
+    assert len(lines) == sweeper.A_LITTLE
+    assert all(line.done.startswith("deleted") for line in lines)
+    assert (site.state("theirs"), site.state("later")) == (WorkDirState.RETAINED, WorkDirState.RETAINED)
+
+
+_AS_NOBODY = """
+import os, sys
+from nfresume import settings
+from nfresume.store import Store
+from nfresume.runs import sweeper
+from nfresume.retained import task_caches
+conf = settings.load(dict(pair.split("=", 1) for pair in sys.argv[1:]))
+store = Store.open(conf.database_url)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for line in sweeper.sweep(store, conf):
+    print(line.action, line.done, line.error)
+"""
+
+
+@pytest.mark.skipif(not privileged(), reason="needs root, to be another user")
+def test_a_results_folder_that_may_not_be_entered(tmp_path: Path):
+    """A server of another user cannot see into a 0700 home: what was published there is not gone."""
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-home"
+    home, theirs = base / "home", base / "launch"
+    for folder in (home / "results", theirs):
+        folder.mkdir(parents=True)
+    try:
+        root = Root.mark(base / "root")
+        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
+               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "team",
+               "NFRESUME_PRICE_PER_GB_MONTH": "0.3"}
+        (base / "c.toml").touch()
+        conf = settings.load(env)
+        store = Store.open(conf.database_url)
+        with store.begin() as tx:
+            transitions.register_root(tx, root.id, str(root.path), root.inode)
+        site = Kept(store, conf, root, theirs)
+        site.failed("run-a1")
+        folder = places.folder_of(store, queries_get(store, "run-a1"))
+        (home / "results/a").symlink_to(folder.work / "ab/cdef/0")
+        (folder.attempt(1) / "nextflow.log").write_text(
+            "Nov-26 12:00:00.000 [PublishDir-1] TRACE nextflow.processor.PublishDir - publishing file: "
+            f"{folder.work}/ab/cdef/0 -[SYMLINK]-> {home}/results/a\n")
+        store.close()
+        subprocess.run(["chown", "-R", "65534:65534", str(base)], check=True)
+        subprocess.run(["chown", "-R", "0:0", str(home)], check=True)
+        home.chmod(0o700)
+        done = subprocess.run([sys.executable, "-c", _AS_NOBODY, *(f"{k}={v}" for k, v in env.items())],
+                              text=True, capture_output=True)
+        assert "delete kept: " in done.stdout, done.stderr
+        assert "Permission denied" in done.stdout
+        assert (home / "results/a").exists()
+    finally:
+        subprocess.run(["rm", "-rf", str(base)], check=True)
+
+
+def queries_get(store: Store, name: str):
+    with store.begin(write=False) as tx:
+        return queries.get(tx, name)
+
+
+def test_a_long_settlement_keeps_its_lease(site: Kept):
+    """A thread renews the lease whatever the supervisor does: nobody takes over while it secures results."""
+    folder = site.root.execution("team", "long")
+    folder.provision(1)
+    with site.store.begin() as tx:
+        new = NewExecution("long", "team", site.root.id, str(folder.work), "main.nf", str(site.launch_dir),
+                           str(uuid.uuid4()), 1.0, "test", False)
+        transitions.launch(tx, new, NewAttempt("main.nf", (), False, None, None), "me")
+        lease = transitions.claim(tx, "long", Owner("h", "b"), 0.6)
+
+    def renew() -> None:
+        with site.store.begin() as tx:
+            transitions.renew(tx, lease, 0.6, TaskCounts())
+
+    from nfresume.system.renewal import Renewal
+
+    end = time.monotonic() + 2.0
+    with Renewal(renew, 0.1) as renewal:
+        while time.monotonic() < end:  # busy, as with a hundred thousand files
+            sum(range(20_000))
+            renewal.check()
+            assert lost.find(site.store, site.conf) == []
+    short = replace(site.conf, lease_seconds=0.6)
+    until(lambda: lost.find(site.store, short), 10, "lost once nobody renews it")
+    assert deletion.CLAIM_SECONDS > 10 * deletion.RENEWAL_SECONDS
