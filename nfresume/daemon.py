@@ -15,17 +15,21 @@ from datetime import UTC, datetime
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from nfresume.domain.errors import Conflict, NfresumeError
+from nfresume.retained import disposal
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import delivery, sweeper
 from nfresume.service.health import Health
 from nfresume.service.identity import Identity
 from nfresume.settings import Settings, user_name
+from nfresume.storage.workers import Pace
 from nfresume.store import Store, queries
 from nfresume.system import logs, systemd
 
 _log = logging.getLogger("nfresume.serve")
 #: How often systemd hears that the server is alive, if it does not say how often it wants to.
 _WATCHDOG_SECONDS = 10.0
+#: So many sweeps of one server may overlap.
+SWEEPS = 8
 
 
 def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> None:
@@ -68,12 +72,15 @@ def _wait(signals: set[signal.Signals], health: Health) -> None:
 def _scheduler(store: Store, conf: Settings, stop: threading.Event, health: Health) -> BackgroundScheduler:
     # One interval job, not one job per work dir: each tick asks the database what is due, so that the next
     # one makes up for a missed one. misfire_grace_time=None: APScheduler would skip a job that starts late.
-    # Notices have their own job, because a channel that does not answer must not delay a sweep.
-    scheduler = BackgroundScheduler(timezone=UTC)
-    sweep_args = (store, conf, Sampler(store, conf), stop, _ChangedLines(), health)
-    for job, args in ((tick, sweep_args), (_deliver, (store, conf))):
+    # Sweeps overlap: one that is at an enormous work dir must not keep others from expiring. Claims in the
+    # database keep them apart. Notices and measurements have jobs of their own, which do not delay a sweep.
+    scheduler = BackgroundScheduler(timezone=UTC, executors={"default": {
+        "type": "threadpool", "max_workers": SWEEPS + 2}})
+    sweeping = (store, conf, disposal.pace_of(conf, stop), stop, _ChangedLines(), health)
+    for job, most, args in ((tick, SWEEPS, sweeping), (_sample, 1, (store, conf, Sampler(store, conf), stop)),
+                            (_deliver, 1, (store, conf))):
         scheduler.add_job(job, "interval", args=args, seconds=conf.sweep_seconds, coalesce=True,
-                          max_instances=1, misfire_grace_time=None, next_run_time=datetime.now(UTC))
+                          max_instances=most, misfire_grace_time=None, next_run_time=datetime.now(UTC))
     scheduler.start()
     _log.info("sweeping every %g s", conf.sweep_seconds)
     return scheduler
@@ -156,20 +163,16 @@ class _ChangedLines:
 
 
 def tick(
-    store: Store, conf: Settings, sampler: Sampler, stop: threading.Event, notify: Callable[[str], None],
+    store: Store, conf: Settings, pace: Pace, stop: threading.Event, notify: Callable[[str], None],
     health: Health,
 ) -> None:
-    """Sweep once, and measure what is due. An error is logged, and the next tick tries again."""
+    """Sweep once. An error is logged, and the next tick tries again."""
     try:
-        for line in sweeper.sweep(store, conf, stop=stop, notify=notify, thorough=False):
+        for line in sweeper.sweep(store, conf, stop=stop, notify=notify, thorough=False, pace=pace):
             if line.removal is not None and line.done.startswith("deleted"):
                 health.removed(line.removal.files, line.removal.bytes)
-            if line.action != "keep" or line.error:
-                with logs.about(account=line.execution.account, execution=line.execution.id):
-                    _log.log(logging.ERROR if line.error else logging.INFO, "%s: %s (%s): %s",
-                             line.execution.id, line.action, line.reason, line.error or line.done)
+            _log_line(line)
         health.sweep_done(whole=not stop.is_set())
-        _sample(store, conf, sampler, stop)
     except NfresumeError as e:
         health.sweep_done(whole=False)
         _log.error("the sweep failed: %s", e)
@@ -178,15 +181,31 @@ def tick(
         _log.exception("a fault of nfresume: the sweep failed")
 
 
+def _log_line(line: sweeper.SweepLine) -> None:
+    """Log what was done, if anything was."""
+    if line.action == "keep" and not line.error:
+        return
+    elsewhere = line.done in (sweeper.ELSEWHERE, sweeper.FASTER)
+    level = logging.ERROR if line.error else logging.DEBUG if elsewhere else logging.INFO
+    with logs.about(account=line.execution.account, execution=line.execution.id):
+        _log.log(level, "%s: %s (%s): %s", line.execution.id, line.action, line.reason,
+                 line.error or line.done)
+
+
 def _deliver(store: Store, conf: Settings) -> None:
     for trouble in delivery.deliver(store, conf):
         _log.warning("%s", trouble)
 
 
 def _sample(store: Store, conf: Settings, sampler: Sampler, stop: threading.Event) -> None:
-    """Measure each work dir whose last sample is older than sample_seconds."""
-    with store.begin(write=False) as tx:
-        due = queries.to_measure(tx, conf.sample_seconds)
-    for execution in due:
-        if stop.is_set() or not sampler.measure(execution, stop):
-            return
+    """Measure each work dir whose last sample is older than sample_seconds. An error is logged."""
+    try:
+        with store.begin(write=False) as tx:
+            due = queries.to_measure(tx, conf.sample_seconds)
+        for execution in due:
+            if stop.is_set() or not sampler.measure(execution, stop):
+                return
+    except NfresumeError as e:
+        _log.error("nothing can be measured: %s", e)
+    except Exception:
+        _log.exception("a fault of nfresume: nothing can be measured")

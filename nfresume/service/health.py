@@ -40,6 +40,7 @@ class Health:
     removed_files: int = 0
     removed_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
     _answer: tuple[float, dict[str, bool]] | None = None
 
     def __post_init__(self) -> None:
@@ -47,15 +48,17 @@ class Health:
 
     def sweep_done(self, *, whole: bool) -> None:
         """Count a sweep; `whole`: it went to its end."""
-        if whole:
-            self.swept, self.sweeps = self.clock(), self.sweeps + 1
-        else:
-            self.failed_sweeps += 1
+        with self._counting:  # sweeps overlap
+            if whole:
+                self.swept, self.sweeps = self.clock(), self.sweeps + 1
+            else:
+                self.failed_sweeps += 1
 
     def removed(self, files: int, size: int) -> None:
         """Count what a sweep removed."""
-        self.removed_files += files
-        self.removed_bytes += size
+        with self._counting:
+            self.removed_files += files
+            self.removed_bytes += size
 
     @property
     def since_sweep(self) -> float:
