@@ -91,6 +91,18 @@ class Inspection:
         path = Path(pipeline) if pipeline.startswith("/") else assets.copy(pipeline)
         return parameters.declared(path) if path.exists() else []
 
+    def waits_for_host(self, execution: Execution) -> str | None:
+        """Why a lost attempt waits for its host, or for a person who says that it is gone; else None."""
+        from nfresume.runs import lost
+
+        if not execution.state.live or execution.id not in {e.id for e in lost.find(self.store, self.conf)}:
+            return None
+        action, reason = lost.diagnose(self.store, self.conf, execution)
+        if action != "keep":
+            return None  # the next sweep settles it
+        said, _ = lost.diagnose(self.store, self.conf, execution, host_is_gone=True)
+        return None if said == "keep" else reason
+
     def can_resume(self, execution: Execution) -> bool:
         """True when a relaunch can reuse something: Nextflow got as far as its cache."""
         folder = self.folder(execution)

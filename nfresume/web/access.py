@@ -284,9 +284,15 @@ def editing(request: Request, account: str, who: PostedBy) -> Service:
     return service_of(request, who.user, account, Role.EDITOR)
 
 
+def owning(request: Request, account: str, who: PostedBy) -> Service:
+    """A Service for the account in the path of a form, for an owner."""
+    return service_of(request, who.user, account, Role.OWNER)
+
+
 Viewing = Annotated[Service, Depends(viewing, scope="function")]
 Watching = Annotated[Service, Depends(watching)]
 Editing = Annotated[Service, Depends(editing)]
+Owning = Annotated[Service, Depends(owning)]
 
 
 # -- programs --------------------------------------------------------------------------------------
@@ -355,6 +361,12 @@ def writing(request: Request, who: CallerOf) -> Service:
     return service_of(request, who.user, who.account, Role.EDITOR)
 
 
+def governing(request: Request, who: CallerOf) -> Service:
+    """A Service for the token's account, for an owner."""
+    return service_of(request, who.user, who.account, Role.OWNER)
+
+
 Reading = Annotated[Service, Depends(reading, scope="function")]
 Listening = Annotated[Service, Depends(listening)]
 Writing = Annotated[Service, Depends(writing)]
+Governing = Annotated[Service, Depends(governing)]

@@ -15,7 +15,7 @@ from nfresume.domain.periods import period
 from nfresume.service import submissions
 from nfresume.service.submissions import Resubmission
 from nfresume.web import models
-from nfresume.web.access import CallerOf, Listening, Reading, Writing
+from nfresume.web.access import CallerOf, Governing, Listening, Reading, Writing
 from nfresume.web.problems import API
 from nfresume.web.wes import PROBLEM
 
@@ -58,6 +58,13 @@ def pin(run_id: str, service: Writing) -> dict[str, Any]:
 def unpin(run_id: str, service: Writing) -> dict[str, Any]:
     """Let a pinned work dir expire again."""
     return views.execution(service.unpin(service.get(run_id)))
+
+
+@router.post("/runs/{run_id}/settle")
+def settle(run_id: str, service: Governing, wanted: models.Settlement) -> dict[str, Any]:
+    """Settle a run whose host is lost for good; for owners. Without it nfresume waits for that host."""
+    assert wanted.host_is_gone
+    return views.execution(service.settle(service.get(run_id)))
 
 
 @router.delete("/runs/{run_id}/work-dir", status_code=202)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -167,6 +167,14 @@ class Relaunch(BaseModel):
     from_scratch: bool = False
     accept_version_change: bool = False
     jobs_are_gone: bool = False
+
+
+class Settlement(BaseModel):
+    """What only a person can know: the host on which a run was lost will never come back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host_is_gone: Literal[True]
 
 
 class Extension(BaseModel):

@@ -23,7 +23,7 @@ from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Resubmission, Submission
 from nfresume.service.verbs import Service
 from nfresume.web import ranges
-from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
+from nfresume.web.access import Editing, Owning, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
@@ -109,8 +109,9 @@ def execution_page(
         timeline=timeline(details.attempts),
         log_name=name, logs=list(records.LOGS),
         task_states=task_index.STATES, task_sorts=list(task_index.SORTS), task_page=_TASKS,
-        may_edit=_may_edit(who, account),
-        price=service.price(e), **_of_attempt(service, e, number, name, chosen),
+        may_edit=_may_edit(who, account), may_settle=who.user.roles[account].includes(Role.OWNER),
+        waits=service.waits_for_host(e), price=service.price(e),
+        **_of_attempt(service, e, number, name, chosen),
     )
 
 
@@ -206,6 +207,13 @@ def relaunch(
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
+
+
+@router.post("/executions/{execution_id}/settle")
+def settle(account: str, execution_id: str, service: Owning) -> Response:
+    """Settle an execution whose host is gone for good, as `nfresume settle --host-is-gone` does."""
+    e = service.settle(service.get(execution_id))
+    return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
 
 
 @router.post("/executions/{execution_id}/{action}")
