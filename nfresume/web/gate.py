@@ -11,7 +11,7 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nfresume.domain.errors import NfresumeError, UsageError
@@ -107,14 +107,14 @@ class Gate:
         who = _principal(request)
         if self._busy[who] >= AT_ONCE:
             raise Busy(f"more than {AT_ONCE} requests at a time", "wait for the others")
-        self._busy[who] += 1
+        slot = _Slot(self._busy, who, send)
         try:
             if _has_body(request):
-                await self._with_body(request, receive, send)
+                await self._with_body(request, receive, slot)
             else:
-                await self._app(request.scope, receive, send)
+                await self._app(request.scope, receive, slot)
         finally:
-            _decrease(self._busy, who)
+            slot.free()
 
     async def _with_body(self, request: Request, receive: Receive, send: Send) -> None:
         path = request.url.path
@@ -326,6 +326,28 @@ class _Limited:
                 await response(request.scope, self._receive, send)
 
         return send_or_refuse
+
+
+class _Slot:
+    """One of a client's AT_ONCE requests. Event streams give it back: they have limits of their own."""
+
+    def __init__(self, counts: Counter[str], who: str, send: Send) -> None:
+        self._counts = counts
+        self._who: str | None = who
+        self._send = send
+        counts[who] += 1
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
+                "content-type", "").startswith("text/event-stream"):
+            self.free()
+        await self._send(message)
+
+    def free(self) -> None:
+        """Give the slot back; safe to repeat."""
+        if self._who is not None:
+            _decrease(self._counts, self._who)
+            self._who = None
 
 
 def _patient(send: Send) -> Send:

@@ -6,10 +6,12 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 _PART = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -35,7 +37,8 @@ def of_file(
     headers = {"Accept-Ranges": "bytes"}
     if download is not None:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(download, safe='')}"
-    if wanted := _RANGE.fullmatch(request.headers.get("range", "")):
+    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
+    if wanted and not _is_backwards(wanted[1], wanted[2]):
         found = _bounds(wanted[1], wanted[2], size)
         if found is None:
             os.close(fd)
@@ -43,7 +46,26 @@ def of_file(
         (start, end), status = found, 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    return StreamingResponse(_parts(fd, start, end), status, headers, media_type)
+    return _FileResponse(fd, _parts(fd, start, end), status, headers, media_type)
+
+
+class _FileResponse(StreamingResponse):
+    """Closes its file whatever happens: a client may be gone before the first part is asked for."""
+
+    def __init__(self, fd: int, *args: Any) -> None:
+        super().__init__(*args)
+        self._fd = fd
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._fd)
+
+
+def _is_backwards(first: str, last: str) -> bool:
+    """True for a range such as `5-2`, which is to be ignored (RFC 9110, 14.1.1)."""
+    return bool(first and last) and int(last) < int(first)
 
 
 def _bounds(first: str, last: str, size: int) -> tuple[int, int] | None:
@@ -56,12 +78,9 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int] | None:
 
 
 async def _parts(fd: int, start: int, end: int) -> AsyncIterator[bytes]:
-    try:
-        while start < end:
-            data = await asyncio.to_thread(os.pread, fd, min(_PART, end - start), start)
-            if not data:
-                return  # the file became shorter
-            start += len(data)
-            yield data
-    finally:
-        os.close(fd)
+    while start < end:
+        data = await asyncio.to_thread(os.pread, fd, min(_PART, end - start), start)
+        if not data:
+            return  # the file became shorter
+        start += len(data)
+        yield data

@@ -42,7 +42,7 @@ def list_page(
 ) -> HTMLResponse:
     """The account's executions, filtered, searched, sorted and paged by the server."""
     states = [s for s in ExecutionState if s == state.upper()]
-    offset = int(after) if after.isdecimal() else 0
+    offset = int(after) if after.isdecimal() and len(after) < 10 else 0
     found = service.search(states, search, sort, limit=_PAGE + 1, offset=offset)
     price = site.cached("price", found[0].root_id, lambda: service.price(found[0])) if found else None
     return page(
