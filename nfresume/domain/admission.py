@@ -70,7 +70,8 @@ def admits(rules: Iterable[Rule], claims: Mapping[str, Any], groups_claim: str) 
     """True when one of the rules admits the user of these claims. Without rules nobody is admitted."""
     email = verified_email(claims)
     listed = claims.get(groups_claim)
-    groups = {listed} if isinstance(listed, str) else set(listed) if isinstance(listed, list) else set()
+    texts = listed if isinstance(listed, list) else [listed]
+    groups = {text for text in texts if isinstance(text, str)}
     facts: dict[Kind, set[Any]] = {
         Kind.ANY: {""}, Kind.DOMAIN: {email.partition("@")[2]} if email else set(),
         Kind.USER: {email} if email else set(), Kind.SUBJECT: {claims.get("sub")}, Kind.GROUP: groups}

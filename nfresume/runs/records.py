@@ -99,7 +99,8 @@ class Records:
         if name is None or not name.endswith(".json"):
             return {}
         try:
-            found = json.loads(part(self._attempt_dir / inputs.FOLDER / name, 0, _MOST_PARAMS))
+            data = part(self._attempt_dir / inputs.FOLDER / name, 0, _MOST_PARAMS)
+            found = json.loads(data, parse_constant=str)
         except (NotFound, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

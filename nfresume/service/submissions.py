@@ -207,7 +207,11 @@ def check_params(params: object) -> None:
     """Raise UsageError unless `params` is a JSON object of limited size, with URLs of public hosts only."""
     if not isinstance(params, Mapping):
         raise UsageError("parameters must be a JSON object", 'for example {"input": "samples.csv"}')
-    check_structure(json.dumps(params), "the parameters")
+    try:
+        text = json.dumps(params, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as e:  # NaN, or half of a surrogate pair
+        raise UsageError(f"the parameters are not JSON: {e}", "leave that value out") from None
+    check_structure(text, "the parameters")
     hosts.check(params)
 
 

@@ -176,12 +176,22 @@ class Visitor:
 
 def cookie_name(request: Request) -> str:
     """The name of the session's cookie. With HTTPS browsers let only this very host set it (`__Host-`)."""
-    return f"__Host-{_COOKIE}" if site_of(request).secure else _COOKIE
+    return _cookie(request, _COOKIE)
 
 
 def login_cookie_name(request: Request) -> str:
     """The name of the cookie of the log-in form."""
-    return f"__Host-{_LOGIN_COOKIE}" if site_of(request).secure else _LOGIN_COOKIE
+    return _cookie(request, _LOGIN_COOKIE)
+
+
+def _cookie(request: Request, name: str) -> str:
+    """The name of a cookie, with the port: consoles at other ports of this host get the same cookies."""
+    site = site_of(request)
+    try:
+        port = urlsplit(site.conf.web_url or f"//{request.headers.get('host', '')}").port
+    except ValueError:
+        port = None
+    return f"{'__Host-' if site.secure else ''}{name}{f'-{port}' if port not in (None, 80, 443) else ''}"
 
 
 def login_token(seed: str) -> str:

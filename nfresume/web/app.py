@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +49,7 @@ def create(conf: Settings, store: Store, health: Health | None = None) -> FastAP
         app.state.changes.close()
 
     app = Application(
+        default_response_class=_Json,
         title="nfresume", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         openapi_url=f"{problems.API}/openapi.json",
         description="GA4GH Workflow Execution Service 1.1 over Nextflow, with relaunch from the failed task.",
@@ -56,7 +60,7 @@ def create(conf: Settings, store: Store, health: Health | None = None) -> FastAP
     app.front = _Headers(Gate(app.routes_and_errors, app.state.site), app)
     problems.install(app)
     oidc.install(app, conf)
-    for part in (metrics, wes, extensions, login, oidc, people_pages, run_pages, site_pages):
+    for part in (metrics, wes, extensions, login, people_pages, run_pages, site_pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(resources.files("nfresume.web") / "static")))
     return app
@@ -67,6 +71,13 @@ async def _beat(health: Health) -> None:
     while True:
         health.beat = health.clock()
         await asyncio.sleep(1)
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: a text that a pipeline wrote may have halves of surrogate pairs, which UTF-8 has not."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 class Application(FastAPI):

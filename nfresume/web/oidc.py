@@ -6,19 +6,27 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.responses import Response
 
 from nfresume.domain import admission
-from nfresume.domain.errors import InvalidSettings
+from nfresume.domain.errors import InvalidSettings, NfresumeError
 from nfresume.settings import Settings
 from nfresume.web import access
-from nfresume.web.access import Forbidden, Site, SiteOf, Unauthorized
+from nfresume.web.access import Forbidden, Site, SiteOf
 from nfresume.web.login import logged_in
 from nfresume.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
+
+
+class LogInFailed(NfresumeError):
+    """The provider did not say who somebody is."""
+
+    exit_code = 77
+    http_status = 403
 
 
 def install(app: FastAPI, conf: Settings) -> None:
@@ -45,7 +53,7 @@ def install(app: FastAPI, conf: Settings) -> None:
     # The state of a log-in is in a signed cookie, because another server may receive the callback.
     app.add_middleware(
         SessionMiddleware, secret_key=hashlib.sha256(f"nfresume {secret}".encode()).hexdigest(),
-        session_cookie="nfresume_oidc", max_age=600, same_site="lax",
+        session_cookie=f"nfresume_oidc-{urlsplit(conf.web_url).port or ''}", max_age=600, same_site="lax",
         https_only=conf.web_url.startswith("https://"),
     )
     app.include_router(router)
@@ -53,7 +61,7 @@ def install(app: FastAPI, conf: Settings) -> None:
 
 @router.post("/login/oidc")
 async def begin(request: Request, site: SiteOf, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
-    """A page that leads to the provider. Raises Forbidden, and Unauthorized if it cannot be reached.
+    """A page that leads to the provider. Raises Forbidden, and LogInFailed if it cannot be reached.
 
     Not a redirect: our policy lets a form lead to this site only.
     """
@@ -62,7 +70,7 @@ async def begin(request: Request, site: SiteOf, csrf: Annotated[str, Form(max_le
         answer = await request.app.state.oauth.authorize_redirect(
             request, f"{site.conf.web_url}/login/oidc/callback")
     except Exception as e:  # any failure of the provider or of the network
-        raise Unauthorized(f"the log-in provider cannot be reached: {_text(e)}", "try again later") from e
+        raise LogInFailed(f"the log-in provider cannot be reached: {_text(e)}", "try again later") from e
     return page(request, "leave.html", target=answer.headers["location"])
 
 
@@ -70,14 +78,17 @@ async def begin(request: Request, site: SiteOf, csrf: Annotated[str, Form(max_le
 async def end(request: Request, site: SiteOf) -> Response:
     """The provider's callback: log in the user who logged in there, if the site admits them.
 
-    Raises Unauthorized, Forbidden. A forged callback fails: the state is in a cookie that only `begin` sets.
+    Raises LogInFailed, Forbidden. A forged callback fails: the state is in a cookie that only `begin` sets.
+    So does the older one of two log-ins in a browser, which Authlib forgets.
     """
     try:
         token: dict[str, Any] = await request.app.state.oauth.authorize_access_token(request)
         claims = token["userinfo"]
         subject = str(claims["sub"])
     except Exception as e:  # a forged state, an expired code, an invalid answer of the provider
-        raise Unauthorized(f"the log-in did not succeed: {_text(e)}", "log in again") from e
+        raise LogInFailed(f"the log-in did not succeed: {_text(e)}",
+                          "it took longer than ten minutes, or another tab began one later; log in again"
+                          ) from e
     return await asyncio.to_thread(_admit, request, site, claims, subject)
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -176,8 +176,13 @@ def _command(last: Attempt) -> list[str]:
 def _outputs(base: str, e: Execution, found: records.Records) -> dict[str, str]:
     """The URL of each published file by its name; files in other storage have their own URLs."""
     published = Published.of(e, found)
-    here = {name: f"{base}/outputs/{quote(name)}" for name in published.names()}
-    return {**here, **{url: url for url in published.elsewhere}}
+    here = {shown(name): f"{base}/outputs/{quote(os.fsencode(name))}" for name in published.names()}
+    return {**here, **{shown(url): shown(url) for url in published.elsewhere}}
+
+
+def shown(name: str) -> str:
+    """The name of a file as text: bytes that are no UTF-8 are written as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _request(e: Execution, last: Attempt, found: records.Records | None) -> models.RunRequest:
@@ -274,7 +279,15 @@ def task_output(
 
 @router.get("/runs/{run_id}/outputs/{name:path}", response_class=Response, responses=ranges.RESPONSES)
 def output(run_id: str, name: str, request: Request, service: Reading) -> Response:
-    """A published file, whole or the range of bytes asked for."""
+    """A published file, whole or the range of bytes asked for. `name` may have bytes that are no UTF-8."""
     e = service.get(run_id)
+    name = _raw(request, run_id) or name
     fd = Published.of(e, service.records(e)).open(name)
-    return ranges.of_file(request, fd, media_type="application/octet-stream", download=os.path.basename(name))
+    return ranges.of_file(request, fd, media_type="application/octet-stream",
+                          download=shown(os.path.basename(name)))
+
+
+def _raw(request: Request, run_id: str) -> str:
+    """The name of an output, byte for byte: the decoded path has lost what is no UTF-8."""
+    path: bytes = request.scope.get("raw_path", b"").partition(b"?")[0]
+    return os.fsdecode(unquote_to_bytes(path.partition(f"/runs/{run_id}/outputs/".encode())[2]))

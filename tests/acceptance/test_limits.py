@@ -40,7 +40,7 @@ host, port, session = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 while True:
     begun = time.monotonic()
     connection = http.client.HTTPConnection(host, port, timeout=20, source_address=("127.0.0.9", 0))
-    connection.request("GET", "/a/team/executions", headers={"Cookie": "nfresume=" + session})
+    connection.request("GET", "/a/team/executions", headers={"Cookie": session})
     answer = connection.getresponse()
     assert answer.status == 200 and b"Executions" in answer.read(), answer.status
     print(time.monotonic() - begun, flush=True)
@@ -99,7 +99,8 @@ def scene(site: Site) -> Iterator[Scene]:
         browser = httpx.Client(base_url=server.url)
         log_in(browser, server.link)
         host, _, port = server.url.removeprefix("http://").partition(":")
-        yield Scene(server, browser.cookies["nfresume"], *tokens, (host, int(port)))
+        session = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        yield Scene(server, session, *tokens, (host, int(port)))
 
 
 @contextlib.contextmanager

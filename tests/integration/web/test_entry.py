@@ -67,8 +67,22 @@ def test_origins(tmp_path: Path, web_url: str, host: str, origin: str, allowed: 
     assert sent.status_code == (303 if allowed else 403)
     if allowed:
         cookies = sent.headers.get_list("set-cookie")
-        assert any(c.startswith("__Host-nfresume=") and "Secure" in c and "HttpOnly" in c for c in cookies)
+        name = "__Host-nfresume-8443=" if ":8443" in web_url else "__Host-nfresume="
+        assert any(c.startswith(name) and "Secure" in c and "HttpOnly" in c for c in cookies)
     web.store.close()
+
+
+def test_consoles_at_several_ports_of_a_host(web: Web):
+    """Browsers send cookies to every port of a host: each console has cookies of its own name."""
+    browser = TestClient(web.client.app, follow_redirects=False)
+    for port, user in ((8765, "ada"), (8766, "eve")):
+        shown = browser.get(f"http://127.0.0.1:{port}/login", params={"token": web.identity.login_link(user)})
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown.text))
+        assert browser.post(f"http://127.0.0.1:{port}/login", data=fields).status_code == 303
+    for port, user in ((8765, "ada"), (8766, "eve")):
+        shown = browser.get(f"http://127.0.0.1:{port}/a/team/settings")
+        assert user in shown.text.split('class="who"')[1].split("</div>")[0]
+    assert set(browser.cookies) == {"nfresume-8765", "nfresume-8766"}
 
 
 def test_a_new_log_in_ends_the_old_session(web: Web):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -206,6 +207,32 @@ def test_outputs_are_urls_that_can_be_fetched(web: Web):
     for evil in ("results/a.bam", "secret", "etc/passwd", "../secret", "results/../secret", "results",
                  "%2e%2e/x", "/etc/passwd", "results/a.bam/x"):
         assert ask("GET", f"/runs/{name}/outputs/{evil}").status_code == 404, evil
+
+
+def test_outputs_with_names_that_are_no_text(web: Web):
+    """Published files with hostile names, also such that are not UTF-8, are listed and can be fetched; a
+    browser saves them and shows none.
+    """
+    name = run_in(web, S.SUCCEEDED, 0)
+    launch_dir = web.root.path.parent / name
+    (launch_dir / "results/a.bam").unlink()
+    folder = launch_dir / "results/a.bam"  # what was published is a folder now
+    folder.mkdir()
+    hostile = ['"><img src=x onerror=alert(1)>.html', "javascript:alert(1)", "a\rSet-Cookie: x=1", "%2e%2e"]
+    for each in hostile:
+        (folder / each).write_text("x")
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("x")
+    ask = web.api("ada")
+    outputs = schema.check(ask("GET", f"/runs/{name}"), schema.RUN_LOG)["outputs"]
+    assert len(outputs) == 5
+    for url in outputs.values():
+        found = ask("GET", url.removeprefix(f"http://127.0.0.1{API}"))
+        assert (found.status_code, found.content) == (200, b"x"), url
+        assert found.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
+        assert found.headers["x-content-type-options"] == "nosniff"
+        assert "set-cookie" not in found.headers
+    browser, _ = web.browser("eve")
+    assert "<img src=x" not in browser.get(f"/a/team/executions/{name}").text
 
 
 def test_the_document_names_every_endpoint(web: Web):
