@@ -125,6 +125,21 @@ class Identity:
 
         return self._write(change)
 
+    def sessions(self, user: User) -> list[Token]:
+        """A user's sessions, newest first."""
+        with self._store.begin(write=False) as tx:
+            return people.sessions_of(tx, user.id)
+
+    def end_session(self, user: User, session_id: str) -> None:
+        """End one of a user's sessions. Raises NotFound."""
+        def change(tx: Tx) -> None:
+            if session_id not in {session.id for session in people.sessions_of(tx, user.id)}:
+                raise NotFound("you have no such session", "it may have ended")
+            people.revoke(tx, session_id, user.id)
+            trail.record(tx, "sessions_end", self._actor, None, user=user.name, count=1)
+
+        self._write(change)
+
     # -- programs -----------------------------------------------------------------------------------
 
     def bearer(self, secret: str) -> tuple[User, Token] | None:

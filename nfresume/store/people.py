@@ -214,6 +214,14 @@ def end_sessions(tx: Tx, user_id: str | None = None) -> int:
     return tx.conn.execute(query.values(revoked_at=tx.now)).rowcount
 
 
+def sessions_of(tx: Tx, user_id: str) -> list[Token]:
+    """A user's sessions that have not ended, newest first."""
+    rows = tx.conn.execute(_VALID.where(
+        tokens.c.user_id == user_id, tokens.c.kind == TokenKind.SESSION, _not_expired(tx),
+    ).order_by(tokens.c.created_at.desc()))
+    return [_token(row) for row in rows]
+
+
 def end_tokens(tx: Tx, user_id: str, account: str) -> int:
     """Revoke a user's API tokens that are for one account. Returns how many."""
     return tx.conn.execute(tokens.update().where(

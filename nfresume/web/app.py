@@ -108,7 +108,7 @@ class _Headers:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 if self._secure:
-                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+                    headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
                 if not scope["path"].startswith("/static"):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

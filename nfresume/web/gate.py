@@ -33,6 +33,8 @@ LAUNCH = submissions.MAX_ATTACHED + PARAMS
 AT_ONCE = 8
 LARGE_AT_ONCE = 2
 LARGE_IN_ALL = 8
+#: Open event streams of one user or address. They are no requests in progress.
+STREAMS = 20
 #: How long a client that is Busy waits for this answer.
 BUSY_SECONDS = 1.0
 #: A refused body of at most so many bytes is read before the answer.
@@ -73,6 +75,7 @@ class Gate:
         self._hosts = _hosts(site.conf.web_url)
         self._busy: Counter[str] = Counter()
         self._large: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -107,7 +110,9 @@ class Gate:
         who = _principal(request)
         if self._busy[who] >= AT_ONCE:
             raise Busy(f"more than {AT_ONCE} requests at a time", "wait for the others")
-        slot = _Slot(self._busy, who, send)
+        if self._streams[who] >= STREAMS and request.url.path.endswith("/events"):
+            raise Busy(f"more than {STREAMS} event streams", "close some pages")
+        slot = _Slot(self._busy, self._streams, who, send)
         try:
             if _has_body(request):
                 await self._with_body(request, receive, slot)
@@ -329,25 +334,26 @@ class _Limited:
 
 
 class _Slot:
-    """One of a client's AT_ONCE requests. Event streams give it back: they have limits of their own."""
+    """One of a client's AT_ONCE requests; once it is answered by an event stream, one of its STREAMS."""
 
-    def __init__(self, counts: Counter[str], who: str, send: Send) -> None:
-        self._counts = counts
-        self._who: str | None = who
+    def __init__(self, busy: Counter[str], streams: Counter[str], who: str, send: Send) -> None:
+        self._counts = busy
+        self._streams = streams
+        self._who = who
         self._send = send
-        counts[who] += 1
+        busy[who] += 1
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and Headers(raw=message["headers"]).get(
                 "content-type", "").startswith("text/event-stream"):
             self.free()
+            self._counts = self._streams
+            self._counts[self._who] += 1
         await self._send(message)
 
     def free(self) -> None:
-        """Give the slot back; safe to repeat."""
-        if self._who is not None:
-            _decrease(self._counts, self._who)
-            self._who = None
+        """Give the slot back."""
+        _decrease(self._counts, self._who)
 
 
 def _patient(send: Send) -> Send:

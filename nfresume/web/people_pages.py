@@ -35,8 +35,8 @@ def _page(
     return page(
         request, "settings.html", user=who.user, account=account, csrf=who.csrf, roles=list(Role),
         members=site.identity.members(account), tokens=site.identity.tokens(who.user.name), secret=secret,
-        settings=rows, invited=site.identity.invitations_to(account),
-        offers=site.identity.invitations_of(who.user),
+        sessions=site.identity.sessions(who.user), session=who.token.id, settings=rows,
+        invited=site.identity.invitations_to(account), offers=site.identity.invitations_of(who.user),
     )
 
 
@@ -55,6 +55,13 @@ def create_token(
 def revoke_token(account: str, token_id: str, request: Request, site: SiteOf, who: PostedBy) -> Response:
     """Revoke one of the user's own tokens."""
     site.identity_of(request, who.user).revoke(who.user.name, token_id)
+    return RedirectResponse(f"/a/{account}/settings", 303)
+
+
+@router.post("/sessions/{session_id}/end")
+def end_session(account: str, session_id: str, request: Request, site: SiteOf, who: PostedBy) -> Response:
+    """End one of the user's own sessions."""
+    site.identity_of(request, who.user).end_session(who.user, session_id)
     return RedirectResponse(f"/a/{account}/settings", 303)
 
 

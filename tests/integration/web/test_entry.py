@@ -303,6 +303,22 @@ def test_settings_name_accounts_that_are_reserved(web: Web):
     assert app.create(web.conf, web.store) is not None
 
 
+def test_a_user_sees_and_ends_sessions(web: Web):
+    """The settings page lists a user's own sessions; each of the others can be ended, those of others not."""
+    first, csrf = web.browser("eve")
+    second, _ = web.browser("eve")
+    stranger, strangers_csrf = web.browser("ada")
+    shown = first.get("/a/team/settings").text
+    [other] = re.findall(r'action="(/a/team/sessions/\w+/end)"', shown)
+    assert "this one" in shown
+    assert stranger.post(other, data={"csrf": strangers_csrf}).status_code == 404
+    assert first.post(other).status_code == 403
+    assert second.get("/a/team/executions").status_code == 200
+    assert first.post(other, data={"csrf": csrf}).status_code == 303
+    assert second.get("/a/team/executions").headers["location"] == "/login"
+    assert first.get("/a/team/executions").status_code == 200
+
+
 def test_an_idle_session_ends(web: Web):
     """A session without a request for a day is over."""
     browser, _ = web.browser("ada")
