@@ -35,7 +35,7 @@ def descriptors() -> int:
 
 
 class LimitedProtocol(H11Protocol):
-    """One connection. Beyond a limit the connection that has waited longest for a request is closed."""
+    """One connection. Beyond a limit one that waits for a request is closed, or the new one."""
 
     per_client: ClassVar[int] = PER_CLIENT
     in_all: ClassVar[int] = IN_ALL
@@ -61,13 +61,21 @@ class LimitedProtocol(H11Protocol):
         self._await_head()
 
     def _make_room(self, *, same_client: bool) -> bool:
-        """Close the connection that has waited longest for a request; False if there is none."""
-        for other in self._waiting:
-            if not same_client or other._peer == self._peer:
-                other.transport.abort()
-                self._waiting.pop(other)
-                return True
-        return False
+        """Close a connection that waits for a request; False if there is none.
+
+        It is one of the client with the most connections, the longest wait first; never one of a client that
+        has fewer than this one.
+        """
+        candidates = [other for other in self._waiting
+                      if other is not self and (not same_client or other._peer == self._peer)]
+        if not candidates:
+            return False
+        victim = max(candidates, key=lambda other: self._counts[other._peer])
+        if self._counts[victim._peer] < self._counts[self._peer]:
+            return False
+        victim.transport.abort()
+        self._waiting.pop(victim)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
