@@ -57,6 +57,13 @@ def _rule(text: str) -> Rule:
     return Rule(Kind(kind), folded)
 
 
+def is_for(claims: Mapping[str, Any], issuer: str, client_id: str) -> bool:
+    """True for the ID token of this provider, for this client. Whose metadata said so does not count."""
+    audience = claims.get("aud")
+    meant = audience if isinstance(audience, list) else [audience]
+    return str(claims.get("iss", "")).rstrip("/") == issuer.rstrip("/") and client_id in meant
+
+
 def verified_email(claims: Mapping[str, Any]) -> str | None:
     """The e-mail address that the provider has verified, in lower case; None without one."""
     address = claims.get("email")

@@ -17,8 +17,8 @@ from nfresume.store.database import Tx
 from nfresume.store.schema import audit, events, executions
 
 #: Events of executions that belong to the trail.
-EVENTS = ("launch", "relaunch", "cancel", "cancel_queued", "extend", "pin", "unpin", "delete", "expire",
-          "evict")
+EVENTS = ("launch", "relaunch", "cancel", "cancel_queued", "host_is_gone", "extend", "pin", "unpin",
+          "delete", "expire", "evict")
 #: The actor of what was done from the web: `people.web_actor`.
 _FROM_WEB = re.compile(r"(?P<name>.+)@web\((?P<address>.*)\)")
 

@@ -85,6 +85,8 @@ async def end(request: Request, site: SiteOf) -> Response:
         token: dict[str, Any] = await request.app.state.oauth.authorize_access_token(request)
         claims = token["userinfo"]
         subject = str(claims["sub"])
+        if not admission.is_for(claims, str(site.conf.oidc_issuer), str(site.conf.oidc_client_id)):
+            raise ValueError("the answer is of another provider, or for another client")
     except Exception as e:  # a forged state, an expired code, an invalid answer of the provider
         raise LogInFailed(f"the log-in did not succeed: {_text(e)}",
                           "it took longer than ten minutes, or another tab began one later; log in again"

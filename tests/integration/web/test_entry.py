@@ -263,6 +263,18 @@ def test_rules_that_mean_nothing(bad: object):
         admission.parse(bad)
 
 
+@pytest.mark.parametrize(("claims", "ours"), [
+    ({"iss": "https://id.example.org", "aud": "console"}, True),
+    ({"iss": "https://id.example.org/", "aud": ["other", "console"]}, True),
+    ({"iss": "https://evil.example.org", "aud": "console"}, False),
+    ({"iss": "https://id.example.org", "aud": "other", "azp": "console"}, False), ({"aud": "console"}, False),
+    ({"iss": "https://id.example.org"}, False), ({"iss": "https://id.example.org.evil", "aud": []}, False),
+])
+def test_whose_word_counts(claims: dict[str, Any], ours: bool):
+    """An ID token counts if the configured provider issued it, for this client."""
+    assert admission.is_for(claims, "https://id.example.org", "console") is ours
+
+
 def test_names_are_never_handed_out_twice(web: Web):
     """A stranger gets no name that is or was an account's, in any case, or that the site keeps for itself."""
     web.failed("run-1", account="Pipelines")
@@ -347,7 +359,7 @@ def test_headers_on_every_answer(tmp_path: Path):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"
-        assert "max-age" in answer.headers["strict-transport-security"]
+        assert answer.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains"
         assert answer.headers["x-request-id"]
     foreign = browser.get("/login", headers={"Host": "evil.example"})
     assert (foreign.status_code, foreign.headers["x-content-type-options"]) == (400, "nosniff")

@@ -62,6 +62,8 @@ def test_an_owner_says_that_a_host_is_gone(web: Web):
     assert "its host elsewhere is gone" in shown
     assert SETTLE not in shown
     assert owner.post(f"/a/team/executions/{name}/settle", data={"csrf": csrf}).status_code == 409
+    said = next(entry for entry in web.identity.audit("team") if entry.name == "host_is_gone")
+    assert (said.actor, said.execution) == ("ada", name)
 
 
 def test_settle_by_the_api(web: Web):

@@ -215,6 +215,9 @@ def test_foreign_hosts_and_headers(web: Web):
     assert "script-src 'self';" in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
+    foreign = web.client.get("/login", headers={"Origin": "http://evil.example"})
+    assert not [name for name in foreign.headers if name.startswith("access-control")]
+    assert web.client.request("TRACE", "/login").status_code == 405
     cookie = log_in(web.client, web.identity.login_link("ada")).headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
