@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -112,6 +113,15 @@ class Site:
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
+        return found
+
+    def supervisors(self) -> list[psutil.Process]:
+        """The live supervisors of this site."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if "nfresume.runs.supervisor" in process.cmdline():
+                    found.append(process)
         return found
 
 

@@ -32,7 +32,7 @@ from nfresume.runs import expiration, log_copies, programs, settlement, verdict
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, guarded, queries, transitions
 from nfresume.system import crashpoints, logs, pausing, processes
 from nfresume.system.renewal import Renewal
 
@@ -184,7 +184,7 @@ class _Supervisor:
         moved = set_aside(work, filter(None, unfinished), before.run_name)
         if moved:
             with self._store.begin() as tx:
-                transitions.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
+                guarded.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
 
     # -- follow ---------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class _Supervisor:
         """Copy the log to the pipeline's `log_dir`, and say so in the history."""
         if told := log_copies.copy(self._folder, self._execution, self._attempt):
             with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
-                transitions.note(tx, self._execution.id, "log_copied", self._actor, told)
+                guarded.note(tx, self._execution.id, "log_copied", self._actor, told)
 
     def _deliver_reports(self) -> None:
         """Copy the log to the path of the user's -log option."""

@@ -85,15 +85,6 @@ def kill_all(site: Site) -> None:
     until(kill)
 
 
-def supervisors(site: Site) -> list[psutil.Process]:
-    found = []
-    for process in site.processes():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "nfresume.runs.supervisor" in process.cmdline():
-                found.append(process)
-    return found
-
-
 @pytest.mark.long
 def test_crash_after_intent(site: Site):
     """Case 1: a launch dies before it starts a supervisor: a sweep settles it; --from-scratch runs it."""
@@ -146,7 +137,7 @@ def test_supervisor_dies_before_it_settles(site: Site, point: str):
 def test_supervisor_dies_while_it_deletes(site: Site, point: str):
     """Cases 6 to 8: the next sweep finishes the deletion; a relaunch is refused meanwhile."""
     site.run("launch", "--detach", str(site.pipeline("scratch")), NFRESUME_CRASH_AT=point)
-    e = until(lambda: (x := site.show())["state"] == "SUCCEEDED" and not supervisors(site) and x)
+    e = until(lambda: (x := site.show())["state"] == "SUCCEEDED" and not site.supervisors() and x)
     assert e["work_dir"]["state"] == "DELETING"
     assert site.run("relaunch", e["id"]).code == 81
     e = sweep_until(site, "SUCCEEDED", "DELETED")
@@ -214,7 +205,7 @@ def test_lost_supervisor_is_replaced(site: Site):
     """Case 3: a running Nextflow is adopted, no second one is started, and its true exit status is stored."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "6")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
-    (supervisor,) = supervisors(site)
+    (supervisor,) = site.supervisors()
     supervisor.kill()
     until(lambda: "adopt" in site.run("sweep").out)
     e = sweep_until(site, "SUCCEEDED", "DELETED")
@@ -228,7 +219,7 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
     """Case 14: a supervisor that is replaced while it sleeps notices it, and does nothing twice."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "5")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
-    (old,) = supervisors(site)
+    (old,) = site.supervisors()
     old.suspend()
     until(lambda: "adopt" in site.run("sweep").out)
     until(lambda: len(site.show()["events"]) == 3)
@@ -242,7 +233,7 @@ def test_supervisor_sleeps_past_its_lease(site: Site):
 
 def asleep(site: Site) -> psutil.Process:
     """Wait for the supervisor that has stopped at its crash point."""
-    return until(lambda: next((p for p in supervisors(site) if p.status() == psutil.STATUS_STOPPED), None))
+    return until(lambda: next((p for p in site.supervisors() if p.status() == psutil.STATUS_STOPPED), None))
 
 
 def wake(site: Site, sleeper: psutil.Process) -> None:
@@ -303,7 +294,7 @@ def test_lost_on_another_host(site: Site):
     """An attempt that may still run on another host is not settled, deleted or relaunched from this one."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
-    for process in supervisors(site):
+    for process in site.supervisors():
         process.kill()
     with sqlite3.connect(site.base / "state.db") as db:
         db.execute("UPDATE attempts SET host = 'elsewhere', boot_id = 'another'")
@@ -397,9 +388,9 @@ def test_serve_settles_what_was_lost(site: Site):
     """A sweep of the server settles a lost attempt whose Nextflow succeeded, and removes its work dir."""
     site.env["NFRESUME_LEASE_SECONDS"] = "1"
     execution = site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "1").out.strip()
-    until(lambda: supervisors(site))
+    until(lambda: site.supervisors())
     until(lambda: (attempt_dir(site.show(execution)) / "head.json").exists())
-    for process in supervisors(site):
+    for process in site.supervisors():
         process.kill()
     place = attempt_dir(site.show(execution))
     until(lambda: exit_code(place) is not None, 60, "the shim has written the exit status")
@@ -424,7 +415,7 @@ def test_orphans_of_a_killed_head(site: Site, victims: str):
     if victims == "head":
         os.kill(head["pid"], signal.SIGKILL)
     else:
-        for process in supervisors(site):
+        for process in site.supervisors():
             process.kill()
         os.kill(head["shim"], signal.SIGKILL)
         os.kill(head["pid"], signal.SIGKILL)
@@ -702,13 +693,13 @@ def test_a_lost_run_needs_no_sweep(site: Site):
     site.ok("launch", "--detach", pipeline, "--storage-expiration-hours", "1")
     until(lambda: site.show()["attempts"][0]["tasks"]["submitted"] or None)
     e = site.show()["id"]
-    (supervisor,) = supervisors(site)
+    (supervisor,) = site.supervisors()
     supervisor.kill()
     site.ok("cancel", e)  # adopts the running Nextflow, and ends it
     assert site.show()["state"] == "CANCELLED"
     until(lambda: site.processes() == [], 15, "the end of all processes")
     site.start("relaunch", e, "--detach").wait()
-    until(lambda: supervisors(site))
+    until(lambda: site.supervisors())
     kill_all(site)
     done = until(lambda: (d := site.run("relaunch", e, "--json", "--seconds", "1",
                                         "--storage-expiration-hours", "7")).code == 0 and d)
@@ -735,8 +726,8 @@ def test_relaunch_from_another_folder(site: Site):
 def test_the_follower_replaces_a_killed_supervisor(site: Site):
     """The command line that follows a launch replaces a killed supervisor, without a sweep."""
     child = site.start("launch", str(site.pipeline("slow")), "--seconds", "4")
-    until(lambda: supervisors(site) and site.show()["attempts"][0]["tasks"]["submitted"])
-    for process in supervisors(site):
+    until(lambda: site.supervisors() and site.show()["attempts"][0]["tasks"]["submitted"])
+    for process in site.supervisors():
         process.kill()
     _, err = child.communicate(timeout=60)
     assert child.returncode == 0, err

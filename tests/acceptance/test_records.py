@@ -286,9 +286,8 @@ def test_a_lost_supervisor_leaves_a_whole_record(site: Site):
     launch = site.start("launch", "slow", "--seconds", "4", NFRESUME_LEASE_SECONDS="2")
     e = site.show()
     until(lambda: any("SLOW" in path.read_text() for path in record.paths(attempt_dir(e))), 60)
-    for process in site.processes():
-        if "nfresume.runs.supervisor" in process.cmdline():
-            process.kill()
+    for process in site.supervisors():
+        process.kill()
     launch.communicate(timeout=120)
     e = site.show(e["id"])
     assert e["state"] == "SUCCEEDED"

@@ -266,7 +266,7 @@ def test_a_supervisor_that_is_told_to_stop_while_it_removes(site: Site):
     (site.launch_dir / "main.nf").write_text(MANY_FILES)
     execution = site.ok("launch", "--detach", "main.nf", NFRESUME_DELETE_PER_SECOND="300").out.strip()
     until(lambda: (site.show(execution)["work_dir"]["removal"] or {}).get("files"), 60, "it removes")
-    supervisor = next(p for p in site.processes() if "nfresume.runs.supervisor" in p.cmdline())
+    supervisor = site.supervisors()[0]
     supervisor.terminate()
     until(lambda: site.show(execution)["events"][-1]["name"] == "removal_paused", 20)
     shown = site.show(execution)

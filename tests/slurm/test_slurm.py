@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from nfresume.launchers import slurm
@@ -42,10 +41,6 @@ def ended(site: Site, execution_id: str, code: int | None = None) -> dict[str, A
     done = site.run("wait", execution_id, timeout=200)
     assert code is None or done.code == code, done.err
     return site.show(execution_id)
-
-
-def supervisors(site: Site) -> list[psutil.Process]:
-    return [p for p in site.processes() if "nfresume.runs.supervisor" in p.cmdline()]
 
 
 def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path: Path):
@@ -158,7 +153,7 @@ def test_a_controller_that_is_down_is_no_end(batch: Site, cluster: Slurm):
     (batch.launch_dir / "slurm.config").write_text("")
     execution = launch(batch, "slow", "--seconds", "40")
     until(lambda: batch.show(execution)["state"] == "RUNNING", 60)
-    before = supervisors(batch)
+    before = batch.supervisors()
     assert before
     for process in before:
         process.suspend()  # its lease runs out, as if its host had lost the network
