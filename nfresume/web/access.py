@@ -9,9 +9,11 @@ import ipaddress
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from fastapi import Depends, Form, Header, Request
 from limits import RateLimitItemPerMinute
@@ -41,6 +43,8 @@ _MAX_CACHED = 10_000
 #: of them at once would only compete for the interpreter lock. Requests that change something mostly wait for
 #: disks, and are not limited.
 _READS_AT_ONCE = 4
+#: So many of them for one user, so that nobody waits behind the flood of another.
+_READS_OF_ONE = 2
 #: Failed log-ins and bad tokens that one address may have per minute.
 TRIES = RateLimitItemPerMinute(20)
 
@@ -66,6 +70,22 @@ class TooManyTries(NfresumeError):
     http_status = 429
 
 
+class Reads:
+    """The slots of requests that only read."""
+
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(_READS_AT_ONCE)
+        self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def slot(self, user_id: str) -> AsyncIterator[None]:
+        """Wait for a slot of this user, and hold it in the block."""
+        own = self._own.get(user_id) or asyncio.Semaphore(_READS_OF_ONE)
+        self._own[user_id] = own
+        async with own, self._all:
+            yield
+
+
 @dataclass
 class Site:
     """What all requests share."""
@@ -74,7 +94,7 @@ class Site:
     store: Store
     identity: Identity
     limiter: MovingWindowRateLimiter
-    reads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READS_AT_ONCE))
+    reads: Reads = field(default_factory=Reads)
     cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
     refused: dict[str, tuple[float, int]] = field(default_factory=dict)
     engine_version: str = ""
@@ -280,7 +300,7 @@ def service_of(request: Request, user: User, account: str, need: Role) -> Servic
 async def viewing(request: Request, account: str, site: SiteOf, who: VisitorOf) -> AsyncIterator[Service]:
     """A Service for the account in the path of a page, for a viewer; waits while other reads are answered."""
     service = service_of(request, who.user, account, Role.VIEWER)
-    async with site.reads:
+    async with site.reads.slot(who.user.id):
         yield service
 
 
@@ -357,7 +377,7 @@ MaybeReading = Annotated[Service | None, Depends(maybe_caller)]
 async def reading(request: Request, site: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
     """A Service for the token's account, for a viewer; waits while other reads are answered."""
     service = service_of(request, who.user, who.account, Role.VIEWER)
-    async with site.reads:
+    async with site.reads.slot(who.user.id):
         yield service
 
 

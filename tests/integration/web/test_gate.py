@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from nfresume.web import ranges
+from nfresume.web.access import Reads
 from nfresume.web.gate import AT_ONCE, STREAMS, Gate
 from tests.integration.web.test_web import API, Web
 
@@ -70,6 +71,24 @@ def test_open_event_streams_hold_no_slot(web: Web):
 
     assert asyncio.run(attack("/events", STREAMS - AT_ONCE + 2)) == [200] * STREAMS + [429] * 2 + [200]
     assert asyncio.run(attack("/page", 1)) == [200] * AT_ONCE + [429] * 2
+
+
+def test_nobody_waits_behind_the_reads_of_another():
+    """However many pages one user asks for, another's is next."""
+    async def attack() -> list[str]:
+        reads, order = Reads(), []
+
+        async def read(user: str) -> None:
+            async with reads.slot(user):
+                order.append(user)
+                await asyncio.sleep(0.01)
+
+        flood = [asyncio.create_task(read("mallory")) for _ in range(20)]
+        await asyncio.sleep(0)
+        await asyncio.gather(*flood, asyncio.create_task(read("eve")))
+        return order
+
+    assert asyncio.run(attack()).index("eve") <= 2
 
 
 def test_a_file_is_closed_when_nobody_reads(tmp_path: Path):
