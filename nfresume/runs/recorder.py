@@ -260,7 +260,7 @@ class Recorder:
         if found.staged and (stage := evidence.read(folder, wrapper.STAGE, _WRAPPER_BYTES)) is not None:
             paths = wrapper.inputs(stage.data.decode("utf-8", "surrogateescape"), whole)
         for path in found.outputs:
-            if not f"{path}/".startswith(f"{self._work}/"):
+            if not f"{path}/".startswith(f"{whole}/"):  # not of a task in a scratch folder
                 self._see_outputs(path)
         try:
             began = os.stat(".command.begin", dir_fd=folder, follow_symlinks=False).st_mtime_ns // 1_000_000
