@@ -14,9 +14,10 @@ from fastapi.testclient import TestClient
 
 from nfresume import settings
 from nfresume.domain.people import Role
+from nfresume.service import submissions
 from nfresume.service.identity import Identity
 from nfresume.storage import Root
-from nfresume.store import Store, schema, transitions
+from nfresume.store import Store, queries, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.web import app
 from tests.outcomes import CLAIMANT, kept
@@ -348,6 +349,29 @@ def test_attachments_stay_in_their_folder(web: Web):
                                  files=[("workflow_attachment", (name, b"x"))])
         assert refused.status_code in (400, 404), name
     assert not list((web.root.path.parent).rglob("evil.nf"))
+
+
+def test_parameters_of_a_relaunch_are_files_of_ours(web: Web):
+    """They overwrite no file of the user: they go into our folder of a launch dir from the web, and expire
+    with it; for what was launched at a terminal they go beside the launch dirs.
+    """
+    here = web.conf.web_launches / "team" / "run-web"
+    here.mkdir(parents=True)
+    for name, launch_dir in (("run-web", here), ("run-terminal", web.root.path.parent)):
+        web.failed(name)
+        with web.store.begin() as tx:
+            tx.conn.execute(schema.executions.update().where(schema.executions.c.id == name)
+                            .values(launch_dir=str(launch_dir)))
+            execution = queries.get(tx, name)
+        file, attached = submissions._params_file(web.conf, execution, {"a": 1})
+        again, _ = submissions._params_file(web.conf, execution, {"a": 2})
+        assert file != again
+        if name == "run-web":
+            assert file.parent == here / ".nfresume"
+            assert [path for path, *_ in attached] == [f".nfresume/{file.name}"]
+        else:
+            assert file.parent == web.conf.web_launches / "team" / ".params"
+            assert attached == ()
 
 
 def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
