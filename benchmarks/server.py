@@ -142,9 +142,12 @@ def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -
                 if found := re.search(r"serving at (\S+)", line):
                     break
             address = found[1]
-            cookie = httpx.post(f"{address}/login", data={"token": link}).cookies["nfresume"]
+            browser = httpx.Client(base_url=address)
+            shown = browser.get("/login", params={"token": link})
+            browser.post("/login", data=dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown.text)))
+            cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
             bearer = {"headers": {"Authorization": f"Bearer {token}"}}
-            session = {"headers": {"Cookie": f"nfresume={cookie}"}}
+            session = {"headers": {"Cookie": cookies}}
             for _ in range(20):  # warm-up: a new server first loads its templates
                 httpx.get(f"{address}/a/team/executions", **session)
             page = asyncio.run(load(address, "/a/team/executions", rate, seconds, **session))

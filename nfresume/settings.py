@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import ipaddress
 import os
 import re
 import tomllib
@@ -15,16 +16,19 @@ from typing import Any
 
 import platformdirs
 
-from nfresume.domain import budgets, notices
+from nfresume.domain import admission, budgets, notices
 from nfresume.domain.budgets import Budget
 from nfresume.domain.costs import DEFAULT_CURRENCY
 from nfresume.domain.errors import InvalidSettings, UsageError
 from nfresume.domain.executions import check_account
 from nfresume.domain.notices import Channel
+from nfresume.domain.people import Role
 from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess, Retain
 
 CONFIG_ENV = "NFRESUME_CONFIG"
+#: The value of `web_pipelines` of a site whose editors may run any code.
+ANY_PIPELINE = "any"
 
 
 class LauncherName(StrEnum):
@@ -32,6 +36,22 @@ class LauncherName(StrEnum):
 
     LOCAL = "local"
     SLURM = "slurm"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class KeepTaskLogs(StrEnum):
@@ -188,6 +208,13 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _networks(value: Any) -> tuple[str, ...]:
+    texts = _texts(value)
+    for text in texts:
+        ipaddress.ip_network(text, strict=False)  # raises ValueError
+    return texts
+
+
 def _nothing() -> None:
     return None
 
@@ -256,12 +283,24 @@ SETTINGS = (
     Setting("web_url", "the console's URL for users on other machines", _url, _nothing),
     Setting("web_launches", "folder in which each launch from the web gets its launch dir", _path,
             lambda: platformdirs.user_data_path("nfresume") / "launches"),
-    Setting("web_pipelines", "pipelines that may be launched from the web; * matches any text (default: any)",
+    Setting("web_pipelines", "pipelines that may be launched from the web, such as nf-core/rnaseq@3.14.0; * "
+            "matches any text; any: every pipeline, so that an editor may run any code (default: none)",
             _texts, tuple),
     Setting("web_profiles", "profiles that may be used from the web (default: any)", _texts, tuple),
     Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
     Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
     Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
+    Setting("oidc_admit", "who may enter with that provider: domain:NAME and user:ADDRESS (of a verified "
+            "e-mail address), group:NAME, subject:ID; any: whoever the provider knows (default: nobody)",
+            admission.parse, tuple),
+    Setting("oidc_groups_claim", "the provider's claim that lists a user's groups", _text, lambda: "groups"),
+    Setting("oidc_first_role", "role that a new user of the provider has in the account of their name: "
+            "viewer, editor or owner; editors may launch", _one_of(Role), lambda: Role.VIEWER),
+    Setting("web_proxies", "addresses or networks of the reverse proxies whose X-Forwarded-* headers are "
+            "believed", _networks, lambda: ("127.0.0.1", "::1")),
+    Setting("log_level", "what is logged: debug, info, warning or error", _one_of(LogLevel),
+            lambda: LogLevel.INFO),
+    Setting("log_format", "how it is logged: text, or json", _one_of(LogFormat), lambda: LogFormat.TEXT),
     Setting("task_cache_hours", "hours without use after which an entry of the task cache is removed",
             check_hours, lambda: 720.0),
     Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
@@ -317,6 +356,12 @@ class Settings:
     oidc_issuer: str | None
     oidc_client_id: str | None
     oidc_client_secret: Secret | None
+    oidc_admit: tuple[admission.Rule, ...]
+    oidc_groups_claim: str
+    oidc_first_role: Role
+    web_proxies: tuple[str, ...]
+    log_level: LogLevel
+    log_format: LogFormat
     task_cache_hours: float
     task_cache_limit: int | None
     container_engine: str | None

@@ -4,7 +4,7 @@
 set -eu
 packages='nfs-ganesha nfs-ganesha-vfs user-mode-linux kmod iproute2 gcc libc6-dev
           moosefs-master moosefs-chunkserver moosefs-client fuse3 chromium slurm-wlm munge
-          nginx-light systemd'
+          nginx-light systemd prometheus'
 missing=''
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

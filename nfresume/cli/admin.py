@@ -20,6 +20,9 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 = any free one.")] = 8765,
     no_web: Annotated[bool, typer.Option("--no-web", help="Sweep, never serve the web.")] = False,
     no_scheduler: Annotated[bool, typer.Option("--no-scheduler", help="Serve the web, never sweep.")] = False,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", metavar="debug|info|warning|error", help="What is logged.")
+    ] = None,
     account: common.Account = None,
 ) -> None:
     """Serve the console and the API, and sweep on a schedule: expire, settle, measure, notify.
@@ -32,7 +35,7 @@ def serve(
     from nfresume import daemon, settings
     from nfresume.domain.errors import UsageError
 
-    conf = settings.load(sweep_seconds=every, account=account)
+    conf = settings.load(sweep_seconds=every, account=account, log_level=log_level)
     if no_web and no_scheduler:
         raise UsageError("--no-web and --no-scheduler leave nothing to do", "remove one of them")
     loopback = host in ("127.0.0.1", "::1", "localhost")

@@ -119,6 +119,9 @@ def show(execution_id: common.ExecutionId, account: common.Account = None, as_js
                   f"{printable(event.actor)} at {event.at:%Y-%m-%d %H:%M:%S} UTC{gone}")
         for attempt in details.attempts:
             _print_attempt(attempt)
+            if fault := service.records(e, attempt.number).fault():
+                print("  fault      its supervisor died of a fault of nfresume; please report it:")
+                print("\n".join(f"    {printable(line)}" for line in fault.splitlines()))
         print("history")
         for event in details.events:
             detail = ", ".join(f"{k} {v}" for k, v in event.detail.items() if v is not None)

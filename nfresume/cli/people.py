@@ -1,4 +1,4 @@
-"""login-link, token, user: who may use the console and the API."""
+"""login-link, token, user, sessions, audit: who may use the console and the API, and who did."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from nfresume.settings import Settings
 
 token_app = typer.Typer(help="Tokens for programs: create, list, revoke.", no_args_is_help=True)
-user_app = typer.Typer(help="Users of the console: add, list, role.", no_args_is_help=True)
+user_app = typer.Typer(help="Users of the console: add, list, role, disable, enable, remove.",
+                       no_args_is_help=True)
+sessions_app = typer.Typer(help="Sessions of browsers: end.", no_args_is_help=True)
 
 UserName = Annotated[str | None, typer.Option("--user", help="The user (default: you).")]
 
@@ -139,8 +141,91 @@ def user_role(
     say(f"{name} is {'not a member' if chosen is None else chosen} of account {account}")
 
 
+@user_app.command("disable")
+def user_disable(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Keep a user out: sessions end now, tokens and log-ins are refused until `user enable`.
+
+    Example: nfresume user disable maintainer
+    """
+    with _identity() as (identity, _, _me):
+        identity.set_disabled(name, disabled=True)
+    say(f"user {name} is disabled")
+
+
+@user_app.command("enable")
+def user_enable(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Let a disabled user in again.
+
+    Example: nfresume user enable maintainer
+    """
+    with _identity() as (identity, _, _me):
+        identity.set_disabled(name, disabled=False)
+    say(f"user {name} is enabled")
+
+
+@user_app.command("remove")
+def user_remove(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Remove a user with all roles, sessions and tokens. Executions and the audit trail stay.
+
+    Example: nfresume user remove maintainer
+    """
+    with _identity() as (identity, _, _me):
+        identity.remove_user(name)
+    say(f"user {name} is removed")
+
+
+@sessions_app.command("end")
+def sessions_end(
+    user: UserName = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="End the sessions of all users.")] = False,
+) -> None:
+    """End the sessions and unused login links of a user: their browsers and event streams are logged out.
+
+    Example: nfresume sessions end --user maintainer
+    """
+    with _identity() as (identity, _, me):
+        ended = identity.end_sessions(None if everybody else user or me)
+    say(f"{ended} sessions and login links are ended")
+
+
+def audit(
+    account: common.Account = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="All accounts, and what concerns none, such as log-ins.")
+    ] = False,
+    since: Annotated[str | None, typer.Option("--since", help="For example 30d or 12h.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=100_000, help="At most so many, newest first.")
+    ] = 1000,
+    as_json: common.Json = False,
+) -> None:
+    """Show the audit trail: who logged in, launched, deleted, changed tokens or roles; from where, when.
+
+    Example: nfresume audit --everything --since 7d --json
+    """
+    from datetime import UTC, datetime
+
+    from nfresume.domain import views
+    from nfresume.domain.periods import period
+
+    now = datetime.now(UTC)
+    begin = period(now, since=since, start=None, end=None, month=None).start if since else None
+    with _identity() as (identity, conf, _me):
+        found = identity.audit(None if everything else account or conf.account, begin, limit)
+    rows = [views.audit_entry(entry) for entry in found]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        detail = ", ".join(f"{key} {value}" for key, value in row["detail"].items() if value is not None)
+        print(printable(f"{row['at']}  {row['name']:<14} {row['actor']}  {row['address'] or '-'}  "
+                        f"{row['account'] or '-'}  {row['execution'] or '-'}  {detail}"))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("login-link")(login_link)
     app.add_typer(token_app, name="token")
     app.add_typer(user_app, name="user")
+    app.add_typer(sessions_app, name="sessions")
+    app.command("audit")(audit)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Role(StrEnum):
@@ -38,6 +39,47 @@ class User:
     id: str
     name: str
     roles: Mapping[str, Role] = field(default_factory=dict)
+    disabled: bool = False
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something, in the audit trail, and from which address (None: at a terminal)."""
+
+    name: str
+    address: str | None = None
+
+
+def web_actor(actor: Actor) -> str:
+    """The actor of an event of an execution that was caused from the web: the user and the address."""
+    return f"{actor.name}@web({actor.address})"
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """An offer of a role in an account, which its user may accept."""
+
+    account: str
+    name: str
+    role: Role
+    invited_by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One entry of the audit trail. It is never changed and never removed.
+
+    `execution` is the id of an execution for what was done to one, and None for everything else.
+    """
+
+    at: datetime
+    name: str
+    actor: str
+    address: str | None
+    account: str | None
+    detail: Mapping[str, Any]
+    execution: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from nfresume.domain.executions import Attempt, Event, Execution, deletion
+from nfresume.domain.people import AuditEntry
 from nfresume.domain.workdirs import Keep, WorkDir, WorkDirState
 
 
@@ -106,3 +107,9 @@ def _attempt(a: Attempt, session_id: str) -> dict[str, Any]:
         "tasks": asdict(a.tasks),
         "error": a.error,
     }
+
+
+def audit_entry(entry: AuditEntry) -> dict[str, Any]:
+    """One entry of the audit trail; the time is ISO 8601 in UTC."""
+    return {"at": time(entry.at), "name": entry.name, "actor": entry.actor, "address": entry.address,
+            "account": entry.account, "execution": entry.execution, "detail": dict(entry.detail)}

@@ -26,6 +26,8 @@ HEAD = "head.json"
 EXIT_STATUS = "exit_status.json"
 CONFIG = "nfresume.config"
 TASK_ENVIRONMENT = "task-environment.sh"
+#: The traceback of a supervisor that died of a fault of ours.
+FAULT = "fault.txt"
 
 
 def marks(execution_id: str, newest: int) -> Callable[[str], bool]:

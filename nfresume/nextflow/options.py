@@ -235,8 +235,7 @@ class _Reading:
         self._pieces = list(apart(self._pieces))
         own, positional = self._own, list(self._positional())
         if STDIN in positional:  # it is the pipeline, wherever it stands
-            positional.remove(STDIN)
-            positional.insert(0, STDIN)
+            positional = [STDIN, *(word for word in positional if word != STDIN)]
         return RunOptions(
             pipeline=positional[0] if positional else None, before=tuple(self._before),
             pieces=tuple(self._pieces), resume=own.get("-resume"), name=own.get("-name") or None,

@@ -1,4 +1,7 @@
-"""The parameters that a pipeline declares: schema, `latch_metadata`, or a `params {}` block."""
+"""The parameters that a pipeline declares: schema, `latch_metadata`, a `params {}` block, or in Python.
+
+Everything is read as data. No file of the pipeline is imported: forms are shown to people who may not launch.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.pipelines import metadata, params_block
+from nfresume.pipelines import metadata, params_block, reading
 from nfresume.pipelines.params_block import Parameter
-from nfresume.tasks import checking
 
 __all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "typed"]
 
 SCHEMA = "nextflow_schema.json"
+#: A larger schema is not read.
+MAX_SCHEMA = 5_000_000
 
 
 def declared(pipeline: Path) -> list[Parameter]:
@@ -24,19 +28,25 @@ def declared(pipeline: Path) -> list[Parameter]:
     """
     folder = pipeline if pipeline.is_dir() else pipeline.parent
     schema = folder / SCHEMA
-    if schema.is_file():
-        try:
+    try:
+        if schema.is_file():
+            if schema.stat().st_size > MAX_SCHEMA:
+                raise ValueError(f"larger than {MAX_SCHEMA:,} bytes")
             return list(_of_schema(json.loads(schema.read_bytes())))
-        except (ValueError, AttributeError, TypeError) as e:
-            raise InvalidMetadata(f"{schema}: {e}", "fix the file") from None
-    file = metadata.find(pipeline, None)
-    rows = _rows(metadata.load(file).parameters) if file else []
-    return rows or list(params_block.declared(pipeline / "main.nf" if pipeline.is_dir() else pipeline))
+        file = metadata.find(pipeline, None)
+        rows = _rows(reading.of_metadata(file)) if file else []
+        return rows or list(params_block.declared(pipeline / "main.nf" if pipeline.is_dir() else pipeline))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as e:
+        what = schema if schema.is_file() else folder
+        raise InvalidMetadata(f"{what}: {e}", "fix the file") from None
 
 
-def of_workflow(pipeline: str) -> list[Parameter]:
-    """The inputs of the Python workflow `/path/file.py:workflow`. Raises InvalidMetadata."""
-    return _rows(checking.check(pipeline, Path("/")).parameters)
+def of_workflow(file: Path, function: str) -> list[Parameter]:
+    """The inputs of a Python workflow. Raises InvalidMetadata."""
+    try:
+        return _rows(reading.of_workflow(file, function))
+    except (OSError, ValueError) as e:
+        raise InvalidMetadata(f"{file}: {e}", "fix the file") from None
 
 
 def _rows(found: list[dict[str, Any]]) -> list[Parameter]:

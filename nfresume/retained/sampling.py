@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.store import Store
 
+_log = logging.getLogger("nfresume.sampling")
 #: Seconds of rest for each second of measuring.
 _REST = 99.0
 
@@ -28,7 +29,7 @@ class Sampler:
     def measure(
         self, execution: Execution, stop: threading.Event, watch: Callable[[], None] = lambda: None
     ) -> bool:
-        """Measure one work dir. While resting, return False and do nothing. Errors are printed, not raised.
+        """Measure one work dir. While resting, return False and do nothing. Errors are logged, not raised.
 
         `watch` is called several times a second.
         """
@@ -38,7 +39,7 @@ class Sampler:
         try:
             disposal.record_size(self._store, self._conf, execution, stop, lambda _: watch())
         except (NfresumeError, OSError) as e:
-            print(f"nfresume: {execution.id}: cannot be measured: {e}", file=sys.stderr, flush=True)
+            _log.warning("%s: cannot be measured: %s", execution.id, e)
         now = time.monotonic()
         self._rest_until = max(self._rest_until, now) + _REST * (now - begun)
         return True

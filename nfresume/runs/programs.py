@@ -19,7 +19,7 @@ from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import STDIN, RunOptions
 from nfresume.runs import inputs
-from nfresume.settings import Settings
+from nfresume.settings import ANY_PIPELINE, Settings
 from nfresume.storage.root import ExecutionFolder
 
 #: Commands of Nextflow that change nothing.
@@ -66,12 +66,22 @@ def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
 
 
 def environment(
-    chosen: Engine, run: command.Run, pipeline: str, base: Mapping[str, str]
+    conf: Settings, chosen: Engine, run: command.Run, execution: Execution, pipeline: str,
+    base: Mapping[str, str],
 ) -> dict[str, str]:
-    """The environment of the head. For Nextflow this also writes the configuration of the attempt."""
+    """The environment of the head. For Nextflow this also writes the configuration of the attempt.
+
+    In the launch dir of a launch from the web Nextflow reads no configuration: only the pipeline's own and
+    the site's. NXF_CONFIG_FILE (since 20.09) names the file that is read in place of the launch dir's
+    nextflow.config. On a site that allows any pipeline the configuration there may be the pipeline's own.
+    """
     if python_workflow(pipeline) is not None:
         return command.marked(base, run)
     made = command.environment({**base, **chosen.environment}, run)
+    launches, launch_dir = os.path.realpath(conf.web_launches), Path(os.path.realpath(execution.launch_dir))
+    if Path(launches) in launch_dir.parents and ANY_PIPELINE not in conf.web_pipelines:
+        site = made.get("NXF_CONFIG_FILE", "")
+        made["NXF_CONFIG_FILE"] = site if site.startswith("/") else str(run.attempt_dir / command.CONFIG)
     command.write_configuration(run, base, made, again=run.attempt_dir.name != "1")
     return made
 

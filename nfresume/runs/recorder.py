@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
-import sys
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from nfresume.settings import KeepTaskLogs
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system.filesystems import folder_id
 
+_log = logging.getLogger("nfresume.recorder")
 _THREADS = 4
 _CHUNK = 1 << 18
 #: While the files of so many tasks wait to be read, the log is not read further.
@@ -205,11 +205,11 @@ class Recorder:
         self._pool.submit(self._loudly, work, *given)
 
     def _loudly(self, work: Callable[..., None], *given: Any) -> None:
-        """Do this in a thread of the pool. A fault of ours is printed, and the record goes on."""
+        """Do this in a thread of the pool. A fault of ours is logged, and the record goes on."""
         try:
             work(*given)
         except Exception:
-            traceback.print_exc(file=sys.stderr)
+            _log.exception("a fault of nfresume: the files of a task are not in the record")
         finally:
             with self._lock:
                 self._busy -= 1

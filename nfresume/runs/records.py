@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nfresume.domain.errors import NotFound
 from nfresume.nextflow import command, evidence, reading, record, task_dirs
 from nfresume.nextflow.record import Status, Task
+from nfresume.runs import inputs
 from nfresume.runs.task_index import Indexes, TaskIndex
 from nfresume.storage.root import ExecutionFolder
 
@@ -27,6 +29,8 @@ LOGS = {"stdout": command.STDOUT, "stderr": command.STDERR, "nextflow": command.
 TASK_FILES = {"stdout": ".command.out", "stderr": ".command.err", "script": ".command.sh",
               "log": ".command.log", "wrapper": ".command.run", "exitcode": ".exitcode"}
 
+#: A longer params file is not shown.
+_MOST_PARAMS = 5_000_000
 _indexes = Indexes()
 
 
@@ -57,6 +61,55 @@ class Records:
             raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
         return part(self._attempt_dir / LOGS[name], offset, most)
 
+    def fault(self) -> str:
+        """The traceback of a supervisor that died of a fault of nfresume; empty if none did."""
+        try:
+            return part(self._attempt_dir / command.FAULT).decode("utf-8", "replace")
+        except NotFound:
+            return ""
+
+    def open_log(self, name: str) -> int:
+        """A descriptor of one of LOGS, to be closed by the caller. Raises NotFound."""
+        if name not in LOGS:
+            raise NotFound(f"there is no log {name!r}", f"one of {', '.join(LOGS)}")
+        return opened(self._attempt_dir / LOGS[name])
+
+    def open_task_file(self, task: Task, name: str) -> tuple[int, bool]:
+        """A descriptor of one of TASK_FILES, to be closed by the caller. Raises NotFound.
+
+        True with it: the task dir is gone, and this is what was kept of the file.
+        """
+        file = _task_file(name)
+        try:
+            with self._task_dir(task) as folder:
+                return opened(file, folder), False
+        except NotFound:
+            kept = self._kept(task, file)
+            if kept is None:
+                raise
+        fd = os.memfd_create(file, os.MFD_CLOEXEC)
+        with open(fd, "wb", closefd=False) as copy:
+            copy.write(kept)
+        return fd, True
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of the JSON file that the attempt was given; empty if it was given none."""
+        given = [i for i in inputs.read(self._attempt_dir) if i.option == "-params-file" and i.kept]
+        name = given[-1].kept if given else None
+        if name is None or not name.endswith(".json"):
+            return {}
+        try:
+            data = part(self._attempt_dir / inputs.FOLDER / name, 0, _MOST_PARAMS)
+            found = json.loads(data, parse_constant=str)
+        except (NotFound, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def published(self) -> list[str]:
+        """What was published, in order; at most `task_index.MAX_PUBLISHED`."""
+        with self.tasks() as tasks:
+            return list(tasks.published)
+
     def size(self, name: str) -> int:
         """The size of one of LOGS in bytes; 0 when it does not exist yet."""
         try:
@@ -73,6 +126,17 @@ class Records:
         if found is None:
             raise NotFound(f"there is no task {wanted!r} in {self._folder.execution_id}",
                            "`nfresume logs ID --nextflow-log` names them")
+        return found
+
+    def task_with_id(self, wanted: str) -> Task:
+        """The task with exactly this id, its label or its short hash. Raises NotFound."""
+        found: Task | None = None
+        for task in self._candidates("" if wanted.isdecimal() else wanted):
+            if wanted in (task.label or str(task.n), task.hash):
+                found = task
+        if found is None:
+            raise NotFound(f"there is no task {wanted[:200]!r} in {self._folder.execution_id}",
+                           "its list of tasks names them")
         return found
 
     def _candidates(self, wanted: str) -> Iterator[Task]:
@@ -93,9 +157,7 @@ class Records:
 
     def task_part(self, task: Task, name: str, offset: int = 0, most: int = MAX_BYTES) -> TaskPart:
         """Up to `most` bytes of one of TASK_FILES, as for `part`. Raises NotFound."""
-        if name not in TASK_FILES:
-            raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
-        file = TASK_FILES[name]
+        file = _task_file(name)
         try:
             with self._task_dir(task) as folder:
                 return TaskPart(part(file, offset, most, folder))
@@ -134,6 +196,13 @@ class Records:
         return evidence.unpack(self._folder.attempt(task.cached_from or self._number), task.evidence, file)
 
 
+def _task_file(name: str) -> str:
+    """The name of one of TASK_FILES in a task dir. Raises NotFound."""
+    if name not in TASK_FILES:
+        raise NotFound(f"there is no task file {name!r}", f"one of {', '.join(TASK_FILES)}")
+    return TASK_FILES[name]
+
+
 def part(
     path: str | os.PathLike[str], offset: int = 0, most: int = MAX_BYTES, folder: int | None = None
 ) -> bytes:
@@ -141,15 +210,24 @@ def part(
 
     `path` is relative to the open directory `folder`, if that is given.
     """
+    fd = opened(path, folder)
+    try:
+        return os.pread(fd, most, offset if offset >= 0 else max(0, os.fstat(fd).st_size + offset))
+    finally:
+        os.close(fd)
+
+
+def opened(path: str | os.PathLike[str], folder: int | None = None) -> int:
+    """A descriptor of a regular file, to be closed by the caller. No link is followed. Raises NotFound.
+
+    `path` is as for `part`.
+    """
     name = os.path.basename(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         raise NotFound(f"there is no {name}") from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotFound(f"there is no {name}")
-        return os.pread(fd, most, offset if offset >= 0 else max(0, status.st_size + offset))
-    finally:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
+        raise NotFound(f"there is no {name}")
+    return fd

@@ -7,6 +7,7 @@ it follows the log, stops the head on a cancel, and settles the attempt. A threa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import sys
@@ -32,9 +33,10 @@ from nfresume.runs.recorder import Recorder
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, guarded, queries, transitions
-from nfresume.system import crashpoints, pausing, processes
+from nfresume.system import crashpoints, logs, pausing, processes
 from nfresume.system.renewal import Renewal
 
+_log = logging.getLogger("nfresume.supervisor")
 #: How often the log is read.
 TICK_SECONDS = 0.25
 #: How often the database is asked for a cancel.
@@ -66,6 +68,8 @@ def supervise(
         lease = own(tx, execution_id, owner, conf.lease_seconds)
         execution = queries.get(tx, execution_id)
         attempt = queries.attempt(tx, execution_id, lease.number)
+    logs.bind(account=execution.account, attempt=lease.number)
+    _log.info("%s with token %d", "claimed" if queued else "taken over", lease.token)
     crashpoints.reach("claimed")
     return _Supervisor(store, conf, execution, attempt, lease, stop, settled, lost_because,
                        stdin).run(start=queued)
@@ -147,7 +151,8 @@ class _Supervisor:
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        environment = programs.environment(chosen, run, self._attempt.pipeline, os.environ)
+        environment = programs.environment(
+            self._conf, chosen, run, self._execution, self._attempt.pipeline, os.environ)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
@@ -290,7 +295,7 @@ class _Supervisor:
                 return settlement.conclude(self._store, self._conf, self._lease, evidence, self._actor,
                                            self._folder, self._renewal.check, hours_unknown)
             except StoreUnavailable as e:
-                print(f"{e}; trying again in {wait:.1f} s", file=sys.stderr, flush=True)
+                _log.warning("%s; trying again in %.1f s", e, wait)
                 time.sleep(wait)
                 wait = min(wait * 2, 30.0)
 

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
+import traceback
+from pathlib import Path
+from typing import Any
 
 from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError, StaleClaim, StaleLease
+from nfresume.nextflow import command
 from nfresume.runs import delivery, sweeper
 from nfresume.runs.supervision import supervise
 from nfresume.store import Store
+from nfresume.system import logs
 
+_log = logging.getLogger("nfresume.supervisor")
 #: How long a supervisor that is done waits for the delivery of its notices.
 NOTIFY_SECONDS = 30.0
 
@@ -31,17 +38,29 @@ def main() -> None:
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
+    with logs.about(execution=order["execution"]):
+        try:
+            _run(order)
+        except Exception:
+            _log.exception("a fault of nfresume ended this supervisor; the next sweep sees to the attempt")
+            with contextlib.suppress(OSError):  # beside the log, where `nfresume show` finds it
+                Path(order["log"]).with_name(command.FAULT).write_text(traceback.format_exc())
+            raise
+
+
+def _run(order: dict[str, Any]) -> None:
     conf = settings.load(**order["settings"])
+    logs.setup(conf.log_level, conf.log_format)
     store = Store.open(conf.database_url)
     notices = delivery.Sender(store, conf)
     try:
         supervise(store, conf, order["execution"], settled=notices.start, stdin=order.get("stdin"))
         _sweep(store, conf)
     except (Conflict, StaleLease, StaleClaim) as e:
-        print(f"nothing to do: {e}", file=sys.stderr)
+        _log.info("nothing to do: %s", e)
     finally:
         for trouble in notices.join(NOTIFY_SECONDS):
-            print(trouble, file=sys.stderr)
+            _log.warning("%s", trouble)
         store.close()
 
 
@@ -49,10 +68,11 @@ def _sweep(store: Store, conf: settings.Settings) -> None:
     try:
         lines = sweeper.sweep_a_little(store, conf)
     except NfresumeError as e:
-        print(f"sweep: {e}", file=sys.stderr)
+        _log.warning("sweep: %s", e)
         return
     for line in lines:
-        print(f"sweep: {line.execution.id}: {line.action}: {line.error or line.done}", file=sys.stderr)
+        level = logging.WARNING if line.error else logging.INFO
+        _log.log(level, "sweep: %s: %s: %s", line.execution.id, line.action, line.error or line.done)
 
 
 if __name__ == "__main__":

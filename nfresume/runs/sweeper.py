@@ -7,10 +7,9 @@ an error, or an enormous removal, holds up no other.
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,11 +29,17 @@ from nfresume.storage.workers import Pace
 from nfresume.store import Store, clock, keeping, queries, removals
 from nfresume.system import processes
 
+_log = logging.getLogger("nfresume.sweep")
 #: So many lines of a sweep are worked on side by side.
 SIDE_BY_SIDE = 8
 #: How often a server looks for records whose time is over, and when it did so last, by root.
 _LOOK_SECONDS = 3600.0
 _looked: dict[str, float] = {}
+#: One sweep of this process at a time tidies.
+_tidying = threading.Lock()
+#: What was done with a line that another sweep has.
+ELSEWHERE = "another process is deleting it"
+FASTER = "another process was faster"
 #: A supervisor that is done carries out so many lines that are due.
 A_LITTLE = 20
 
@@ -57,18 +62,19 @@ Progress = Callable[[Execution, RemovalProgress], None]
 def sweep(
     store: Store, conf: Settings, *, dry_run: bool = False, progress: Progress = lambda _e, _r: None,
     stop: threading.Event | None = None, notify: Callable[[str], None] = lambda _: None,
-    thorough: bool = True,
+    thorough: bool = True, pace: Pace | None = None,
 ) -> list[SweepLine]:
     """Settle lost attempts, then delete what is due; a dry run only returns the plan.
 
     An error with one execution is in its line, and the sweep goes on. When `stop` is set running removals
     pause, and the next sweep does the rest. `notify` gets messages that concern no single execution. Unless
-    `thorough`, work dirs that stay kept are not listed, and recently tidied task caches are skipped.
+    `thorough`, work dirs that stay kept are not listed, and recently tidied task caches are skipped. Sweeps
+    that may overlap share a `pace`, so that the ceiling of the settings holds for all of them.
     """
     stop = stop or threading.Event()
     if not dry_run and (trouble := pricing.record(store, conf)):
         notify(f"the price of {conf.root} is not up to date: {trouble}")
-    sweeping = _Sweep(store, conf, progress, stop, dry_run=dry_run)
+    sweeping = _Sweep(store, conf, progress, stop, pace, dry_run=dry_run)
     lines = sweeping.side_by_side([partial(sweeping.reconcile, e) for e in lost.find(store, conf)])
     planned, noted = _plan(store, conf, thorough=thorough)
     if not dry_run and (held := _clock_jumped(store, planned, noted=noted)):
@@ -79,7 +85,12 @@ def sweep(
     planned.sort(key=lambda line: line.execution.work_dir.files or 0)
     lines += sweeping.side_by_side([partial(sweeping.carry_out, line) for line in planned])
     if not dry_run and not stop.is_set():
-        _tidy(store, conf, stop, notify, thorough=thorough)
+        _tell_what_expires_soon(store)
+        if _tidying.acquire(blocking=False):
+            try:
+                _tidy(store, conf, stop, notify, thorough=thorough)
+            finally:
+                _tidying.release()
         for trouble in enforcement.warn(store, conf, actor()):
             notify(trouble)
     return lines
@@ -93,7 +104,7 @@ def sweep_a_little(store: Store, conf: Settings) -> list[SweepLine]:
     if not mine or _clock_jumped(store, mine, noted=noted):
         return []
     mine.sort(key=lambda line: line.execution.work_dir.files or 0)
-    sweeping = _Sweep(store, conf, lambda _e, _r: None, threading.Event(), dry_run=False)
+    sweeping = _Sweep(store, conf, lambda _e, _r: None, threading.Event(), None, dry_run=False)
     return [sweeping.carry_out(line) for line in mine[:A_LITTLE]]
 
 
@@ -106,7 +117,8 @@ class _Sweep:
     """Carries out the lines of one plan."""
 
     def __init__(
-        self, store: Store, conf: Settings, progress: Progress, stop: threading.Event, *, dry_run: bool
+        self, store: Store, conf: Settings, progress: Progress, stop: threading.Event, pace: Pace | None, *,
+        dry_run: bool,
     ) -> None:
         self._store = store
         self._conf = conf
@@ -114,7 +126,7 @@ class _Sweep:
         self._telling = threading.Lock()
         self._stop = stop
         self._dry_run = dry_run
-        self._pace: Pace = disposal.pace_of(conf, stop)  # one ceiling for all lines
+        self._pace = pace or disposal.pace_of(conf, stop)  # one ceiling for all lines
 
     def side_by_side(self, works: Sequence[Callable[[], SweepLine]]) -> list[SweepLine]:
         """Do all of these, some at a time; what has not begun when `stop` is set is left out."""
@@ -149,11 +161,11 @@ class _Sweep:
         try:
             return work()
         except (Conflict, StaleLease, StaleClaim):
-            return replace(line(), done="another process was faster")
+            return replace(line(), done=FASTER)
         except (NfresumeError, OSError) as e:
             return replace(line(), error=str(e))
         except Exception as e:
-            traceback.print_exc(file=sys.stderr)
+            _log.exception("a fault of nfresume: %s", line().execution.id)
             return replace(line(), error=f"a fault of nfresume: {type(e).__name__}: {e}")
 
     def _delete(self, line: SweepLine) -> SweepLine:
@@ -162,7 +174,7 @@ class _Sweep:
         if line.action == "continue":
             claim = deletion.take(self._store, e)
             if claim is None:
-                return replace(line, done="another process is deleting it")
+                return replace(line, done=ELSEWHERE)
         else:
             claimant = deletion.claimant()
             with self._store.begin() as tx:
@@ -196,7 +208,7 @@ class _Sweep:
 def _tidy(
     store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
 ) -> None:
-    """Empty the trash, prune task caches and old records, and record which work dirs expire soon."""
+    """Empty the trash, prune task caches and old records."""
     from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
         old_records,
         task_caches,
@@ -204,7 +216,6 @@ def _tidy(
 
     with store.begin(write=False) as tx:
         roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
-        near = queries.expiring(tx)
     for root in roots:
         with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
             _drain_trash(store, conf, root, stop)
@@ -212,6 +223,12 @@ def _tidy(
             if thorough or time.monotonic() - _looked.get(root.id, -_LOOK_SECONDS) >= _LOOK_SECONDS:
                 _looked[root.id] = time.monotonic()
                 old_records.expire(store, conf, root, stop, notify)
+
+
+def _tell_what_expires_soon(store: Store) -> None:
+    """Record an event for each work dir of which somebody wants to know that it expires soon."""
+    with store.begin(write=False) as tx:
+        near = queries.expiring(tx)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:

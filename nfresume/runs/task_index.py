@@ -43,7 +43,7 @@ _CACHE = 16 * 1024
 #: About so many bytes one task takes.
 _ROW_BYTES = 700
 #: So many published paths are kept.
-_PUBLISHED = 500
+MAX_PUBLISHED = 10_000
 _LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
 
@@ -101,7 +101,7 @@ class TaskIndex:
             self.summary.add(line)
             if isinstance(line, Task):
                 self._put(line, data)
-            elif isinstance(line, record.Published) and len(self.published) < _PUBLISHED:
+            elif isinstance(line, record.Published) and len(self.published) < MAX_PUBLISHED:
                 self.published.append(line.target)
         if begun:
             self._database.execute("COMMIT")

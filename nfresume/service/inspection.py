@@ -19,7 +19,7 @@ from nfresume.nextflow import assets, engine, history
 from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder, Root
-from nfresume.store import Store, queries
+from nfresume.store import Store, outcomes, queries
 
 if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
     from nfresume.billing import aws_bill, page, report
@@ -87,9 +87,21 @@ class Inspection:
         from nfresume.pipelines import parameters
 
         if (python := python_workflow(pipeline)) and python[0].startswith("/"):
-            return parameters.of_workflow(pipeline) if Path(python[0]).is_file() else []
+            return parameters.of_workflow(Path(python[0]), python[1]) if Path(python[0]).is_file() else []
         path = Path(pipeline) if pipeline.startswith("/") else assets.copy(pipeline)
         return parameters.declared(path) if path.exists() else []
+
+    def waits_for_host(self, execution: Execution) -> str | None:
+        """Why a lost attempt waits for its host, or for a person who says that it is gone; else None."""
+        from nfresume.runs import lost
+
+        if not execution.state.live or execution.id not in {e.id for e in lost.find(self.store, self.conf)}:
+            return None
+        action, reason = lost.diagnose(self.store, self.conf, execution)
+        if action != "keep":
+            return None  # the next sweep settles it
+        said, _ = lost.diagnose(self.store, self.conf, execution, host_is_gone=True)
+        return None if said == "keep" else reason
 
     def can_resume(self, execution: Execution) -> bool:
         """True when a relaunch can reuse something: Nextflow got as far as its cache."""
@@ -129,6 +141,16 @@ class Inspection:
         """How many of the account's executions are in each state."""
         with self.store.begin(write=False) as tx:
             return queries.state_counts(tx, self.account)
+
+    def run_outcomes(self, executions: Iterable[Execution]) -> dict[str, outcomes.Outcome]:
+        """How executions began and ended, over all of their attempts, by id."""
+        with self.store.begin(write=False) as tx:
+            return outcomes.of(tx, [e.id for e in executions])
+
+    def failures(self) -> list[outcomes.Outcome]:
+        """The outcome of each of the account's failed executions."""
+        with self.store.begin(write=False) as tx:
+            return outcomes.of_failed(tx, self.account)
 
     def details(self, execution: Execution) -> Details:
         """The execution as it is now, with its attempts and events."""

@@ -1,46 +1,45 @@
-"""Launches from the web. No part of a request can become an option or a path outside its launch dir."""
+"""Launches from the web. No part of a request becomes an option, code, or a path outside its launch dir."""
 
 from __future__ import annotations
 
-import fnmatch
-import ipaddress
 import json
 import re
-import socket
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain
+from nfresume.nextflow import options as nextflow_options
 from nfresume.retained import old_records
 from nfresume.runs.relaunching import RelaunchRequest
+from nfresume.service import boundary, hosts
 from nfresume.service.verbs import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
-from nfresume.system import bounded, durable
+from nfresume.system import durable
 
 #: Limits of one request, in bytes.
 MAX_PARAMS = 5_000_000
 MAX_ATTACHED = 50_000_000
+#: How many values a JSON document may have. Each takes up to a hundred bytes of memory, whatever its length.
+MAX_VALUES = 200_000
 
-PARAMS_FILE = "params.json"
+#: Folder of nfresume's own files in a launch dir; no attachment can be there.
+OWN_FOLDER = ".nfresume"
+PARAMS_FILE = f"{OWN_FOLDER}/params.json"
+#: Folder, beside an account's launch dirs, of the parameters of its relaunches.
+RELAUNCH_PARAMS = ".params"
 _PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-_SCHEMES = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
-#: How long the resolution of one host name may take.
-RESOLVE_SECONDS = 3.0
-#: How many different hosts the URLs of one request may name.
-MAX_HOSTS = 50
-#: This machine, and the hosts from which a cloud's machines get their credentials.
-_METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A launch that a user asks for on the web. `attachments` are file contents by relative path."""
+    """A launch that a user asks for on the web. `attachments` are open files by relative path."""
 
     pipeline: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +50,7 @@ class Submission:
     retain: Retain | None = None
     on_success: OnSuccess | None = None
     tags: Mapping[str, str] | None = None
-    attachments: Mapping[str, bytes] = field(default_factory=dict)
+    attachments: Mapping[str, BinaryIO] = field(default_factory=dict)
 
 
 def submit(service: Service, submission: Submission) -> Execution:
@@ -59,14 +58,17 @@ def submit(service: Service, submission: Submission) -> Execution:
 
     Raises UsageError, and what `Service.launch` raises. Then the launch dir is removed again.
     """
-    check(service.conf, submission)
+    pipeline = check(service.conf, submission)
     folder = service.conf.web_launches / service.account / new_id(submission.pipeline)
+    boundary.check_param_values(service.conf, submission.params, folder)
     folder.mkdir(parents=True, mode=0o700)
     try:
         _write(folder, submission.attachments)
-        words = [submission.pipeline, *options(submission.profiles, submission.revision)]
+        boundary.check_launch_dir(service.conf, pipeline, folder)
+        words = [pipeline, *options(submission.profiles, submission.revision)]
         names = list(submission.attachments)
         if submission.params:
+            (folder / OWN_FOLDER).mkdir(mode=0o700)
             durable.write(folder / PARAMS_FILE, json.dumps(submission.params, indent=2).encode())
             words += ["-params-file", PARAMS_FILE]
             names.append(PARAMS_FILE)
@@ -76,7 +78,7 @@ def submit(service: Service, submission: Submission) -> Execution:
             attached=old_records.attached(folder, names),
         ))
     except BaseException:
-        _remove(folder)
+        shutil.rmtree(folder)  # nothing was launched in it, and only this request has written to it
         raise
 
 
@@ -94,41 +96,87 @@ class Resubmission:
     accept_version_change: bool = False
     jobs_are_gone: bool = False
 
+    @property
+    def changes_what_runs(self) -> bool:
+        """True when other code would run, or the same code with other inputs."""
+        return bool(self.pipeline or self.profiles or self.revision) or self.params is not None
+
 
 def resubmit(service: Service, execution: Execution, resubmission: Resubmission) -> Execution:
-    """Relaunch from the failed task. Raises UsageError, and what `Service.relaunch` raises."""
+    """Relaunch from the failed task. Raises UsageError, and what `Service.relaunch` raises.
+
+    What was launched at a terminal can be relaunched as it is. Anything else is checked like a launch.
+    """
     conf = service.conf
-    if resubmission.pipeline is not None:
-        check_pipeline(conf, resubmission.pipeline)
+    pipeline = _checked_pipeline(service, execution, resubmission)
     check_profiles(conf, resubmission.profiles)
     words = options(resubmission.profiles, resubmission.revision)
+    file = None
     attached: old_records.Attached = ()
     if resubmission.params is not None:
         check_params(resubmission.params)
-        file = Path(execution.launch_dir) / f"params-{execution.attempt + 1}.json"
-        durable.write(file, json.dumps(resubmission.params, indent=2).encode())
-        words += ["-params-file", file.name]
-        attached = old_records.attached(file.parent, [file.name])
-    return service.relaunch(execution, RelaunchRequest(
-        words=tuple(words), pipeline=resubmission.pipeline, from_scratch=resubmission.from_scratch,
-        accept_version_change=resubmission.accept_version_change, jobs_are_gone=resubmission.jobs_are_gone,
-        storage_expiration_hours=resubmission.storage_expiration_hours, pinned=resubmission.pinned,
-        attached=attached,
-    ))
+        boundary.check_param_values(conf, resubmission.params, Path(execution.launch_dir))
+        file, attached = _params_file(conf, execution, resubmission.params)
+        words += ["-params-file", str(file)]
+    try:
+        return service.relaunch(execution, RelaunchRequest(
+            words=tuple(words), pipeline=pipeline, from_scratch=resubmission.from_scratch,
+            accept_version_change=resubmission.accept_version_change, pinned=resubmission.pinned,
+            jobs_are_gone=resubmission.jobs_are_gone, attached=attached,
+            storage_expiration_hours=resubmission.storage_expiration_hours,
+        ))
+    except BaseException:
+        if file is not None:
+            file.unlink()
+        raise
 
 
-def check(conf: Settings, submission: Submission) -> None:
-    """Raise UsageError for anything that must not be launched from the web."""
-    file, _ = python_workflow(submission.pipeline) or (submission.pipeline, "")
-    check_pipeline(conf, submission.pipeline, attached=file in submission.attachments)
+def _checked_pipeline(service: Service, execution: Execution, resubmission: Resubmission) -> str | None:
+    """The pipeline that a relaunch names, None if it stays as it is. Raises UsageError if it may not run."""
+    launch_dir = Path(execution.launch_dir)
+    if not resubmission.changes_what_runs and not boundary.from_web(service.conf, launch_dir):
+        return None
+    last = service.details(execution).attempts[-1]
+    before = nextflow_options.stored(last.pipeline, last.options)
+    named = resubmission.pipeline or last.pipeline
+    if resubmission.pipeline:
+        boundary.check_urls(named)
+    there = (python_workflow(named) or (named, ""))[0]
+    if not boundary.is_open(service.conf) and "\0" not in there and (launch_dir / there).exists():
+        named = str(launch_dir / named)  # as Nextflow finds it: a file in the launch dir comes first
+    resolved = boundary.resolve(service.conf, named, resubmission.revision or before.value("-r", "-revision"))
+    return None if resolved == last.pipeline else resolved
+
+
+def _params_file(
+    conf: Settings, execution: Execution, params: Mapping[str, Any]
+) -> tuple[Path, old_records.Attached]:
+    """Write the parameters of a relaunch to a new file, which no file of the user can be.
+
+    It is in our own folder of a launch dir from the web, and then expires with it; or beside the launch dirs.
+    """
+    launch_dir = Path(execution.launch_dir)
+    ours = launch_dir.parent == conf.web_launches / conf.account
+    folder = launch_dir / OWN_FOLDER if ours else conf.web_launches / conf.account / RELAUNCH_PARAMS
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / f"{execution.id}-{execution.attempt + 1}-{uuid.uuid4().hex[:8]}.json"
+    durable.write(file, json.dumps(params, indent=2).encode())
+    return file, old_records.attached(launch_dir, [f"{OWN_FOLDER}/{file.name}"]) if ours else ()
+
+
+def check(conf: Settings, submission: Submission) -> str:
+    """The resolved pipeline of a submission. Raises UsageError for anything that must not be launched."""
+    pipeline = boundary.resolve(conf, submission.pipeline, submission.revision)
+    boundary.check_urls(submission.pipeline)
     check_params(submission.params)
     options(submission.profiles, submission.revision)
     check_profiles(conf, submission.profiles)
-    if sum(map(len, submission.attachments.values())) > MAX_ATTACHED:
-        raise UsageError(f"more than {MAX_ATTACHED // 1_000_000} MB of attachments",
-                         "publish the pipeline instead")
     for name in submission.attachments:
-        _relative(name)
+        boundary.check_attachment(conf, pipeline, name)
+        if boundary.relative(name).parts[0] == OWN_FOLDER:
+            raise UsageError(f"{name!r} is not allowed as the name of an attachment",
+                             f"the folder {OWN_FOLDER} belongs to nfresume")
+    return pipeline
 
 
 def check_profiles(conf: Settings, profiles: Iterable[str]) -> None:
@@ -137,20 +185,6 @@ def check_profiles(conf: Settings, profiles: Iterable[str]) -> None:
         if conf.web_profiles and profile not in conf.web_profiles:
             raise UsageError(f"profile {profile} is not allowed here",
                              f"allowed are {', '.join(conf.web_profiles)}")
-
-
-def check_pipeline(conf: Settings, pipeline: str, *, attached: bool = False) -> None:
-    """Raise UsageError for a pipeline that is malformed or not in `web_pipelines`, if that is set.
-
-    An attached pipeline is never in that list.
-    """
-    if not pipeline or pipeline.startswith("-") or any(ord(c) < 32 for c in pipeline):
-        raise UsageError(f"{pipeline!r} is not a pipeline",
-                         "a pipeline is a path, owner/repo, or a URL of a Git repository")
-    _check_urls(pipeline)
-    allowed = conf.web_pipelines
-    if allowed and (attached or not any(fnmatch.fnmatchcase(pipeline, pattern) for pattern in allowed)):
-        raise UsageError(f"pipeline {pipeline} is not allowed here", f"allowed are {', '.join(allowed)}")
 
 
 def options(profiles: Iterable[str], revision: str | None) -> list[str]:
@@ -173,93 +207,57 @@ def check_params(params: object) -> None:
     """Raise UsageError unless `params` is a JSON object of limited size, with URLs of public hosts only."""
     if not isinstance(params, Mapping):
         raise UsageError("parameters must be a JSON object", 'for example {"input": "samples.csv"}')
-    if len(json.dumps(params)) > MAX_PARAMS:
-        raise UsageError(f"more than {MAX_PARAMS // 1_000_000} MB of parameters", "put the data into a file")
-    _check_urls(params)
+    try:
+        text = json.dumps(params, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as e:  # NaN, or half of a surrogate pair
+        raise UsageError(f"the parameters are not JSON: {e}", "leave that value out") from None
+    check_structure(text, "the parameters")
+    hosts.check(params)
 
 
 def parse_params(text: str) -> dict[str, Any]:
     """Parameters from JSON text, checked. Empty text: no parameters. Raises UsageError."""
-    try:
-        params = json.loads(text.strip() or "{}")
-    except (ValueError, RecursionError) as e:
-        raise UsageError(f"the parameters are not JSON: {e}",
-                         'for example {"input": "samples.csv"}') from None
+    params = parse_object(text, "the parameters")
     check_params(params)
-    return dict(params)
+    return params
 
 
-def _check_urls(value: object) -> None:
-    """Check each host once, however many URLs name it, because name resolution takes time."""
-    hosts = sorted(set(_hosts(value)))
-    if len(hosts) > MAX_HOSTS:
-        raise UsageError(f"URLs of more than {MAX_HOSTS} hosts", "put them into a file")
-    for host in hosts:
-        _check_host(host)
+def check_structure(text: str | bytes, name: str) -> None:
+    """Raise UsageError for JSON text that is too long, or whose many values would fill the memory."""
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if len(data) > MAX_PARAMS or sum(map(data.count, (b"[", b"{", b","))) > MAX_VALUES:
+        raise UsageError(f"{name}: more than {MAX_PARAMS // 1_000_000} MB or {MAX_VALUES:,} values",
+                         "put the data into a file")
 
 
-def _hosts(value: object) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for each in value.values():
-            yield from _hosts(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _hosts(each)
-    elif isinstance(value, str):
-        for found in _SCHEMES.finditer(value):
-            try:
-                yield (urlsplit(value[found.start():]).hostname or "").rstrip(".").lower()
-            except ValueError:
-                yield ""
-
-
-def _check_host(host: str) -> None:
-    if not host or host in _METADATA_HOSTS or host.endswith(".localhost") or _is_private(host) or any(
-            map(_is_private, _addresses(host))):
-        raise UsageError(f"a URL of host {host!r} is not allowed from the web",
-                         "only public hosts may be named")
-
-
-def _addresses(host: str) -> set[str]:
-    """The IP addresses of a host name; empty when there is no such name, or resolution takes too long."""
+def parse_object(text: str, name: str) -> dict[str, Any]:
+    """A JSON object from text of limited size. Raises UsageError, which calls it `name`."""
+    check_structure(text, name)
     try:
-        found = bounded.call(RESOLVE_SECONDS, lambda: socket.getaddrinfo(host, None))
-    except (OSError, TimeoutError, UnicodeError):
-        return set()
-    return {str(entry[4][0]) for entry in found}
+        found = json.loads(text.strip() or "{}")
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"{name}: not JSON: {e}", 'for example {"input": "samples.csv"}') from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{name} must be a JSON object", 'for example {"input": "samples.csv"}')
+    return found
 
 
-def _is_private(host: str) -> bool:
-    """True for an IP address that is not public, in any notation that a resolver accepts.
-
-    Examples are `0x7f.1` and `2852039166`. False for a name.
-    """
-    try:
-        return not ipaddress.ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        pass
-    parts = host.split(".")
-    return all(re.fullmatch(r"0x[0-9a-f]*|\d+", part) for part in parts)
-
-
-def _relative(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
-    bad = not name or path.is_absolute() or ".." in path.parts or any(ord(c) < 32 for c in name)
-    if bad or path.parts[0].startswith("-") or len(name) > 500:
-        raise UsageError(f"{name!r} is not allowed as the name of an attachment",
-                         "a relative path such as bin/run.py is")
-    return path
-
-
-def _write(folder: Path, attachments: Mapping[str, bytes]) -> None:
+def _write(folder: Path, attachments: Mapping[str, BinaryIO]) -> None:
+    written = []
+    left = MAX_ATTACHED
     for name, data in attachments.items():
-        file = folder / _relative(name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a launch dir in which nothing was launched."""
-    for place in sorted(folder.rglob("*"), reverse=True):
-        place.rmdir() if place.is_dir() and not place.is_symlink() else place.unlink()
-    folder.rmdir()
+        file = folder / boundary.relative(name)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            target = file.open("xb")
+        except OSError as e:  # a file and a folder of one name, or a name that is too long
+            raise UsageError(f"{name[:200]!r} cannot be created: {e.strerror}",
+                             "choose another name") from None
+        with target:
+            while part := data.read(min(1 << 20, left + 1)):
+                left -= target.write(part)
+                if left < 0:
+                    raise UsageError(f"more than {MAX_ATTACHED // 1_000_000} MB of attachments",
+                                     "put the data where the pipeline can read it, and name its path")
+        written.append(file)
+    hosts.check_files(written)

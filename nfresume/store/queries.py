@@ -99,7 +99,9 @@ def newest(
 SORTS = {
     "newest": (executions.c.created_at.desc(), executions.c.id),
     "oldest": (executions.c.created_at, executions.c.id),
-    "size": (sa.func.coalesce(work_dirs.c.metered_bytes, 0).desc(), executions.c.id),
+    # What is deleted keeps its size in the row, and takes no space.
+    "size": (sa.case((work_dirs.c.state == WorkDirState.DELETED, 0),
+                     else_=sa.func.coalesce(work_dirs.c.metered_bytes, 0)).desc(), executions.c.id),
     "expiry": (work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id),
     "pipeline": (executions.c.pipeline, executions.c.created_at.desc()),
 }

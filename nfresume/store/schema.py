@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0009"
+HEAD = "0010"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -251,6 +251,7 @@ users = sa.Table(
     _column("issuer", Text, null=True),  # of an OpenID Connect user, with its subject there
     _column("subject", Text, null=True),
     _column("created_at", UtcDateTime),
+    _column("disabled_at", UtcDateTime, null=True),
     sa.UniqueConstraint("issuer", "subject"),
 )
 
@@ -260,6 +261,31 @@ members = sa.Table(
     _column("account", sa.String(63), primary_key=True),
     _column("user_id", sa.String(36), sa.ForeignKey("users.id"), primary_key=True),
     _column("role", sa.String(8)),
+)
+
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    _column("account", sa.String(63), primary_key=True),
+    _column("name", sa.String(63), primary_key=True),
+    _column("user_id", sa.String(36), null=True),  # null: there was no user of this name; nobody can accept
+    _column("role", sa.String(8)),
+    _column("invited_by", Text),
+    _column("at", UtcDateTime),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("at", UtcDateTime),
+    _column("name", sa.String(40)),
+    _column("actor", Text),
+    _column("address", Text, null=True),
+    _column("account", sa.String(63), null=True),
+    _column("detail", Json),
+    sa.Index("audit_recent", "at"),
+    sa.Index("audit_of", "account", "at"),
 )
 
 tokens = sa.Table(

@@ -29,9 +29,13 @@ class Pause:
 def pausable() -> Iterator[Pause]:
     """In this block the first signal asks for a pause, and a second one ends the process.
 
-    Only for the main thread. The previous handlers are restored at the end of the block.
+    The previous handlers are restored at the end of the block. In another thread than the main one, as in a
+    server, no signal can be taken, and nothing asks for a pause.
     """
     pause = Pause()
+    if threading.current_thread() is not threading.main_thread():
+        yield pause
+        return
 
     def ask(number: int, _frame: FrameType | None) -> None:
         pause.signal = number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,7 +15,7 @@ from nfresume.domain.periods import period
 from nfresume.service import submissions
 from nfresume.service.submissions import Resubmission
 from nfresume.web import models
-from nfresume.web.access import Listening, Reading, Writing
+from nfresume.web.access import CallerOf, Governing, Listening, Reading, Writing
 from nfresume.web.problems import API
 from nfresume.web.wes import PROBLEM
 
@@ -59,6 +60,13 @@ def unpin(run_id: str, service: Writing) -> dict[str, Any]:
     return views.execution(service.unpin(service.get(run_id)))
 
 
+@router.post("/runs/{run_id}/settle")
+def settle(run_id: str, service: Governing, wanted: models.Settlement) -> dict[str, Any]:
+    """Settle a run whose host is lost for good; for owners. Without it nfresume waits for that host."""
+    assert wanted.host_is_gone
+    return views.execution(service.settle(service.get(run_id)))
+
+
 @router.delete("/runs/{run_id}/work-dir", status_code=202)
 def delete_work_dir(run_id: str, service: Writing, response: Response) -> dict[str, Any]:
     """Order the deletion of a retained work dir: the next sweep materialises its results and removes it."""
@@ -81,11 +89,11 @@ def costs(
 @router.get("/events", response_class=StreamingResponse,
             responses={200: {"content": {"text/event-stream": {}}}})
 async def events(
-    request: Request, service: Listening,
+    request: Request, who: CallerOf, service: Listening,
     run_id: Annotated[str | None, Query(description="Only events of this run.", max_length=64)] = None,
 ) -> StreamingResponse:
     """Server-sent events: `event` for each line of a run's history, `progress` when its tasks changed."""
     if run_id is not None:
-        service.get(run_id)
-    stream = request.app.state.changes.listen(service.account, run_id)
+        await asyncio.to_thread(service.get, run_id)
+    stream = request.app.state.changes.listen(service.account, run_id, who.user, who.token)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

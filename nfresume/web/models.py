@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Organization(BaseModel):
@@ -142,8 +142,10 @@ class RunLog(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 describes one; `hint` says what to do about it."""
+    """An error, as WES (`msg`, `status_code`) and RFC 9457 describe one; `hint` says what to do about it."""
 
+    msg: str
+    status_code: int
     type: str
     title: str
     status: int
@@ -153,6 +155,8 @@ class Problem(BaseModel):
 
 class Relaunch(BaseModel):
     """Changes for a relaunch from the failed task; a field that is left out stays as it was."""
+
+    model_config = ConfigDict(extra="forbid")
 
     workflow_params: dict[str, Any] | None = None
     workflow_url: str | None = None
@@ -165,7 +169,17 @@ class Relaunch(BaseModel):
     jobs_are_gone: bool = False
 
 
+class Settlement(BaseModel):
+    """What only a person can know: the host on which a run was lost will never come back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host_is_gone: Literal[True]
+
+
 class Extension(BaseModel):
     """How many hours from now a work dir is to be kept."""
+
+    model_config = ConfigDict(extra="forbid")
 
     hours: float = Field(gt=0, le=87_600)

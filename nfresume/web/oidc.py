@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.responses import Response
 
-from nfresume.domain.errors import InvalidSettings
+from nfresume.domain import admission
+from nfresume.domain.errors import InvalidSettings, NfresumeError
 from nfresume.settings import Settings
-from nfresume.web.access import SiteOf, Unauthorized
+from nfresume.web import access
+from nfresume.web.access import Forbidden, Site, SiteOf
 from nfresume.web.login import logged_in
+from nfresume.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
+
+
+class LogInFailed(NfresumeError):
+    """The provider did not say who somebody is."""
+
+    exit_code = 77
+    http_status = 403
 
 
 def install(app: FastAPI, conf: Settings) -> None:
@@ -40,35 +53,65 @@ def install(app: FastAPI, conf: Settings) -> None:
     # The state of a log-in is in a signed cookie, because another server may receive the callback.
     app.add_middleware(
         SessionMiddleware, secret_key=hashlib.sha256(f"nfresume {secret}".encode()).hexdigest(),
-        session_cookie="nfresume_oidc", max_age=600, same_site="lax",
+        session_cookie=f"nfresume_oidc-{urlsplit(conf.web_url).port or ''}", max_age=600, same_site="lax",
         https_only=conf.web_url.startswith("https://"),
     )
     app.include_router(router)
 
 
-@router.get("/login/oidc")
-async def begin(request: Request, site: SiteOf) -> Response:
-    """Redirect to the provider. Raises Unauthorized if it cannot be reached."""
+@router.post("/login/oidc")
+async def begin(request: Request, site: SiteOf, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """A page that leads to the provider. Raises Forbidden, and LogInFailed if it cannot be reached.
+
+    Not a redirect: our policy lets a form lead to this site only.
+    """
+    access.check_login_form(request, csrf)
     try:
-        answer: Response = await request.app.state.oauth.authorize_redirect(
+        answer = await request.app.state.oauth.authorize_redirect(
             request, f"{site.conf.web_url}/login/oidc/callback")
     except Exception as e:  # any failure of the provider or of the network
-        raise Unauthorized(f"the log-in provider cannot be reached: {_text(e)}", "try again later") from e
-    return answer
+        raise LogInFailed(f"the log-in provider cannot be reached: {_text(e)}", "try again later") from e
+    return page(request, "leave.html", target=answer.headers["location"])
 
 
 @router.get("/login/oidc/callback")
 async def end(request: Request, site: SiteOf) -> Response:
-    """The provider's callback: log in the user who logged in there. Raises Unauthorized."""
+    """The provider's callback: log in the user who logged in there, if the site admits them.
+
+    Raises LogInFailed, Forbidden. A forged callback fails: the state is in a cookie that only `begin` sets.
+    So does the older one of two log-ins in a browser, which Authlib forgets.
+    """
     try:
         token: dict[str, Any] = await request.app.state.oauth.authorize_access_token(request)
         claims = token["userinfo"]
         subject = str(claims["sub"])
+        if not admission.is_for(claims, str(site.conf.oidc_issuer), str(site.conf.oidc_client_id)):
+            raise ValueError("the answer is of another provider, or for another client")
     except Exception as e:  # a forged state, an expired code, an invalid answer of the provider
-        raise Unauthorized(f"the log-in did not succeed: {_text(e)}", "log in again") from e
-    wanted = str(claims.get("preferred_username") or claims.get("email") or subject)
-    assert site.conf.oidc_issuer is not None
-    return logged_in(site, site.identity.log_in_as(site.conf.oidc_issuer, subject, wanted))
+        raise LogInFailed(f"the log-in did not succeed: {_text(e)}",
+                          "it took longer than ten minutes, or another tab began one later; log in again"
+                          ) from e
+    return await asyncio.to_thread(_admit, request, site, claims, subject)
+
+
+def _admit(request: Request, site: Site, claims: Mapping[str, Any], subject: str) -> Response:
+    conf = site.conf
+    if not admission.admits(conf.oidc_admit, claims, conf.oidc_groups_claim):
+        access.count_failure(request, "provider: not admitted")
+        raise Forbidden("this site does not admit you",
+                        "ask its administrator: the setting oidc_admit says who may enter")
+    assert conf.oidc_issuer is not None
+    return logged_in(request, site.identity_of(request).log_in_as(
+        conf.oidc_issuer, subject, admission.wanted_name(claims), conf.oidc_first_role, _reserved(conf)))
+
+
+def _reserved(conf: Settings) -> set[str]:
+    """Account names of the settings, which no new user may get."""
+    named = {conf.account, *(budget.account for budget in conf.budgets)}
+    named |= {channel.account for channel in conf.notify}
+    folders = {path.name for path in (conf.root, conf.web_launches) if path.is_dir()
+               for path in path.iterdir() if path.is_dir()}
+    return {name for name in named | folders if name}
 
 
 def _text(error: Exception) -> str:

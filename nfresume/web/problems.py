@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from http import HTTPStatus
 
@@ -14,6 +15,7 @@ from nfresume.domain.errors import NfresumeError
 from nfresume.web import rendering
 from nfresume.web.access import Unauthorized
 
+_log = logging.getLogger("nfresume.web")
 API = "/ga4gh/wes/v1"
 
 
@@ -22,10 +24,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NfresumeError)
     def _ours(request: Request, error: NfresumeError) -> Response:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
-        if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
-            return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
-        return answer(request, error.http_status, name, error.message, error.hint)
+        return of_error(request, error)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -41,18 +40,29 @@ def install(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(Exception)
-    def _fault(request: Request, _error: Exception) -> Response:
+    def _fault(request: Request, error: Exception) -> Response:
+        _log.error("a fault of nfresume", exc_info=error)
         return answer(request, 500, "fault", "this is a bug in nfresume; nothing was deleted because of it",
                       "see the log of `nfresume serve`")
 
 
+def of_error(request: Request, error: NfresumeError) -> Response:
+    """The response for an error of nfresume; a page without a session leads to the log-in page."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
+        return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+    return answer(request, error.http_status, name, error.message, error.hint)
+
+
 def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:
     """The error as a problem document if the path is the API's, otherwise as a page."""
+    if status == 422 and _is_api(request):
+        status = 400  # WES knows no 422
     title = HTTPStatus(status).phrase
     if _is_api(request):
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-        body = {"type": f"urn:nfresume:{name}", "title": title, "status": status, "detail": detail,
-                "hint": hint}
+        body = {"msg": detail, "status_code": status, "type": f"urn:nfresume:{name}", "title": title,
+                "status": status, "detail": detail, "hint": hint}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
     return rendering.page(request, "error.html", status=status, title=title, detail=detail, hint=hint)
 
@@ -66,4 +76,4 @@ def _methods(request: Request) -> set[str]:
 
 
 def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(API)
+    return request.url.path.startswith((API, "/metrics"))

@@ -19,10 +19,11 @@ from nfresume.nextflow.record import Task
 from nfresume.pipelines import parameters
 from nfresume.runs import records, task_index
 from nfresume.runs.task_index import Query as TaskQuery
-from nfresume.service import submissions
+from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Resubmission, Submission
 from nfresume.service.verbs import Service
-from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
+from nfresume.web import ranges
+from nfresume.web.access import Editing, Owning, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 
 router = APIRouter(prefix="/a/{account}", include_in_schema=False)
@@ -41,7 +42,7 @@ def list_page(
 ) -> HTMLResponse:
     """The account's executions, filtered, searched, sorted and paged by the server."""
     states = [s for s in ExecutionState if s == state.upper()]
-    offset = int(after) if after.isdecimal() else 0
+    offset = int(after) if after.isdecimal() and len(after) < 10 else 0
     found = service.search(states, search, sort, limit=_PAGE + 1, offset=offset)
     price = site.cached("price", found[0].root_id, lambda: service.price(found[0])) if found else None
     return page(
@@ -108,8 +109,9 @@ def execution_page(
         timeline=timeline(details.attempts),
         log_name=name, logs=list(records.LOGS),
         task_states=task_index.STATES, task_sorts=list(task_index.SORTS), task_page=_TASKS,
-        may_edit=_may_edit(who, account),
-        price=service.price(e), **_of_attempt(service, e, number, name, chosen),
+        may_edit=_may_edit(who, account), may_settle=who.user.roles[account].includes(Role.OWNER),
+        waits=service.waits_for_host(e), price=service.price(e),
+        **_of_attempt(service, e, number, name, chosen),
     )
 
 
@@ -119,12 +121,12 @@ def _of_attempt(
     """What the page shows of the attempt's records; nothing but the error if they cannot be read."""
     empty: dict[str, Any] = {
         "tasks": [], "total": 0, "progress": [], "failed": None, "log_text": "", "log_end": 0,
-        "published": [], "published_total": 0, "unread": None, "chosen": chosen}
+        "published": [], "published_total": 0, "unread": None, "chosen": chosen, "fault": ""}
     try:
         found = service.records(e, number)
         with found.tasks() as tasks:
             shown, failed = tasks.page(chosen), tasks.last_failed()
-            total, published = tasks.summary, list(tasks.published)
+            total, published = tasks.summary, tasks.published[:_TASKS]
             progress = [replace(row) for row in total.processes.values()]
         size = found.size(log_name)
         start = max(0, size - _TAIL)
@@ -135,6 +137,7 @@ def _of_attempt(
         **empty, "tasks": shown.tasks, "total": shown.total, "progress": progress,
         "failed": _failed(found, failed), "log_text": text.decode("utf-8", "replace"),
         "log_end": start + len(text), "published": published, "published_total": total.published,
+        "fault": found.fault(),
     }
 
 
@@ -171,13 +174,18 @@ def timeline(attempts: Sequence[Attempt]) -> list[tuple[Attempt, float, float]]:
 
 
 @router.get("/executions/{execution_id}/log/{number}/{name}")
-def log_part(execution_id: str, number: int, name: str, service: Viewing,
-             offset: Annotated[int, Query(ge=0, le=2**62)] = 0) -> PlainTextResponse:
-    """A part of a log from byte `offset` on; the header X-End has the offset of the next part."""
+def log_part(
+    execution_id: str, number: int, name: str, request: Request, service: Viewing,
+    offset: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+) -> Response:
+    """A whole log as a download; with `offset`, the part from this byte on, up to the header X-End."""
     e = service.get(execution_id)
     if not 1 <= number <= e.attempt:
         raise NotFound(f"{e.id} has no attempt {number}")
-    data = service.records(e, number).part(name, offset)
+    found = service.records(e, number)
+    if offset is None:
+        return ranges.of_file(request, found.open_log(name), download=f"{e.id}-{number}-{name}.log")
+    data = found.part(name, offset)
     return PlainTextResponse(data, headers={"X-End": str(offset + len(data))})
 
 
@@ -201,6 +209,13 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
 
 
+@router.post("/executions/{execution_id}/settle")
+def settle(account: str, execution_id: str, service: Owning) -> Response:
+    """Settle an execution whose host is gone for good, as `nfresume settle --host-is-gone` does."""
+    e = service.settle(service.get(execution_id))
+    return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
+
+
 @router.post("/executions/{execution_id}/{action}")
 def act(account: str, execution_id: str, action: str, service: Editing, hours: Text = "48") -> Response:
     """Cancel, extend, pin, unpin or delete."""
@@ -221,16 +236,18 @@ def launch_page(
 ) -> HTMLResponse:
     """The launch form, with a field for each parameter that the pipeline declares."""
     declared, error = [], ""
-    if pipeline:
+    may_edit = _may_edit(who, account)
+    if pipeline and may_edit:  # nothing is imported, downloaded or resolved: a GET only reads
         try:
-            submissions.check_pipeline(service.conf, pipeline)
-            declared = service.declared_params(pipeline)
+            declared = service.declared_params(boundary.resolve(
+                service.conf, pipeline, None, for_form=True))
         except NfresumeError as e:
             error = str(e)
+    allowed = service.conf.web_pipelines
     return page(
         request, "launch.html", user=who.user, account=account, csrf=who.csrf, pipeline=pipeline,
-        declared=declared, error=error, allowed=service.conf.web_pipelines,
-        profiles=service.conf.web_profiles, may_edit=_may_edit(who, account),
+        declared=declared, error=error, allowed=() if boundary.is_open(service.conf) else allowed,
+        closed=not allowed, profiles=service.conf.web_profiles, may_edit=may_edit,
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -14,6 +18,8 @@ from nfresume.web.problems import API
 from nfresume.web.rendering import page
 
 router = APIRouter(include_in_schema=False)
+_PART = 64 * 1024
+_compressing = asyncio.Lock()
 
 
 @router.get("/")
@@ -48,18 +54,39 @@ def billing(
 
 
 @router.get("/a/{account}/events", response_class=StreamingResponse)
-async def events(request: Request, service: Watching, execution: str | None = None) -> StreamingResponse:
+async def events(
+    request: Request, who: VisitorOf, service: Watching, execution: str | None = None
+) -> StreamingResponse:
     """Server-sent events for a page."""
     if execution is not None:
-        service.get(execution)
-    stream = request.app.state.changes.listen(service.account, execution)
+        await asyncio.to_thread(service.get, execution)
+    stream = request.app.state.changes.listen(service.account, execution, who.user, who.token)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @router.get("/plotly.js")
-def plotly() -> Response:
-    """The JavaScript library that draws the plots, from the Python package."""
+async def plotly(request: Request) -> StreamingResponse:
+    """The JavaScript library that draws the plots, from the Python package; 4.8 MB, compressed 1.4 MB.
+
+    It is sent in parts, so that a client which does not read fills no memory.
+    """
+    plain = "gzip" not in request.headers.get("accept-encoding", "")
+    async with _compressing:  # once, however many ask at a time
+        data = await asyncio.to_thread(_plotly, plain=plain)
+    headers = {"Cache-Control": "max-age=86400", "Vary": "Accept-Encoding", "Content-Length": str(len(data))}
+    if not plain:
+        headers["Content-Encoding"] = "gzip"
+    return StreamingResponse(_parts(data), media_type="text/javascript", headers=headers)
+
+
+@functools.lru_cache(maxsize=2)
+def _plotly(*, plain: bool) -> bytes:
     from plotly.offline import get_plotlyjs
 
-    return Response(get_plotlyjs(), media_type="text/javascript",
-                    headers={"Cache-Control": "max-age=86400"})
+    script = get_plotlyjs().encode()
+    return script if plain else gzip.compress(script, 6, mtime=0)
+
+
+async def _parts(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), _PART):
+        yield data[start:start + _PART]

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ API = "/ga4gh/wes/v1"
 class Server(Running):
     """A running server, and a token for account team."""
 
-    token: str
+    token: str = ""
 
     def ask(self, method: str, path: str, **words: Any) -> httpx.Response:
         return httpx.request(method, f"{self.url}{API}{path}", timeout=60,
@@ -107,8 +108,8 @@ def test_a_failed_run_is_relaunched_by_the_api(site: Site, server: Server):
     assert names.index("fail") < names.index("relaunch") < names.index("succeed")
     assert {event["id"] for event in events if event["type"] != "closing"} == {run}
     assert server.ask("GET", "/costs", params={"by": "pipeline"}).json()["by"] == "pipeline"
-    results = Path(log["outputs"]["launch_dir"]) / "results"
-    assert (results / "report.csv").is_file()
+    url = server.ask("GET", f"/runs/{run}").json()["outputs"]["results/report.csv"]
+    assert server.ask("GET", url.removeprefix(server.url + API)).text.startswith("sample,bases,gc_content")
 
 
 def test_attachments_cancel_and_a_stop_of_the_server(site: Site):
@@ -142,6 +143,36 @@ def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
     until(lambda: client.get_run_status(slow)["state"] == "RUNNING", 60)
     assert client.cancel(slow) == {"run_id": slow}
     until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60)
+
+
+def test_a_second_wes_client(site: Site, server: Server):
+    """gxy-wes, a client of the Galaxy project, runs an attached workflow,
+    sees it fail and its tasks; relaunched
+    by our extension, it sees it complete."""
+    from gxy_wes.client import FAILURE_STATES, WesClient
+
+    client = WesClient(server.url)
+    assert "NFL" in client.service_info()["workflow_type_versions"]  # it sends no token here
+    client.session.headers["Authorization"] = f"Bearer {server.token}"
+    flag = site.base / "repaired"
+    script = site.base / "flaky.nf"
+    script.write_text(f"process A {{ output: path 'a.txt'\n script: 'test -e {flag}; echo 1 > a.txt' }}\n"
+                      "workflow { A() }\n")
+    run = client.submit_run(workflow_type="NFL", workflow_type_version="DSL2", workflow_path=str(script),
+                            workflow_url="flaky.nf", engine_parameters={"storage_expiration_hours": 5})
+    run = run["run_id"]
+    until(lambda: client.get_run_status(run)["state"] in FAILURE_STATES, 60, "the failure")
+    assert client.get_run(run)["state"] == "EXECUTOR_ERROR"
+    [task] = client.get_run_tasks(run)["task_logs"]
+    assert client.get_run_task(run, task["id"]) == task
+    assert run in [found["run_id"] for found in client.list_runs()["runs"]]
+    flag.touch()
+    assert server.ask("POST", f"/runs/{run}/relaunch", json={}).status_code == 200
+    until(lambda: client.get_run_status(run)["state"] == "COMPLETE", 60, "the success")
+    slow = submit(server, site.pipeline("slow"), {})
+    until(lambda: client.get_run_status(slow)["state"] == "RUNNING", 60, "the slow run")
+    assert client.cancel_run(slow) == {"run_id": slow}
+    until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60, "its end")
 
 
 def test_the_document_and_the_answers_agree(site: Site):
@@ -206,6 +237,11 @@ def test_behind_a_reverse_proxy(site: Site):
         with proxied(site, server) as url:
             assert httpx.get(f"{url}{API}/runs", headers=headers).status_code == 200
             assert httpx.get(url, headers={"Host": "evil.example.org"}).status_code == 400
+            attached = httpx.post(
+                f"{url}{API}/runs", headers=headers, timeout=60, files={"workflow_attachment": (
+                    "a.csv", b"x" * 20_000_000)}, data={"workflow_url": "none.nf", "workflow_type": "NFL",
+                                                        "workflow_type_version": "DSL2"})
+            assert (attached.status_code, "none.nf" in attached.text) == (404, True)
             with httpx.stream("GET", f"{url}{API}/events", headers=headers, timeout=60) as stream:
                 assert stream.status_code == 200
                 site.ok("launch", "scratch")
@@ -220,18 +256,47 @@ def test_behind_a_reverse_proxy(site: Site):
         assert guess("192.0.2.2") == 401
 
 
-def test_the_systemd_unit(site: Site, tmp_path: Path):
-    """systemd accepts the unit of deploy/, and its command starts a server that ends on SIGTERM."""
+@pytest.mark.parametrize("name", ["nfresume.service", "nfresume@.service"])
+def test_the_systemd_units(tmp_path: Path, name: str):
+    """systemd accepts the units of deploy/, and rates their exposure at 3.0 or less of 10."""
     analyze = needs("systemd-analyze")
-    text = (PROJECT / "deploy/nfresume.service").read_text()
-    unit = tmp_path / "nfresume.service"
-    unit.write_text(text.replace("/opt/nfresume/bin", str(BIN)))
+    unit = tmp_path / name.replace("@", "@daemon")
+    unit.write_text((PROJECT / "deploy" / name).read_text().replace("/opt/nfresume/bin", str(BIN)))
     done = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([analyze, "security", "--offline=true", "--no-pager", str(unit)],
+                          capture_output=True, text=True)
+    exposure = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+    assert exposure is not None, done.stdout + done.stderr
+    assert float(exposure[1]) <= 3.0
+
+
+def test_the_command_of_the_unit(site: Site):
+    """The command of the unit starts a server that ends on SIGTERM."""
+    text = (PROJECT / "deploy/nfresume.service").read_text()
     command = re.search(r"^ExecStart=\S+ serve (.*)$", text, re.MULTILINE)
     assert command is not None
     with serving(site, *command[1].replace("--port 8765", "").split()) as server:
         assert server.ask("GET", "/service-info").status_code == 200
+
+
+def test_the_steps_of_deploy(site: Site):
+    """Every command of deploy/README.md runs, its settings are valid, and the container brings all extras."""
+    text = (PROJECT / "deploy/README.md").read_text()
+    toml = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert toml is not None
+    conf = site.base / "nfresume.toml"
+    shown = tomllib.loads(toml[1])
+    conf.write_text(toml[1])
+    assert site.ok("config", "--json").json()["web_pipelines"]["value"] == "; ".join(shown["web_pipelines"])
+    conf.write_text("")
+    site.root.mkdir()
+    blocks = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
+    commands = re.findall(r"^ *\$ (.+)$", blocks, re.M)
+    assert len(commands) > 7
+    for command in commands:
+        assert site.ok(*command.split()[1:]).code == 0
+    assert "[engine,postgresql,oidc]" in (PROJECT / "deploy/Containerfile").read_text()
 
 
 CURIOUS = r"""

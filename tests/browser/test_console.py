@@ -122,6 +122,21 @@ def test_two_users_do_not_see_each_other(site: Site, console: Running, browser: 
         page.context.close()
 
 
+def test_nine_tabs(site: Site, console: Running, page: Page):
+    """A tab that is not shown holds no connection: the ninth tab opens (a browser has six per host)."""
+    log_in(page, console.link)
+    hide = """() => { Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange")); }"""
+    tabs = [page]
+    for _ in range(8):
+        tabs[-1].evaluate(hide)  # headless Chromium counts every tab as shown
+        tabs.append(page.context.new_page())
+        tabs[-1].goto(f"{console.url}/a/team/executions", timeout=10_000)
+        expect(tabs[-1].get_by_text("No executions yet.")).to_be_visible()
+    for tab in tabs[1:]:
+        tab.close()
+
+
 def test_every_page_can_be_read(site: Site, console: Running, page: Page):
     """Every text has WCAG AA contrast in both colour schemes; no page scrolls sideways at 390 px."""
     site.pipeline("fail-late")

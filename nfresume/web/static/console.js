@@ -28,12 +28,22 @@ function busy(part) {
     || part.querySelector("details[open], input:checked");
 }
 
+// A browser has six connections per host: a page that is not visible holds none.
 const events = document.body.dataset.events;
 if (events && document.querySelector("[data-live]")) {
-  const source = new EventSource(events);
-  for (const name of ["event", "progress"]) source.addEventListener(name, refresh);
-  source.addEventListener("error", () => document.body.classList.add("offline"));
-  source.addEventListener("open", () => { document.body.classList.remove("offline"); refresh(); });
+  let source = null;
+  const follow = () => {
+    if (document.hidden) { source?.close(); source = null; return; }
+    if (source) return;
+    source = new EventSource(events);
+    for (const name of ["event", "progress"]) source.addEventListener(name, refresh);
+    source.addEventListener("error", () => document.body.classList.add("offline"));
+    source.addEventListener("open", () => { document.body.classList.remove("offline"); refresh(); });
+  };
+  document.addEventListener("visibilitychange", follow);
+  addEventListener("pagehide", () => { source?.close(); source = null; });
+  addEventListener("pageshow", follow);
+  follow();
 }
 
 const log = document.querySelector("[data-tail]");

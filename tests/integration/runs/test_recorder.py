@@ -200,7 +200,7 @@ def test_what_was_published(run: Run, tmp_path: Path):
     """Targets with the identity of their folders, storeDirs, and what cannot be known."""
     store = tmp_path / "store"
     run.made(1, store=store)
-    run.made(2, store=run.folder.work / "xx")  # a task that works in a scratch folder
+    run.made(2, store=run.folder.work / logs.task_dir(2))  # a task that works in a scratch folder
     work = str(run.folder.work)
     (run.results / "a").mkdir(parents=True)
     for number in (1, 2):

@@ -14,15 +14,24 @@ from fastapi.testclient import TestClient
 
 from nfresume import settings
 from nfresume.domain.people import Role
+from nfresume.service import submissions
 from nfresume.service.identity import Identity
 from nfresume.storage import Root
-from nfresume.store import Store, schema, transitions
+from nfresume.store import Store, queries, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.web import app
 from tests.outcomes import CLAIMANT, kept
 
 API = "/ga4gh/wes/v1"
+#: What a request for a run must have beside its URL.
+NFL = {"workflow_type": "NFL", "workflow_type_version": "DSL2"}
 HOSTILE = "<script>alert(1)</script>\x1b]0;pwned\x07"
+
+
+def log_in(browser: TestClient, secret: str) -> Any:
+    """Open the page of a login link and send its form, as a browser does."""
+    shown = browser.get("/login", params={"token": secret})
+    return browser.post("/login", data=dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown.text)))
 
 
 class Web:
@@ -33,7 +42,8 @@ class Web:
         self.root = Root.mark(base / "root")
         self.conf = settings.load({
             "NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_DATABASE_URL": url, "NFRESUME_ACCOUNT": "team",
-            "NFRESUME_ROOT": str(base / "root"), "NFRESUME_WEB_LAUNCHES": str(base / "launches"), **conf})
+            "NFRESUME_ROOT": str(base / "root"), "NFRESUME_WEB_LAUNCHES": str(base / "launches"),
+            "NFRESUME_WEB_PIPELINES": "any", **conf})
         self.store = Store.open(url)
         with self.store.begin() as tx:
             transitions.register_root(tx, self.root.id, str(self.root.path), self.root.inode)
@@ -58,8 +68,7 @@ class Web:
     def browser(self, user: str) -> tuple[TestClient, str]:
         """A browser in which this user is logged in, and the token of its forms."""
         browser = TestClient(self.client.app, base_url="http://127.0.0.1", follow_redirects=False)
-        link = self.identity.login_link(user)
-        assert browser.post("/login", data={"token": link}).status_code == 303
+        assert log_in(browser, self.identity.login_link(user)).status_code == 303
         page = browser.get(f"/a/{'rivals' if user == 'bob' else 'team'}/settings")
         return browser, re.search(r'name="csrf" value="(\w+)"', page.text)[1]
 
@@ -207,7 +216,10 @@ def test_foreign_hosts_and_headers(web: Web):
     assert "script-src 'self';" in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
-    cookie = web.client.post("/login", data={"token": web.identity.login_link("ada")}).headers["set-cookie"]
+    foreign = web.client.get("/login", headers={"Origin": "http://evil.example"})
+    assert not [name for name in foreign.headers if name.startswith("access-control")]
+    assert web.client.request("TRACE", "/login").status_code == 405
+    cookie = log_in(web.client, web.identity.login_link("ada")).headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
 
@@ -236,7 +248,10 @@ def test_logs_stay_in_their_folder(web: Web):
     log = web.root.execution("team", name).attempt(1) / "stdout.log"
     with log.open("wb") as file:
         file.truncate(3 * 2**30)
-    assert len(ask("GET", f"/runs/{name}/logs/stdout").content) <= 256 * 1024
+    part = ask("GET", f"/runs/{name}/logs/stdout", headers={"Range": "bytes=-1000"})
+    assert (part.status_code, len(part.content)) == (206, 1000)
+    shown = browser.get(f"/a/team/executions/{name}/log/1/stdout", params={"offset": 0})
+    assert len(shown.content) <= 256 * 1024
     assert len(browser.get(f"/a/team/executions/{name}").content) < 500_000
     log.unlink()
     log.symlink_to("/etc/shadow")
@@ -249,10 +264,10 @@ def test_log_in_and_out(web: Web):
     link = web.identity.login_link("ada")
     first = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
     first.cookies.set("nfresume", "planted")
-    assert first.post("/login", data={"token": link}).status_code == 303
+    assert log_in(first, link).status_code == 303
     session = first.cookies.get("nfresume", domain="127.0.0.1") or first.cookies.jar
     assert "planted" not in str(session) or first.get("/a/team/executions").status_code == 200
-    assert web.client.post("/login", data={"token": link}).status_code == 401
+    assert log_in(web.client, link).status_code == 401
     browser, csrf = web.browser("ada")
     stolen = dict(browser.cookies)
     assert browser.get("/a/team/executions").status_code == 200
@@ -262,12 +277,14 @@ def test_log_in_and_out(web: Web):
 
 
 def test_guessing_is_throttled(web: Web):
-    """Case 62: after too many bad tokens an address has to wait, for any request with a token or a link."""
+    """Case 62: after too many bad tokens bad ones are refused unseen; valid ones of that address get in."""
     codes = [web.client.get(f"{API}/runs", headers={"Authorization": f"Bearer nfr_{n}"}).status_code
              for n in range(25)]
     assert codes[0] == 401
     assert codes[-1] == 429
-    assert web.client.post("/login", data={"token": "nfr_x"}).status_code == 429
+    assert log_in(web.client, "nfr_x").status_code == 429
+    assert web.api("ada")("GET", "/runs").status_code == 200
+    assert log_in(web.client, web.identity.login_link("ada")).status_code == 303
     assert web.client.get(f"{API}/runs").json()["hint"]
 
 
@@ -295,7 +312,7 @@ def test_a_name_of_a_host_inside(web: Web):
     """Case 60: a URL is refused if the name of its host resolves to an address that is not public."""
     lines = [line.split() for line in Path("/etc/hosts").read_text().splitlines() if line.startswith("127.")]
     inside = next(name for words in lines for name in words[1:] if name != "localhost")
-    sent = web.api("ada")("POST", "/runs", data={"workflow_url": f"http://{inside}/x.git"})
+    sent = web.api("ada")("POST", "/runs", data={**NFL, "workflow_url": f"http://{inside}/x.git"})
     assert (sent.status_code, inside in sent.json()["detail"]) == (400, True)
 
 
@@ -306,6 +323,9 @@ def test_a_name_of_a_host_inside(web: Web):
     {"workflow_url": "main.nf", "workflow_params": '{"a": "http://0x7f.1/"}'},
     {"workflow_url": "main.nf", "workflow_params": '{"a": "http://[::1]/"}'},
     {"workflow_url": "main.nf", "workflow_params": '{"a": "http://10.0.0.1/"}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": NaN}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": [-Infinity]}'},
+    {"workflow_url": "main.nf", "workflow_params": '{"a": "\\ud800"}'},
     {"workflow_url": "main.nf", "workflow_params": "[1]"},
     {"workflow_url": "main.nf", "workflow_params": "{"},
     {"workflow_url": "main.nf", "workflow_type": "CWL"}, {"workflow_url": "x\ny"},
@@ -316,7 +336,7 @@ def test_a_name_of_a_host_inside(web: Web):
 ])
 def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
     """Cases 60, 63: values that are options, URLs of internal hosts and malformed documents are refused."""
-    refused = web.api("ada")("POST", "/runs", data=bad)
+    refused = web.api("ada")("POST", "/runs", data={**NFL, **bad})
     assert refused.status_code in (400, 404), refused.text
     assert refused.json()["hint"]
     assert not list((web.root.path.parent / "launches").rglob("*.json"))
@@ -325,10 +345,33 @@ def test_what_must_not_come_from_the_web(web: Web, bad: dict[str, str]):
 def test_attachments_stay_in_their_folder(web: Web):
     """An attachment whose name leads out of its folder is refused, and nothing is written."""
     for name in ("../evil.nf", "/etc/evil.nf", "a/../../evil.nf", "-x.nf"):
-        refused = web.api("ada")("POST", "/runs", data={"workflow_url": "main.nf"},
+        refused = web.api("ada")("POST", "/runs", data={**NFL, "workflow_url": "main.nf"},
                                  files=[("workflow_attachment", (name, b"x"))])
         assert refused.status_code in (400, 404), name
     assert not list((web.root.path.parent).rglob("evil.nf"))
+
+
+def test_parameters_of_a_relaunch_are_files_of_ours(web: Web):
+    """They overwrite no file of the user: they go into our folder of a launch dir from the web, and expire
+    with it; for what was launched at a terminal they go beside the launch dirs.
+    """
+    here = web.conf.web_launches / "team" / "run-web"
+    here.mkdir(parents=True)
+    for name, launch_dir in (("run-web", here), ("run-terminal", web.root.path.parent)):
+        web.failed(name)
+        with web.store.begin() as tx:
+            tx.conn.execute(schema.executions.update().where(schema.executions.c.id == name)
+                            .values(launch_dir=str(launch_dir)))
+            execution = queries.get(tx, name)
+        file, attached = submissions._params_file(web.conf, execution, {"a": 1})
+        again, _ = submissions._params_file(web.conf, execution, {"a": 2})
+        assert file != again
+        if name == "run-web":
+            assert file.parent == here / ".nfresume"
+            assert [path for path, *_ in attached] == [f".nfresume/{file.name}"]
+        else:
+            assert file.parent == web.conf.web_launches / "team" / ".params"
+            assert attached == ()
 
 
 def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
@@ -337,12 +380,12 @@ def test_only_allowed_pipelines_and_profiles(url: str, tmp_path: Path):
               NFRESUME_WEB_PROFILES="test,docker")
     ask = web.api("ada")
     for pipeline in ("/etc/evil.nf", "evil/rnaseq", "https://github.com/evil/x"):
-        refused = ask("POST", "/runs", data={"workflow_url": pipeline})
+        refused = ask("POST", "/runs", data={**NFL, "workflow_url": pipeline})
         assert (refused.status_code, "not allowed here" in refused.json()["detail"]) == (400, True)
-    attached = ask("POST", "/runs", data={"workflow_url": "nf-core/x"},
+    attached = ask("POST", "/runs", data={**NFL, "workflow_url": "nf-core/x"},
                    files=[("workflow_attachment", ("nf-core/x", b"evil"))])
     assert attached.status_code == 400
-    refused = ask("POST", "/runs", data={"workflow_url": "/pipelines/x.nf",
+    refused = ask("POST", "/runs", data={**NFL, "workflow_url": "/pipelines/x.nf",
                                          "workflow_engine_parameters": '{"profile": "evil"}'})
     assert "profile evil is not allowed" in refused.json()["detail"]
     name = web.failed("run-1")
@@ -373,27 +416,55 @@ def test_search_sort_and_bulk(web: Web):
     assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
 
 
+def test_sizes_and_case(web: Web):
+    """Work dirs that are deleted come last by size, and a search ignores case, on both databases."""
+    for number, name in enumerate(("run-small", "run-large", "run-gone")):
+        web.failed(name, pipeline="/x/RNAseq.nf")
+        with web.store.begin() as tx:
+            tx.conn.execute(schema.work_dirs.update().where(schema.work_dirs.c.execution_id == name).values(
+                metered_bytes=(number + 1) * 1000, state="DELETED" if name == "run-gone" else "RETAINED"))
+    browser, _ = web.browser("ada")
+    text = browser.get("/a/team/executions?sort=size").text
+    assert text.index("run-large") < text.index("run-small") < text.index("run-gone")
+    assert "run-small" in browser.get("/a/team/executions?search=rnaSEQ").text
+
+
+def test_billing_with_a_task_cache(web: Web):
+    """The billing page shows a task cache beside executions."""
+    web.failed("run-1")
+    with web.store.begin() as tx:
+        tx.conn.execute(schema.cache_samples.insert().values(
+            root_id=web.root.id, account="team", at=tx.now - timedelta(hours=2), metered_bytes=10**9))
+    browser, _ = web.browser("ada")
+    shown = browser.get("/a/team/billing")
+    assert (shown.status_code, "task cache" in shown.text) == (200, True)
+
+
 def test_a_new_name_takes_over_no_account(web: Web):
     """A new user of a provider whose name is that of a user or of an account with runs gets another name."""
     web.failed("run-1", account="pipelines")
     for wanted in ("ada", "team", "pipelines@example.org"):
-        user = web.identity.session(web.identity.log_in_as("https://issuer", wanted, wanted))
-        assert user is not None
-        assert dict(user.roles) == {f"{wanted.partition('@')[0]}-2": Role.OWNER}
+        secret = web.identity.log_in_as("https://issuer", wanted, wanted, Role.VIEWER, ())
+        found = web.identity.session(secret)
+        assert found is not None
+        assert dict(found[0].roles) == {f"{wanted.partition('@')[0]}-2": Role.VIEWER}
 
 
 def test_members(web: Web):
-    """An owner sets and removes roles; the last owner cannot be demoted."""
+    """An owner invites, sets and removes roles; the last owner cannot be demoted."""
     browser, csrf = web.browser("ada")
 
     def change(name: str, role: str) -> int:
         return browser.post("/a/team/members", data={"csrf": csrf, "name": name, "role": role}).status_code
 
     assert change("bob", "editor") == 303
+    assert web.api("bob")("GET", "/runs").status_code == 404
+    guest, guest_csrf = web.browser("bob")
+    assert guest.post("/a/team/invitation", data={"csrf": guest_csrf, "answer": "accept"}).status_code == 303
     assert web.api("bob")("GET", "/runs").status_code == 200
     assert change("bob", "none") == 303
     assert web.api("bob")("GET", "/runs").status_code == 404
-    assert change("nobody", "editor") == 404
+    assert change("nobody", "editor") == 303
     assert change("bob", "king") == 400
     assert change("ada", "viewer") == 409
 

@@ -1,0 +1,233 @@
+"""What may be launched from the web: the pipelines of `web_pipelines`, with data and no code beside them.
+
+A pipeline can run everything that the operating system user of `nfresume serve` can. So a site lists its
+pipelines. With `web_pipelines = "any"` it says that its editors may run any code, and only the checks of
+spelling and of URLs are left.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from nfresume.domain.errors import UsageError
+from nfresume.domain.executions import python_workflow
+from nfresume.service import hosts
+from nfresume.settings import ANY_PIPELINE, Settings
+
+_OWNER_REPO = re.compile(r"(?!\.)[A-Za-z0-9_.-]+/(?!\.)[A-Za-z0-9_.-]+")
+_URL_PATH = re.compile(r"/[A-Za-z0-9_./~+-]+")
+_REVISION = r"[\w./*?\[\]-]+"
+#: A pattern of `web_pipelines` with a revision: `owner/repo@3.14.0`, `https://host/owner/repo@v*`.
+_WITH_REVISION = re.compile(rf"(?P<name>(?:\w+://[^/]+/)?[^@:]+)@(?P<revision>{_REVISION})")
+_WILDCARD = re.compile(r"[*?\[{]")
+#: Folders from which Nextflow, or a pipeline in them, takes code.
+_CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
+                           "plugins", "latch_metadata"})
+_CODE = frozenset({".nf", ".config", ".groovy", ".gvy", ".gradle", ".jar", ".class", ".py", ".pyc", ".pyi",
+                   ".pth", ".sh", ".bash", ".r", ".pl", ".pm", ".rb", ".js", ".so"})
+#: Parameters that name configuration, which is code: nf-core pipelines include what they name. In the
+#: spelling of `_plain`.
+_CONFIG_PARAMS = frozenset({"customconfigbase", "customconfigversion", "configbase", "nfcoreconfigbase"})
+
+
+def is_open(conf: Settings) -> bool:
+    """True for a site that lets its editors run any pipeline."""
+    return ANY_PIPELINE in conf.web_pipelines
+
+
+def from_web(conf: Settings, launch_dir: Path) -> bool:
+    """True for a launch dir that a launch from the web got."""
+    return _inside(_real(launch_dir), _real(conf.web_launches))
+
+
+def resolve(conf: Settings, pipeline: str, revision: str | None, *, for_form: bool = False) -> str:
+    """The pipeline as it is passed on: a path without links and `..`, or a repository.
+
+    Raises UsageError for one that is malformed or not in `web_pipelines`. Looks at no network. A form
+    (`for_form`) is shown before its user has chosen a revision.
+    """
+    if not pipeline or pipeline.startswith("-") or any(ord(c) < 32 or ord(c) == 127 for c in pipeline):
+        raise UsageError(f"{pipeline!r} is not a pipeline",
+                         "a pipeline is a path, owner/repo, or a URL of a Git repository")
+    if is_open(conf):
+        return pipeline
+    split = python_workflow(pipeline)
+    file, function = split or (pipeline, "")
+    if file.startswith("/"):
+        path = _real(Path(file))
+        resolved = f"{path}:{function}" if split else str(path)
+        inside = _inside(path, _real(conf.web_launches)) or _inside(path, _real(conf.root))
+        if not inside and any(fnmatch.fnmatchcase(resolved, _real_pattern(p)) for p in conf.web_pipelines):
+            return resolved
+    elif not split and any(_allows(pattern, name, revision, for_form) for name in _names(pipeline)
+                           for pattern in conf.web_pipelines):
+        return pipeline
+    raise _not_allowed(conf, pipeline, revision)
+
+
+def _not_allowed(conf: Settings, pipeline: str, revision: str | None) -> UsageError:
+    if not conf.web_pipelines:
+        return UsageError("this site allows no launches from the web",
+                          "web_pipelines in its settings lists the pipelines that may be launched")
+    what = f"pipeline {pipeline}" + (f" at revision {revision}" if revision else "")
+    return UsageError(f"{what} is not allowed here", f"allowed are {', '.join(conf.web_pipelines)}")
+
+
+def _names(pipeline: str) -> list[str]:
+    """The names under which a repository may be listed; none for anything else."""
+    if _OWNER_REPO.fullmatch(pipeline):
+        return [pipeline.removesuffix(".git")]
+    try:
+        url = urlsplit(pipeline)
+        _ = url.port
+    except ValueError:
+        return []
+    plain = url.scheme in ("https", "http", "ssh", "git") and not url.password
+    if not plain or url.username not in (None, "git") or url.query or url.fragment:
+        return []
+    if not _URL_PATH.fullmatch(url.path):
+        return []
+    parts = url.path.strip("/").removesuffix(".git").split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return []
+    name = "/".join(parts)
+    host = url.netloc.rpartition("@")[2].lower()
+    found = [f"{url.scheme}://{host}/{name}"]
+    if host == "github.com" and url.scheme == "https" and len(parts) == 2:
+        found.append(name)
+    return found
+
+
+def _allows(pattern: str, name: str, revision: str | None, any_revision: bool) -> bool:
+    wanted = _WITH_REVISION.fullmatch(pattern)
+    if wanted is None:
+        return fnmatch.fnmatchcase(name, pattern.removesuffix(".git"))
+    if not fnmatch.fnmatchcase(name, wanted["name"].removesuffix(".git")):
+        return False
+    return any_revision or (revision is not None and fnmatch.fnmatchcase(revision, wanted["revision"]))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _real_pattern(pattern: str) -> str:
+    """A pattern of paths with its folders resolved up to the first wildcard."""
+    if not pattern.startswith("/"):
+        return "\0"  # matches no path
+    at = _WILDCARD.search(pattern)
+    cut = (at.start() if at else len(pattern))
+    folder, _, rest = pattern[:cut].rpartition("/")
+    if at is None and not pattern.endswith("/"):
+        split = python_workflow(pattern)
+        return f"{_real(Path(split[0]))}:{split[1]}" if split else str(_real(Path(pattern)))
+    return f"{str(_real(Path(folder or '/'))).rstrip('/')}/{rest}{pattern[cut:]}"
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path == folder or folder in path.parents
+
+
+# -- what stands beside a pipeline -----------------------------------------------------------------
+
+
+def relative(name: str) -> PurePosixPath:
+    """The path of an attachment in its launch dir. Raises UsageError for one that leads out of it."""
+    path = PurePosixPath(name)
+    bad = not name or path.is_absolute() or ".." in path.parts or any(ord(c) < 32 or c in ":\\" for c in name)
+    if bad or not path.parts or path.parts[0].startswith("-") or len(name) > 500:
+        raise UsageError(f"{name!r} is not allowed as the name of an attachment",
+                         "a relative path such as data/samples.csv is")
+    return path
+
+
+def check_attachment(conf: Settings, pipeline: str, name: str) -> None:
+    """Raise UsageError for an attachment that leads out of its folder, or that could be taken for code.
+
+    Nextflow looks for a pipeline, and for configuration, in the launch dir first.
+    """
+    path = relative(name)
+    if is_open(conf):
+        return
+    folders = {part.lower() for part in path.parts[:-1]}
+    hidden = any(part.startswith(".") for part in path.parts)
+    code = ({*folders, path.name.lower()} & _CODE_FOLDERS) or ({s.lower() for s in path.suffixes} & _CODE)
+    shadows = path.parts[0].lower() == PurePosixPath(pipeline).parts[0].lower()
+    if hidden or code or shadows:
+        raise UsageError(f"{name!r} is not allowed as an attachment: it could be taken for code",
+                         "attach data only; pipelines and configuration belong to the site")
+
+
+def check_launch_dir(conf: Settings, pipeline: str, launch_dir: Path) -> None:
+    """Raise UsageError if the launch dir holds something at the name of a remote pipeline."""
+    if not is_open(conf) and not pipeline.startswith("/") and os.path.lexists(launch_dir / pipeline):
+        raise UsageError(f"{launch_dir} holds {pipeline}, which would be run instead of the repository",
+                         "remove it, or launch anew")
+
+
+def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir: Path) -> None:
+    """Raise UsageError for parameters that name configuration, files of others, or the pipelines' folder.
+
+    Relative paths refer to `launch_dir`. Does nothing on a site that allows any pipeline.
+    """
+    if is_open(conf):
+        return
+    for name in params:
+        if _plain(name) in _CONFIG_PARAMS:
+            raise UsageError(f"parameter {name} is not allowed from the web: it names configuration, "
+                             "which is code", "the site's administrator can set it")
+    root, own = _real(conf.root), _real(conf.web_launches / conf.account)
+    launches = _real(conf.web_launches)
+    for name, text in _texts(params):
+        path = _path_in(text, launch_dir)
+        if path is None:
+            continue
+        if _inside(path, root) or (_inside(path, launches) and not _inside(path, own)):
+            raise UsageError(f"parameter {name} names a file of nfresume or of another account: "
+                             f"{text[:200]}", "name a file of your own")
+        output = any(word in _plain(name) for word in ("out", "publish", "result"))
+        if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
+            raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
+                             "choose another folder for results")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Each text in a JSON document, with the name of its parameter."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(each, name or str(key))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each, name)
+    elif isinstance(value, str):
+        yield name, value
+
+
+def _path_in(text: str, launch_dir: Path) -> Path | None:
+    """The path that a text names, up to its first wildcard; None if it is no path."""
+    plain = re.sub(r"^file:(//)?", "", text.strip(), flags=re.IGNORECASE)
+    if "/" not in plain or "://" in plain or "\0" in plain or len(plain) > 4096:
+        return None
+    try:
+        return _real(launch_dir / _WILDCARD.split(plain, maxsplit=1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def _literal_folder(pattern: str) -> Path:
+    real = _real_pattern(pattern)
+    return Path(_WILDCARD.split(real, maxsplit=1)[0].rpartition("/")[0] or "/")
+
+
+def check_urls(pipeline: str) -> None:
+    """Raise UsageError if a pipeline's URL names a host that is not public. Resolves its name."""
+    hosts.check(pipeline)

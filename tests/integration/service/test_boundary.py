@@ -1,0 +1,166 @@
+"""What may be launched from the web: attacks on `web_pipelines`, found in reviews, and their neighbours."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from nfresume import settings
+from nfresume.domain.errors import UsageError
+from nfresume.service import boundary, submissions
+from nfresume.service.submissions import Submission
+from nfresume.settings import Settings
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A site's folders: pipelines/qc/main.nf is allowed, elsewhere/evil.nf is not."""
+    for name in ("pipelines/qc/main.nf", "pipelines/wf.py", "elsewhere/evil.nf", "elsewhere/evil.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("workflow {}\n")
+    (tmp_path / "nfresume.toml").touch()
+    return tmp_path
+
+
+def site(place: Path, *pipelines: str) -> Settings:
+    return settings.load({
+        "NFRESUME_CONFIG": str(place / "nfresume.toml"), "NFRESUME_ACCOUNT": "team",
+        "NFRESUME_ROOT": str(place / "root"), "NFRESUME_WEB_LAUNCHES": str(place / "launches"),
+        "NFRESUME_WEB_PIPELINES": ", ".join(pipelines)})
+
+
+def listed(place: Path) -> Settings:
+    return site(place, "nf-core/*", "pinned/flow@1.*", "https://git.example.org/team/*",
+                f"{place}/pipelines/*", f"{place}/pipelines/wf.py:*")
+
+
+def test_allowed_pipelines_are_resolved(place: Path):
+    """A listed path is passed on without links and `..`; a listed repository as it is."""
+    conf = listed(place)
+    (place / "short").symlink_to(place / "pipelines/qc")
+    real = str(place / "pipelines/qc")
+    for given in (real, f"{place}/short", f"{place}/elsewhere/../pipelines/qc"):
+        assert boundary.resolve(conf, given, None) == real
+    assert boundary.resolve(conf, f"{place}/pipelines/wf.py:run", None) == f"{place}/pipelines/wf.py:run"
+    for given in ("nf-core/rnaseq", "https://github.com/nf-core/rnaseq", "https://git.example.org/team/x.git"):
+        assert boundary.resolve(conf, given, None) == given
+    assert boundary.resolve(conf, "pinned/flow", "1.2") == "pinned/flow"
+
+
+def test_a_pattern_behind_a_link(place: Path):
+    """A pattern whose folder is a link allows what the link leads to."""
+    (place / "mnt").symlink_to(place / "pipelines")
+    conf = site(place, f"{place}/mnt/*")
+    assert boundary.resolve(conf, f"{place}/mnt/qc", None) == str(place / "pipelines/qc")
+
+
+@pytest.mark.parametrize("evil", [
+    "{place}/pipelines/../elsewhere/evil.nf", "{place}/pipelines/link/evil.nf", "{place}/elsewhere/evil.nf",
+    "{place}/elsewhere/evil.py:run", "{place}/pipelines/../elsewhere/evil.py:run",
+    "{place}/launches/team/x/pipelines/main.nf", "{place}/root/team/x/work/evil.nf",
+    "pipelines/qc", "./nf-core/x", "nf-core/../elsewhere", "nf-core/..", "../nf-core/x", "nf-core/x/../../y",
+    "main.nf", "evil/nf-core", "file:{place}/elsewhere/evil.nf", "file://{place}/pipelines/qc",
+    "https://github.com/evil/nf-core/x", "https://github.com/nf-core/../evil/x",
+    "https://github.com/nf-core/%2e%2e/evil", "https://nf-core@github.com/evil/x",
+    "https://git.example.org/team/../evil/x", "https://git.example.org/team/x?y=/team/",
+    "https://git.example.org:8443/team/x", "https://git.example.org.evil.org/team/x",
+    "git@github.com:nf-core/x", "nf-core/x\n", "nf-core/x\0", "-nf-core/x", "",
+])
+def test_what_is_not_listed_is_refused(place: Path, evil: str):
+    """Links, `..`, hosts, schemes and escapes do not lead out of the list."""
+    (place / "pipelines/link").symlink_to(place / "elsewhere")
+    with pytest.raises(UsageError):
+        boundary.resolve(listed(place), evil.replace("{place}", str(place)), None)
+
+
+@pytest.mark.parametrize(("revision", "allowed"), [("1.0", True), ("2.0", False), (None, False), ("dev",
+    False)])
+def test_a_revision_can_be_pinned(place: Path, revision: str | None, allowed: bool):
+    """`owner/repo@1.*` allows only these revisions, and never the default branch."""
+    if allowed:
+        boundary.resolve(listed(place), "pinned/flow", revision)
+        return
+    with pytest.raises(UsageError):
+        boundary.resolve(listed(place), "pinned/flow", revision)
+
+
+def test_no_setting_allows_nothing(place: Path):
+    """Without `web_pipelines` nothing may be launched from the web; "any" allows everything."""
+    with pytest.raises(UsageError, match="allows no launches"):
+        boundary.resolve(site(place), "nf-core/rnaseq", None)
+    assert boundary.resolve(site(place, "any"), "./x.nf", None) == "./x.nf"
+
+
+@pytest.mark.parametrize("name", [
+    "nextflow.config", "x/nextflow.config", "a.config", "A.CONFIG", "main.nf", "nf-core/demo/main.nf",
+    "nf-core/x",
+    "NF-CORE/x", "lib/a.groovy", "x/bin/run", "bin", "modules/x.txt", "x/templates/t.txt",
+    ".nextflow/history",
+    "data/.hidden", "run.sh", "x.py", "x.nf.txt", "a:b", "a\\b", ".nfresume/params.json",
+])
+def test_attachments_are_data(place: Path, name: str):
+    """Configuration, scripts, code folders, hidden files, and what shadows the pipeline are refused by
+    name.
+    """
+    conf = listed(place)
+    with pytest.raises(UsageError):
+        submissions.check(conf, Submission("nf-core/demo", attachments={name: io.BytesIO(b"x")}))
+
+
+def test_attached_data_is_allowed(place: Path):
+    """Sample sheets, reads and references may be attached."""
+    names = ("samples.csv", "data/a.fastq.gz", "ref/genome.fa", "params.json", "README", "sheet.v1.2.tsv")
+    submissions.check(listed(place), Submission(
+        "nf-core/demo", attachments={name: io.BytesIO(b"x") for name in names}))
+
+
+@pytest.mark.parametrize("params", [
+    {"custom_config_base": "https://example.org/"}, {"custom-config-base": "x"}, {"customConfigBase": "x"},
+    {"input": "{place}/root/other/x/work/secret"}, {"input": "file://{place}/root/other/x"},
+    {"input": "{place}/launches/other/x/samples.csv"}, {"input": ["{place}/launches/oth*/x"]},
+    {"a": {"b": "../../other/x/samples.csv"}}, {"outdir": "{place}/pipelines/qc"},
+    {"publish_dir": "{place}/elsewhere/../pipelines/new"},
+])
+def test_parameters_that_are_refused(place: Path, params: dict[str, object]):
+    """A parameter names no configuration, no file of another account, and no output among the pipelines."""
+    def put(value: object) -> object:
+        if isinstance(value, str):
+            return value.replace("{place}", str(place))
+        if isinstance(value, list):
+            return [put(each) for each in value]
+        return {k: put(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    given = put(params)
+    assert isinstance(given, dict)
+    with pytest.raises(UsageError):
+        boundary.check_param_values(listed(place), given, place / "launches/team/run-1")
+
+
+def test_parameters_that_are_allowed(place: Path):
+    """Own files, the site's references, URLs and plain values are parameters."""
+    boundary.check_param_values(listed(place), {
+        "input": "samples.csv", "outdir": "results", "reference": f"{place}/pipelines/qc/ref.fa", "n": 3,
+        "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b",
+        "text": "a/b c",
+    }, place / "launches/team/run-1")
+
+
+def test_urls_in_attached_files(place: Path):
+    """An attached sample sheet that names an inner host is refused, wherever the URL stands in it."""
+    file = place / "samples.csv"
+    file.write_bytes(b"sample,url\n" + b"x" * (2**20 - 20) + b"\na,http://169.254.169.254/latest\n")
+    with pytest.raises(UsageError, match=r"169\.254"):
+        boundary.hosts.check_files([file])
+    file.write_bytes(b"a,https://198.51.100.7/x\n")
+    with pytest.raises(UsageError):
+        boundary.hosts.check_files([file])
+    file.write_bytes(b"a,https://8.8.8.8/x\n")
+    boundary.hosts.check_files([file])
+
+
+def test_json_of_many_values():
+    """JSON that is short and would take gigabytes in memory is refused before it is parsed."""
+    with pytest.raises(UsageError, match="200,000 values"):
+        submissions.parse_params('{"a": [' + "{}," * 300_000 + "{}]}")
