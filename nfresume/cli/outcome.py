@@ -139,8 +139,14 @@ def _tell_results(detail: Mapping[str, Any]) -> None:
         say(f"links into the work dir were looked for among {looked:,} files, but not further")
 
 
+def _tell_lost(detail: Mapping[str, Any]) -> None:
+    why = f" ({reason})" if (reason := detail.get("reason")) else ""
+    say(f"WARN: Nextflow's cache has lost {detail['tasks']} of {count(detail['of'], 'finished task')}{why}: "
+        "a relaunch runs them again")
+
+
 #: What the end of an attempt tells of its events.
-_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results}
+_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results, "cache_lost": _tell_lost}
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:
