@@ -150,11 +150,19 @@ _TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results, "cache_lost
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:
+    from nfresume.domain.errors import NotFound
+    from nfresume.domain.executions import python_workflow
+    from nfresume.service import explaining
     from nfresume.service.following import compare
 
     reused = compare(service.folder(execution), execution.attempt)
     saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
     say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
+    if python_workflow(execution.pipeline) is not None:
+        return  # its head has said it already
+    with contextlib.suppress(NotFound):
+        for line in explaining.lines(service.explain_attempt(execution)):
+            say(line)
 
 
 def _print_details(service: Service, execution: Execution) -> None:

@@ -76,6 +76,7 @@ class Recorder:
         self._files: OrderedDict[int, _Files] = OrderedDict()  # of tasks that ended last
         self._folders: OrderedDict[str, bool] = OrderedDict()  # True: its identity is in the record
         self._outputs: OrderedDict[str, None] = OrderedDict()
+        self._bins: set[str] = set()
         self._looked = time.monotonic()
         self._took = self._tasks = self._busy = 0
         self._stat = functools.lru_cache(_INPUTS)(_stat)
@@ -262,11 +263,28 @@ class Recorder:
         for path in found.outputs:
             if not f"{path}/".startswith(f"{self._work}/"):
                 self._see_outputs(path)
+        for path in found.bins:
+            self._see_programs(path)
         try:
             began = os.stat(".command.begin", dir_fd=folder, follow_symlinks=False).st_mtime_ns // 1_000_000
         except OSError:
             began = None
         return _Files(tuple((path, *self._stat(path)) for path in paths), found.container, began)
+
+    def _see_programs(self, place: str) -> None:
+        """Record the programs in a `bin` folder once: a task that uses one runs again when it changes."""
+        with self._lock:
+            if place in self._bins or len(self._bins) >= _REMEMBERED:
+                return
+            self._bins.add(place)
+        try:
+            names = sorted(os.listdir(place))[:_REMEMBERED]
+        except OSError:
+            return
+        for name in names:
+            size, mtime = self._stat(os.path.join(place, name))
+            if size >= 0:
+                self._put(record.Program(os.path.join(place, name), size, mtime))
 
     def _see_outputs(self, path: str) -> None:
         with self._lock:

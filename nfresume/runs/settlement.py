@@ -11,7 +11,7 @@ from nfresume.domain.executions import Execution, ExecutionState, Lease, python_
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, OnSuccess, Retain
 from nfresume.retained import deletion, disposal, securing
-from nfresume.runs import cache_check
+from nfresume.runs import cache_check, explaining
 from nfresume.runs.verdict import Evidence, Verdict, judge
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder
@@ -43,6 +43,7 @@ def conclude(
     secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
                               succeeded=verdict.state is ExecutionState.SUCCEEDED)
     notes["results_secured"] = secured.note
+    explaining.keep(folder, execution.session_id, lease.number, heartbeat)
     if _is_resumed(execution, verdict):
         notes["cache_lost"] = cache_check.lost(folder, execution.session_id, lease.number, heartbeat)
     refused = _refused(store, conf, execution, heartbeat)

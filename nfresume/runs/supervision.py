@@ -26,7 +26,16 @@ from nfresume.nextflow import command, options, summary
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
-from nfresume.runs import clearing, expiration, log_copies, programs, settlement, verdict
+from nfresume.runs import (
+    clearing,
+    expiration,
+    log_copies,
+    preflight,
+    programs,
+    settlement,
+    sources,
+    verdict,
+)
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, queries, transitions
@@ -138,6 +147,7 @@ class _Supervisor:
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
+        self._keep_sources(parsed.value("-main-script"))
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
             resume=self._attempt.resume, work_dir=self._folder.work,
@@ -157,6 +167,12 @@ class _Supervisor:
                 _env=environment, _ok_code=list(range(256)),
             )
         self._shim = os.pidfd_open(shim.pid)
+
+    def _keep_sources(self, main_script: str | None) -> None:
+        launch_dir = Path(self._execution.launch_dir)
+        with contextlib.suppress(OSError, NfresumeError):  # a later explanation then knows less
+            local = preflight.check_pipeline(self._attempt.pipeline, launch_dir, main_script)
+            sources.keep(local, launch_dir, self._attempt_dir)
 
     def _clear_predecessor(self) -> None:
         """Stop what is left of the last attempt, and set task dirs aside that the new one must not use."""
