@@ -12,6 +12,7 @@ from nfresume.domain.wording import duration, size
 if TYPE_CHECKING:
     from nfresume.cli.ending import Signals
     from nfresume.domain.executions import Execution
+    from nfresume.runs.relaunching import RelaunchRequest
     from nfresume.service.verbs import Service
 
 
@@ -40,6 +41,18 @@ def announce_relaunch(e: Execution) -> None:
     """Say which attempt starts."""
     end_progress()
     say(f"execution {e.id}, attempt {e.attempt}, session {e.session_id}")
+
+
+def forecast(service: Service, execution: Execution, request: RelaunchRequest, *, as_json: bool) -> int:
+    """Print what a relaunch would do. Returns 0."""
+    from nfresume.service import forecasting
+
+    planned = forecasting.plan(service, execution, request)
+    if as_json:
+        print_json(forecasting.document(execution, planned))
+    else:
+        print("\n".join(forecasting.lines(planned)))
+    return 0
 
 
 def follow(service: Service, execution: Execution, signals: Signals | None, *, as_json: bool) -> int:

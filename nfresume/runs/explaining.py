@@ -7,9 +7,7 @@ in `attempts/<n>/explanation.json`, because the task dirs may go right after it.
 
 from __future__ import annotations
 
-import glob
 import json
-import os
 import re
 import sys
 import traceback
@@ -24,7 +22,7 @@ from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import cache_db, causes, command, evidence, hashing, options, wrapper
 from nfresume.nextflow.causes import Cause, Known
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import inputs, sources
+from nfresume.runs import inputs, sources, taskdirs
 from nfresume.runs.history import History
 from nfresume.runs.records import TASK_FILES, Records
 from nfresume.storage.root import ExecutionFolder
@@ -32,7 +30,7 @@ from nfresume.system import durable
 
 KEPT = "explanation.json"
 #: So many tasks of an attempt are explained.
-MOST = 5_000
+MOST = 2_000
 _FAILED = (Status.FAILED, Status.ABORTED, Status.RUNNING)
 _PYTHON = re.compile(r"^.{19} \[main\] DEBUG nfresume\.tasks - (.+?) runs: (.*)$", re.MULTILINE)
 _UNKNOWN = ("something changed that neither its script, inputs, container, modules, environment nor programs "
@@ -79,13 +77,21 @@ def of(
 ) -> Explained:
     """Explain attempt `number`: as its settlement did, or now."""
     try:
-        found = json.loads((folder.attempt(number) / KEPT).read_bytes())
+        return kept(folder.attempt(number))
+    except LookupError:
+        return _Explainer(folder, session_id, number).explain(heartbeat)
+
+
+def kept(attempt_dir: Path) -> Explained:
+    """What the settlement of an attempt found. Raises LookupError when it did not."""
+    try:
+        found = json.loads((attempt_dir / KEPT).read_bytes())
         return Explained(found["attempt"], tuple(
             Explanation(t["name"], t["process"], t["dir"], t["before"], tuple(
                 Cause(c["kind"], c["text"], tuple(c["detail"]), c["upstream"]) for c in t["causes"]))
             for t in found["tasks"]), found["left_out"], found["whole"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return _Explainer(folder, session_id, number).explain(heartbeat)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise LookupError(KEPT) from e
 
 
 def keep(
@@ -194,11 +200,12 @@ class _Explainer:
         place = Path(self._work, earlier.dir)
         if not place.is_dir():
             return Cause("unknown", "unknown: nothing of it changed, and its earlier task dir is gone by now")
-        if earlier.exit is not None and (cause := _exit_status(place)) is not None:
+        patterns = taskdirs.declared(place)
+        if not patterns and (found := self._known(self._number, task).wrapper) is not None:
+            patterns = found.declared  # the same as it was: nothing of the task changed
+        cause = taskdirs.exit_status(place) if earlier.exit is not None else None
+        if cause := cause or taskdirs.missing_output(place, patterns):
             return cause
-        declared = found.declared if (found := self._wrapper(place, earlier)) is not None else ()
-        if missing := [pattern for pattern in declared if _is_missing(place, pattern)]:
-            return Cause("output_missing", f"its output {missing[0]} is not in its task dir any more")
         try:
             if earlier.dir not in self._entries():
                 return Cause("cache_lost", "Nextflow's cache had lost it")
@@ -206,12 +213,6 @@ class _Explainer:
             return Cause("unknown", f"unknown: nothing of it changed, and {e}")
         return Cause("not_cached", "nothing of it changed, and its result is whole: Nextflow does not reuse "
                      "it (`cache false`)")
-
-    def _wrapper(self, place: Path, task: Task) -> wrapper.Wrapper | None:
-        try:
-            return wrapper.parse((place / wrapper.RUN).read_text(errors="replace"), str(place))
-        except OSError:
-            return self._known(task.cached_from or self._number, task).wrapper
 
     # -- what is known --------------------------------------------------------------------------
 
@@ -269,21 +270,3 @@ def _failure(attempt: int, task: Task) -> Cause:
         return Cause("aborted", f"it had not ended in attempt {attempt}")
     code = f" with exit status {task.exit}" if task.exit else ""
     return Cause("failed", f"it had failed in attempt {attempt}{code}")
-
-
-def _exit_status(place: Path) -> Cause | None:
-    try:
-        text = (place / ".exitcode").read_text(errors="replace").strip()
-    except OSError:
-        text = ""
-    if text == "0":
-        return None
-    return Cause("exit_status", "its exit status was lost (.exitcode)" if not text
-                 else f"its exit status was {text[:20]}")
-
-
-def _is_missing(place: Path, pattern: str) -> bool:
-    """True when nothing matches a declared output. Only plain patterns are looked at."""
-    if pattern in ("-", "") or pattern.startswith("/") or any(c in pattern for c in "{}\\$"):
-        return False
-    return not any(glob.iglob(pattern, root_dir=os.fspath(place), recursive=True, include_hidden=True))
