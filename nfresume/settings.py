@@ -266,6 +266,8 @@ SETTINGS = (
             check_hours, lambda: 720.0),
     Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
             "used entries are removed first (default: no limit)", _size, _nothing),
+    Setting("environment_cache_hours", "hours without use after which a conda environment or image is "
+            "removed from the account's cache; 0: each work dir has its own", check_hours, lambda: 720.0),
     Setting("lease_seconds", "how long a supervisor may not renew its lease before its attempt is lost",
             _seconds, lambda: 30.0),
     Setting("hang_seconds", "how long a Nextflow that has failed may run no task and write nothing before it "
@@ -315,6 +317,7 @@ class Settings:
     oidc_client_secret: Secret | None
     task_cache_hours: float
     task_cache_limit: int | None
+    environment_cache_hours: float
     lease_seconds: float
     hang_seconds: float
     sample_seconds: float

@@ -57,7 +57,7 @@ def parse(text: str, task_dir: str) -> Wrapper:
     exported = dict(_EXPORTED.findall(text))
     path = _BIN.match(exported.get("PATH", ""))
     return Wrapper(
-        name[1] if name else "", container[1] if container else "",
+        name[1] if name else "", container[1] if container and container[1] != "null" else "",
         () if staged else inputs(body, task_dir), tuple(outputs), staged,
         tuple(line[len("### - '"):-1] for line in declared[1].splitlines()) if declared else (),
         tuple(" ".join(found.split()) for found in _MODULE.findall(text)),

@@ -34,7 +34,8 @@ MOST = 2_000
 _FAILED = (Status.FAILED, Status.ABORTED, Status.RUNNING)
 _PYTHON = re.compile(r"^.{19} \[main\] DEBUG nfresume\.tasks - (.+?) runs: (.*)$", re.MULTILINE)
 _UNKNOWN = ("something changed that neither its script, inputs, container, modules, environment nor programs "
-            "show: perhaps a value, or a folder such as launchDir in its script")
+            "show: perhaps a value, a folder such as launchDir in its script, or a conda environment that "
+            "was made anew")
 
 
 @dataclass(frozen=True)

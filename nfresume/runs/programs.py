@@ -18,10 +18,14 @@ from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import STDIN, RunOptions
+from nfresume.retained import environments
 from nfresume.runs import inputs
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder
 
+#: In the request of the first attempt: environments go to the account's cache. It holds for all attempts, as
+#: their paths are in the hashes of tasks.
+SHARED = "environments_shared"
 #: Commands of Nextflow that change nothing.
 READING = ("log", "lineage", "view", "info", "list", "config", "inspect", "lint", "help")
 
@@ -66,12 +70,18 @@ def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
 
 
 def environment(
-    chosen: Engine, run: command.Run, pipeline: str, base: Mapping[str, str]
+    chosen: Engine, run: command.Run, pipeline: str, base: Mapping[str, str], *, shared: bool
 ) -> dict[str, str]:
-    """The environment of the head. For Nextflow this also writes the configuration of the attempt."""
+    """The environment of the head. For Nextflow this also writes the configuration of the attempt.
+
+    `shared`: conda environments and images go to the account's cache, unless the user's environment or the
+    configuration says where.
+    """
     if python_workflow(pipeline) is not None:
         return command.marked(base, run)
     made = command.environment({**base, **chosen.environment}, run)
+    if shared:
+        made |= environments.variables(run.work_dir.parent.parent, base)
     command.write_configuration(run, base, made, again=run.attempt_dir.name != "1")
     return made
 

@@ -25,6 +25,7 @@ from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.stamps import started_at
 from nfresume.nextflow.summary import Summary
 from nfresume.nextflow.tracking import Tracker
+from nfresume.retained import environments
 from nfresume.runs.earlier import Earlier, Predecessors
 from nfresume.settings import KeepTaskLogs
 from nfresume.storage.root import ExecutionFolder
@@ -77,6 +78,7 @@ class Recorder:
         self._folders: OrderedDict[str, bool] = OrderedDict()  # True: its identity is in the record
         self._outputs: OrderedDict[str, None] = OrderedDict()
         self._bins: set[str] = set()
+        self._environments = {""}
         self._looked = time.monotonic()
         self._took = self._tasks = self._busy = 0
         self._stat = functools.lru_cache(_INPUTS)(_stat)
@@ -263,6 +265,8 @@ class Recorder:
         for path in found.outputs:
             if not f"{path}/".startswith(f"{self._work}/"):
                 self._see_outputs(path)
+        self._see_environment(found.activated)
+        self._see_environment(found.container)
         for path in found.bins:
             self._see_programs(path)
         try:
@@ -270,6 +274,14 @@ class Recorder:
         except OSError:
             began = None
         return _Files(tuple((path, *self._stat(path)) for path in paths), found.container, began)
+
+    def _see_environment(self, path: str) -> None:
+        """Note once that an environment or image of the account's cache is used."""
+        with self._lock:
+            if path in self._environments or len(self._environments) >= _REMEMBERED:
+                return
+            self._environments.add(path)
+        environments.touch(self._work.parent.parent, path)
 
     def _see_programs(self, place: str) -> None:
         """Record the programs in a `bin` folder once: a task that uses one runs again when it changes."""

@@ -155,7 +155,8 @@ class _Supervisor:
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        environment = programs.environment(chosen, run, self._attempt.pipeline, os.environ)
+        shared = bool((self._folder.request(1) or {}).get(programs.SHARED))
+        environment = programs.environment(chosen, run, self._attempt.pipeline, os.environ, shared=shared)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin

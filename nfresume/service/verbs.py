@@ -152,6 +152,7 @@ class Service(Inspection):
             folder.begin_records(number, {
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
+                programs.SHARED: self.conf.environment_cache_hours > 0,
                 log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
             folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:

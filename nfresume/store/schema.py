@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0009"
+HEAD = "0010"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -218,6 +218,7 @@ cache_samples = sa.Table(
     _column("account", sa.String(63)),
     _column("at", UtcDateTime),
     _column("metered_bytes", sa.BigInteger),
+    _column("kind", sa.String(12), server_default="tasks"),  # tasks or environments
     sa.Index("cache_samples_of", "root_id", "account", "at"),
 )
 
