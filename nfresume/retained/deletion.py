@@ -20,7 +20,7 @@ from nfresume.storage.removal import Removed, empty_trash
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.trash import to_trash
 from nfresume.storage.workers import Pace
-from nfresume.store import Store, queries, removals, transitions
+from nfresume.store import Store, guarded, queries, removals
 from nfresume.store.transitions import Claimant
 from nfresume.system import crashpoints, processes
 from nfresume.system.renewal import Renewal
@@ -125,7 +125,7 @@ class _Deletion:
         renewal.check()
         if secured.note:
             with self._store.begin() as tx:
-                transitions.note(tx, self._execution.id, "results_secured", self._actor, secured.note)
+                guarded.note(tx, self._execution.id, "results_secured", self._actor, secured.note)
         return secured.hold
 
     # -- and after it ---------------------------------------------------------------------------

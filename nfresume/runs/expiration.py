@@ -9,7 +9,7 @@ from nfresume.nextflow import command
 from nfresume.pipelines import remote
 from nfresume.runs import preflight
 from nfresume.storage.root import ExecutionFolder
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, guarded, keeping, queries
 
 
 def read_declared(
@@ -27,12 +27,12 @@ def read_declared(
         found = remote.hours_of(attempt.pipeline, folder.attempt(attempt.number) / command.LOG)
     except NfresumeError as e:
         with store.begin() as tx:
-            transitions.note(tx, execution.id, "metadata_unreadable", actor, {"error": e.message})
+            guarded.note(tx, execution.id, "metadata_unreadable", actor, {"error": e.message})
         return Hold(f"how long it is to be kept cannot be read: {e.message}", passing=False)
     if found is None:
         return None
     with store.begin() as tx:
         current = queries.get(tx, execution.id)
         if current.storage_expiration_source == execution.storage_expiration_source:
-            transitions.set_expiration(tx, execution.id, found.hours, found.source, actor)
+            keeping.set_expiration(tx, execution.id, found.hours, found.source, actor)
     return None

@@ -16,7 +16,7 @@ from nfresume.runs.verdict import Evidence, Verdict, judge
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.workers import Pace
-from nfresume.store import Store, Tx, queries, transitions
+from nfresume.store import Store, Tx, guarded, queries, transitions
 from nfresume.system import crashpoints
 
 
@@ -62,7 +62,7 @@ def conclude(
                                           deletion.claimant())
         for name, told in notes.items():
             if any(told.values()):
-                transitions.note(tx, lease.execution_id, name, actor, told)
+                guarded.note(tx, lease.execution_id, name, actor, told)
     crashpoints.reach("settled")
     return state, claim
 

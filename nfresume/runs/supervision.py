@@ -38,7 +38,7 @@ from nfresume.runs import (
 )
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, guarded, queries, transitions
 from nfresume.system import crashpoints, pausing, processes
 from nfresume.system.renewal import Renewal
 
@@ -190,8 +190,8 @@ class _Supervisor:
         for name, task_dirs in moved.items():
             if task_dirs:
                 with self._store.begin() as tx:
-                    transitions.note(tx, self._execution.id, name, self._actor, {"task_dirs": task_dirs[:100],
-                                     "count": len(task_dirs)})
+                    guarded.note(tx, self._execution.id, name, self._actor, {
+                        "task_dirs": task_dirs[:100], "count": len(task_dirs)})
 
     # -- follow ---------------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class _Supervisor:
         """Copy the log to the pipeline's `log_dir`, and say so in the history."""
         if told := log_copies.copy(self._folder, self._execution, self._attempt):
             with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
-                transitions.note(tx, self._execution.id, "log_copied", self._actor, told)
+                guarded.note(tx, self._execution.id, "log_copied", self._actor, told)
 
     def _deliver_reports(self) -> None:
         """Copy the log to the path of the user's -log option."""

@@ -27,7 +27,7 @@ from nfresume.runs import lost
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.storage.workers import Pace
-from nfresume.store import Store, clock, queries, removals, transitions
+from nfresume.store import Store, clock, keeping, queries, removals
 from nfresume.system import processes
 
 #: So many lines of a sweep are worked on side by side.
@@ -217,7 +217,7 @@ def _tidy(
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:
-            transitions.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
+            keeping.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
 
 
 def _plan(store: Store, conf: Settings, *, thorough: bool) -> tuple[list[retention.PlanLine], bool]:

@@ -21,7 +21,7 @@ from nfresume.service.verbs import Service
 from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
-from nfresume.store import Store, queries, transitions
+from nfresume.store import Store, guarded, queries, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.system import processes
 
@@ -96,7 +96,7 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
             held = Decision(_ADOPTED, Keep(KeepKind.HELD, _ADOPTED, by="nfresume"))
             outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, held)
             transitions.settle(tx, lease, outcome, TaskCounts(), actor, deletion.claimant())
-        transitions.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests)})
+        guarded.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests)})
         return queries.get(tx, unknown.id)
 
 

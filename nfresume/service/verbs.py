@@ -41,7 +41,7 @@ from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
-from nfresume.store import Store, Tx, queries, removals, transitions
+from nfresume.store import Store, Tx, guarded, keeping, queries, removals, transitions
 from nfresume.system import crashpoints
 
 if TYPE_CHECKING:
@@ -199,12 +199,12 @@ class Service(Inspection):
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor, str(folder.work))
             if hours is not None:
-                transitions.set_expiration(tx, execution.id, *hours, self._actor)
-            transitions.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
+                keeping.set_expiration(tx, execution.id, *hours, self._actor)
+            keeping.set_policy(tx, execution.id, request.retain, request.on_success, self._actor)
             if request.pinned:
-                transitions.pin(tx, execution.id, self._actor)
+                keeping.pin(tx, execution.id, self._actor)
             for text in notes:
-                transitions.note(tx, execution.id, "note", self._actor, {"text": text})
+                guarded.note(tx, execution.id, "note", self._actor, {"text": text})
         for text in notes:
             warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
@@ -330,7 +330,7 @@ class Service(Inspection):
             raise UsageError("0 hours would delete the work dir", f"`nfresume delete {execution.id}`")
         with self.store.begin() as tx:
             until = tx.now + timedelta(hours=checked)
-            transitions.extend(tx, execution.id, until, self._actor, self._notice_at(tx, until))
+            keeping.extend(tx, execution.id, until, self._actor, self._notice_at(tx, until))
         return self.get(execution.id)
 
     def _notice_at(self, tx: Tx, expires_at: datetime | None) -> datetime | None:
@@ -339,7 +339,7 @@ class Service(Inspection):
     def pin(self, execution: Execution) -> Execution:
         """Keep the work dir until it is unpinned, also after a success."""
         with self.store.begin() as tx:
-            transitions.pin(tx, execution.id, self._actor)
+            keeping.pin(tx, execution.id, self._actor)
         return self.get(execution.id)
 
     def unpin(self, execution: Execution) -> Execution:
@@ -351,7 +351,7 @@ class Service(Inspection):
             hours = max(1.0, execution.storage_expiration_hours)
             current = queries.get(tx, execution.id).work_dir
             expires = tx.now + timedelta(hours=hours) if current.state is WorkDirState.RETAINED else None
-            transitions.unpin(tx, execution.id, expires, self._actor, self._notice_at(tx, expires))
+            keeping.unpin(tx, execution.id, expires, self._actor, self._notice_at(tx, expires))
         return self.get(execution.id)
 
     def delete(

@@ -7,6 +7,7 @@ Text files that name files of the work dir (samplesheets) cannot be mended: they
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,8 @@ from nfresume.storage.workers import WorkerPool
 _LARGEST = 1 << 20
 #: So many files that name the work dir are told by name.
 _TOLD = 20
+#: What follows the path of a work dir where a file of a task is meant. Logs and reports name task dirs only.
+_FILE_OF_A_TASK = rb"/[^/\s]+/[^/\s]+/(?!\.command|\.exitcode)[^/\s]"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Seen:
 
     entries: int = 0
     files: int = 0
-    naming: list[str] = field(default_factory=list)  # text files that name the work dir, the first 20
+    naming: list[str] = field(default_factory=list)  # text files that name files of tasks, the first 20
     naming_count: int = 0
     complete: bool = True
 
@@ -51,7 +54,7 @@ class Look:
     ) -> None:
         """`work` and `root` are free of links; files older than `since` (seconds) name nothing in `work`."""
         self._materialiser = materialiser
-        self._work = os.fsencode(work)
+        self._names_it = re.compile(re.escape(os.fsencode(work)) + _FILE_OF_A_TASK)
         self._root = root
         self._since = since
         self._bounds = bounds
@@ -125,7 +128,7 @@ class Look:
                 data = file.read(_LARGEST)
         except OSError:
             return
-        if self._work in data and b"\0" not in data:
+        if b"\0" not in data and self._names_it.search(data):
             with self._lock:
                 self.seen.naming_count += 1
                 if len(self.seen.naming) < _TOLD:

@@ -18,10 +18,11 @@ from nfresume.domain import workdirs as wd
 from nfresume.domain.errors import Conflict, StaleClaim
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, KeepKind, RemovalProgress, WorkDir, WorkDirState
-from nfresume.store import ledger, queries, transitions
+from nfresume.store import keeping, ledger, queries, transitions
 from nfresume.store.database import Tx
+from nfresume.store.guarded import lock, record
 from nfresume.store.schema import clean, executions, work_dirs
-from nfresume.store.transitions import Claimant, lock, record
+from nfresume.store.transitions import Claimant
 
 
 def expire(tx: Tx, execution_id: str, attempt: int, actor: str, claimant: Claimant) -> Claim:
@@ -97,7 +98,7 @@ def hold(tx: Tx, claim: Claim, hold: Hold, actor: str) -> None:
     _update(
         tx, claim, work_dirs.c.secured_at.is_(None), state=wd.HOLD.target, reason=decision.reason,
         look_again_at=decision.look_again_at, looks=found.looks + 1, claimed_until=None,
-        **transitions.kept(decision.keep),
+        **keeping.kept(decision.keep),
     )
     if not _told_before(found, decision.reason):
         record(tx, claim.execution_id, "hold", actor, None, {"reason": decision.reason})
@@ -154,7 +155,7 @@ def removed(tx: Tx, claim: Claim, actor: str, freed: RemovalProgress) -> None:
     """DELETING -> DELETED; the row stays as a tombstone: when, by whom and how much was deleted."""
     _update(tx, claim, state=wd.REMOVED.target, deleted_at=tx.now, claimed_until=None, look_again_at=None,
             notice_at=None,
-            **transitions.kept(None), **_progress(freed))
+            **keeping.kept(None), **_progress(freed))
     ledger.sample(tx, claim.execution_id, 0)
     record(tx, claim.execution_id, "removed", actor, None, asdict(freed))
 

@@ -1,4 +1,4 @@
-"""Every change of state: one guarded UPDATE that must match a row, and one event, in one transaction.
+"""Every change of an execution's state, from its launch to its settlement.
 
 All functions take the transaction `tx`. Functions for a supervisor take its `Lease` and raise StaleLease for
 an old token. Functions for a user raise Conflict when the state does not allow the change.
@@ -16,14 +16,14 @@ from sqlalchemy.exc import IntegrityError
 
 from nfresume.domain import executions as ex
 from nfresume.domain import workdirs as wd
-from nfresume.domain.errors import Conflict, NotFound, StaleLease
+from nfresume.domain.errors import Conflict, StaleLease
 from nfresume.domain.executions import ExecutionState, Lease, TaskCounts
 from nfresume.domain.retention import Decision
-from nfresume.domain.workdirs import Claim, Keep, KeepKind, OnSuccess, Retain, WorkDirState
+from nfresume.domain.workdirs import Claim, KeepKind, OnSuccess, Retain, WorkDirState
 from nfresume.store.database import Tx
-from nfresume.store.schema import attempts, events, executions, roots, work_dirs
-
-_ALWAYS = sa.true()
+from nfresume.store.guarded import ALWAYS, current_attempt, lock, move, move_work_dir, record
+from nfresume.store.keeping import kept, pinned
+from nfresume.store.schema import attempts, executions, roots, work_dirs
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
     tx.conn.execute(
         work_dirs.insert().values(
             execution_id=new.id, path=new.work_dir, state=WorkDirState.ACTIVE, partial=False,
-            looks=0, claim_token=0, **kept(_pin(actor) if new.pinned else None),
+            looks=0, claim_token=0, **kept(pinned(actor) if new.pinned else None),
         )
     )
     _insert_attempt(tx, new.id, 1, attempt)
@@ -131,7 +131,7 @@ def relaunch(
 ) -> None:
     """FAILED, CANCELLED or retained SUCCEEDED -> QUEUED; RETAINED -> ACTIVE; attempt `number`."""
     lock(tx, execution_id)
-    _move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
+    move(tx, execution_id, ex.RELAUNCH, also=executions.c.attempt == number - 1, attempt=number)
     move_work_dir(tx, execution_id, wd.REUSE, reason=None, notice_at=None, path=work_dir)
     tx.conn.execute(  # the clock of the rule stops; what a person asked for, or a hold, stays
         work_dirs.update()
@@ -157,8 +157,8 @@ def _insert_attempt(tx: Tx, execution_id: str, number: int, new: NewAttempt) -> 
 def claim(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> Lease:
     """QUEUED -> RUNNING for exactly one supervisor; raises Conflict for all others."""
     lock(tx, execution_id)
-    _move(tx, execution_id, ex.CLAIM)
-    number = _current_attempt(tx, execution_id)
+    move(tx, execution_id, ex.CLAIM)
+    number = current_attempt(tx, execution_id)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
     tx.conn.execute(
         attempts.update().where(mine).values(
@@ -176,7 +176,7 @@ def take_over(tx: Tx, execution_id: str, owner: Owner, lease_seconds: float) -> 
     The attempt keeps the host and boot id where its head was started.
     """
     lock(tx, execution_id)
-    number = _current_attempt(tx, execution_id)
+    number = current_attempt(tx, execution_id)
     result = tx.conn.execute(
         attempts.update()
         .where(
@@ -205,7 +205,7 @@ def renew(tx: Tx, lease: Lease, lease_seconds: float, tasks: TaskCounts) -> Exec
 def forget_host(tx: Tx, execution_id: str, actor: str) -> None:
     """A person said that the host of the last attempt is gone: nothing of it can run any more."""
     lock(tx, execution_id)
-    number = _current_attempt(tx, execution_id)
+    number = current_attempt(tx, execution_id)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
     host = tx.conn.execute(sa.select(attempts.c.host).where(mine)).scalar()
     tx.conn.execute(attempts.update().where(mine).values(host=None, boot_id=None))
@@ -239,7 +239,7 @@ def settle(
         ExecutionState.FAILED: ex.FAIL,
         ExecutionState.CANCELLED: ex.END_CANCELLED,
     }[state]
-    _move(tx, lease.execution_id, transition)
+    move(tx, lease.execution_id, transition)
     claim = _leave_work_dir(tx, lease.execution_id, outcome, claimant)
     detail = {"exit_code": outcome.exit_code, "work_dir": "deleting" if claim else "kept",
               "reason": outcome.decision.reason}
@@ -261,7 +261,7 @@ def _leave_work_dir(tx: Tx, execution_id: str, outcome: Outcome, claimant: Claim
 
 
 def start_deletion(
-    tx: Tx, execution_id: str, transition: wd.WorkDirTransition, claimant: Claimant, also: Any = _ALWAYS,
+    tx: Tx, execution_id: str, transition: wd.WorkDirTransition, claimant: Claimant, also: Any = ALWAYS,
     **values: Any,
 ) -> Claim:
     """-> DELETING, with a claim that is newer than any before. Raises Conflict or NotFound."""
@@ -288,8 +288,8 @@ def cancel_queued(
     Returns the claim on a work dir that is to be deleted.
     """
     lock(tx, execution_id)
-    number = _current_attempt(tx, execution_id)
-    _move(tx, execution_id, ex.CANCEL_QUEUED)
+    number = current_attempt(tx, execution_id)
+    move(tx, execution_id, ex.CANCEL_QUEUED)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
     tx.conn.execute(
         attempts.update().where(mine).values(state=ExecutionState.CANCELLED, ended_at=tx.now,
@@ -303,152 +303,11 @@ def cancel_queued(
 def cancel(tx: Tx, execution_id: str, actor: str) -> None:
     """RUNNING -> CANCELLING; its supervisor will stop the head."""
     lock(tx, execution_id)
-    number = _current_attempt(tx, execution_id)
-    _move(tx, execution_id, ex.CANCEL)
+    number = current_attempt(tx, execution_id)
+    move(tx, execution_id, ex.CANCEL)
     mine = (attempts.c.execution_id == execution_id) & (attempts.c.number == number)
     tx.conn.execute(attempts.update().where(mine).values(state=ExecutionState.CANCELLING))
     record(tx, execution_id, "cancel", actor, number)
-
-
-def extend(
-    tx: Tx, execution_id: str, until: datetime, actor: str, notice_at: datetime | None = None
-) -> None:
-    """RETAINED -> RETAINED: a person asks for another time. Raises Conflict when it is pinned."""
-    lock(tx, execution_id)
-    keep = Keep(KeepKind.EXTENDED, f"{actor} asked to keep it", until, actor)
-    also = sa.func.coalesce(work_dirs.c.keep_kind, "") != KeepKind.PINNED
-    move_work_dir(tx, execution_id, wd.KEEP, also=also, notice_at=notice_at, look_again_at=None,
-                  **kept(keep))
-    record(tx, execution_id, "extend", actor, None, {"expires_at": until.isoformat()})
-
-
-def pin(tx: Tx, execution_id: str, actor: str) -> None:
-    """Keep a work dir until it is unpinned; it may be pinned while its attempt still runs."""
-    _change_pin(tx, execution_id, "pin", keep_kind_is_pinned=False, notice_at=None, look_again_at=None,
-                **kept(_pin(actor)))
-    record(tx, execution_id, "pin", actor)
-
-
-def unpin(
-    tx: Tx, execution_id: str, until: datetime | None, actor: str, notice_at: datetime | None = None
-) -> None:
-    """A retained work dir is kept `until`; of an active one (None) the end of its attempt decides.
-
-    Raises Conflict when it is not pinned.
-    """
-    keep = Keep(KeepKind.RULE, "it was unpinned", until) if until is not None else None
-    _change_pin(tx, execution_id, "unpin", keep_kind_is_pinned=True, notice_at=notice_at, **kept(keep))
-    record(tx, execution_id, "unpin", actor, None, {"expires_at": until.isoformat() if until else None})
-
-
-def _pin(actor: str) -> Keep:
-    return Keep(KeepKind.PINNED, f"pinned by {actor}", None, actor)
-
-
-def kept(keep: Keep | None) -> dict[str, Any]:
-    """The columns of a Keep."""
-    if keep is None:
-        return {"keep_kind": None, "expires_at": None, "kept_by": None, "kept_why": None}
-    return {"keep_kind": keep.kind, "expires_at": keep.until, "kept_by": keep.by, "kept_why": keep.why}
-
-
-def _change_pin(tx: Tx, execution_id: str, action: str, *, keep_kind_is_pinned: bool, **values: Any) -> None:
-    lock(tx, execution_id)
-    keepable = work_dirs.c.state.in_([WorkDirState.ACTIVE, WorkDirState.RETAINED])
-    pinned = sa.func.coalesce(work_dirs.c.keep_kind, "") == KeepKind.PINNED
-    also = pinned if keep_kind_is_pinned else _ALWAYS
-    result = tx.conn.execute(
-        work_dirs.update().where(work_dirs.c.execution_id == execution_id, keepable, also).values(**values)
-    )
-    if result.rowcount != 1:
-        raise _refused(tx, execution_id, action)
-
-
-def expiry_near(tx: Tx, execution_id: str, expires_at: datetime, actor: str) -> bool:
-    """Record once that a retained work dir expires soon; False when it was recorded or has changed."""
-    lock(tx, execution_id)
-    result = tx.conn.execute(
-        work_dirs.update()
-        .where(
-            work_dirs.c.execution_id == execution_id, work_dirs.c.state == WorkDirState.RETAINED,
-            work_dirs.c.expires_at == expires_at,
-            work_dirs.c.notice_at <= tx.now,
-        )
-        .values(notice_at=None)
-    )
-    if result.rowcount:
-        record(tx, execution_id, "expiry_near", actor, None, {"expires_at": expires_at.isoformat()})
-    return bool(result.rowcount)
-
-
-def set_policy(
-    tx: Tx, execution_id: str, retain: Retain | None, on_success: OnSuccess | None, actor: str
-) -> None:
-    """Change what future attempts keep; None leaves a choice as it is."""
-    chosen = {k: v for k, v in (("retain", retain), ("on_success", on_success)) if v is not None}
-    if chosen:
-        tx.conn.execute(executions.update().where(executions.c.id == execution_id).values(**chosen))
-        record(tx, execution_id, "set_policy", actor, None, chosen)
-
-
-def set_expiration(tx: Tx, execution_id: str, hours: float, source: str, actor: str) -> None:
-    """Change the storage expiration in hours for future failures; `source` says where it comes from."""
-    tx.conn.execute(
-        executions.update().where(executions.c.id == execution_id)
-        .values(storage_expiration_hours=hours, storage_expiration_source=source)
-    )
-    record(tx, execution_id, "set_expiration", actor, None, {"hours": hours, "source": source})
-
-
-def note(tx: Tx, execution_id: str, name: str, actor: str, detail: Mapping[str, Any]) -> None:
-    """Record an event that changes no state, such as how many results were materialised."""
-    record(tx, execution_id, name, actor, _current_attempt(tx, execution_id), detail)
-
-
-def _move(
-    tx: Tx, execution_id: str, transition: ex.Transition, also: Any = _ALWAYS, **values: Any
-) -> None:
-    result = tx.conn.execute(
-        executions.update()
-        .where(executions.c.id == execution_id, executions.c.state.in_(transition.sources), also)
-        .values(state=transition.target, updated_at=tx.now, **values)
-    )
-    if result.rowcount != 1:
-        raise _refused(tx, execution_id, transition.name.replace("_", " "))
-
-
-def move_work_dir(
-    tx: Tx, execution_id: str, transition: wd.WorkDirTransition, also: Any = _ALWAYS, **values: Any
-) -> None:
-    """One guarded change of a work dir's state. Raises Conflict or NotFound."""
-    result = tx.conn.execute(
-        work_dirs.update()
-        .where(
-            work_dirs.c.execution_id == execution_id, work_dirs.c.state.in_(transition.sources), also
-        )
-        .values(state=transition.target, **values)
-    )
-    if result.rowcount != 1:
-        raise _refused(tx, execution_id, transition.name)
-
-
-def _refused(tx: Tx, execution_id: str, action: str) -> Conflict | NotFound:
-    row = tx.conn.execute(
-        sa.select(executions.c.state, work_dirs.c.state, work_dirs.c.keep_kind)
-        .join(work_dirs, work_dirs.c.execution_id == executions.c.id)
-        .where(executions.c.id == execution_id)
-    ).first()
-    if row is None:
-        return NotFound(f"there is no execution {execution_id}", "`nfresume list` shows them")
-    pinned = " and pinned" if row[2] == KeepKind.PINNED else ""
-    hint = f"`nfresume show {execution_id}` tells more"
-    if pinned and action in ("delete", "keep"):
-        hint = f"`nfresume unpin {execution_id}` first"
-    if action == "keep":
-        action = "extend"
-    if action == "unpin" and not pinned:
-        return Conflict(f"{execution_id} is not pinned: there is nothing to unpin", hint)
-    return Conflict(f"cannot {action} {execution_id}: it is {row[0]}, its work dir {row[1]}{pinned}", hint)
 
 
 def _update_leased(tx: Tx, lease: Lease, **values: Any) -> None:
@@ -466,23 +325,9 @@ def _update_leased(tx: Tx, lease: Lease, **values: Any) -> None:
         raise StaleLease(f"another supervisor owns attempt {lease.number} of {lease.execution_id}")
 
 
-def lock(tx: Tx, execution_id: str) -> None:
-    """Take the execution's row before any other of it: all transactions lock in this order."""
-    tx.conn.execute(sa.select(executions.c.id).where(executions.c.id == execution_id).with_for_update())
-
-
 def _state(tx: Tx, execution_id: str) -> ExecutionState:
     query = sa.select(executions.c.state).where(executions.c.id == execution_id)
     return ExecutionState(tx.conn.execute(query).scalar_one())
-
-
-def _current_attempt(tx: Tx, execution_id: str) -> int:
-    number: int | None = tx.conn.execute(
-        sa.select(executions.c.attempt).where(executions.c.id == execution_id)
-    ).scalar()
-    if number is None:
-        raise NotFound(f"there is no execution {execution_id}", "`nfresume list` shows them")
-    return number
 
 
 def _lease(tx: Tx, execution_id: str, number: int) -> Lease:
@@ -498,12 +343,3 @@ def _supervisor(owner: Owner) -> str:
     return f"supervisor@{owner.host}"
 
 
-def record(
-    tx: Tx, execution_id: str, name: str, actor: str, attempt: int | None = None,
-    detail: Mapping[str, Any] | None = None,
-) -> None:
-    """Add an event to an execution's history."""
-    tx.conn.execute(
-        events.insert().values(execution_id=execution_id, attempt=attempt, at=tx.now, name=name,
-                               actor=actor, detail=dict(detail or {}))
-    )

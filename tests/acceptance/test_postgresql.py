@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from nfresume.domain.errors import StoreUnavailable
-from nfresume.store import Store, queries, schema, transitions
+from nfresume.store import Store, keeping, queries, schema
 from tests.acceptance.test_server import serving
 from tests.conftest import Site, until
 
@@ -127,7 +127,7 @@ def test_a_lost_answer_to_a_commit(shared: Site, url: str):
         relay.lose_commit_after = b"pinned"
         with pytest.raises(StoreUnavailable):
             with store.begin() as tx:
-                transitions.pin(tx, execution, "me")
+                keeping.pin(tx, execution, "me")
         assert relay.lost == 1
         with store.begin(write=False) as tx:
             assert queries.get(tx, execution).work_dir.pinned

@@ -229,12 +229,15 @@ workflow {
   L.out[0].subscribe { it.mklink("$launchDir/by_script.txt") }
   L.out[0].collectFile(name: 'sheet.csv', storeDir: "$launchDir/sheets") { f -> "$f\\n" }
 }
+workflow.onComplete {
+  file("$launchDir/run.log").text = "Work dir:\\n  $workDir/ab/cd\\nsee $workDir/ab/cd/.command.log"
+}
 """
 
 
 def test_links_that_the_pipeline_made_itself(site: Site):
     """mklink, `ln -s` in a task, links in a storeDir and inside a published folder lead to the data
-    (nextflow#1325); a sheet that names files of the work dir is told of before they are deleted."""
+    (nextflow#1325); a sheet that names their files is told of, a log that names task dirs is not."""
     (site.launch_dir / "kept").symlink_to("/etc/hostname")
     e = launch(site, OWN_LINKS)
     assert e["work_dir"]["state"] == "DELETED"
@@ -270,6 +273,14 @@ def test_a_result_that_vanished_before_the_end(site: Site):
     assert "big.txt: was published, and is not there" in e["work_dir"]["reason"]
     site.ok("delete", e["id"], "--yes")  # a person looked, and says so
     assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_a_pipeline_that_deletes_its_work_dir(site: Site):
+    """What a pipeline's own code removes cannot be had back (nextflow#626): it is told."""
+    removes = "workflow.onComplete { file(workflow.workDir).deleteDir() }\n"
+    e = launch(site, FOLDER.replace("workflow {", removes + "workflow {"))
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
+    assert "which is gone" in e["work_dir"]["reason"]
 
 
 def test_nothing_but_nfresume_deletes(site: Site):

@@ -331,11 +331,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many random trials")
     parser.add_argument("--at", default="", help="only trials with this boundary, actor or fault")
     parser.add_argument("--where", help="folder of roots and launch dirs, such as a mount of NFS")
+    parser.add_argument("--postgresql", default="", help="URL of a server; without it, one is started")
     parser.add_argument("--side-by-side", type=int, default=2)
     asked = parser.parse_args()
     began = time.monotonic()
     expected, trials, troubles = plain(), scenarios(asked.seed, asked.seeds, asked.at), []
-    with databases.server() as server, ThreadPoolExecutor(asked.side_by_side) as pool:
+    with databases.server(asked.postgresql) as server, ThreadPoolExecutor(asked.side_by_side) as pool:
         for trouble in pool.map(lambda scenario: run_one(scenario, expected, server, asked.where), trials):
             if trouble:
                 troubles.append(trouble)

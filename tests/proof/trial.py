@@ -287,14 +287,15 @@ def _digest(path: Path) -> str:
 def place(database: str = "", where: str | None = None) -> Iterator[Site]:
     """A separate site, on SQLite unless a database is given; at the end it is killed and removed.
 
-    `where` is the folder of the root and of the launch dir, such as a mount of NFS.
+    `where` is the folder of the root and of the launch dir, such as a mount of NFS; SQLite stays outside.
     """
     base = Path(tempfile.mkdtemp(prefix="torture-", dir=where))
+    local = Path(tempfile.mkdtemp(prefix="torture-", dir="/dev/shm")) if where else base
     (base / "launch").mkdir()
     (base / "nfresume.toml").touch()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}
     env |= {"NFRESUME_ROOT": str(base / "root"), "NFRESUME_ACCOUNT": "team",
-            "NFRESUME_DATABASE_URL": database or f"sqlite:///{base / 'state.db'}",
+            "NFRESUME_DATABASE_URL": database or f"sqlite:///{local / 'state.db'}",
             "NFRESUME_CONFIG": str(base / "nfresume.toml"), "NFRESUME_LEASE_SECONDS": str(LEASE),
             "PATH": f"{BIN}:{env['PATH']}"}
     site = Site(base, env)
@@ -305,7 +306,8 @@ def place(database: str = "", where: str | None = None) -> Iterator[Site]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(0.1)
-        shutil.rmtree(base, ignore_errors=True)
+        for folder in {base, local}:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def plain() -> dict[str, bytes]:

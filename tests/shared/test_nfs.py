@@ -152,3 +152,13 @@ def test_a_host_that_dies_with_the_lease(nfs: Nfs, nfs_database: str, here: Path
         nfresume show {execution} --json > relaunched""")
     assert "settled as FAILED" in (here / "settled").read_text()
     assert shown(here, "relaunched")["state"] == "SUCCEEDED"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_torture(nfs: Nfs, nfs_database: str):
+    """Lives with faults at random moments, their roots and results on NFS: `make torture` in a guest."""
+    words = [sys.executable, "-m", "tests.proof.torture", "--where", "/mnt/efs", "--postgresql", nfs_database,
+             "--at", "random", "--seeds", "4", "--side-by-side", "1"]
+    out, _ = nfs.start(1, in_project(words)).communicate(timeout=3600)
+    assert "4 trials, 0 broken" in out, out

@@ -6,11 +6,11 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 70
+CASES = 110
 
 
 def test_the_matrix():
-    """70 cases, each once and in order, each with a test or a target that exists."""
+    """All cases, each once and in order, each with a test or a target that exists."""
     text = (PROJECT / "docs/reliability.md").read_text()
     rows = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", text, re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, CASES + 1))

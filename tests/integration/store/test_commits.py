@@ -15,7 +15,7 @@ import pytest
 from nfresume.domain.executions import Lease, TaskCounts
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, RemovalProgress
-from nfresume.store import Store, Tx, queries, removals, schema, transitions
+from nfresume.store import Store, Tx, guarded, keeping, queries, removals, schema, transitions
 from nfresume.store.transitions import Claimant, NewAttempt, NewExecution, Owner
 from tests.integration.store.test_store import invariants
 from tests.outcomes import CLAIMANT, kept
@@ -48,7 +48,7 @@ def attempt() -> NewAttempt:
 def fail(tx: Tx, execution: str) -> None:
     outcome = kept(tx.now + timedelta(hours=1))
     transitions.settle(tx, lease(tx, execution), outcome, TaskCounts(), "s", CLAIMANT)
-    transitions.note(tx, execution, "slimmed", "s", {"files": 1})
+    guarded.note(tx, execution, "slimmed", "s", {"files": 1})
 
 
 #: The life of an execution in steps; each is one transaction.
@@ -60,9 +60,9 @@ STEPS: tuple[Step, ...] = (
     fail,
     lambda tx, e: removals.measured(tx, e, {"WORK": 4096}, bytes=1, disk_bytes=4096, metered_bytes=4096,
                                     files=1, directories=1, partial=False),
-    lambda tx, e: transitions.extend(tx, e, tx.now + timedelta(hours=9), "me", None),
-    lambda tx, e: transitions.pin(tx, e, "me"),
-    lambda tx, e: transitions.unpin(tx, e, tx.now, "me", None),
+    lambda tx, e: keeping.extend(tx, e, tx.now + timedelta(hours=9), "me", None),
+    lambda tx, e: keeping.pin(tx, e, "me"),
+    lambda tx, e: keeping.unpin(tx, e, tx.now, "me", None),
     lambda tx, e: transitions.relaunch(tx, e, 2, attempt(), "me", f"/w/{e}"),
     lambda tx, e: transitions.claim(tx, e, OWNER, 30.0),
     fail,

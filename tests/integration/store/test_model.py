@@ -29,7 +29,7 @@ from nfresume.domain.errors import Conflict, Expired, NfresumeError, StaleClaim,
 from nfresume.domain.executions import LIVE, ExecutionState, Lease, TaskCounts
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, Keep, KeepKind, RemovalProgress, WorkDir, WorkDirState
-from nfresume.store import Store, Tx, queries, removals, schema, transitions
+from nfresume.store import Store, Tx, keeping, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from tests.outcomes import CLAIMANT, deleted
 
@@ -234,7 +234,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
         def extend(self, one: str, hours: int) -> None:
             k, until = self.known[one], self.now + timedelta(hours=hours)
             allowed = k.work_dir is W.RETAINED and not k.pinned
-            if self.attempted(allowed, lambda tx: transitions.extend(tx, one, until, "user", None) or True):
+            if self.attempted(allowed, lambda tx: keeping.extend(tx, one, until, "user", None) or True):
                 k.keep = Keep(KeepKind.EXTENDED, "user asked to keep it", until, "user")
                 k.look_again_at = None
 
@@ -242,7 +242,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
         def pin(self, one: str) -> None:
             k = self.known[one]
             allowed = k.work_dir in (W.ACTIVE, W.RETAINED)
-            if self.attempted(allowed, lambda tx: transitions.pin(tx, one, "user") or True):
+            if self.attempted(allowed, lambda tx: keeping.pin(tx, one, "user") or True):
                 k.keep, k.look_again_at = Keep(KeepKind.PINNED, "pinned by user", None, "user"), None
 
         @rule(one=executions)
@@ -250,7 +250,7 @@ def machine(url: str) -> type[RuleBasedStateMachine]:
             k = self.known[one]
             until = self.now + timedelta(hours=1) if k.work_dir is W.RETAINED else None
             allowed = k.pinned and k.work_dir in (W.ACTIVE, W.RETAINED)
-            if self.attempted(allowed, lambda tx: transitions.unpin(tx, one, until, "user") or True):
+            if self.attempted(allowed, lambda tx: keeping.unpin(tx, one, until, "user") or True):
                 k.keep = Keep(KeepKind.RULE, "it was unpinned", until) if until else None
 
         @rule(one=executions)

@@ -31,7 +31,7 @@ from nfresume.domain.executions import LIVE, ExecutionState, Lease, TaskCounts
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, KeepKind, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.storage import Root
-from nfresume.store import Store, clock, database, queries, removals, schema, transitions
+from nfresume.store import Store, clock, database, guarded, keeping, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import Claimant, NewAttempt, NewExecution, Owner
 from tests.outcomes import CLAIMANT, deleted, kept
@@ -206,9 +206,9 @@ def test_a_transaction_that_is_never_ended(postgresql_database: str, monkeypatch
 
     def sleep() -> None:
         with store.begin() as tx:
-            transitions.pin(tx, "run-a1", "asleep")
+            keeping.pin(tx, "run-a1", "asleep")
             with store.begin() as other:  # waits for the row
-                transitions.pin(other, "run-a1", "awake")
+                keeping.pin(other, "run-a1", "awake")
 
     with pytest.raises(StoreUnavailable):
         sleep()
@@ -222,23 +222,23 @@ def test_extension_against_expiry(store: Store):
     launch(store)
     fail(store, "run-a1", hours=0)
     with store.begin() as tx:
-        transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
+        keeping.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
     with store.begin() as tx, pytest.raises(Conflict):
         removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
     with store.begin() as tx:
-        transitions.extend(tx, "run-a1", tx.now, "me")
-        transitions.pin(tx, "run-a1", "me")
+        keeping.extend(tx, "run-a1", tx.now, "me")
+        keeping.pin(tx, "run-a1", "me")
     with store.begin() as tx, pytest.raises(Conflict):
         removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
     for act in (lambda tx: removals.delete(tx, "run-a1", 1, "x", "me", CLAIMANT),
-                lambda tx: transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")):
+                lambda tx: keeping.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")):
         with store.begin() as tx, pytest.raises(Conflict, match="pinned"):
             act(tx)
     with store.begin() as tx:
-        transitions.unpin(tx, "run-a1", tx.now, "me")
+        keeping.unpin(tx, "run-a1", tx.now, "me")
         removals.expire(tx, "run-a1", 1, "sweeper", CLAIMANT)
     with store.begin() as tx, pytest.raises(Conflict):
-        transitions.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
+        keeping.extend(tx, "run-a1", tx.now + timedelta(hours=1), "me")
 
 
 def test_stale_token_is_refused(store: Store):
@@ -395,8 +395,8 @@ def test_a_relaunch_wins_back_what_is_held(store: Store):
         fail(store, name, hours=hours)
     with store.begin() as tx:
         until = tx.now + timedelta(hours=720)
-        transitions.extend(tx, "extended", until, "me")
-        transitions.pin(tx, "pinned", "me")
+        keeping.extend(tx, "extended", until, "me")
+        keeping.pin(tx, "pinned", "me")
     for name in ("held", "rule", "extended", "pinned"):
         with store.begin() as tx:
             transitions.relaunch(tx, name, 2, attempt(), "me", "/w")
@@ -414,7 +414,7 @@ def test_unpin_of_what_is_not_pinned(store: Store):
     fail(store, "run-a1", hours=720)
     before = get(store).work_dir
     with store.begin() as tx, pytest.raises(Conflict, match="not pinned"):
-        transitions.unpin(tx, "run-a1", tx.now + timedelta(hours=1), "me")
+        keeping.unpin(tx, "run-a1", tx.now + timedelta(hours=1), "me")
     assert get(store).work_dir == before
 
 
@@ -443,7 +443,7 @@ def test_text_that_a_database_cannot_hold(store: Store):
     bad = "a\0b\udcff\r\n\u2028 \U0001f9ec"
     fail(store, "run-a1", error=bad, reason=bad)
     with store.begin() as tx:
-        transitions.note(tx, "run-a1", "noted", "me", {bad: [bad, {"deep": bad}]})
+        guarded.note(tx, "run-a1", "noted", "me", {bad: [bad, {"deep": bad}]})
     with store.begin(write=False) as tx:
         said = queries.attempt(tx, "run-a1", 1).error
         event = queries.events_of(tx, "run-a1")[-1]
@@ -476,7 +476,7 @@ def test_settling_against_measuring(store: Store):
     def pin(name: str) -> None:
         for _ in range(5):
             with store.begin() as tx:
-                transitions.pin(tx, name, "me")
+                keeping.pin(tx, name, "me")
 
     def settle(lease: Lease) -> None:
         with store.begin() as tx:
@@ -704,7 +704,7 @@ def test_every_schema_is_upgraded_with_its_data(url: str, revision: str):
         for table in there:
             assert tx.conn.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar() == 1
     with store.begin() as tx:
-        transitions.extend(tx, "x-1", tx.now + timedelta(hours=1), "me", None)
+        keeping.extend(tx, "x-1", tx.now + timedelta(hours=1), "me", None)
     store.close()
 
 
@@ -727,8 +727,8 @@ def test_what_is_kept_may_change_between_attempts(store: Store):
     """set_policy changes only what is given; each change is an event."""
     launch(store)
     with store.begin() as tx:
-        transitions.set_policy(tx, "run-a1", Retain.SLIM, None, "me")
-        transitions.set_policy(tx, "run-a1", None, None, "me")
+        keeping.set_policy(tx, "run-a1", Retain.SLIM, None, "me")
+        keeping.set_policy(tx, "run-a1", None, None, "me")
     with store.begin() as tx:
         execution = queries.get(tx, "run-a1")
         names = [event.name for event in queries.events_of(tx, "run-a1")]
