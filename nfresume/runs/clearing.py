@@ -92,6 +92,8 @@ class _Candidates:
 
     def add(self, task: Task, number: int, *, local: bool) -> None:
         if task.status in (Status.FAILED, Status.ABORTED):
+            if (old := self.failed.get(task.dir)) is not None:  # it was set aside, and made anew
+                self.by_process.get(old.process, set()).discard(task.dir)
             self.failed[task.dir] = _Failed(number, task.name, task.process, task.job,
                                             local and not task.container)
             self.by_name.setdefault(task.name, set()).add(task.dir)

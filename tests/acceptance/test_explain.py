@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from nfresume.nextflow import reading
+from nfresume.nextflow import reading, task_dirs
 from nfresume.nextflow.record import Task
+from tests.acceptance.conftest import run_plain
 from tests.conftest import Site
 
 pytestmark = pytest.mark.slow
@@ -153,7 +154,7 @@ def change(site: Site, dirs: dict[str, Path]) -> None:
     (here / "ok").touch()
 
 
-def task_dirs(e: dict[str, Any]) -> dict[str, Path]:
+def dirs_of(e: dict[str, Any]) -> dict[str, Path]:
     work = Path(e["work_dir"]["path"])
     return {line.name: work / line.dir for line in reading.lines(work.parent / "attempts/1")
             if isinstance(line, Task) and line.dir}
@@ -164,7 +165,7 @@ def test_each_kind_of_change(site: Site):
     prepare(site)
     site.ok("launch", "--pin", "main.nf")
     e = site.show()
-    change(site, task_dirs(e))
+    change(site, dirs_of(e))
     done = site.ok("relaunch", e["id"], "--n", "2")
     explained = site.ok("explain", e["id"], "--json").json()
     found = {task["name"]: task for task in explained["tasks"]}
@@ -194,3 +195,25 @@ def test_each_kind_of_change(site: Site):
     assert sorted(line.split()[0] for line in again) == ["+echo", "-echo", "PARAM", "UNCACHED"]
     assert "PARAM ran again: its script changed with parameter n (2 -> 3)" in again
     assert site.ok("explain", e["id"], "--attempt", "2", "--json").json() == explained
+
+
+@pytest.mark.long
+def test_the_same_tasks_as_with_plain_nextflow(site: Site, plain_nextflow: Path):
+    """After the same changes plain `-resume` reuses exactly what a relaunch reuses."""
+    plain = Site(site.base / "plain", dict(site.env))
+    for each in (site, plain):
+        each.launch_dir.mkdir(parents=True, exist_ok=True)
+        prepare(each)
+    site.ok("launch", "--pin", "main.nf")
+    assert run_plain(plain_nextflow, plain.launch_dir, "main.nf", env=plain.env).returncode == 0
+    work = plain.launch_dir / "work"
+    change(site, dirs_of(site.show()))
+    change(plain, {task_dirs.name_of(work, "/".join(d.parts[-2:])): d for d in work.glob("??/*")})
+    ours = site.ok("relaunch", site.show()["id"], "--n", "2").out
+    theirs = run_plain(plain_nextflow, plain.launch_dir, "main.nf", "-resume", "--n", "2", env=plain.env)
+    assert theirs.returncode == 0, theirs.stdout
+    assert reused(ours) == reused(theirs.stdout) == ["STABLE"]
+
+
+def reused(text: str) -> list[str]:
+    return sorted(line.split(" > ")[1] for line in text.splitlines() if "Cached process" in line)
