@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from nfresume.nextflow import hashing, reading, record
 from nfresume.nextflow.record import Status, Task
 from nfresume.storage.root import ExecutionFolder
 
 #: So many tasks of a process are compared by their hashes.
-_HASHED = 50
+_HASHED = 20
 #: So many tasks of a process that is gone are looked at.
 _SOME = 20
 
@@ -39,6 +40,7 @@ class History:
         self._by_dir = {task.dir: task for task in self.ran.values() if task.dir}
         self._wanted = {task.process for task in self.ran.values()}
         self._earlier: list[tuple[int, dict[str, list[Task]]]] = []  # the newest attempt first
+        self._looked_up: dict[tuple[int, str], _Tasks] = {}
         self._completed: dict[str, tuple[int, Task]] = {}
         for each in range(1, number):
             self._earlier.insert(0, (each, self._of(folder, each)))
@@ -68,10 +70,17 @@ class History:
         For one that was reused there it is the task as it had run.
         """
         for attempt, by_process in self._earlier:
-            found = self._best(task, by_process.get(task.process, []))
-            if found is not None:
+            if task.process in by_process and (
+                    found := self._best(task, self._tasks(attempt, task.process, by_process))) is not None:
                 return self._original(attempt, found)
         return None
+
+    def _tasks(self, attempt: int, process: str, by_process: dict[str, list[Task]]) -> _Tasks:
+        key = attempt, process
+        if key not in self._looked_up:
+            free = [each for each in by_process[process] if each.dir not in self._cached]
+            self._looked_up[key] = _Tasks(free, lambda each: self._original(attempt, each)[1])
+        return self._looked_up[key]
 
     def renamed(self, task: Task) -> Iterator[tuple[int, Task]]:
         """Tasks of processes that are gone, which may be this task under another name: some of each."""
@@ -87,22 +96,37 @@ class History:
         return self._completed.get(task.dir, (attempt, task)) if task.status is Status.CACHED else (
             attempt, task)
 
-    def _best(self, task: Task, earlier: list[Task]) -> Task | None:
+    def _best(self, task: Task, earlier: _Tasks) -> Task | None:
         """By its hash, which leads to this task's; else by its inputs; else by its name."""
-        free = [each for each in earlier if each.dir not in self._cached]
-        named = [each for each in free if each.name == task.name]
-        first = [*reversed(named), *(each for each in free if each.name != task.name)]
-        for each in first[:_HASHED]:
+        named = earlier.by_name.get(task.name, [])
+        same = earlier.by_inputs.get(task.inputs, []) if task.inputs else []
+        alike = earlier.by_names.get(_names(task), []) if task.inputs else []
+        near = [*reversed(named), *same[:_HASHED]]
+        for each in near or earlier.all[:_HASHED]:
             if each.dir and task.dir and hashing.follows(each.dir, task.dir):
                 return each
-        if task.inputs:
-            inputs = [(each, self._original(0, each)[1].inputs) for each in first]
-            same = [each for each, known in inputs if known == task.inputs]
-            alike = [each for each, known in inputs if _names(known) == _names(task.inputs)]
-            if same or alike:
-                return (same or alike)[0]
+        for wanted, found in ((task.inputs, same), (_names(task), alike)):
+            if found:
+                return next((each for each in named if wanted in earlier.inputs_of[each.n]), found[0])
         return named[-1] if named else None
 
 
-def _names(inputs: tuple[tuple[str, int, int], ...]) -> list[str]:
-    return sorted(os.path.basename(path) for path, _, _ in inputs)
+class _Tasks:
+    """The tasks of a process in an attempt that this attempt does not reuse, to be looked up."""
+
+    def __init__(self, tasks: list[Task], original: Callable[[Task], Task]) -> None:
+        self.all = tasks
+        self.by_name: dict[str, list[Task]] = {}
+        self.by_inputs: dict[tuple[tuple[str, int, int], ...], list[Task]] = {}
+        self.by_names: dict[tuple[str, ...], list[Task]] = {}
+        self.inputs_of: dict[int, tuple[Any, Any]] = {}  # by number: the inputs, and their names
+        for task in tasks:
+            ran = original(task)
+            self.by_name.setdefault(task.name, []).append(task)
+            self.by_inputs.setdefault(ran.inputs, []).append(task)
+            self.by_names.setdefault(_names(ran), []).append(task)
+            self.inputs_of[task.n] = ran.inputs, _names(ran)
+
+
+def _names(task: Task) -> tuple[str, ...]:
+    return tuple(sorted(os.path.basename(path) for path, _, _ in task.inputs))
