@@ -268,6 +268,10 @@ SETTINGS = (
             "used entries are removed first (default: no limit)", _size, _nothing),
     Setting("environment_cache_hours", "hours without use after which a conda environment or image is "
             "removed from the account's cache; 0: each work dir has its own", check_hours, lambda: 720.0),
+    Setting("container_engine", "program that runs Python tasks in containers, or none (default: docker, "
+            "podman or apptainer, whichever is there)", _text, _nothing),
+    Setting("container_image", "image for all Python tasks, instead of their Dockerfile", _text, _nothing),
+    Setting("task_secrets", "folder with a file for each secret that Python tasks ask for", _path, _nothing),
     Setting("lease_seconds", "how long a supervisor may not renew its lease before its attempt is lost",
             _seconds, lambda: 30.0),
     Setting("hang_seconds", "how long a Nextflow that has failed may run no task and write nothing before it "
@@ -318,6 +322,9 @@ class Settings:
     task_cache_hours: float
     task_cache_limit: int | None
     environment_cache_hours: float
+    container_engine: str | None
+    container_image: str | None
+    task_secrets: Path | None
     lease_seconds: float
     hang_seconds: float
     sample_seconds: float

@@ -1,4 +1,7 @@
-"""Paths that may be remote: LatchFile, LatchDir, LPath. Nothing here opens a file or uses the network.
+"""Paths that may be remote: LatchFile, LatchDir, LPath. Nothing here uses the network.
+
+What a remote path needs is done by the `Transfer` of the running process, which nfresume's tasks set. Without
+one, a remote path is a name only.
 
 Unlike Latch's own classes they are hashable. Many public files use them as dataclass defaults, and since
 Python 3.11 such a default must be hashable.
@@ -8,15 +11,72 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, Any, Protocol
 
 from nfresume_metadata.annotations import FlyteAnnotation
+from nfresume_metadata.real import Meeting
 
 _REMOTE = re.compile(r"(latch|s3|gs|az)://.*")
 
 
-class _LatchPath:
+class Transfer(Protocol):
+    """Brings remote files here. URLs are absolute; all methods raise OSError."""
+
+    def version(self, url: str, *, folder: bool | None) -> str:
+        """What identifies the content at a URL. `folder` None: it may be either, or nothing."""
+
+    def fetch(self, url: str, *, folder: bool) -> str:
+        """The path of a local copy of the file or folder at a URL."""
+
+    def children(self, url: str) -> list[tuple[str, bool]]:
+        """URL of each file and folder directly in a folder, and whether it is a folder."""
+
+    def size(self, url: str) -> int:
+        """Bytes of a file, or of all files in a folder."""
+
+    def exists(self, url: str) -> bool:
+        """True when there is a file or folder."""
+
+    def upload(self, path: str, url: str) -> None:
+        """Copy a local file or folder to a URL."""
+
+
+_transfer: Transfer | None = None
+
+
+def use(transfer: Transfer | None) -> None:
+    """Let this process reach remote paths through `transfer`."""
+    global _transfer
+    _transfer = transfer
+
+
+def version(value: LatchFile | LatchDir | LPath) -> str:
+    """What identifies the content of a remote file or folder; empty when this process cannot tell.
+
+    Raises OSError when it cannot be reached.
+    """
+    if _transfer is None or not _is_url(value.path):
+        return ""
+    return _transfer.version(value.path, folder=None if isinstance(value, LPath) else value._folder)
+
+
+def _remote(url: str) -> Transfer:
+    if _transfer is None:
+        raise OSError(f"{url} is remote: only a running task can reach it")
+    return _transfer
+
+
+def _is_url(text: str) -> bool:
+    return "://" in text and not text.startswith("file://")
+
+
+class _LatchPath(Meeting):
     """A path or URL, with the URL that it has remotely."""
+
+    _folder = False
 
     def __init__(self, path: str | os.PathLike[str], remote_path: str | os.PathLike[str] | None = None,
                  **_other: object) -> None:
@@ -25,19 +85,61 @@ class _LatchPath:
         self.path = str(path)
         remote = remote_path if remote_path is not None else path
         self._raw_remote_path = str(remote) if _REMOTE.fullmatch(str(remote)) else None
+        self._fetched: str | None = None
 
     @property
     def remote_path(self) -> str | None:
         """The `latch://`, `s3://`, `gs://` or `az://` URL; None for a local path."""
         return self._raw_remote_path
 
+    remote_source = remote_path
+
     @property
     def local_path(self) -> str:
-        """The path that was passed in. Nothing is downloaded."""
-        return self.path
+        """A path on this machine. What is remote is downloaded when a task asks for it. Raises OSError."""
+        if not _is_url(self.path):
+            return self.path.removeprefix("file://")
+        if _transfer is None:
+            return self.path
+        if self._fetched is None:
+            self._fetched = _transfer.fetch(self.path, folder=self._folder)
+        return self._fetched
+
+    def download(self, *_: object, **__: object) -> Any:
+        """The same as `local_path`. Raises OSError."""
+        return self.local_path
+
+    def exists(self) -> bool:
+        """True when there is something at the path. Raises OSError when that cannot be seen."""
+        return _remote(self.path).exists(self.path) if _is_url(self.path) else Path(self.local_path).exists()
+
+    def size(self) -> int:
+        """Bytes of the file, or of all files in the folder. Raises OSError."""
+        if _is_url(self.path):
+            return _remote(self.path).size(self.path)
+        path = Path(self.local_path)
+        if not path.is_dir():
+            return path.stat().st_size
+        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+
+    size_recursive = size
+
+    def iterdir(self) -> list[Any]:
+        """LatchFile and LatchDir of what is directly in the folder, by name. Raises OSError."""
+        return [self._child(url, folder) for url, folder in self._children()]
+
+    def _children(self) -> list[tuple[str, bool]]:
+        if _is_url(self.path):
+            return _remote(self.path).children(self.path)
+        return [(str(each), each.is_dir()) for each in sorted(Path(self.local_path).iterdir())]
+
+    def _child(self, path: str, folder: bool) -> Any:
+        remote = self.remote_path
+        beside = None if remote is None else f"{remote.rstrip('/')}/{path.rstrip('/').rpartition('/')[2]}"
+        return (LatchDir if folder else LatchFile)(path, beside)
 
     def __fspath__(self) -> str:
-        return self.path
+        return self.local_path
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({self.path!r})"
@@ -52,17 +154,104 @@ class _LatchPath:
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.path, self._raw_remote_path))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self._raw_remote_path)
+
 
 class LatchFile(_LatchPath):
     """A file, local or remote."""
+
+    def open(self, mode: str = "r", **options: Any) -> IO[Any]:
+        """Open the file on this machine. Raises OSError."""
+        return open(self.local_path, mode, **options)
+
+    @classmethod
+    def extension(cls) -> str:
+        """Nothing: flytekit's name for the format of a file."""
+        return ""
 
 
 class LatchDir(_LatchPath):
     """A folder, local or remote."""
 
+    _folder = True
+
+    @property
+    def remote_directory(self) -> str | None:
+        """The older name of `remote_path`."""
+        return self.remote_path
+
+    @classmethod
+    def extension(cls) -> str:
+        """Nothing: flytekit's name for the format of a folder."""
+        return ""
+
 
 class LPath(_LatchPath):
-    """A remote path."""
+    """A path that may be remote, with operations on it."""
+
+    @property
+    def local_path(self) -> str:
+        """The path that was passed in. `download` brings a remote one here."""
+        return self.path.removeprefix("file://")
+
+    def download(self, dst: Any = None, *_: object, **__: object) -> Path:
+        """Bring it here, to `dst` if given. Returns the local path. Raises OSError."""
+        here = Path(_remote(self.path).fetch(self.path, folder=self.is_dir())
+                    if _is_url(self.path) else self.local_path)
+        if dst is None:
+            return here
+        target = Path(dst)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if here.is_dir():
+            shutil.copytree(here, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(here, target)
+        return target
+
+    def upload_from(self, src: Any, **_: object) -> None:
+        """Copy a local file or folder to this path. Raises OSError."""
+        if _is_url(self.path):
+            _remote(self.path).upload(str(src), self.path)
+        else:
+            LPath(str(src)).download(self.path)
+
+    def copy_to(self, dst: LPath) -> None:
+        """Copy it to another path. Raises OSError."""
+        dst.upload_from(self.download())
+
+    def mkdirp(self) -> None:
+        """Make the folder. A remote one is there once something is in it. Raises OSError."""
+        if not _is_url(self.path):
+            Path(self.local_path).mkdir(parents=True, exist_ok=True)
+
+    def name(self, **_: object) -> str:
+        """The last part of the path."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    def exists(self, **_: object) -> bool:
+        """True when there is something at the path. Raises OSError."""
+        return super().exists()
+
+    def is_dir(self, **_: object) -> bool:
+        """True for a folder. Raises OSError for a remote path that cannot be reached."""
+        if not _is_url(self.path):
+            return Path(self.local_path).is_dir()
+        return bool(_remote(self.path).children(self.path))
+
+    def size(self, **_: object) -> int:
+        """Bytes of the file, or of all files in the folder. Raises OSError."""
+        return super().size()
+
+    size_recursive = size
+
+    def iterdir(self) -> Any:
+        """The paths directly in the folder, by name. Raises OSError."""
+        found: Iterator[LPath] = (LPath(path) for path, _ in self._children())
+        return found
+
+    def __truediv__(self, other: object) -> LPath:
+        return LPath(f"{self.path.rstrip('/')}/{other}")
 
 
 LatchOutputFile = Annotated[LatchFile, FlyteAnnotation({"output": True})]

@@ -153,11 +153,16 @@ class NextflowFileParameter(LatchParameter, Generic[T]):
     download: bool = True
 
 
+@dataclass(init=False)
 class SamplesheetItem(Generic[T]):
     """One row of a samplesheet."""
 
-    def __init__(self, data: T | None = None, **fields: Any) -> None:
+    data: Any
+    record: Any = None
+
+    def __init__(self, data: T | None = None, record: Any = None, **fields: Any) -> None:
         self.data = data if data is not None else fields
+        self.record = record
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """AWS: the list price of EFS storage, how a file system's bytes are spread over classes, and the bill.
 
-The only user of boto3. Every call is bounded in time: it returns a result or raises AwsUnavailable.
+Every call is bounded in time: it returns a result or raises AwsUnavailable.
 Credentials come from boto3's usual chain.
 """
 

@@ -23,7 +23,7 @@ class Signals:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._arrive)
         # A shell starts `command &` in a script with SIGINT ignored; SIGINT must still cancel.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, self._interrupt)
 
     def raise_now(self) -> None:
         """From now on a signal raises Ended; so does this call when one has arrived before."""
@@ -36,6 +36,10 @@ class Signals:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == self._arrive:
                 signal.signal(number, signal.SIG_DFL)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._raising = False  # the run is cancelled now; SIGTERM beside it must not keep us from that
+        raise KeyboardInterrupt
 
     def _arrive(self, _number: int, _frame: FrameType | None) -> None:
         self._arrived = True

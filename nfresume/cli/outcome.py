@@ -130,7 +130,7 @@ def report(service: Service, execution: Execution, as_json: bool) -> int:
                 say("nothing had run yet: launch it again when it is fixed")
         elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
             say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
-    if code is None:
+    if code is None or (code == 0 and execution.state == "FAILED"):
         return 70
     return code if code >= 0 else 128 - code
 
@@ -145,6 +145,14 @@ def _tell_slimmed(detail: Mapping[str, Any]) -> None:
 
 
 def _tell_results(detail: Mapping[str, Any]) -> None:
+    if left := detail.get("left"):
+        say(f"{count(left, 'published link')} on another file system still need the work dir: before it is "
+            "deleted they are copied; until then leave them where they are")
+    if refused := detail.get("refused"):
+        say(f"{count(refused, 'result')} cannot be made independent of the work dir: {detail.get('because')}")
+    if links := detail.get("links_to_task_dirs"):
+        some = ", ".join(detail.get("such_links", [])[:3])
+        say(f"{count(links, 'link')} to whole task dirs, which end with the work dir: {some}")
     if naming := detail.get("files_that_name_the_work_dir"):
         some = ", ".join(detail.get("such_as", [])[:3])
         say(f"{count(naming, 'text file')} with paths of files in the work dir, which end with it: {some}")

@@ -38,7 +38,8 @@ def when(moment: datetime | None) -> str:
     if moment is None:
         return "-"
     left = moment - datetime.now(UTC)
-    tail = f"in {duration(left + timedelta(seconds=30))}" if left > timedelta() else f"{duration(-left)} ago"
+    rounded = left + timedelta(seconds=30 if left > timedelta(hours=1) else 0.5)
+    tail = f"in {duration(rounded)}" if left > timedelta() else f"{duration(-left)} ago"
     return f"{moment:%Y-%m-%d %H:%M} UTC ({tail})"
 
 

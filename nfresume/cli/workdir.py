@@ -126,7 +126,9 @@ def sweep(
 
     Ctrl-C or SIGTERM pauses the current removal; the next sweep continues it.
 
-    Exit code 74 when something could not be done. Example: nfresume sweep --dry-run
+    Exit code 74 when something could not be done; to hold what must not be deleted is no failure.
+
+    Example: nfresume sweep --dry-run
     """
     from nfresume import settings
     from nfresume.domain import views

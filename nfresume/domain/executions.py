@@ -180,8 +180,11 @@ def id_stem(text: str) -> str:
 
     >>> id_stem("nf-core/RNAseq")
     'rnaseq'
+    >>> id_stem("wf/__init__.py:infer_phylogeny")
+    'infer-phylogeny'
     """
     base = text.rstrip("/").rsplit("/", 1)[-1].lower()
+    base = base.removeprefix("__init__.py:")
     base = re.sub(r"\.(nf|git|py)(?=$|:)", "", base)
     stem = re.sub(r"[^a-z0-9]+", "-", base).strip("-")
     stem = re.sub(r"^[^a-z]+", "", stem)[:40].rstrip("-")

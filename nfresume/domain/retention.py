@@ -21,10 +21,14 @@ LAST_LOOK = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Hold:
-    """Why a work dir must not be deleted now. `passing`: the cause may go by itself, so look again."""
+    """Why a work dir must not be deleted now. `passing`: the cause may go by itself, so look again.
+
+    `in_use`: something of it still runs, so that not even a person may have it deleted.
+    """
 
     reason: str
     passing: bool = True
+    in_use: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Deleted:
     """How far a deletion came: `held` says why the work dir is kept after all; else what was removed."""
 
     removed: Removed
-    held: str | None = None
+    held: Hold | None = None
 
 
 def claimant() -> Claimant:
@@ -91,10 +91,10 @@ class _Deletion:
         with Renewal(self._renew, RENEWAL_SECONDS) as renewal:
             if self._execution.work_dir.secured_at is None:
                 hold = self._secure(renewal)
-                if hold is not None and not lose_results:
+                if hold is not None and (hold.in_use or not lose_results):
                     with self._store.begin() as tx:
                         removals.hold(tx, self._claim, hold, self._actor)
-                    return Deleted(Removed(), hold.reason)
+                    return Deleted(Removed(), hold)
                 with self._store.begin() as tx:
                     removals.no_way_back(tx, self._claim)
             crashpoints.reach("secured")
@@ -177,5 +177,5 @@ def _obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
                     "is the database an old backup?", passing=False)
     alive = nextflow_processes.of_execution(execution.id, attempts, execution.attempt)
     if alive:
-        return Hold(f"{len(alive)} of its processes still run on this host")
+        return Hold(f"{len(alive)} of its processes still run on this host", in_use=True)
     return None

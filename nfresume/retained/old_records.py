@@ -1,7 +1,7 @@
 """Remove what outlives a work dir, when that is long gone: records, logs, and attachments of web launches.
 
 The setting `keep_records_days` says when. Nothing goes while the work dir is there, and of a launch dir only
-the files that were attached, if they are still what was attached: results are the user's.
+the files that were attached, if they are still what was attached: results are the user's, wherever they are.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from nfresume.settings import Settings
 from nfresume.storage import Root, descriptors, removal, trash
 from nfresume.store import Store, clock, queries
 
+#: What nfresume itself makes in an execution's folder, beside what a work dir is.
+_OURS = "attempts"
 #: The key in an attempt's request that lists its attachments, each as name, size and mtime in ns.
 ATTACHED = "attached"
 
@@ -110,11 +112,15 @@ def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Ev
             return False
         for request in requests:
             _remove_attachments(conf, execution, request.get(ATTACHED, ()))
-        if names:
-            trash.put(root_fd, execution.id, fd, names)
-    with trash.folder(root, execution.account) as (_, account_fd):
-        os.rmdir(execution.id, dir_fd=account_fd)
-        os.fsync(account_fd)
+        ours = [name for name in names if name == _OURS]
+        if names and not ours:
+            return False  # what is left is not ours, such as results that were published there
+        if ours:
+            trash.put(root_fd, execution.id, fd, ours)
+    if len(names) == len(ours):
+        with trash.folder(root, execution.account) as (_, account_fd):
+            os.rmdir(execution.id, dir_fd=account_fd)
+            os.fsync(account_fd)
     removal.empty_trash(root, execution.id, pace=disposal.pace_of(conf, stop))
     return True
 

@@ -32,6 +32,8 @@ SECURED = "secured.json"
 RESULTS = "results.tsv"
 #: So many folders of results are looked through.
 _MOST_FOLDERS = 1_000
+#: So many paths are told by name.
+_TOLD = 20
 #: At a settlement that keeps the work dir, the look for the pipeline's own links is a short one.
 _SHORT = Bounds(entries=50_000, files=1_000, seconds=5.0)
 
@@ -59,6 +61,11 @@ class Secured:
         counts = {how: getattr(self.results, how) for how in ("linked", "copied", "redirected", "left")}
         counts |= {"refused": self.results.refusals, "removed_by_user": self.results.missing}
         told: dict[str, Any] = {how: count for how, count in counts.items() if count}
+        if self.results.refused:
+            told["because"] = self.results.refused[0]
+        if self.results.shortcut_count:
+            told |= {"links_to_task_dirs": self.results.shortcut_count,
+                     "such_links": self.results.shortcuts[:_TOLD]}
         if self.seen.naming_count:
             told |= {"files_that_name_the_work_dir": self.seen.naming_count, "such_as": self.seen.naming}
         if not self.seen.complete:
@@ -107,6 +114,9 @@ def _secure_published(
         else:
             found = published.of_attempt(folder, number)
             before = result.refusals, result.left
+            for path in found.folders:
+                if f"{path}/".startswith(f"{execution.work_dir.path}/"):
+                    result.refuse(f"{path}: outputs are stored inside the work dir itself")
             folders = topmost([*materialiser.run(
                 found.targets, must_exist=succeeded and number == execution.attempt), *found.folders])
             found_succeeded = found.succeeded

@@ -263,7 +263,7 @@ class Recorder:
         if found.staged and (stage := evidence.read(folder, wrapper.STAGE, _WRAPPER_BYTES)) is not None:
             paths = wrapper.inputs(stage.data.decode("utf-8", "surrogateescape"), whole)
         for path in found.outputs:
-            if not f"{path}/".startswith(f"{self._work}/"):
+            if not f"{path}/".startswith(f"{whole}/"):  # not of a task in a scratch folder
                 self._see_outputs(path)
         self._see_environment(found.activated)
         self._see_environment(found.container)

@@ -26,7 +26,7 @@ def conclude(
 ) -> tuple[ExecutionState, Claim | None]:
     """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
 
-    First results are secured, and task dirs slimmed; then one transaction decides about execution and work
+    First results are secured, then task dirs slimmed; then one transaction decides about execution and work
     dir. Returns the claim on a work dir that is to be deleted. After a crash the next sweep does the rest.
     `heartbeat` is called several times a second; what it raises (StaleLease) ends the work. `hours_unknown`
     is why a failure must not be deleted although it is kept for no hour.
@@ -36,12 +36,12 @@ def conclude(
         execution = queries.get(tx, lease.execution_id)
     pace = disposal.pace_of(conf)
     notes: dict[str, dict[str, Any]] = {}
+    secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
+                              succeeded=verdict.state is ExecutionState.SUCCEEDED)
     if _is_slimmed(execution, verdict):
         reason = _must_not_slim(execution, verdict, evidence)
         notes["slimmed"] = {"left_alone": reason} if reason else _slim(
             folder, lease.number, pace, heartbeat)
-    secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
-                              succeeded=verdict.state is ExecutionState.SUCCEEDED)
     notes["results_secured"] = secured.note
     explaining.keep(folder, execution.session_id, lease.number, heartbeat)
     if _is_resumed(execution, verdict):

@@ -181,7 +181,7 @@ class _Sweep:
     def _told(self, line: SweepLine, done: deletion.Deleted) -> SweepLine:
         removed = done.removed
         if done.held is not None:
-            return replace(line, done=f"kept: {done.held}")
+            return replace(line, done=f"kept: {done.held.reason}")
         if removed.blocked:
             text = f"not everything could be removed: {deletion.describe_blocked(removed)}"
         elif removed.stopped:

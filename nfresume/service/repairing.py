@@ -7,14 +7,17 @@ relaunched.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.domain.errors import NotFound
+from nfresume.domain.errors import Conflict, NotFound
 from nfresume.domain.executions import Execution, ExecutionState, TaskCounts
 from nfresume.domain.retention import Decision
 from nfresume.domain.workdirs import Keep, KeepKind
+from nfresume.nextflow import command
+from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion
 from nfresume.runs.verdict import exit_code
 from nfresume.service.verbs import Service
@@ -25,6 +28,8 @@ from nfresume.store import Store, guarded, queries, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.system import processes
 
+#: A Nextflow on another host that has written to its log within so many seconds is taken to run.
+_QUIET = 900.0
 _ADOPTED = "adopted from its folder: the database did not know it"
 
 
@@ -66,15 +71,34 @@ def _requests(folder: ExecutionFolder) -> list[dict[str, Any]]:
     return found
 
 
+def _still_runs(unknown: UnknownFolder, newest: int) -> str | None:
+    """Why an execution seems to run, here or on another host; None when nothing says so."""
+    attempts = unknown.path / "attempts"
+    if alive := nextflow_processes.of_execution(unknown.id, attempts, newest):
+        return f"{len(alive)} of its processes run on this host"
+    last = attempts / str(newest)
+    head = nextflow_processes.read(last)
+    if head is None or head.boot_id == processes.boot_id() or exit_code(last) is not None:
+        return None
+    try:
+        quiet = time.time() - (last / command.LOG).stat().st_mtime
+    except OSError:
+        return None
+    return f"its log was written {quiet:.0f} s ago, by another host" if quiet < _QUIET else None
+
+
 def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execution:
     """Enter the folder into the database as a FAILED execution. Its work dir is held until a person decides.
 
-    Raises NotFound when the folder has no readable request.
+    Raises NotFound when the folder has no readable request, Conflict when it seems to run.
     """
     requests = _requests(root.execution(unknown.account, unknown.id))
     if not requests:
         raise NotFound(f"{unknown.path} has no readable request.json of its attempts",
                        "look at it yourself; nothing was touched")
+    if (reason := _still_runs(unknown, len(requests))) is not None:
+        raise Conflict(f"{unknown.id} cannot be taken over: {reason}",
+                       "another database may know it; nothing was touched")
     first, owner = requests[0], Owner(processes.host(), processes.boot_id())
     with store.begin() as tx:
         here = str(unknown.path / "work")
@@ -103,7 +127,7 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
 def release(store: Store, conf: Settings, root: Root, unknown: UnknownFolder, actor: str) -> Execution:
     """Adopt the folder, materialise its published links, and delete its work dir. Its database row stays.
 
-    Raises NotFound as `adopt` does, ResultsAtRisk and RemovalBlocked as `Service.delete` does.
+    Raises NotFound as `adopt` does, ResultsAtRisk, Conflict and RemovalBlocked as `Service.delete` does.
     """
     service = Service(conf.for_account(unknown.account), store=store, actor=actor)
     return service.delete(adopt(store, root, unknown, actor))

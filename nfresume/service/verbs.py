@@ -372,8 +372,10 @@ class Service(Inspection):
             return self.get(execution.id)
         done = deletion.delete(self.store, claim, self._actor, disposal.pace_of(self.conf, stop),
                                progress=progress, lose_results=lose_results)
+        if done.held is not None and done.held.in_use:
+            raise Conflict(f"{execution.id}: {done.held.reason}", "wait for their end, or end them")
         if done.held is not None:
-            raise ResultsAtRisk(f"{execution.id}: {done.held}",
+            raise ResultsAtRisk(f"{execution.id}: {done.held.reason}",
                                 "save them first, or add --lose-results to delete them too")
         if done.removed.blocked:
             raise RemovalBlocked(f"{execution.id}: {deletion.describe_blocked(done.removed)}",

@@ -19,8 +19,12 @@ from nfresume.storage.workers import WorkerPool
 
 #: Larger files are not read: a samplesheet is small.
 _LARGEST = 1 << 20
+#: Folders in which no result is.
+_OTHERS = frozenset({".nextflow", ".git"})
 #: So many files that name the work dir are told by name.
 _TOLD = 20
+#: In the first line of Nextflow's own log, such as a copy by `-log`: nothing is computed from it.
+_LOG = b" nextflow.cli.Launcher - $> "
 #: What follows the path of a work dir where a file of a task is meant. Logs and reports name task dirs only.
 _FILE_OF_A_TASK = rb"/[^/\s]+/[^/\s]+/(?!\.command|\.exitcode)[^/\s]"
 
@@ -62,17 +66,22 @@ class Look:
         self._heartbeat = heartbeat
         self._lock = threading.Lock()
         self._visited: set[str] = set()
-        self._below: list[str] = []
+        self._below: list[tuple[str, bool]] = []
         self._end = time.monotonic() + bounds.seconds
         self.seen = Seen()
 
     def through(self, folders: Iterable[str]) -> Seen:
-        """Look through these folders and all below; a folder in the root or hidden is passed over."""
-        level = [os.path.realpath(folder) for folder in folders]
+        """Look through these folders and all below, but not in the root.
+
+        Behind a link to a folder only what has changed since the execution began is looked at: it may lead to
+        all the data of a site.
+        """
+        level = [(os.path.realpath(folder), False) for folder in folders]
         while level:
             self._below = []
-            fresh = [f for f in dict.fromkeys(level) if f not in self._visited and not self._is_ours(f)]
-            self._visited.update(fresh)
+            fresh = [(f, far) for f, far in dict(sorted(level, reverse=True)).items()
+                     if f not in self._visited and not self._is_ours(f)]
+            self._visited.update(f for f, _ in fresh)
             never = threading.Event()
             WorkerPool(self._workers, never, self._folder).run(fresh, self._heartbeat)
             level = self._below
@@ -81,8 +90,10 @@ class Look:
     def _is_ours(self, folder: str) -> bool:
         return folder == self._root or folder.startswith(f"{self._root}/")
 
-    def _folder(self, folder: str) -> None:
-        seen, links, below, texts, count = self.seen, [], [], [], 0
+    def _folder(self, unit: tuple[str, bool]) -> None:
+        folder, far = unit
+        seen, links, texts, count = self.seen, [], [], 0
+        below: list[tuple[str, bool]] = []
         if seen.entries > self._bounds.entries or time.monotonic() > self._end:
             seen.complete = False
             return
@@ -94,9 +105,11 @@ class Look:
                         break
                     if entry.is_symlink():
                         links.append(entry.path)
+                        if self._is_new(entry):
+                            below.append((os.path.realpath(entry.path), True))
                     elif entry.is_dir(follow_symlinks=False):
-                        if not entry.name.startswith("."):
-                            below.append(entry.path)
+                        if entry.name not in _OTHERS and (not far or self._is_new(entry)):
+                            below.append((entry.path, far))
                     elif not entry.name.startswith(replacing.PREFIX) and self._may_name_it(entry):
                         texts.append(entry.path)
         except OSError:
@@ -107,6 +120,13 @@ class Look:
         self._materialiser.links(folder, links)
         for path in texts:
             self._read(path)
+
+    def _is_new(self, entry: os.DirEntry[str]) -> bool:
+        """A folder, or a link to one, in which something has changed since the execution began."""
+        try:
+            return entry.is_dir() and entry.stat().st_mtime >= self._since
+        except OSError:
+            return False
 
     def _may_name_it(self, entry: os.DirEntry[str]) -> bool:
         """A regular file, small, and written since the execution began."""
@@ -128,7 +148,9 @@ class Look:
                 data = file.read(_LARGEST)
         except OSError:
             return
-        if b"\0" not in data and self._names_it.search(data):
+        if b"\0" in data or _LOG in data[:4096]:
+            return
+        if self._names_it.search(data):
             with self._lock:
                 self.seen.naming_count += 1
                 if len(self.seen.naming) < _TOLD:

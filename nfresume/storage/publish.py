@@ -33,6 +33,7 @@ Unit = TypeVar("Unit")
 _BATCH = 20_000
 #: So many reasons are kept; the others are counted.
 _REASONS = 100
+_PERHAPS = "(moved, removed, not mounted, or of another host)"
 #: A moved folder is looked for among so many neighbours.
 _NEIGHBOURS = 10_000
 
@@ -52,6 +53,7 @@ class Materialised:
     `linked`, `copied`, `redirected` and `left` count them; `left` are links that only a copy could replace,
     and none was asked for. `missing` counts paths that the user removed. `refused` are lines "path: reason"
     (at most 100 of `refusals`) of those that could not be materialised or seen: the work dir must be kept.
+    `shortcuts` are links to whole task dirs, at most 100 of `shortcut_count`: they are no results, and stay.
     """
 
     linked: int = 0
@@ -61,6 +63,8 @@ class Materialised:
     missing: int = 0
     refusals: int = 0
     refused: list[str] = field(default_factory=list)
+    shortcut_count: int = 0
+    shortcuts: list[str] = field(default_factory=list)
 
     def refuse(self, line: str) -> None:
         """Add a reason why the work dir must be kept."""
@@ -106,6 +110,7 @@ class Materialiser:
         self.result = Materialised()
         self._visited: set[str] = set()
         self._moved: dict[str, str] = {}  # folder as published -> where it is now
+        self._foreign: set[str] = set()  # folders that are others than at publication
         self._must_exist = False
 
     def run(self, targets: Iterable[Target], *, must_exist: bool = False) -> set[str]:
@@ -128,7 +133,8 @@ class Materialiser:
 
     def links(self, folder: str, links: list[str]) -> None:
         """Materialise those of a folder's links that lead into the work dir; nobody told of them."""
-        self._replace_all(folder, sorted(links), told=False)
+        if not {f"{folder}/", f"{folder}//"} & self._visited:
+            self._replace_all(folder, sorted(links), told=False)
 
     def _each(self, work: Callable[[Unit], None], units: list[Unit]) -> None:
         never = threading.Event()  # never set: this does not pause, a half-materialised folder has no use
@@ -142,18 +148,18 @@ class Materialiser:
             for parent in [*reversed(Path(folder).parents), Path(folder)]:
                 link = str(parent)
                 if link not in self._visited and os.path.islink(link) and self._replacer.leads_inside(link):
-                    self._replace_all(os.path.dirname(link), [link], told=True)
+                    self._replace_all(os.path.dirname(link), [link], told=True, named=True)
                 self._visited.add(link)
             if self._scratch.contains(self._scratch.resolve(folder)):
                 self._refuse(targets[0].path, "published inside the work dir itself")
                 return False
-            return self._is_the_one(folder, targets)
+            return self._is_there(folder, targets)
         except OSError as e:
             self._refuse(folder, e.strerror)
             return False
 
-    def _is_the_one(self, folder: str, targets: list[Target]) -> bool:
-        """True when the folder is the one into which these were published, wherever it is now."""
+    def _is_there(self, folder: str, targets: list[Target]) -> bool:
+        """True when the folder can be looked into; it may have moved, or be another than at publication."""
         known = next((t.folder for t in targets if t.folder is not None), None)
         try:
             there = folder_id(folder)
@@ -166,9 +172,11 @@ class Materialiser:
         if known is not None and (moved := _neighbour(folder, known)):
             self._moved[folder] = moved
             return True
-        what = "is not there" if there is None else "is another folder than at publication"
-        self._refuse(folder, f"{what} (moved, removed, not mounted, or of another host)")
-        return False
+        if there is None:
+            self._refuse(folder, f"is not there {_PERHAPS}")
+            return False
+        self._foreign.add(folder)
+        return True
 
     # -- in a folder ----------------------------------------------------------------------------
 
@@ -180,7 +188,12 @@ class Materialiser:
             path = os.path.join(here, name)
             try:
                 mode = os.lstat(path).st_mode
+                if folder in self._foreign and not self._is_ours(path, mode):
+                    raise FileNotFoundError
             except FileNotFoundError:
+                if folder in self._foreign:
+                    self._refuse(folder, f"is another folder than at publication {_PERHAPS}")
+                    break
                 self._missing(path)
             except OSError as e:
                 self._refuse(path, e.strerror)
@@ -194,10 +207,14 @@ class Materialiser:
         if first:  # links that the log did not tell of
             self._links_in(here, told=False, but=names)
 
+    def _is_ours(self, path: str, mode: int) -> bool:
+        """True for a link into the work dir: whatever the folder is now, this is what was published."""
+        return stat.S_ISLNK(mode) and self._replacer.leads_inside(path)
+
     def _published(self, path: str, mode: int) -> bool:
         """Materialise a link, or the links in a folder; True when the folder around it has to be synced."""
         if stat.S_ISLNK(mode):
-            return self._replace(path, told=True)
+            return self._replace(path, told=True, named=True)
         if stat.S_ISDIR(mode):
             waiting = [path]
             while waiting:
@@ -235,9 +252,9 @@ class Materialiser:
         self._replace_all(folder, chosen, told=told)
         return below
 
-    def _replace_all(self, folder: str, links: list[str], *, told: bool) -> None:
+    def _replace_all(self, folder: str, links: list[str], *, told: bool, named: bool = False) -> None:
         """Replace links of one folder and fsync it; only then may the work dir be deleted."""
-        if sum(self._replace(link, told=told) for link in links):
+        if sum(self._replace(link, told=told, named=named) for link in links):
             self._sync(folder)
 
     def _sync(self, folder: str) -> None:
@@ -246,15 +263,16 @@ class Materialiser:
         except OSError as e:
             self._refuse(folder, e.strerror)
 
-    def _replace(self, link: str, *, told: bool) -> bool:
+    def _replace(self, link: str, *, told: bool, named: bool) -> bool:
+        """Replace a link; True when the folder around it changed. `named`: it was published itself."""
         try:
             if not told and not self._concerns_us(link):
                 return False
             how = self._replacer.replace(link)
         except FileNotFoundError as e:
-            if told:
+            if named:
                 self._refuse(link, e.strerror)
-            return False  # nobody told of it, and it leads nowhere: nothing can be lost
+            return False  # it leads nowhere, and did so before: nothing can be lost
         except OSError as e:
             self._refuse(link, e.strerror)
             return False
@@ -276,7 +294,13 @@ class Materialiser:
             end = self._scratch.resolve(link)
         except OSError:
             return os.path.join(os.path.dirname(link), os.readlink(link)).startswith(f"{self._scratch.work}/")
-        return not self._scratch.is_task_dir(end)
+        if not self._scratch.is_task_dir(end):
+            return True
+        with self._lock:
+            self.result.shortcut_count += 1
+            if self.result.shortcut_count <= _REASONS:
+                self.result.shortcuts.append(link)
+        return False
 
     def _refuse(self, path: str, reason: str | None) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from nfresume.domain.errors import NfresumeError, StoreRefused, StoreUnavailable
@@ -73,10 +73,12 @@ class Store:
             raise
         except SQLAlchemyError as e:
             cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-            if not isinstance(e, _OPERATIONAL) and not getattr(e, "connection_invalidated", False):
+            away = isinstance(e, _OPERATIONAL) or getattr(e, "connection_invalidated", False)
+            if not away and type(e) is not DatabaseError:  # that one itself: the file is damaged
                 raise StoreRefused(f"the state database refused: {cause}",
                                    "please report this: it is a fault of nfresume") from e
-            raise StoreUnavailable(f"the state database failed: {cause}", "try again when it is back") from e
+            raise StoreUnavailable(f"the state database failed: {cause}",
+                                   "try again when it is back, or restored") from e
 
     def _now(self, conn: sa.Connection) -> datetime:
         if conn.dialect.name == "postgresql":

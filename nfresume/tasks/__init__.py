@@ -18,29 +18,35 @@ from typing import Any
 from nfresume.tasks.declaring import (
     CACHED,
     SIZED,
+    Dynamic,
     LaunchPlan,
     MapTask,
     Task,
     Workflow,
     custom_memory_optimized_task,
     custom_task,
+    dynamic,
     large_gpu_task,
     large_task,
+    lustre_setup_task,
     map_task,
     medium_task,
     message,
+    nextflow_runtime_task,
     small_gpu_task,
     small_task,
     task,
     workflow,
 )
+from nfresume.tasks.sections import create_conditional_section
 
 globals().update({**SIZED, **CACHED})
 
 __all__ = [
-    "LaunchPlan", "MapTask", "Task", "Workflow", "custom_memory_optimized_task", "custom_task",
-    "large_gpu_task", "large_task", "map_task", "medium_task", "message", "small_gpu_task", "small_task",
-    "task", "workflow", *SIZED, *CACHED,
+    "Dynamic", "LaunchPlan", "MapTask", "Task", "Workflow", "create_conditional_section",
+    "custom_memory_optimized_task", "custom_task", "dynamic", "large_gpu_task", "large_task",
+    "lustre_setup_task", "map_task", "medium_task", "message", "nextflow_runtime_task", "small_gpu_task",
+    "small_task", "task", "workflow", *SIZED, *CACHED,
 ]
 
 

@@ -33,7 +33,7 @@ from nfresume.tasks.keys import Key
 
 FOLDER = ".tasks"
 MANIFEST = "manifest.json"
-LAYOUT = 1
+LAYOUT = 2
 NEW = ".new"
 _LOCKS = ".locks"
 #: How many of a task's newest entries are compared with a key that missed.
@@ -90,6 +90,8 @@ class Cache:
         try:
             status = (path / MANIFEST).lstat()
             data = json.loads((path / MANIFEST).read_bytes())
+            if data.get("layout") != LAYOUT:
+                raise Miss("its entry is of another layout")
             key = keys.of_json(data["key"])
             found = Entry(
                 key, path.name, data["outputs"], dict(data["result"]), dict(data["files"]),
@@ -99,8 +101,6 @@ class Cache:
             raise Absent("nothing with this key is in the cache") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise Miss(f"its entry is damaged: {type(e).__name__}: {e}") from None
-        if data.get("layout") != LAYOUT:
-            raise Miss("its entry is of another layout")
         if key.account != self.account or key.digest != path.name:
             raise Miss(f"its entry belongs to account {key.account}, or to another key: refused")
         if status.st_uid not in (os.geteuid(), self.path.stat().st_uid):

@@ -9,6 +9,7 @@ from typing import Any
 
 from nfresume.domain.errors import UsageError
 from nfresume.nextflow.options import RunOptions
+from nfresume.tasks.inputs import Word
 
 _FILES = ("-params-file",)
 _OUTPUT = ("-output-dir", "-o")
@@ -65,7 +66,7 @@ def of_options(options: RunOptions, launch_dir: Path) -> Call:
                              "inputs are --NAME VALUE; -params-file, -output-dir and --jobs are understood")
     if options.extra:
         raise UsageError(f"{options.extra[0]!r} is not an input", "inputs are --NAME VALUE")
-    given = {o.name[2:]: "true" if o.value is None else o.value for o in options.after
+    given = {o.name[2:]: Word("true" if o.value is None else o.value) for o in options.after
              if o.name.startswith("--") and o.name != "--params-file"}
     return Call({**inputs, **given}, launch_dir / output, jobs)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from nfresume.domain.executions import python_workflow
 from nfresume.system import asking
+from nfresume.tasks.inputs import as_json
 
 #: Long, because on a shared file system the first import of a scientific package takes many seconds.
 TIMEOUT_SECONDS = 300.0
@@ -33,7 +34,8 @@ def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = No
 
     Raises InvalidMetadata when the file cannot be loaded, UsageError for bad inputs.
     """
-    question = {"pipeline": pipeline, "launch_dir": str(launch_dir), "inputs": inputs}
+    question = {"pipeline": pipeline, "launch_dir": str(launch_dir),
+                "inputs": None if inputs is None else as_json(inputs)}
     answer = asking.ask_about(pipeline, __name__, question, TIMEOUT_SECONDS)
     return Declaration(answer["hours"], answer["parameters"])
 
@@ -47,10 +49,22 @@ def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
     flow = loading.workflow(loading.load(Path(split[0]).resolve()), split[1])
     if question["inputs"] is not None:
         try:
-            inputs.of_workflow(flow.function, question["inputs"], Path.cwd(), flow.hints)
+            given = inputs.of_workflow(flow.function, inputs.of_json(question["inputs"]), Path.cwd(),
+                                       flow.hints)
+            _check_remote(given, flow.hints)
         except inputs.BadInput as e:
             return {"input": str(e)}
     return {"hours": flow.storage_expiration_hours, "parameters": _parameters(flow)}
+
+
+def _check_remote(given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise BadInput for an input on a remote storage that no task can reach."""
+    from nfresume.tasks import inputs, remote
+
+    for name, value in given.items():
+        for url in inputs.urls_in(value, hints.get(name, Any)):
+            if (problem := remote.problem(url)) is not None:
+                raise inputs.BadInput(f"--{name}: {url} {problem}")
 
 
 def _parameters(flow: Any) -> list[dict[str, Any]]:

@@ -5,20 +5,21 @@ Inside a running workflow, calling a task returns a promise. Anywhere else it ca
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from nfresume.tasks import promises, sizes, source
+from nfresume.tasks import pods, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
 _WITHOUT_EFFECT = frozenset({
-    "task_config", "interruptible", "deprecated", "container_image", "requests", "limits", "secret_requests",
-    "execution_mode", "dockerfile", "task_resolver", "enable_memory_profiling", "disable_deck", "enable_deck",
+    "interruptible", "deprecated", "secret_requests", "execution_mode", "task_resolver",
+    "enable_memory_profiling", "disable_deck", "enable_deck", "docs", "node_name", "name",
 })
 #: All tasks that the loaded file declares, in its order. A worker process finds its task by its number here.
 declared_tasks: list[Task] = []
@@ -28,7 +29,8 @@ declared_tasks: list[Task] = []
 class Task:
     """A function that runs in a process of its own. `resources` may be a function of the inputs.
 
-    `timeout` is in seconds; 0 means no timeout. If `version` is empty, a digest of the code is used instead.
+    `ignored` are inputs that no key contains: a result is reused whatever they are. `timeout` is in seconds;
+    0 means no timeout. If `version` is empty, a digest of the code is used instead.
     """
 
     function: Callable[..., Any]
@@ -39,14 +41,20 @@ class Task:
     retries: int = 0
     timeout: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    dockerfile: str = ""
+    image: str = ""
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
-        self.name = f"{self.function.__module__}.{self.function.__qualname__}"
+        named: Any = getattr(self.function, "func", self.function)  # of a partial
+        self.name = f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
         self.signature = inspect.signature(self.function)
         for parameter in self.signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 raise ValueError(f"{self.name}: a task cannot take *{parameter.name}: name its parameters")
+        if unknown := sorted(self.ignored - self.signature.parameters.keys()):
+            raise ValueError(f"{self.name}: cache_ignore_input_vars names {unknown[0]!r}, which is no input")
         if self.cache_serialize and not self.cache:
             raise ValueError(f"{self.name}: cache_serialize needs cache=True")
         self.number = len(declared_tasks)
@@ -63,6 +71,11 @@ class Task:
         return source.signature_text(self.function)
 
     @functools.cached_property
+    def classes(self) -> dict[str, str]:
+        """The shapes of the workflow's own classes in the signature, by name."""
+        return shapes.shapes_in(self.hints.values())
+
+    @functools.cached_property
     def source(self) -> str:
         """The function's source text, for people to read."""
         try:
@@ -74,6 +87,13 @@ class Task:
     def code(self) -> str:
         """The digest of the function's code. Raises ValueError when its source cannot be read."""
         return source.code_digest(self.function)
+
+    @functools.cached_property
+    def enclosed(self) -> str:
+        """The digest of what the function encloses. Raises closures.NoKey, a ValueError."""
+        from nfresume.tasks import closures  # digests files, which most who import this module never do
+
+        return closures.digest_of(self.function, pinned=bool(self.version))
 
     def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of a call by name, with defaults. Raises TypeError for arguments that do not fit."""
@@ -88,17 +108,29 @@ class Task:
         """The resources of a call with these inputs."""
         return self.resources if isinstance(self.resources, Resources) else self.resources(**inputs)
 
+    def overridden(self, options: Mapping[str, Any]) -> Task:
+        """The same task with other options, as `with_overrides` gives them."""
+        made = copy.copy(self)  # not a task of its own: it keeps its number
+        made.resources = pods.of_options(options) or made.resources
+        made.retries = int(options.get("retries", made.retries))
+        made.timeout = _seconds(options.get("timeout", made.timeout))
+        made.cache = bool(options.get("cache", made.cache))
+        made.version = str(options.get("cache_version") or made.version)
+        return made
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
         if scheduler is None:
-            return self.function(*args, **kwargs)
+            return None if promises.left_out() else self.function(*args, **kwargs)
         return scheduler.submit(self, self.bind(*args, **kwargs))
 
 
 def task(
     _task_function: Callable[..., Any] | None = None, *, resources: Any = None, cache: bool = False,
-    cache_serialize: bool = False, cache_version: str | None = "", retries: int = 0,
-    timeout: int | timedelta | None = 0, environment: Mapping[str, str] | None = None, **more: Any,
+    cache_serialize: bool = False, cache_version: str | None = "",
+    cache_ignore_input_vars: Sequence[str] = (), retries: int = 0, timeout: int | timedelta | None = 0,
+    environment: Mapping[str, str] | None = None, task_config: Any = None, requests: Any = None,
+    limits: Any = None, dockerfile: Any = None, container_image: Any = None, **more: Any,
 ) -> Any:
     """Declare a task: `@task`, `@task(cache=True)` or `task(function, cache=True)`. `timeout` is in seconds.
 
@@ -106,18 +138,55 @@ def task(
     """
     if unknown := sorted(set(more) - _WITHOUT_EFFECT):
         raise TypeError(f"a task has no option {unknown[0]!r}")
+    seconds = _seconds(timeout)
+    if retries < 0:
+        raise ValueError("retries must not be negative")
+    image = container_image if isinstance(container_image, str) and "{{" not in container_image else ""
+    asked = pods.of_options({"task_config": task_config, "requests": requests, "limits": limits})
+
+    def declare(function: Callable[..., Any]) -> Task:
+        return Task(function, asked or resources or Resources(1, 0), cache, cache_serialize,
+                    str(cache_version or ""), retries, seconds, dict(environment or {}),
+                    frozenset(cache_ignore_input_vars), str(dockerfile or ""), image)
+
+    return declare if _task_function is None else declare(_task_function)
+
+
+def _seconds(timeout: Any) -> float:
     if not isinstance(timeout, int | float | timedelta | None):
         raise ValueError(f"timeout={timeout!r}: seconds, or a timedelta")
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout or 0)
-    if seconds < 0 or retries < 0:
-        raise ValueError("timeout and retries must not be negative")
+    if seconds < 0:
+        raise ValueError("timeout must not be negative")
+    return seconds
 
-    def declare(function: Callable[..., Any]) -> Task:
-        chosen = Resources(1, 0) if resources is None else resources
-        return Task(function, chosen, cache, cache_serialize, str(cache_version or ""), retries, seconds,
-                    dict(environment or {}))
 
-    return declare if _task_function is None else declare(_task_function)
+@dataclass(eq=False)
+class Dynamic:
+    """A workflow whose function is called when the values of its inputs are known. So it may test them."""
+
+    function: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        functools.update_wrapper(self, self.function)
+        self.signature = inspect.signature(self.function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        scheduler = promises.running()
+        if scheduler is None:
+            return None if promises.left_out() else self.function(*args, **kwargs)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as e:
+            raise TypeError(f"{self.function.__name__}: {e}") from None
+        bound.apply_defaults()
+        kind = source.hints_of(self.function).get("return", Any)
+        return scheduler.submit_dynamic(self.function, dict(bound.arguments), kind)
+
+
+def dynamic(function: Callable[..., Any] | None = None, **_options: Any) -> Any:
+    """Declare a dynamic workflow: `@dynamic`. Its tasks have options; its own have no effect."""
+    return Dynamic if function is None else Dynamic(function)
 
 
 def _sized(name: str) -> Any:
@@ -148,6 +217,16 @@ def custom_task(cpu: Any, memory: Any, *, storage_gib: Any = 500, **options: Any
         return sizes.custom(*(evaluate(each) for each in requested))
 
     return functools.partial(task, resources=compute, **options)
+
+
+def nextflow_runtime_task(cpu: int, memory: int, storage_gib: int = 50) -> Any:
+    """The task in which Latch's generated entrypoints run Nextflow. `memory` is in GiB."""
+    return custom_task(cpu, memory, storage_gib=storage_gib)
+
+
+def lustre_setup_task() -> Any:
+    """The task with which Latch's entrypoints prepare a file system."""
+    return functools.partial(task, resources=Resources(2, 1))
 
 
 def custom_memory_optimized_task(cpu: int, memory: int) -> Any:

@@ -11,10 +11,10 @@ import json
 import os
 import pickle
 import sqlite3
-import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -22,10 +22,12 @@ from typing import Any
 
 import platformdirs
 from blake3 import blake3
-from nfresume_metadata import LatchDir, LatchFile, LPath
+from nfresume_metadata import LatchDir, LatchFile, LPath, files
 
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
+from nfresume.tasks.shapes import class_name, fielded, fields_of, shape, shown
+from nfresume.tasks.task_files import leads_out
 
 #: Files of this size or more, in bytes, are mapped and read by several threads.
 _LARGE = 1 << 20
@@ -99,27 +101,34 @@ def _is_stable(before: os.stat_result, after: os.stat_result) -> bool:
 
 
 def of_tree(folder: Path, index: DigestIndex | None = None) -> str:
-    """The digest of a folder: names, contents, execute permissions and targets of links. Raises OSError."""
+    """The digest of a folder: names, contents, execute permissions and links. Raises OSError.
+
+    A link that leads out of the folder counts as what it leads to, any other by its target.
+    """
     entries: list[list[str]] = []
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        for name in sorted([*folders, *files]):
-            path = Path(parent, name)
-            status = path.lstat()
-            inside = str(path.relative_to(folder))
-            if stat.S_ISLNK(status.st_mode):
-                entries.append([inside, "link", os.readlink(path)])
-            elif stat.S_ISDIR(status.st_mode):
-                entries.append([inside, "folder"])
-            elif stat.S_ISREG(status.st_mode):
-                kind = "program" if status.st_mode & 0o100 else "file"
-                entries.append([inside, kind, of_file(path, index)])
-            else:
-                raise OSError(f"{path} is neither file, folder nor link")
+    _digest_tree(folder, "", (folder.resolve(),), entries, index)
     return of_text(json.dumps(sorted(entries)))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _digest_tree(
+    folder: Path, inside: str, tops: tuple[Path, ...], entries: list[list[str]], index: DigestIndex | None
+) -> None:
+    """Add the entries of a folder. `tops`: the folders outside of one another that links have led to."""
+    for entry in os.scandir(folder):
+        path, name = Path(entry.path), inside + entry.name
+        if entry.is_symlink() and not (path.exists() and leads_out(path, tops[-1])):
+            entries.append([name, "link", os.readlink(path)])
+        elif entry.is_dir():
+            entries.append([name, "folder"])
+            real = path.resolve() if entry.is_symlink() else path
+            if real in tops:
+                raise OSError(f"{path} is a link to a folder that contains it")
+            _digest_tree(real, f"{name}/", (*tops, real) if entry.is_symlink() else tops, entries, index)
+        elif entry.is_file():
+            kind = "program" if path.stat().st_mode & 0o100 else "file"
+            entries.append([name, kind, of_file(path, index)])
+        else:
+            raise OSError(f"{path} is neither file, folder nor link")
 
 
 def of_text(text: str) -> str:
@@ -135,7 +144,7 @@ def of_value(value: Any, kind: Any = Any, digest_path: PathDigest | None = None)
     """
     if is_output(kind):
         return of_text(f"place:{getattr(value, 'path', value)}")
-    return of_text(json.dumps(_canonical(value, digest_path or of_path), sort_keys=True))
+    return of_text(json.dumps(canonical(value, digest_path or of_path), sort_keys=True))
 
 
 def parts_of(value: Any, digest_path: PathDigest | None = None) -> dict[str, str]:
@@ -151,35 +160,38 @@ def parts_of(value: Any, digest_path: PathDigest | None = None) -> dict[str, str
     return {part_name(step): of_value(item, Any, digest_path) for step, item in found.items()}
 
 
-def _canonical(value: Any, digest_path: PathDigest) -> Any:
+def canonical(value: Any, digest_path: PathDigest) -> Any:
     """A value as JSON: equal for equal values, different for different types."""
-    if value is None or (isinstance(value, bool | str) and not isinstance(value, Enum)):
-        return value
     kind = type(value)
-    if isinstance(value, Enum):
-        return ["enum", kind.__qualname__, value.name]
+    if value is None or kind in (bool, str):
+        return value
     if kind in (int, float):
         return [kind.__name__, repr(value)]
     if isinstance(value, LatchFile | LatchDir | LPath | Path):
         return _canonical_path(value, digest_path)
-    if isinstance(value, Mapping):
-        items = [[_canonical(k, digest_path), _canonical(v, digest_path)] for k, v in value.items()]
-        return ["dict", sorted(items, key=lambda item: json.dumps(item[0], sort_keys=True))]
-    if isinstance(value, list | tuple):
-        name = "tuple" if isinstance(value, tuple) else "list"
-        return [name, _numbers(value) or [_canonical(item, digest_path) for item in value]]
-    if isinstance(value, set | frozenset):
-        return ["set", sorted(json.dumps(_canonical(item, digest_path), sort_keys=True) for item in value)]
-    if dataclasses.is_dataclass(value):
-        fields = [[f.name, _canonical(getattr(value, f.name), digest_path)]
-                  for f in dataclasses.fields(value)]
-        return ["dataclass", kind.__qualname__, fields]
-    if isinstance(value, bytes | bytearray):
-        return ["bytes", blake3(bytes(value)).hexdigest(16)]
-    if isinstance(value, datetime | date):
+    if isinstance(value, Enum):
+        return ["enum", class_name(kind), value.name, shown(value.value)]
+    if kind in (list, tuple):
+        return [kind.__name__, _numbers(value) or [canonical(item, digest_path) for item in value]]
+    if kind is deque:
+        return ["deque", value.maxlen, [canonical(item, digest_path) for item in value]]
+    if kind in (dict, OrderedDict, defaultdict, Counter):
+        items = [[canonical(k, digest_path), canonical(v, digest_path)] for k, v in value.items()]
+        if kind is not OrderedDict:
+            items.sort(key=lambda item: json.dumps(item[0], sort_keys=True))
+        return [kind.__name__, items]
+    if kind in (set, frozenset):
+        return [kind.__name__, sorted(json.dumps(canonical(item, digest_path), sort_keys=True)
+                                      for item in value)]
+    if kind in (bytes, bytearray):
+        return [kind.__name__, blake3(bytes(value)).hexdigest(16)]
+    if kind in (datetime, date):
         return [kind.__name__, value.isoformat()]
-    if isinstance(value, timedelta):
+    if kind is timedelta:
         return ["timedelta", repr(value)]
+    if fielded(value):
+        return ["fields", class_name(kind), [[name, canonical(getattr(value, name), digest_path)]
+                                             for name in fields_of(kind) or ()]]
     return _of_array(value) or _of_object(value)
 
 
@@ -195,6 +207,8 @@ def _canonical_path(value: Any, digest_path: PathDigest) -> list[Any]:
     text = str(value) if isinstance(value, Path) else value.path
     name = "Path" if isinstance(value, Path) else type(value).__name__
     path = Path(text)
+    if "://" in text and not isinstance(value, Path) and (version := files.version(value)):
+        return [name, "remote", text, version]
     if "://" in text or not path.exists():
         return [name, "place", text]
     return [name, path.name, digest_path(path)]
@@ -230,7 +244,7 @@ def _of_array(value: Any) -> list[Any] | None:
 def _of_object(value: Any) -> list[Any]:
     """Any other value by its pickle. Pickles of equal values may differ: then it is a miss, no wrong hit."""
     try:
-        return ["pickle", blake3(pickle.dumps(value, protocol=5)).hexdigest(16)]
+        return ["pickle", shape(type(value)), blake3(pickle.dumps(value, protocol=5)).hexdigest(16)]
     except Exception as e:  # whatever its own code raises
         raise TypeError(f"a {type(value).__name__} cannot be compared: {e}") from None
 

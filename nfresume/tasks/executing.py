@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from nfresume_metadata import LatchDir, LatchFile
 
-from nfresume.tasks import promises, running, values, worker
+from nfresume import settings
+from nfresume.tasks import calling, inputs, isolation, loading, promises, running, values, worker
 from nfresume.tasks.calls import Call, Order
+from nfresume.tasks.containers import CannotBuild, Containers
+from nfresume.tasks.declaring import Task
 from nfresume.tasks.graph import Node, encoded
 from nfresume.tasks.recording import Log
 from nfresume.tasks.reusing import shown_hash, task_dir_name
@@ -63,9 +68,40 @@ class Executor:
         self._slurm = order.executor == "slurm"
         self._cpus = float(call.jobs or len(os.sched_getaffinity(0)))
         self._memory = psutil.virtual_memory().total / _GIB
+        top, _ = loading.package_of(Path(self._file))
+        self._project = str(top) if top != Path(self._file).parent else ""
+        folder = Path(self._file).parent
+        self._containers = Containers(settings.load(), list(dict.fromkeys((folder, top))))
+        self._isolate = self._slurm or self._probe(Path(order.work))
         self._waiting: deque[_Run] = deque()
         self._runs: dict[int, _Run] = {}
         log.executor(order.executor)
+
+    def _probe(self, work: Path) -> bool:
+        isolation.prepare_scratch()
+        if problem := isolation.probe(work):
+            self._say(f"tasks share /root and /tmp here ({problem}): those that write there run one at "
+                      "a time")
+        return problem is None
+
+    def _container(self, task: Task) -> dict[str, str] | None:
+        found = self._containers.of(task.dockerfile, task.image or None)
+        while self._containers.notes:
+            self._say(self._containers.notes.pop())
+        return None if found is None else dict(vars(found))
+
+    def _say(self, text: str) -> None:
+        self._log.line(text)
+        print(f"nfresume: {text}", file=sys.stderr, flush=True)
+
+    def _outputs(self, node: Node) -> tuple[str, ...]:
+        """The paths that a call gets as places for output, each a file or a folder."""
+        assert node.task is not None
+        hints = node.task.hints
+        return tuple(
+            os.path.abspath(value) for name, value in node.inputs.items()
+            if isinstance(value, Path) or (inputs.is_output(hints.get(name)) and "://" not in str(value)
+                                           and isinstance(value, LatchFile | LatchDir)))
 
     def add(self, node: Node, *, restore: bool) -> None:
         """Queue a call. `restore`: copy its cache entry instead of running it."""
@@ -91,6 +127,8 @@ class Executor:
             run = self._waiting.popleft()
             try:
                 self._start(run)
+            except CannotBuild as e:
+                failed.append((run.node, Ended(f"cannot run: {e}")))
             except BAD_INPUT as e:
                 failed.append((run.node, Ended(f"cannot run: its inputs: {e}")))
         return failed
@@ -111,11 +149,15 @@ class Executor:
         node.task_dir = task_dir = Path(self._order.work) / task_dir_name(identity)
         task_dir.mkdir(parents=True)
         (task_dir / running.SCRIPT).write_text(task.source)
-        writer = values.Writer(task_dir / worker.VALUES)
-        inputs = {name: encoded(value, writer) for name, value in node.inputs.items()}
-        order = worker.Order(self._file, task.number, node.key, inputs,
-                             self._order.account_folder, self._order.execution, str(self._output),
-                             run.restore)
+        writer = values.Writer(task_dir / calling.VALUES)
+        given = {name: encoded(value, writer) for name, value in node.inputs.items()}
+        written = self._outputs(node)
+        places = [Path.cwd(), *(isolation.output_place(Path(path)) for path in written)]
+        order = worker.Order(
+            self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
+            str(self._output), run.restore, written,
+            tuple(str(path) for path in places if isolation.may_be_shared(path)), self._project,
+            self._isolate, task.cache, task.cache_serialize, None if run.restore else self._container(task))
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)

@@ -10,6 +10,7 @@ from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.system import asking
 from nfresume.tasks import calls
+from nfresume.tasks.inputs import as_json
 
 #: Long, because inputs may be large files that are read for the first time.
 TIMEOUT_SECONDS = 3600.0
@@ -25,7 +26,8 @@ def explain(task: str, words: tuple[str, ...], here: Path, account_folder: Path)
     if python_workflow(task) is None:
         raise UsageError(f"{task!r} does not name a task", "give the file and its task: assembly.py:trim")
     call = calls.of_options(options.parse([task, *words]), here)
-    question = {"task": task, "inputs": call.inputs, "here": str(here), "folder": str(account_folder)}
+    question = {"task": task, "inputs": as_json(call.inputs), "here": str(here),
+                "folder": str(account_folder)}
     return asking.ask_about(task, __name__, question, TIMEOUT_SECONDS)
 
 
@@ -38,17 +40,19 @@ def _explain_call(question: dict[str, Any]) -> dict[str, Any]:
     assert split is not None
     task = loading.task(loading.load((here / split[0]).resolve()), split[1])
     try:
-        given = inputs.of_workflow(task.function, question["inputs"], here, task.hints)
+        given = inputs.of_workflow(task.function, inputs.of_json(question["inputs"]), here, task.hints)
     except inputs.BadInput as e:
         return {"input": str(e)}
     index = digests.DigestIndex()
     found = {name: digests.of_value(value, task.hints.get(name, Any),
                                     lambda path: digests.of_path(path, index))
-             for name, value in given.items()}
+             for name, value in given.items() if name not in task.ignored}
     key = keys.of_call(folder.name, task, found, {name: keys.show(value) for name, value in given.items()})
     cache = Cache(folder, folder.name)
     answer = {**key.json(), "key": key.digest, "hit": False, "execution": None, "reason": "",
               "differences": []}
+    if key.unkeyed:
+        return {**answer, "reason": f"it is never reused: {key.unkeyed}"}
     try:
         return {**answer, "hit": True, "execution": cache.find(key).execution}
     except Miss as e:

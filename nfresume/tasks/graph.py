@@ -33,8 +33,10 @@ class State(StrEnum):
 
 @dataclass(eq=False)
 class Node:
-    """A call of a task, or a map. A map has no task; its `expand` adds the calls when its lists are known.
+    """A call of a task, or a node without a task: a map, a dynamic workflow, a conditional section, a branch.
 
+    A node without a task has `expand`, which adds calls when its inputs are known. The value of a map is the
+    list of its children's. That of the others is `chosen`, which may contain promises.
     `call`: 1 for the first call of its task, 2 for the second, ... `turn`: 0 for the first call with its key,
     1 for the second, ... `tries`: how often it was started.
     """
@@ -45,6 +47,10 @@ class Node:
     call: int = 0
     expand: Callable[[Node], None] | None = None
     children: list[Node] = field(default_factory=list)
+    is_map: bool = True
+    chosen: Any = None
+    branch: Node | None = None
+    label: str = ""
     state: State = State.WAITING
     waits_for: set[Node] = field(default_factory=set)
     dependants: list[Node] = field(default_factory=list)
@@ -59,7 +65,9 @@ class Node:
     @property
     def name(self) -> str:
         """The name, in the form of Nextflow's task names: `trim (2)`."""
-        return f"{self.task.function.__name__} ({self.call})" if self.task else f"map {self.number}"
+        if self.task is None:
+            return self.label or f"map {self.number}"
+        return f"{self.task.function.__name__} ({self.call})"
 
     def __str__(self) -> str:
         return self.name
@@ -67,8 +75,10 @@ class Node:
     def value(self) -> Any:
         """What the call returned. It is read once. Raises values.Unreadable."""
         if not self._decoded:
-            if self.task is None:
+            if self.task is None and self.is_map:
                 self._value = [child.value() for child in self.children]
+            elif self.task is None:
+                self._value = promises.resolve(self.chosen, lambda node: node.value())
             else:
                 assert self.result is not None
                 self._value = values.decode(self.result["outputs"])
@@ -88,15 +98,35 @@ class Node:
         So the head need not read the value.
         """
         if self.task is None:
-            if path and isinstance(path[0], int):
-                return self.children[path[0]].reference(path[1:])
             return [child.reference() for child in self.children]
         assert self.task_dir is not None
         return {"$": "result", "of": str(self.task_dir / RESULT), "path": promises.path_json(path)}
 
 
+def behind(promise: Promise) -> Any:
+    """What a promise stands for once its node is done: the promise of a task or a whole map, or a value."""
+    found: Any = promise
+    while isinstance(found, Promise) and found._node.task is None:
+        node, path = found._node, found._path
+        if node.is_map and not (path and isinstance(path[0], int)):
+            return found
+        if node.is_map:
+            child = node.children[path[0]]
+            found, path = Promise(found._scheduler, child), path[1:]
+        else:
+            found = node.chosen
+        for at, step in enumerate(path):
+            if isinstance(found, Promise):
+                found = Promise(found._scheduler, found._node, Any, (*found._path, *path[at:]))
+                break
+            found = promises.take(found, (step,))
+    return found
+
+
 def encoded(value: Any, writer: values.Writer) -> Any:
     """An input as JSON for a worker: promises by reference, other values encoded."""
+    if isinstance(value, Promise):
+        value = behind(value)
     if isinstance(value, Promise):
         return value._node.reference(value._path)
     if isinstance(value, list) and next(promises.nodes_in(value), None) is not None:

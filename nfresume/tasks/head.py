@@ -19,17 +19,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nfresume_metadata import files
+
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.nextflow.command import LOG
-from nfresume.tasks import calls, executing, inputs, loading, promises, recording, task_files, values
+from nfresume.tasks import calls, executing, inputs, loading, promises, publishing, recording, sections
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Task, Workflow, call_inputs
 from nfresume.tasks.executing import BAD_INPUT, Executor
 from nfresume.tasks.graph import Node, State
 from nfresume.tasks.journal import Journal
-from nfresume.tasks.promises import Promise
+from nfresume.tasks.promises import Expression, Promise
+from nfresume.tasks.remote import Remote
 from nfresume.tasks.reusing import Reuse
 
 
@@ -49,6 +52,8 @@ class Head:
         self._calls: Counter[str] = Counter()
         self._ready: deque[Node] = deque()
         self._unfinished = 0
+        self._branch: Node | None = None
+        self._sections: list[Node] = []
         self.failed: list[Node] = []
         self.log = recording.Log(Path(order.attempt) / LOG)
         self._selector = selectors.DefaultSelector()
@@ -81,7 +86,8 @@ class Head:
     def _add(self, node: Node) -> Node:
         self._nodes.append(node)
         self._unfinished += 1
-        self._wait_for(node, promises.nodes_in(dict(node.inputs)))
+        node.branch = self._branch
+        self._wait_for(node, [*promises.nodes_in(dict(node.inputs)), *filter(None, [self._branch])])
         if not node.waits_for and node.state is State.WAITING:
             self._make_ready(node)
         return node
@@ -109,6 +115,73 @@ class Head:
                     expand=expand)
         return Promise(self, self._add(node), list[task.hints.get("return", Any)])  # type: ignore[misc]
 
+    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Promise:
+        """Add the node of a dynamic workflow. Its function is called here when its inputs are known."""
+
+        def expand(node: Node) -> None:
+            try:
+                node.chosen = function(**{name: _resolved(value) for name, value in inputs.items()})
+            except NoResult:
+                self._end(node, State.SKIPPED)
+            except Exception as e:  # of the workflow's own code: the user needs the traceback
+                traceback.print_exc()
+                raise ValueError(f"{type(e).__name__}: {e}") from None
+
+        node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False, label=function.__name__)
+        return Promise(self, self._add(node), kind)
+
+    def section(self, name: str) -> Node:
+        """Add the node of a conditional section. It waits until `choose` is called."""
+        node = Node(len(self._nodes), None, {}, is_map=False, label=f"conditional section {name}")
+        node.waits_for.add(node)
+        self._sections.append(node)
+        return self._add(node)
+
+    def branch(self, section: Node) -> Node:
+        """Add the node of a branch. Calls that follow wait for it."""
+        self._branch = Node(len(self._nodes), None, {}, is_map=False, branch=section.branch,
+                            label=f"branch of {section}")
+        self._nodes.append(self._branch)
+        self._unfinished += 1
+        self._wait_for(self._branch, [section])
+        return self._branch
+
+    def end_branch(self) -> None:
+        """Calls that follow wait for what the section itself waits for."""
+        assert self._branch is not None
+        self._branch = self._branch.branch
+
+    def choose(self, section: Node, cases: list[tuple[Any, Node, Any]]) -> Promise:
+        """Let the section decide when its conditions are known, and then wait for the value that it takes."""
+
+        def expand(node: Node) -> None:
+            taken = next(case for case in cases if self._true(case[0]))
+            for case in cases:
+                self._end(case[1], State.DONE if case is taken else State.SKIPPED)
+            if isinstance(taken[2], sections.Failure):
+                raise ValueError(taken[2].text)
+            node.chosen = taken[2]
+
+        self._sections.remove(section)
+        section.expand = expand
+        section.waits_for.discard(section)
+        self._wait_for(section, promises.nodes_in([condition for condition, _, _ in cases]))
+        if not section.waits_for and section.state is State.WAITING:
+            self._make_ready(section)
+        return Promise(self, section)
+
+    @staticmethod
+    def _true(condition: Any) -> bool:
+        if isinstance(condition, Expression):
+            return condition.value(lambda node: node.value())
+        return bool(_resolved(condition))
+
+    def override(self, promise: Promise, options: Mapping[str, Any]) -> None:
+        """Change the options of a call that has not started."""
+        node: Node = promise._node
+        if node.task is not None and node.state in (State.WAITING, State.READY):
+            node.task = node.task.overridden(options)
+
     def after(self, first: Any, second: Any) -> None:
         """Let `second` wait for `first`, as `first >> second` asks."""
         for node in promises.nodes_in(second):
@@ -123,6 +196,9 @@ class Head:
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. Raises NoResult, or Stopped."""
         node: Node = promise._node
+        if self._branch is not None and node.branch is not None and not node.state.ended:
+            promises.refuse(f"{promise!r} has no value before the conditional section is decided: "
+                            "use it inside of a task or a dynamic workflow")
         while not node.state.ended:
             self._step()
         if node.state is not State.DONE:
@@ -132,24 +208,34 @@ class Head:
     # -- the loop -------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Run until all nodes have ended. Raises Stopped."""
+        """Run until all nodes have ended. Raises Stopped, and TypeError for a section without end."""
+        if self._sections:
+            raise TypeError(f"{self._sections[0]} has no else_()")
         while self._unfinished:
             self._step()
 
     def _make_ready(self, node: Node) -> None:
-        """Continue with a node whose dependencies are all done. A map adds its calls, and waits for them."""
-        if node.task is not None:
+        """Continue with a node whose dependencies are all done."""
+        if node.task is not None or node.expand is not None:
             node.state = State.READY
             self._ready.append(node)
+        else:
+            self._end(node, State.DONE)
+
+    def _expand(self, node: Node) -> None:
+        """Let a node without a task add its calls, and wait for them."""
+        expand, node.expand = node.expand, None
+        assert expand is not None
+        node.state = State.WAITING
+        branch, self._branch = self._branch, None
+        try:
+            expand(node)
+        except (TypeError, ValueError, LookupError, AttributeError) as e:
+            self._fail(node, f"Process `{node}` cannot run: {e}")
             return
-        if node.expand is not None:
-            expand, node.expand = node.expand, None
-            try:
-                expand(node)
-            except (TypeError, ValueError) as e:
-                self._fail(node, f"Process `{node}` cannot run: {e}")
-                return
-            self._wait_for(node, node.children)
+        finally:
+            self._branch = branch
+        self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen)])
         if not node.waits_for and node.state is State.WAITING:
             self._end(node, State.DONE)
 
@@ -158,7 +244,12 @@ class Head:
         if self._stop:
             raise Stopped
         for _ in range(len(self._ready)):
+            if not self._ready:  # a dynamic workflow has waited for a value meanwhile
+                break
             node = self._ready.popleft()
+            if node.task is None:
+                self._expand(node)
+                continue
             try:
                 decided = self.reuse.decide(node)
                 if decided in ("run", "restore"):
@@ -216,6 +307,10 @@ class Head:
                     self._make_ready(other)
             node.dependants.clear()
 
+    def results(self) -> list[Mapping[str, Any]]:
+        """The results of all calls that have one, in the order of the calls."""
+        return [node.result for node in self._nodes if node.result is not None]
+
     def close(self) -> None:
         """Stop all tasks, and close the journal and the log."""
         self.executor.stop()
@@ -234,6 +329,7 @@ def run(order: Order) -> int:
     launch_dir = Path.cwd()
     call = calls.of_options(parsed, launch_dir)
     began = time.monotonic()
+    files.use(Remote(Path(order.work), decides=True))
     cache = Path(order.cache)
     recording.history(cache, order.run_name, order.session_id, "-", order.pipeline)
     head = Head(order, call)
@@ -245,11 +341,16 @@ def run(order: Order) -> int:
         returned = _call(head, flow, inputs.of_workflow(flow.function, call.inputs, launch_dir, flow.hints))
         head.finish()
         if not head.failed:
-            _publish(promises.resolve(returned, lambda node: node.value()), Path(order.work), call.output)
+            value = promises.resolve(returned, lambda node: node.value())
+            publishing.upload(head.results())
+            publishing.publish(value, Path(order.work), call.output)
             status, code = "OK", 0
     except Stopped:
         head.log.failed("stopped by a signal")
         code = 143
+    except publishing.NotUploaded as e:
+        head.log.failed(str(e))
+        print(f"nfresume: {e}", file=sys.stderr, flush=True)
     except Exception as e:  # raised by the workflow's own code: the user needs the traceback
         traceback.print_exc()
         head.log.failed(f"{order.pipeline}: {type(e).__name__}: {e}")
@@ -267,41 +368,6 @@ def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:
         return flow.function(**given)
     except NoResult:
         return None  # the function cannot continue; the calls that it has made so far still run
-
-
-def _publish(value: Any, work: Path, output: Path) -> None:
-    """Publish what the workflow returned: files to the output folder, all as JSON to standard output."""
-    encoded = values.Writer(work / ".outputs").encode(value)
-    remotes = dict(values.remote_paths(encoded))
-    new_paths: dict[str, str] = {}
-    for path in dict.fromkeys(values.paths_in(encoded)):
-        if path.endswith(".pickle") and Path(path).parent == work / ".outputs":
-            continue
-        source = Path(path)
-        if path in remotes:
-            new_paths[path] = str(task_files.publish_target(path, remotes[path], output))
-        elif source.exists() and work in source.parents:
-            target, number = output / source.name, 2
-            while str(target) in new_paths.values():
-                target, number = output / f"{number}-{source.name}", number + 1
-            new_paths[path] = str(target)
-            task_files.publish(source, target)
-    print(json.dumps(_plain(values.replace_paths(encoded, new_paths)), indent=2, ensure_ascii=False))
-
-
-def _plain(value: Any) -> Any:
-    """Encoded JSON without the tags, for people and scripts."""
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "path" in value:
-        return value["path"]
-    if value["$"] == "dict":
-        return {str(_plain(k)): _plain(v) for k, v in value["v"]}
-    if value["$"] == "dataclass":
-        return {k: _plain(v) for k, v in value["v"].items()}
-    return f"<{value['$']}>" if "v" not in value else _plain(value["v"])
 
 
 def main() -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from nfresume_metadata import LatchDir, LatchFile, LPath
+from nfresume_metadata import LatchDir, LatchFile, LPath, SamplesheetItem
 
 from nfresume.tasks.source import hints_of, type_text
 
@@ -24,6 +25,22 @@ OUTPUT = {"output": True}
 
 class BadInput(ValueError):
     """A value does not fit its parameter's type. The message names parameter, type and value."""
+
+
+class Word(str):
+    """A word of the command line. Unlike a text from JSON or YAML it may stand for a value of any type."""
+
+    __slots__ = ()
+
+
+def as_json(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs as given, as JSON that tells words from other texts."""
+    return {"values": dict(given), "words": [name for name, v in given.items() if isinstance(v, Word)]}
+
+
+def of_json(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs from the JSON of `as_json`."""
+    return {name: Word(value) if name in data["words"] else value for name, value in data["values"].items()}
 
 
 def is_output(kind: Any) -> bool:
@@ -62,7 +79,13 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _union(value, parts, where, base)
     if origin is typing.Literal:
-        return _choice(value, {str(part): part for part in parts}, where)
+        return _literal(value, parts, where)
+    if origin is SamplesheetItem:
+        if isinstance(value, SamplesheetItem):
+            return value
+        row = _json(value, dict, where)
+        wrapped = isinstance(row, Mapping) and "data" in row and row.keys() <= {"data", "record", "record_id"}
+        return SamplesheetItem(convert(row["data"] if wrapped else row, parts[0], where, base))
     if origin in (list, set, tuple, dict) or kind in (list, set, tuple, dict):
         return _container(value, kind, origin or kind, parts, where, base)
     if kind in _SCALARS:
@@ -74,7 +97,7 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
             return _dataclass(value, kind, where, base)
         if issubclass(kind, LatchFile | LatchDir | LPath | Path):
             return _path(value, kind, where, base)
-    return value
+    return str(value) if isinstance(value, Word) else value
 
 
 def _wrong(value: Any, what: str, where: str) -> BadInput:
@@ -109,7 +132,7 @@ def _float(value: Any, where: str) -> float:
 
 def _str(value: Any, where: str) -> str:
     if isinstance(value, str):
-        return value
+        return str(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)  # in YAML and JSON a text that looks like a number is a number
     raise _wrong(value, "a text", where)
@@ -146,7 +169,13 @@ _SCALARS: dict[Any, Any] = {
 
 
 def _union(value: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
-    """The first type of the union that fits. None is tried first; str last, because every word fits it."""
+    """The type that the value has, if the union names it; else the first type that fits.
+
+    A word has the type that it would have in JSON. Of the others None is tried first, and str last, because
+    every word fits it.
+    """
+    if type(typed := _typed(value)) in parts and (typed != value or not isinstance(value, Word)):
+        return typed
     for part in sorted(parts, key=lambda p: (p is not type(None), p is str)):
         try:
             return convert(value, part, where, base)
@@ -155,9 +184,26 @@ def _union(value: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
     raise _wrong(value, " or ".join(type_text(part) for part in parts), where)
 
 
+def _typed(value: Any) -> Any:
+    """A word that is a number, true or false in JSON as that; any other value as it is."""
+    if isinstance(value, Word):
+        with contextlib.suppress(ValueError):
+            if type(found := json.loads(value)) in (bool, int, float):
+                return found
+        return str(value)
+    return value
+
+
+def _literal(value: Any, parts: tuple[Any, ...], where: str) -> Any:
+    for part in parts:  # Literal[1, "1"] has two choices of one text
+        if type(typed := _typed(value)) is type(part) and typed == part:
+            return part
+    return _choice(value, {str(part): part for part in parts}, where)
+
+
 def _choice(value: Any, choices: Mapping[str, Any], where: str) -> Any:
     for text, chosen in choices.items():
-        if value in (text, chosen) or str(value) == text:
+        if str(value) == text:
             return chosen
     raise _wrong(value, f"one of {', '.join(choices)}", where)
 
@@ -214,6 +260,25 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
     if missing:
         raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
     return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()})
+
+
+def urls_in(value: Any, kind: Any) -> Iterator[str]:
+    """The URLs of remote files and folders in an input of type `kind`, without places for output."""
+    if is_output(kind):
+        return
+    if isinstance(value, LatchFile | LatchDir):
+        if "://" in value.path:
+            yield value.path
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from urls_in(item, Any)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from urls_in(item, Any)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = hints_of(type(value))
+        for field in dataclasses.fields(value):
+            yield from urls_in(getattr(value, field.name), hints.get(field.name, Any))
 
 
 def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True) -> Any:

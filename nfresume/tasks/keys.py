@@ -20,7 +20,12 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Key:
-    """`inputs` are digests by name. `shown` are their texts for people, which are not compared."""
+    """`inputs` are digests by name. `shown` are their texts for people, which are not compared.
+
+    `classes` are the shapes of the workflow's own classes in the signature, by name. `enclosed` is the digest
+    of what the function encloses. `unkeyed`: why calls of this task cannot be told apart; such a key is equal
+    to no other, and its result is never reused.
+    """
 
     account: str
     task: str
@@ -29,11 +34,15 @@ class Key:
     inputs: Mapping[str, str]
     code: bool = True  # the version is a digest of the code
     shown: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, str] = field(default_factory=dict)
+    enclosed: str = ""
+    unkeyed: str = ""
 
     @property
     def digest(self) -> str:
         """The digest of the key. It is the name of the entry's folder."""
-        parts = [self.account, self.task, self.signature, self.version, dict(self.inputs)]
+        parts = [self.account, self.task, self.signature, self.version, dict(self.inputs), dict(self.classes),
+                 self.enclosed, self.unkeyed]
         return of_text(json.dumps(parts, sort_keys=True))
 
     def json(self) -> dict[str, Any]:
@@ -42,18 +51,20 @@ class Key:
 
 
 def of_call(account: str, task: Task, inputs: Mapping[str, str], shown: Mapping[str, str]) -> Key:
-    """The key of a call, from the digests of its inputs.
-
-    Raises ValueError for a task without a version whose source cannot be read.
-    """
-    return Key(account, task.name, task.signature_text, task.version or task.code, inputs, not task.version,
-               shown)
+    """The key of a call, from the digests of its inputs."""
+    try:
+        version, enclosed, unkeyed = task.version or task.code, task.enclosed, ""
+    except ValueError as e:
+        version, enclosed, unkeyed = "", "", str(e)
+    return Key(account, task.name, task.signature_text, version, inputs, not task.version, shown,
+               task.classes, enclosed, unkeyed)
 
 
 def of_json(data: Mapping[str, Any]) -> Key:
     """The key from the JSON of `Key.json`. Raises KeyError or TypeError for other JSON."""
     return Key(str(data["account"]), str(data["task"]), str(data["signature"]), str(data["version"]),
-               dict(data["inputs"]), bool(data["code"]), dict(data["shown"]))
+               dict(data["inputs"]), bool(data["code"]), dict(data["shown"]),
+               dict(data["classes"]), str(data["enclosed"]), str(data["unkeyed"]))
 
 
 def show(value: Any) -> str:
@@ -74,6 +85,12 @@ def differences(before: Key, now: Key) -> list[str]:
     if before.version != now.version:
         found.append("its code changed" if before.code and now.code else
                      f"its version changed from {_version(before)} to {_version(now)}")
+    if before.enclosed != now.enclosed and before.version == now.version:
+        found.append("what its function encloses changed")
+    for name in sorted({*before.classes, *now.classes}):
+        old, new = before.classes.get(name), now.classes.get(name)
+        if old != new and before.signature == now.signature:
+            found.append(f"its class {name.rpartition(':')[2]} changed: from ({old}) to ({new})")
     for name in [*before.inputs, *(n for n in now.inputs if n not in before.inputs)]:
         old, new = before.inputs.get(name), now.inputs.get(name)
         if old != new and old is not None and new is not None:

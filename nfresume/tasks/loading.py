@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import inspect
+import linecache
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,13 +27,48 @@ def load(file: Path) -> ModuleType:
     """
     standins.install()
     sys.dont_write_bytecode = True  # leave no __pycache__ in the launch dir
+    top, names = package_of(file)
+    if names[0] in sys.stdlib_module_names:
+        importlib.import_module(names[0])  # so that nobody gets the workflow's file instead of it
+    sys.path.insert(0, str(top))
+    declaring.declared_tasks.clear()
+    if len(names) == 1 and ("." in names[0] or names[0] in sys.modules):
+        module = _load_as(re.sub(r"\W", "_", names[0]), file)
+    else:
+        module = importlib.import_module(".".join(names))
+    _keep_sources()
+    return module
+
+
+def _load_as(name: str, file: Path) -> ModuleType:
+    """Import a file whose name cannot be a module's, or is that of another module."""
+    while name in sys.modules:
+        name += "_"
+    inside = [str(file.parent)] if file.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def package_of(file: Path) -> tuple[Path, list[str]]:
+    """The folder from which a file's module is imported, and the parts of the module's name."""
     top, names = file.parent, [] if file.name == "__init__.py" else [file.stem]
     while (top / "__init__.py").is_file():
         names.insert(0, top.name)
         top = top.parent
-    sys.path.insert(0, str(top))
-    declaring.declared_tasks.clear()
-    return importlib.import_module(".".join(names))
+    return top, names
+
+
+def _keep_sources() -> None:
+    """Keep the source text that was loaded, so that a later change of a file changes no key of this run."""
+    for task in declaring.declared_tasks:
+        code = getattr(inspect.unwrap(task.function), "__code__", None)
+        if code is not None and (lines := linecache.getlines(code.co_filename)):
+            text = "".join(lines)  # without a time stamp linecache does not look at the file again
+            linecache.cache[code.co_filename] = (len(text), None, lines, code.co_filename)
 
 
 def explain(error: BaseException, what: str, here: Path) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, get_args, get_origin
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, get_args, get_origin
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
+_OUTPUT = re.compile(r"o[0-9]+")
 
 
 class Scheduler(Protocol):
@@ -22,8 +27,26 @@ class Scheduler(Protocol):
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. When its task failed, raises what ends the workflow."""
 
+    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Any:
+        """Add a node that calls `function` when its inputs are known. Returns its Promise, of type `kind`."""
+
     def after(self, first: Any, second: Any) -> None:
         """Start `second` only when `first` is done."""
+
+    def override(self, promise: Promise, options: Mapping[str, Any]) -> None:
+        """Change options of a call that has not started, such as its resources."""
+
+    def section(self, name: str) -> Any:
+        """Add the node of a conditional section. Returns it."""
+
+    def branch(self, section: Any) -> Any:
+        """Add a branch: calls that follow run only when it is taken. Returns it."""
+
+    def end_branch(self) -> None:
+        """End the branch: calls that follow run in any case."""
+
+    def choose(self, section: Any, cases: list[tuple[Any, Any, Any]]) -> Any:
+        """The Promise of a section's result, from condition, branch and value of each case, in order."""
 
 
 _running: Scheduler | None = None
@@ -38,6 +61,20 @@ def schedule(scheduler: Scheduler | None) -> None:
     """Set the scheduler of this process. The head sets it before it calls a workflow, a worker sets None."""
     global _running
     _running = scheduler
+
+
+_left_out = False
+
+
+def leave_out(what: bool) -> None:
+    """Outside of a workflow: let calls of tasks do nothing, until this is undone."""
+    global _left_out
+    _left_out = what
+
+
+def left_out() -> bool:
+    """True while calls of tasks do nothing, in a branch that is not taken."""
+    return _left_out
 
 
 class Promise:
@@ -71,20 +108,127 @@ class Promise:
     def __getattr__(self, name: str) -> Promise:
         if name.startswith("_"):
             raise AttributeError(name)
+        if _OUTPUT.fullmatch(name) and not _has_field(self._kind, name):
+            return self._output(int(name[1:]))
         return self._part(_Attribute(name))
+
+    def _output(self, at: int) -> Promise:
+        """Flyte's `.o0`, `.o1`: an output of a task that has several, or its only one."""
+        kinds = _members(self._kind)
+        if kinds is not None and at < len(kinds):
+            return self._part(at, kinds[at])
+        if kinds is not None or at:
+            refuse(f"{self!r} has no output o{at}")
+        return self
+
+    def with_overrides(self, **options: Any) -> Promise:
+        """Change options of the call: requests, limits, retries, timeout, cache. Others have no effect."""
+        self._scheduler.override(self, options)
+        return self
 
     def __rshift__(self, other: Any) -> Any:
         self._scheduler.after(self, other)
         return other
 
+    def is_true(self) -> Expression:
+        """The condition that the value is true, for a conditional section."""
+        return Expression((self,), bool, f"{self!r}.is_true()")
+
+    def is_false(self) -> Expression:
+        """The condition that the value is false."""
+        return Expression((self,), operator.not_, f"{self!r}.is_false()")
+
+    def is_none(self) -> Expression:
+        """The condition that the value is None."""
+        return Expression((self,), lambda value: value is None, f"{self!r}.is_none()")
+
+    def __eq__(self, other: object) -> Expression:  # type: ignore[override]
+        return _compared(operator.eq, "==", self, other)
+
+    def __ne__(self, other: object) -> Expression:  # type: ignore[override]
+        return _compared(operator.ne, "!=", self, other)
+
+    def __lt__(self, other: object) -> Expression:
+        return _compared(operator.lt, "<", self, other)
+
+    def __le__(self, other: object) -> Expression:
+        return _compared(operator.le, "<=", self, other)
+
+    def __gt__(self, other: object) -> Expression:
+        return _compared(operator.gt, ">", self, other)
+
+    def __ge__(self, other: object) -> Expression:
+        return _compared(operator.ge, ">=", self, other)
+
+    __hash__ = object.__hash__
+
     def __bool__(self) -> bool:
-        raise TypeError(f"{self!r} has no value yet: test it inside of a task, not in the workflow")
+        refuse(f"{self!r} has no value yet: test it inside of a task, or with create_conditional_section")
+
+    def __contains__(self, item: object) -> bool:
+        refuse(f"{self!r} has no value yet: look into it inside of a task")
 
     def __format__(self, spec: str) -> str:
-        raise TypeError(f"{self!r} has no value yet: format texts inside of a task, not in the workflow")
+        refuse(f"{self!r} has no value yet: make texts of it inside of a task")
+
+    def __str__(self) -> str:
+        refuse(f"{self!r} has no value yet: make texts of it inside of a task")
+
+    def _compute(self, *_: object) -> Any:
+        refuse(f"{self!r} has no value yet: compute with it inside of a task")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _compute
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _compute
+    __int__ = __float__ = __index__ = __and__ = __or__ = __invert__ = _compute
 
     def __repr__(self) -> str:
         return f"<the promise of {self._node}>"
+
+
+class Expression:
+    """A condition on promises. Only a conditional section can use it: it has no truth value before that."""
+
+    def __init__(self, operands: tuple[Any, ...], compute: Callable[..., Any], text: str) -> None:
+        self.operands = operands
+        self._compute = compute
+        self._text = text
+
+    def value(self, of: Callable[[Any], Any]) -> bool:
+        """Whether it is true. `of` gives the value of a node."""
+        known = [each.value(of) if isinstance(each, Expression) else resolve(each, of)
+                 for each in self.operands]
+        return bool(self._compute(*known))
+
+    def __and__(self, other: object) -> Expression:
+        return Expression((self, other), operator.and_, f"({self._text} & {other!r})")
+
+    def __or__(self, other: object) -> Expression:
+        return Expression((self, other), operator.or_, f"({self._text} | {other!r})")
+
+    def __invert__(self) -> Expression:
+        return Expression((self,), operator.not_, f"~{self._text}")
+
+    __rand__, __ror__ = __and__, __or__
+
+    def __bool__(self) -> bool:
+        refuse(f"{self._text} has no value yet: test it inside of a task, or with create_conditional_section "
+                "(and `&` and `|` instead of `and` and `or`)")
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _compared(compute: Callable[[Any, Any], Any], sign: str, one: Any, other: Any) -> Expression:
+    return Expression((one, other), compute, f"{one!r} {sign} {other!r}")
+
+
+def refuse(text: str) -> NoReturn:
+    """Raise TypeError for the line of the workflow that is being executed."""
+    ours = str(Path(__file__).parent)
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):
+        frame = frame.f_back
+    raise TypeError(f"line {frame.f_lineno} of {Path(frame.f_code.co_filename).name}: {text}")
 
 
 class _Attribute(str):
@@ -100,6 +244,10 @@ def _members(kind: Any) -> list[Any] | None:
         return [hints.get(name, Any) for name in kind._fields]
     parts = get_args(kind)
     return list(parts) if get_origin(kind) is tuple and Ellipsis not in parts else None
+
+
+def _has_field(kind: Any, name: str) -> bool:
+    return name in getattr(kind, "_fields", ()) or name in getattr(kind, "__dataclass_fields__", ())
 
 
 def path_json(path: tuple[Any, ...]) -> list[Any]:
@@ -133,6 +281,8 @@ def nodes_in(value: Any) -> Iterator[Any]:
     """The nodes of all promises in a value, also those within lists, dicts, tuples, sets and dataclasses."""
     if isinstance(value, Promise):
         yield value._node
+    elif isinstance(value, Expression):
+        yield from nodes_in(value.operands)
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from nodes_in(item)

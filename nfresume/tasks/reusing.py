@@ -64,10 +64,14 @@ class Reuse:
         if node.key is None and not self._make_key(node):
             return "wait"
         assert node.key is not None
-        if self._from_journal(node):
-            return "reused"
         task = node.task
         assert task is not None
+        if node.key.unkeyed:
+            if task.cache or self._resume:
+                self._say(f"{node.name} runs: it is never reused: {node.key.unkeyed}")
+            return "run"
+        if self._from_journal(node):
+            return "reused"
         if task.cache:
             return self._from_cache(node)
         self._explain(node, None)
@@ -88,12 +92,12 @@ class Reuse:
             return self._digests.get(text, "")
 
         found = {name: self._digest(value, task.hints.get(name, Any), digest_path)
-                 for name, value in node.inputs.items()}
+                 for name, value in node.inputs.items() if name not in task.ignored}
         if unknown:
             self._park(node, set(unknown))
             return False
         shown = {name: "" if isinstance(value, promises.Promise) else keys.show(value)
-                 for name, value in node.inputs.items()}
+                 for name, value in node.inputs.items() if name not in task.ignored}
         node.key = key = keys.of_call(self._cache.account, task, found, shown)
         node.turn = self._turns[key.digest]
         self._turns[key.digest] += 1
@@ -170,8 +174,11 @@ class Reuse:
         try:
             result = json.loads((Path(record.task_dir) / worker.RESULT).read_bytes())
             problem = changed_output(result)
+            values.check(result["outputs"])
         except (OSError, ValueError, KeyError):
             problem = "its result is gone"
+        except values.Unreadable as e:
+            problem = f"its result cannot be read: {e}"
         if problem is not None:
             self._misses[node] = problem
             return False
@@ -216,7 +223,8 @@ class Reuse:
         self._digests.update(node.result["places"])
         if node.result["source"]:
             self._log.cached(shown_hash(node.task_dir), node.name)
-        self._journal.add(Record(node.key, node.call, node.turn, str(node.task_dir), seconds))
+        if not node.key.unkeyed:
+            self._journal.add(Record(node.key, node.call, node.turn, str(node.task_dir), seconds))
 
     # -- why ------------------------------------------------------------------------------------
 
@@ -237,9 +245,11 @@ class Reuse:
             else:
                 why = "; ".join(keys.differences(before.key, node.key))
         if why := why or cache:
-            text = f"{node.name} runs: {why}"
-            self._log.line(text)
-            print(f"nfresume: {text}", file=sys.stderr, flush=True)
+            self._say(f"{node.name} runs: {why}")
+
+    def _say(self, text: str) -> None:
+        self._log.line(text)
+        print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
     def _difference_from_nearest(self, key: Key) -> str | None:
         """What differs from the nearest cache entry; None for a task without entries."""

@@ -63,7 +63,7 @@ def start_local(task_dir: Path, order: Order, task: Task) -> Process:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _run_in_child(task_dir, lambda: worker.perform(task_dir, order, task))
+        _run_in_child(task_dir, lambda: worker.perform(task_dir, order, lambda: task))
     return _process(pid)
 
 

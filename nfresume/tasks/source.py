@@ -19,23 +19,27 @@ from typing import Any
 _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
 
 
-def code_digest(function: Callable[..., Any]) -> str:
-    """The digest of a function's body. It ignores comments, white space and docstrings.
+def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
+    """The digest of the body of a function, or of that of a code object.
 
-    The rest of the function is in other parts of the key: its name, the types in its signature, its defaults
-    as inputs. Options of decorators do not change a result. Raises ValueError when the source cannot be read,
-    and for a lambda.
+    It ignores comments, white space and docstrings. If the function has `__wrapped__`, that one is meant. The
+    rest is in other parts of the key: name, types in the signature, defaults as inputs. Options of decorators
+    do not change a result. Raises ValueError when the source cannot be read, and for a lambda.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError) as e:
-        raise ValueError(f"the source of {function.__qualname__} cannot be read ({e}): "
+        raise ValueError(f"the source of {_name(function)} cannot be read ({e}): "
                          "give it a cache_version") from None
     found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)), None)
-    if found is None:
-        raise ValueError(f"{function.__qualname__} is not a `def`: give it a cache_version")
-    text = _text([type(found).__name__, _without_docstring(found.body)])
+    if found is None or _name(function).endswith("<lambda>"):
+        raise ValueError(f"{_name(function)} is not a `def`: give it a cache_version")
+    text = code_text([type(found).__name__, _without_docstring(found.body)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _name(function: Any) -> str:
+    return str(function.co_name if isinstance(function, types.CodeType) else function.__qualname__)
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -45,8 +49,8 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body[1:] if is_text else body
 
 
-def _text(node: object) -> str:
-    """A syntax tree as text: the type of each node, and its fields by name without empty ones."""
+def code_text(node: object) -> str:
+    """A syntax tree as text: types of nodes, and fields by name, without empty ones and docstrings."""
     if isinstance(node, ast.AST):
         found = []
         for name in sorted(node._fields):
@@ -58,10 +62,10 @@ def _text(node: object) -> str:
             constant = isinstance(node, ast.Constant) and name == "value"
             if not constant and (name in _SKIPPED or value is None or value == []):
                 continue
-            found.append(f"{name}={_text(value)}")
+            found.append(f"{name}={code_text(value)}")
         return f"{type(node).__name__}({','.join(found)})"
     if isinstance(node, list):
-        return f"[{','.join(_text(item) for item in node)}]"
+        return f"[{','.join(code_text(item) for item in node)}]"
     return f"{type(node).__name__}:{node!r}"
 
 

@@ -2,48 +2,43 @@
 
 The stand-ins are used even where `latch` is installed, so that a file means the same on every machine. A name
 that they do not provide comes from the installed package. While that package is imported, the stand-ins are
-out of the way. After `installed()`, `sys.modules` is as it was before.
+out of the way. After `installed()`, `sys.modules` is as it was before. `names` has all that is provided.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import nfresume_metadata as ours
 
-from nfresume import tasks
+from nfresume.tasks import meeting
 
-_FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
-_TASKS = tuple(tasks.__all__)
-#: The provided names by module. Modules without names are packages of others.
-PROVIDED: dict[str, tuple[str, ...]] = {
-    "latch": _TASKS,
-    "latch.resources": (),
-    "latch.resources.tasks": _TASKS,
-    "latch.resources.workflow": ("workflow",),
-    "latch.resources.map_tasks": ("map_task",),
-    "latch.resources.launch_plan": ("LaunchPlan",),
-    "latch.functions": (),
-    "latch.functions.messages": ("message",),
-    "latch.types": (*_FILES, "LatchAuthor", "LatchMetadata", "LatchParameter", "LatchRule"),
-    "latch.types.metadata": tuple(n for n in ours.__all__ if n not in (*_FILES, "LPath", "FlyteAnnotation")),
-    "latch.types.file": ("LatchFile", "LatchOutputFile"),
-    "latch.types.directory": ("LatchDir", "LatchOutputDir"),
-    "latch.types.samplesheet_item": ("SamplesheetItem",),
-    "latch.ldata": (),
-    "latch.ldata.path": ("LPath",),
-    "flytekit": ("task", "workflow", "map_task", "LaunchPlan"),
-    "flytekit.core": (),
-    "flytekit.core.annotation": ("FlyteAnnotation",),
-}
-_FAMILIES = ("latch", "flytekit")
+_FAMILIES = ("latch", "latch_cli", "flytekit", "flytekitplugins")
+#: A folder with a package for each family, for processes that Python's multiprocessing starts: see `install`.
+_PACKAGES = str(Path(__file__).parent / "importable")
+
+
+@functools.cache
+def _provided() -> dict[str, Mapping[str, Any]]:
+    from nfresume.tasks import names  # only for files that import the stand-ins
+
+    return names.provided()
+
+
+def _value(module: str, name: str) -> Any:
+    """A provided name. Raises KeyError. What is registered last is asked for at each time."""
+    if (module, name) == ("latch.types.metadata", "_nextflow_metadata"):
+        return ours.last_nextflow_metadata()
+    return _provided()[module][name]
 
 
 class _Standin(ModuleType):
@@ -54,7 +49,13 @@ class _Standin(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        with _real_packages():
+        try:
+            return _value(self.__name__, name)
+        except KeyError:
+            pass
+        if f"{self.__name__}.{name}" in _provided():
+            return importlib.import_module(f"{self.__name__}.{name}")
+        with set_aside():
             try:
                 return getattr(importlib.import_module(self.__name__), name)
             except (ImportError, AttributeError):
@@ -71,11 +72,11 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if fullname.split(".")[0] not in _FAMILIES:
             return None
-        return ModuleSpec(fullname, self, is_package=fullname in PROVIDED)
+        return ModuleSpec(fullname, self, is_package=fullname in _provided())
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        if spec.name not in PROVIDED:
-            with _real_packages():
+        if spec.name not in _provided():
+            with set_aside():
                 try:
                     return importlib.import_module(spec.name)
                 except ModuleNotFoundError as e:
@@ -84,15 +85,56 @@ class _Finder(MetaPathFinder, Loader):
                         name=spec.name,
                     ) from None
         module = _Standin(spec.name)
-        for name in PROVIDED[spec.name]:
-            setattr(module, name, getattr(ours if hasattr(ours, name) else tasks, name))
+        vars(module).update(_preferred(spec.name) or _provided()[spec.name])
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: `create_module` has filled the module."""
 
 
-_finder = _Finder()
+def _preferred(module: str) -> dict[str, Any]:
+    """The names of an installed module that has what ours can only refuse; empty when it is not installed."""
+    from nfresume.tasks import cloud
+
+    if module not in cloud.PREFERRED:
+        return {}
+    with set_aside():
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            return {}
+    return {name: value for name, value in vars(found).items() if not name.startswith("__")}
+
+
+class _Fallback(MetaPathFinder, Loader):
+    """Provides the modules of packages that are not installed. It is asked last."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if fullname.split(".")[0] != "kubernetes":
+            return None
+        from nfresume.tasks import names
+
+        return ModuleSpec(fullname, self, is_package=True) if fullname in names.FALLBACK else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        from nfresume.tasks import names
+
+        module = ModuleType(spec.name)
+        make = names.FALLBACK[spec.name]
+
+        def find(name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return make(name)
+
+        vars(module).update({"__getattr__": find, "__path__": []})
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: the names are made when they are asked for."""
+
+
+_finder, _fallback = _Finder(), _Fallback()
 _real: dict[str, ModuleType] = {}
 
 
@@ -101,27 +143,43 @@ def _family(name: str) -> bool:
 
 
 @contextmanager
-def _real_packages() -> Iterator[None]:
+def set_aside() -> Iterator[None]:
     """Replace the stand-ins by the installed packages until the end of the block."""
     aside = {n: m for n, m in sys.modules.items() if _family(n)}
     for name in aside:
         del sys.modules[name]
     sys.modules.update(_real)
     sys.meta_path.remove(_finder)
+    folders, sys.path[:] = list(sys.path), [folder for folder in sys.path if folder != _PACKAGES]
     try:
         yield
     finally:
+        sys.path[:] = folders + [folder for folder in sys.path if folder not in folders]
         sys.meta_path.insert(0, _finder)
         _real.update({n: m for n, m in sys.modules.items() if _family(n)})
+        meeting.meet(_real)
         for name in _real:
             sys.modules.pop(name, None)
         sys.modules.update(aside)
 
 
 def install() -> None:
-    """Use the stand-ins from now on, in a process that runs a workflow."""
+    """Use the stand-ins from now on, in a process that runs a workflow.
+
+    A process that Python's multiprocessing starts anew gets the folders of `sys.path`, but no finder. There
+    the packages of the folder `importable` call this function.
+    """
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+        sys.meta_path.append(_fallback)
+        sys.path.insert(0, _PACKAGES)
+
+
+def replace(module: str) -> None:
+    """Put the stand-in in the place of a package of the folder `importable`, which is being imported."""
+    install()
+    del sys.modules[module]
+    importlib.import_module(module)
 
 
 @contextmanager
@@ -131,10 +189,12 @@ def installed() -> Iterator[None]:
     for name in aside:
         del sys.modules[name]
     sys.meta_path.insert(0, _finder)
+    sys.meta_path.append(_fallback)
     try:
         yield
     finally:
         sys.meta_path.remove(_finder)
+        sys.meta_path.remove(_fallback)
         for name in [n for n in sys.modules if _family(n)]:
             del sys.modules[name]
         sys.modules.update(aside)

@@ -1,4 +1,9 @@
-"""Copy, stamp and publish the files of tasks."""
+"""Copy, stamp and publish the files of tasks.
+
+A copied folder stands alone. A link to something inside of it stays a link, relative. A link that leads out
+of it is followed: what it leads to is copied in its place. A link to nothing is refused, because what it was
+meant to hold would be lost.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,102 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 _FICLONE = 0x40049409  # linux/fs.h
 
 
-def copy(source: Path, target: Path) -> None:
+#: Gives the file that may be linked instead of copying the one at a path; None: there is none.
+Written = Callable[[Path], Path | None]
+
+
+def copy(source: Path, target: Path, written: Written = lambda _: None) -> None:
     """Copy a file or folder. Where the file system supports it, blocks are shared copy-on-write.
 
-    It never makes hard links, because a task that writes to its input would change the original. If `source`
-    is a link, it is followed; links inside a folder are copied as links. Raises OSError.
+    It makes hard links only to what `written` gives: a task that writes to its input would change the
+    original. If `source` is a link, it is followed. Raises OSError, also for a link to nothing, and for what
+    is neither file nor folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, copy_function=_copy_file)
+        _copy_tree(source, target, source.resolve(), (), written)
     else:
-        _copy_file(str(source), str(target))
+        _check_regular(source)
+        _take_file(source, target, written)
+
+
+def _take_file(source: Path, target: Path, written: Written) -> None:
+    if (own := written(source)) is not None and not target.exists():
+        with contextlib.suppress(OSError):  # on another file system
+            os.link(own, target)
+            return
+    _replace_file(source, target)
+
+
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise OSError(f"{path} is neither file nor folder")
+
+
+def leads_out(link: Path, top: Path) -> bool:
+    """True when a link leads out of the folder `top`, which has no link in its own path.
+
+    Raises OSError for a link to nothing, and for one to a folder that contains it.
+    """
+    try:
+        real = link.resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        raise OSError(f"{link} is a link to {os.readlink(link)}, which does not exist") from None
+    except RuntimeError:  # Python 3.11 and 3.12 say so of a loop
+        raise OSError(f"{link} is a link to itself") from None
+    if real != top and real in top.parents:
+        raise OSError(f"{link} is a link to a folder that contains it")
+    return real != top and top not in real.parents
+
+
+def _copy_tree(
+    source: Path, target: Path, top: Path, above: tuple[Path, ...], written: Written = lambda _: None
+) -> None:
+    """Copy a folder into `target`, merging. `top`: the folder in which links may stay links, resolved.
+
+    `above`: the folders outside of it that are being copied, to notice a loop.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with os.scandir(source) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        here, there = source / entry.name, target / entry.name
+        if entry.is_symlink() and not leads_out(here, top):
+            _link(os.path.relpath(here.resolve(), source.resolve()), there)
+        elif entry.is_dir():
+            real = here.resolve()
+            if real in above:
+                raise OSError(f"{here} is a link to a folder that contains it")
+            inside = (top, above) if not entry.is_symlink() else (real, (*above, top, real))
+            _copy_tree(real if entry.is_symlink() else here, there, *inside, written)
+        else:
+            _check_regular(here)
+            _take_file(here, there, written)
+    with contextlib.suppress(OSError):
+        shutil.copystat(source, target)
+
+
+def _link(text: str, path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    path.symlink_to(text)
+
+
+def _replace_file(source: Path, target: Path) -> None:
+    """Copy a file completely or not at all."""
+    beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    try:
+        _copy_file(str(source), str(beside))
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _copy_file(source: str, target: str) -> str:
@@ -33,6 +118,24 @@ def _copy_file(source: str, target: str) -> str:
     with contextlib.suppress(OSError):
         shutil.copystat(source, target)
     return target
+
+
+def settle_links(folder: Path) -> None:
+    """Replace each link that leads out of a folder by what it leads to. Raises OSError as `copy` does."""
+    top = folder.resolve()
+    for parent, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if not path.is_symlink():
+                _check_regular(path)
+            elif leads_out(path, top):
+                real = path.resolve()
+                beside = path.with_name(f".{name[:200]}.{os.getpid()}.tmp")
+                copy(real, beside)
+                path.unlink()
+                beside.rename(path)
+            elif os.path.isabs(os.readlink(path)):
+                _link(os.path.relpath(path.resolve(), parent), path)
 
 
 def stamp(path: Path) -> str:
@@ -64,14 +167,7 @@ def publish_target(path: str, remote: str, output: Path) -> Path:
 def publish(source: Path, target: Path) -> None:
     """Copy `source` to `target`: a file completely or not at all, a folder by merging. Raises OSError."""
     if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, copy_function=_copy_file, dirs_exist_ok=True)
+        _copy_tree(source, target, source.resolve(), ())
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        target /= source.name
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        _copy_file(str(source), str(beside))
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    _replace_file(source, target / source.name if target.is_dir() else target)

@@ -6,14 +6,14 @@ loaded, and a pickle may contain only such classes, arrays, frames and a few har
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
 import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -22,11 +22,17 @@ from typing import Any
 from nfresume_metadata import LatchDir, LatchFile, LPath
 
 from nfresume.system import durable
+from nfresume.tasks import shapes
+from nfresume.tasks.shapes import class_name
 
 _PATHS = {"LatchFile": LatchFile, "LatchDir": LatchDir, "LPath": LPath}
 _TAG = "$"
 _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
     "float": float, "datetime": datetime.fromisoformat, "date": date.fromisoformat}
+_ITEMS: Mapping[str, Any] = {"set": set, "frozenset": frozenset, "deque": deque}
+_PAIRS: Mapping[str, Any] = {"OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
+#: What a defaultdict may make.
+_FACTORIES: tuple[Any, ...] = (None, list, dict, set, int, float, str, bool)
 #: What a pickle may contain besides the workflow's own classes.
 _SAFE_BUILTINS = frozenset({"set", "frozenset", "complex", "slice", "range", "bytearray", "list", "dict",
                             "tuple", "int", "float", "str", "bytes", "bool", "object"})
@@ -38,6 +44,7 @@ _SAFE_FUNCTIONS = frozenset({
     ("pandas._libs.internals", "_unpickle_block"), ("pandas.core.indexes.base", "_new_Index"),
     ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"), ("copyreg", "_reconstructor"),
     ("collections", "OrderedDict"), ("collections", "deque"), ("collections", "Counter"),
+    ("collections", "defaultdict"), ("pathlib", "PosixPath"), ("pathlib", "PurePosixPath"),
     ("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"), ("datetime", "timezone"),
     ("datetime", "datetime"), ("datetime", "date"), ("datetime", "time"), ("datetime", "timedelta"),
 })
@@ -69,26 +76,39 @@ class Writer:
             return {_TAG: kind.__name__, "path": path, "remote": value.remote_path}
         if isinstance(value, Path):
             return {_TAG: "Path", "path": os.path.abspath(value) if value.exists() else str(value)}
-        if isinstance(value, Enum):
-            return {_TAG: "enum", "class": _name(kind), "v": value.name}
+        if isinstance(value, Enum) and value.name in kind.__members__:  # a combination of flags is pickled
+            return {_TAG: "enum", "class": class_name(kind), "v": value.name,
+                    "shape": shapes.shown(value.value)}
         if kind is dict:
             return {_TAG: "dict", "v": [[self.encode(k), self.encode(v)] for k, v in value.items()]}
         if kind is tuple:
             return {_TAG: "tuple", "v": [self.encode(item) for item in value]}
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return {_TAG: "namedtuple", "class": _name(kind), "v": [self.encode(item) for item in value]}
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: self.encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-            return {_TAG: "dataclass", "class": _name(kind), "v": fields}
-        if isinstance(value, datetime | date):
-            return {_TAG: kind.__name__, "v": value.isoformat()}
-        if isinstance(value, timedelta):
+        if shapes.fielded(value):
+            fields = {name: self.encode(getattr(value, name)) for name in shapes.fields_of(kind) or ()}
+            tag = "namedtuple" if isinstance(value, tuple) else "dataclass"
+            return {_TAG: tag, "class": class_name(kind), "v": fields}
+        if kind in (datetime, date):
+            fold = {"fold": 1} if getattr(value, "fold", 0) else {}
+            return {_TAG: kind.__name__, "v": value.isoformat(), **fold}
+        if kind is timedelta:
             return {_TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds]}
-        return self._pickled(value)
+        return self._collection(value) or self._pickled(value)
+
+    def _collection(self, value: Any) -> Any:
+        """The JSON of a set, deque or another kind of dict, in which there may be files; None for others."""
+        kind = type(value)
+        if kind in (set, frozenset, deque):
+            length = {"maxlen": value.maxlen} if kind is deque else {}
+            return {_TAG: kind.__name__, "v": [self.encode(item) for item in value], **length}
+        if kind in (OrderedDict, Counter) or (kind is defaultdict and value.default_factory in _FACTORIES):
+            factory = getattr(value, "default_factory", None)
+            return {_TAG: kind.__name__, "v": [[self.encode(k), self.encode(v)] for k, v in value.items()],
+                    "factory": factory and factory.__name__}
+        return None
 
     def _pickled(self, value: Any) -> Any:
         try:
-            data = pickle.dumps(value, protocol=5)
+            data, classes = _pickle(value)
         except Exception as e:  # whatever its own code raises
             raise TypeError(f"a {type(value).__name__} cannot be pickled: {e}") from None
         self._folder.mkdir(exist_ok=True)
@@ -96,11 +116,29 @@ class Writer:
         path = self._folder / f"{self._count}.pickle"
         durable.write(path, data)
         self.files.append(path)
-        return {_TAG: "pickle", "file": str(path)}
+        return {_TAG: "pickle", "file": str(path), "classes": classes}
 
 
-def _name(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
+class _Pickler(pickle.Pickler):
+    """Notes the shapes of the workflow's own classes that a pickle contains."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.classes: dict[str, str] = {}
+
+    def reducer_override(self, value: Any) -> Any:
+        kind = value if isinstance(value, type) else type(value)
+        if (text := shapes.shape(kind)) is not None:
+            self.classes[class_name(kind)] = text
+        return NotImplemented
+
+
+def _pickle(value: Any) -> tuple[bytes, dict[str, str]]:
+    """The pickle of a value, and the shapes of the workflow's own classes in it."""
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(value)
+    return file.getvalue(), pickler.classes
 
 
 def decode(value: Any) -> Any:
@@ -124,7 +162,15 @@ def _decode_tagged(value: Mapping[str, Any]) -> Any:
     if tag == "Path":
         return Path(value["path"])
     if tag in _FROM_TEXT:
-        return _FROM_TEXT[tag](value["v"])
+        found = _FROM_TEXT[tag](value["v"])
+        return found.replace(fold=1) if value.get("fold") else found
+    if tag in _ITEMS:
+        items = [decode(item) for item in value["v"]]
+        return deque(items, value["maxlen"]) if tag == "deque" else _ITEMS[tag](items)
+    if tag in _PAIRS:
+        pairs = {decode(k): decode(v) for k, v in value["v"]}
+        factory = next((each for each in _FACTORIES if each and each.__name__ == value["factory"]), None)
+        return defaultdict(factory, pairs) if tag == "defaultdict" else _PAIRS[tag](pairs)
     if tag == "timedelta":
         return timedelta(*value["v"])
     if tag == "dict":
@@ -132,18 +178,55 @@ def _decode_tagged(value: Mapping[str, Any]) -> Any:
     if tag == "tuple":
         return tuple(decode(item) for item in value["v"])
     if tag == "pickle":
+        _check_shapes(value["classes"])
         return unpickle(Path(value["file"]).read_bytes())
     kind = _class(value["class"])
     if tag == "enum" and issubclass(kind, Enum):
-        return kind[value["v"]]
-    if tag == "namedtuple" and issubclass(kind, tuple):
-        return kind(*(decode(item) for item in value["v"]))
-    if tag == "dataclass" and isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _member(kind, value)
+    if tag in ("namedtuple", "dataclass") and (names := shapes.fields_of(kind)) is not None:
+        if sorted(names) != sorted(value["v"]):
+            raise Unreadable(f"its class {kind.__name__} changed: it had the fields {', '.join(value['v'])}, "
+                             f"and has {', '.join(names)}")
+        fields = {name: decode(item) for name, item in value["v"].items()}
+        if issubclass(kind, tuple):
+            return kind(**fields)
         made: Any = object.__new__(kind)  # restore the fields as they were, without running __init__
-        for name, item in value["v"].items():
-            object.__setattr__(made, name, decode(item))
+        for name, item in fields.items():
+            object.__setattr__(made, name, item)
         return made
     raise Unreadable(f"a {tag} of {value['class']} is not known")
+
+
+def _member(kind: type[Enum], value: Mapping[str, Any]) -> Enum:
+    found = kind.__members__.get(value["v"])
+    now = "gone" if found is None else shapes.shown(found.value)
+    if found is None or now != value["shape"]:
+        raise Unreadable(f"its class {kind.__name__} changed: {value['v']} was {value['shape']}, now {now}")
+    return found
+
+
+def _check_shapes(classes: Mapping[str, str]) -> None:
+    for name, before in classes.items():
+        if shapes.shape(_class(name)) != before:
+            raise Unreadable(f"its class {name.rpartition(':')[2]} changed since the result was stored")
+
+
+def check(value: Any) -> None:
+    """Check that the classes in encoded JSON are as they were. Pickles are not read. Raises Unreadable."""
+    if isinstance(value, list):
+        for item in value:
+            check(item)
+    elif isinstance(value, Mapping):
+        try:
+            if value.get(_TAG) == "pickle":
+                _check_shapes(value["classes"])
+            elif value.get(_TAG) == "enum" or ("class" in value and sorted(
+                    shapes.fields_of(_class(value["class"])) or ()) != sorted(value["v"])):
+                _decode_tagged(value)  # says what changed
+        except (KeyError, TypeError, AttributeError) as e:
+            raise Unreadable(f"{type(e).__name__}: {e}") from None
+        for item in value.values():
+            check(item)
 
 
 def _class(name: str) -> Any:
@@ -198,6 +281,18 @@ def paths_in(value: Any) -> list[str]:
     if tag == "pickle":
         return [str(value["file"])]
     return [path for item in value.values() for path in paths_in(item)]
+
+
+def typed_paths(value: Any) -> Iterator[tuple[str, str]]:
+    """The class name and the path or URL of each LatchFile, LatchDir and LPath in encoded JSON."""
+    if isinstance(value, list):
+        for item in value:
+            yield from typed_paths(item)
+    elif isinstance(value, Mapping):
+        if value.get(_TAG) in _PATHS:
+            yield value[_TAG], value["path"]
+        for item in value.values():
+            yield from typed_paths(item)
 
 
 def remote_paths(value: Any) -> list[tuple[str, str]]:

@@ -1,35 +1,49 @@
-"""The process of one task: decode the inputs, call the function, write the result.
+"""The process of one task: let a child call the function, keep the result, tell the head.
 
 It is a fork of the head, or `python -m nfresume.tasks.worker DIR`, where DIR is the task dir. It reads its
 order from DIR/.command.json. Its result DIR/.result.json is complete or absent. Exit status 0 means that the
 result is there.
+
+The function is called in a child of it (`calling`), which may see another file system. The worker itself sees
+what everyone sees: it publishes, and stores in the task cache.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 import os
+import signal
+import subprocess
 import sys
-import time
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.system import crashpoints, durable
-from nfresume.tasks import digests, keys, promises, task_files, values
+from nfresume.system import crashpoints, durable, namespaces
+from nfresume.tasks import calling, digests, isolation, keys, task_files, values
 from nfresume.tasks.cache import Cache, Entry, Miss
+from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
+from nfresume.tasks.containers import Container
 from nfresume.tasks.declaring import Task, declared_tasks
+from nfresume.tasks.isolation import Wish
 from nfresume.tasks.keys import Key
+from nfresume.tasks.outputs import OUTPUTS
+from nfresume.tasks.remote import DOWNLOADS
 
-ORDER, RESULT, VALUES, OUTPUTS = ".command.json", ".result.json", ".values", ".outputs"
+ORDER, RESULT, MISS = ".command.json", ".result.json", ".miss"
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker has to do. `inputs` are encoded. `restore`: copy the cache entry, do not run the task."""
+    """What a worker has to do. `inputs` are encoded. `restore`: copy the cache entry, do not run the task.
+
+    `outputs`: paths that it gets as places for output. `places`: folders outside of its task dir where it may
+    write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
+    task a file system of its own, if possible. `container`: the fields of the Container that it runs in.
+    """
 
     file: str
     task: int
@@ -39,6 +53,13 @@ class Order:
     execution: str
     output: str
     restore: bool = False
+    outputs: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    project: str = ""
+    isolate: bool = True
+    cache: bool = False
+    cache_serialize: bool = False
+    container: Mapping[str, str] | None = None
 
     def write(self, task_dir: Path) -> None:
         """Write the order into the task dir."""
@@ -52,121 +73,143 @@ def read_order(task_dir: Path) -> Order:
     return Order(**{**data, "key": keys.of_json(data["key"])})
 
 
-def perform(task_dir: Path, order: Order, task: Task) -> int:
-    """Carry out the order in its task dir. Returns the exit status."""
-    promises.schedule(None)
+def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
+    """Carry out the order in its task dir. `load` gives the task. Returns the exit status."""
     os.chdir(task_dir)
-    os.environ.update(task.environment)
+    os.environ["NFRESUME_EXECUTION"] = order.execution
     try:
         if order.restore:
-            return _restore(task_dir, order)
-        if not task.cache_serialize:
-            return _run(task_dir, order, task)
+            return _restore(task_dir, order, load)
+        if not order.cache_serialize or order.key.unkeyed:
+            return _run(task_dir, order, load)
         with Cache(Path(order.account_folder), order.key.account).lock(order.key):
-            if _restore(task_dir, order) == 0:
+            if _restore(task_dir, order, load) == 0:
                 return 0
-            return _run(task_dir, order, task)
-    except SystemExit as e:
-        return e.code if isinstance(e.code, int) else 1
-    except BaseException as e:  # whatever the task raises is its failure
-        _print_traceback(e)
+            return _run(task_dir, order, load)
+    except (OSError, ValueError) as e:
+        print(f"{type(e).__name__}: {e}", file=sys.stderr, flush=True)
         return 1
 
 
-def _print_traceback(error: BaseException) -> None:
-    """Print the traceback without the frames of this module."""
-    frames = error.__traceback__
-    ours = str(Path(__file__).parent)
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(
-            ours):
-        frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames, file=sys.stderr)
-    sys.stderr.flush()
+def wish_of(task_dir: Path, order: Order) -> Wish:
+    """What the task of an order needs."""
+    files = (path for value in order.inputs.values() for path in calling.input_paths(value))
+    return Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
+                isolation.scratch_of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
+                Path(order.project) if order.project else None)
 
 
-def _run(task_dir: Path, order: Order, task: Task) -> int:
-    input_paths: set[str] = set()
-    inputs = {name: _input(value, input_paths) for name, value in order.inputs.items()}
-    began = time.monotonic()
-    value: Any = task.function(**inputs)
-    if inspect.iscoroutine(value):
-        value = asyncio.run(value)
-    seconds = time.monotonic() - began
-    sys.stdout.flush()
-    writer = values.Writer(task_dir / VALUES)
-    outputs = _copy_outputs(writer.encode(value), task_dir, input_paths)
-    crashpoints.reach("task-ran")
-    result, digest_by_path = _digest(values.decode(outputs))
-    _publish(outputs, Path(order.output))
-    if task.cache:
+def _in_container(wish: Wish, order: Order) -> int:
+    """The exit status of a task that runs in a container. It sees its inputs, but cannot write to them."""
+    assert order.container is not None
+    words = [sys.executable, "-P", "-m", "nfresume.tasks.contained", str(wish.task_dir)]
+    downloads = wish.work / DOWNLOADS
+    downloads.mkdir(exist_ok=True)
+    known = [path for path in (*wish.inputs, *wish.needed) if Path(path).exists()]
+    command = Container(**order.container).command(
+        words, wish.task_dir, [*wish.shared, str(downloads)], [*known, str(wish.work)])
+    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
+
+
+def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
+    wish = wish_of(task_dir, order)
+    try:
+        code = _in_container(wish, order) if order.container else _in_child(
+            lambda: calling.call(task_dir, wish, order.inputs, load, isolate=order.isolate))
+        if not order.container and (task_dir / NOT_ISOLATED).exists():
+            _clear(wish)
+            code = _in_child(lambda: calling.call(task_dir, wish, order.inputs, load, isolate=False))
+    finally:
+        _clear(wish)
+    if code < 0:
+        _end_likewise(code)
+    if code != 0:
+        return code
+    answer = json.loads((task_dir / ANSWER).read_bytes())
+    _publish(answer["outputs"], Path(order.output))
+    if order.cache and not order.key.unkeyed:
         try:
             Cache(Path(order.account_folder), order.key.account).put(
-                order.key, outputs, result, seconds, order.execution)
+                order.key, answer["outputs"], answer["result"], answer["seconds"], order.execution)
         except OSError as e:
             print(f"nfresume: not cached: {e}", file=sys.stderr)
-    _write_result(task_dir, outputs, result, digest_by_path, None)
+    _write_result(task_dir, answer["outputs"], answer["result"], answer["places"], None)
     return 0
 
 
-def _restore(task_dir: Path, order: Order) -> int:
+def _in_child(run: Callable[[], int]) -> int:
+    """The exit status of `run` in a child of this process; negative for a signal that ended it.
+
+    A signal that stops the task goes to its process group. This process waits for what the child makes of it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent, before = os.getpid(), {number: signal.getsignal(number) for number in _STOPPING}
+    for number in _STOPPING:
+        signal.signal(number, lambda *_: None)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            namespaces.die_with_parent(parent)
+            code = run()
+        except BaseException:  # not the task's own: it has a handler
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code & 0xFF)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return code
+
+
+def _end_likewise(code: int) -> None:
+    """End this process as its child has ended: by signal `-code`."""
+    if -code != signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+
+
+def _clear(wish: Wish) -> None:
+    for folder in (wish.task_dir / isolation.INPUTS, wish.task_dir / isolation.PRIVATE, *wish.scratch):
+        if folder.exists():
+            isolation.remove(folder)
+
+
+def _restore(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     cache = Cache(Path(order.account_folder), order.key.account)
     try:
         entry: Entry = cache.find(order.key)
         outputs, digest_by_path = cache.restore(entry, task_dir / OUTPUTS, digests.DigestIndex())
-        values.decode(outputs)
-    except (Miss, values.Unreadable) as e:
-        (task_dir / ".miss").write_text(str(e))
+    except Miss as e:
+        (task_dir / MISS).write_text(str(e))
+        return 1
+    if _in_child(lambda: _decodes(outputs, task_dir, load)) != 0:
         return 1
     _publish(outputs, Path(order.output))
     _write_result(task_dir, outputs, dict(entry.result), digest_by_path, f"cached by {entry.execution}")
     return 0
 
 
-def _input(value: Any, input_paths: set[str]) -> Any:
-    """Decode an input. The result of another task is read from its file. Adds its paths to `input_paths`."""
-    if isinstance(value, list):
-        return [_input(item, input_paths) for item in value]
-    if isinstance(value, dict) and value.get("$") == "result":
-        found = json.loads(Path(value["of"]).read_bytes())["outputs"]
-        input_paths.update(values.paths_in(found))
-        return promises.take(values.decode(found), promises.path_of(value["path"]))
-    input_paths.update(values.paths_in(value))
-    return values.decode(value)
-
-
-def _copy_outputs(outputs: Any, task_dir: Path, input_paths: set[str]) -> Any:
-    """Copy outputs that are outside of the task dir into it, so that nothing overwrites them.
-
-    An input that the task returns is not copied.
-    """
-    new_paths = {}
-    for at, path in enumerate(dict.fromkeys(values.paths_in(outputs))):
-        source = Path(path)
-        if path not in input_paths and source.exists() and task_dir not in source.parents:
-            target = task_dir / OUTPUTS / str(at) / source.name
-            task_files.copy(source, target)
-            new_paths[path] = str(target)
-    return values.replace_paths(outputs, new_paths)
-
-
-def _digest(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """The digests of a value and its parts, and those of the files and folders in it by path."""
-    digest_by_path: dict[str, str] = {}
-
-    def digest_path(path: Path) -> str:
-        if str(path) not in digest_by_path:
-            digest_by_path[str(path)] = digests.of_path(path)
-        return digest_by_path[str(path)]
-
-    found = {"digest": digests.of_value(value, digest_path=digest_path),
-             "parts": digests.parts_of(value, digest_path)}
-    return found, digest_by_path
+def _decodes(outputs: Any, task_dir: Path, load: Callable[[], Task]) -> int:
+    """0 when a result can be decoded with the classes of the task's module; else the reason is written."""
+    load()
+    try:
+        values.decode(outputs)
+    except values.Unreadable as e:
+        (task_dir / MISS).write_text(str(e))
+        return 1
+    return 0
 
 
 def _publish(outputs: Any, output: Path) -> None:
-    """Copy the outputs that have a remote path to the output folder. Latch uploads them at this point."""
+    """Copy the outputs that have a remote path to the output folder. Those of S3 are uploaded by the head."""
     for path, remote in values.remote_paths(outputs):
-        if Path(path).exists():
+        if Path(path).exists() and not remote.startswith("s3://"):
             task_files.publish(Path(path), task_files.publish_target(path, remote, output))
 
 
@@ -181,12 +224,24 @@ def _write_result(
 
 def main() -> None:
     """Perform the order in the task dir that argv names."""
-    from nfresume.tasks import loading
-
     task_dir = Path(sys.argv[1])
     order = read_order(task_dir)
-    loading.load(Path(order.file))
-    sys.exit(perform(task_dir, order, declared_tasks[order.task]))
+    sys.exit(perform(task_dir, order, loader(order)))
+
+
+def loader(order: Order) -> Callable[[], Task]:
+    """Gives the task of an order in a process that has not loaded its file."""
+    from nfresume.tasks import loading
+
+    def load() -> Task:
+        loading.load(Path(order.file))
+        task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
+        if task is None or task.name != order.key.task or (
+                order.key.code and not order.key.unkeyed and task.code != order.key.version):
+            sys.exit(f"{order.file} changed while the workflow ran")
+        return task
+
+    return load
 
 
 if __name__ == "__main__":

@@ -305,6 +305,20 @@ def test_lost_on_another_host(site: Site):
     assert site.run("delete", e["id"], "--yes").code == 80
 
 
+def test_a_run_of_another_database(site: Site):
+    """Case 108: what runs is neither adopted nor released by another database; it ends as if nothing were."""
+    site.ok("launch", "--detach", str(site.pipeline("slow")))
+    e = until(lambda: (x := site.show())["attempts"][0]["tasks"]["submitted"] and x)
+    other = {"NFRESUME_DATABASE_URL": f"sqlite:///{site.base / 'other.db'}"}
+    for word in ("--adopt", "--release"):
+        done = site.run("doctor", word, e["id"], **other)
+        assert done.code == 80, done.err
+        assert "run on this host" in done.err
+    assert site.ok("list", "--json", **other).json() == []
+    assert site.show()["state"] == "RUNNING"
+    site.ok("cancel", e["id"])
+
+
 def test_a_host_that_never_comes_back(site: Site):
     """Only a person can say that a host is gone; then its run is settled, and goes on from here."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")

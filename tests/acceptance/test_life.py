@@ -180,7 +180,7 @@ process ONE { publishDir 'results'
 workflow { ONE() | map { exit 0 } }
 """)
     done = site.run("launch", "late.nf")
-    assert done.code == 0
+    assert done.code == 70
     e = site.show()
     assert (e["state"], e["work_dir"]["state"], e["work_dir"]["expires_at"]) == ("FAILED", "RETAINED", None)
     assert "until you decide" in done.err

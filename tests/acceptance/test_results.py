@@ -253,6 +253,65 @@ def test_links_that_the_pipeline_made_itself(site: Site):
     assert "sheets/sheet.csv" in e["said"]
 
 
+#: Links in a hidden folder, and behind a link to a folder elsewhere; outputs that are stored in the work dir.
+FAR_LINKS = """
+process A { output: path 'a.txt'
+  script: \"\"\"echo data > a.txt; W=\\$PWD; mkdir -p $launchDir/.hidden
+  ln -s \\$W/a.txt $launchDir/.hidden/l; ln -s \\$W/a.txt $launchDir/far/l
+  ln -s \\$W $launchDir/whole\"\"\" }
+workflow { A() }
+"""
+STORED = """
+process A { storeDir "$workDir/store"
+  output: path 'a.txt'
+  script: "echo data > a.txt" }
+workflow { A() }
+"""
+
+
+def test_links_that_are_hard_to_find(site: Site, tmp_path: Path):
+    """In hidden folders and behind links to folders; a link to a whole task dir is told of."""
+    (tmp_path / "elsewhere").mkdir()
+    (site.launch_dir / "far").symlink_to(tmp_path / "elsewhere")
+    e = launch(site, FAR_LINKS)
+    assert e["work_dir"]["state"] == "DELETED"
+    assert (site.launch_dir / ".hidden/l").read_text() == "data\n"
+    assert (tmp_path / "elsewhere/l").read_text() == "data\n"
+    assert f"1 link to whole task dirs, which end with the work dir: {site.launch_dir}/whole" in e["said"]
+
+
+def test_outputs_that_are_stored_in_the_work_dir(site: Site):
+    """A storeDir there, as a publishDir there, holds the work dir."""
+    e = launch(site, STORED)
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
+    assert "stored inside the work dir itself" in e["work_dir"]["reason"]
+
+
+def test_results_beside_the_work_dir(site: Site):
+    """What is published into the execution's own folder stays when its records go."""
+    e = launch(site, FOLDER.replace("'results'", '"${workflow.workDir}/../results"'))
+    assert e["work_dir"]["state"] == "DELETED"
+    results = Path(e["work_dir"]["path"]).parent / "results"
+    before = sorted(p.name for p in results.rglob("*"))
+    for _ in range(2):
+        site.ok("sweep", NFRESUME_KEEP_RECORDS_DAYS="0.0000001")
+    assert sorted(p.name for p in results.rglob("*")) == before != []
+    assert not (results.parent / "attempts").exists()
+
+
+def test_left_links_are_told(site: Site, elsewhere: Path):
+    """After a failure, links on another file system are not copied yet: the end says so."""
+    (site.launch_dir / "main.nf").write_text(FOLDER)
+    done = site.run("launch", "--storage-expiration-hours", "48", "main.nf", "--fail", "--out",
+                    str(elsewhere / "results"))
+    assert "on another file system still need the work dir" in done.err
+    new = elsewhere / "new"
+    os.rename(elsewhere / "results", new)
+    (elsewhere / "results").symlink_to(new)  # moved, and linked back
+    site.ok("delete", "main", "--yes")
+    assert links(new) == []
+
+
 def test_a_link_to_the_work_dir_itself(site: Site):
     """A user's own shortcut to the work dir is no result: it is not filled with everything that goes."""
     e = kept(site)

@@ -272,15 +272,18 @@ def test_a_terminals_input_reaches_the_pipeline(site: Site):
     assert (child.returncode, "read yes" in out) == (0, True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_the_run(site: Site, number: signal.Signals):
-    """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`."""
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGHUP],
+                                     [signal.SIGINT, signal.SIGTERM, signal.SIGINT]])
+def test_signals_end_the_run(site: Site, numbers: list[signal.Signals]):
+    """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`; so do several at once."""
     child = site.start("launch", str(site.pipeline("slow")), *KEPT)
     until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
-    child.send_signal(number)
-    child.communicate(timeout=60)
+    for number in numbers:
+        child.send_signal(number)
+    _, said = child.communicate(timeout=60)
     assert child.returncode != 0
-    assert site.show()["state"] == "CANCELLED"
+    assert "Traceback" not in said
+    until(lambda: site.show()["state"] == "CANCELLED", what="its end")
     assert not [p for p in site.processes() if "sleep" in p.name()]
 
 

@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 110
+CASES = 111
 
 
 def test_the_matrix():

@@ -161,7 +161,7 @@ def test_the_last_one_counts(tmp_path: Path):
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "without an answer"),
         ("raise RuntimeError('boom\\nsecond line')", "line 1 of __init__.py: RuntimeError: boom second line"),
         ("def", "SyntaxError"),
-        ("import latch.registry.table", "latch.registry"),
+        ("import latch.idl.admin", "latch.idl"),
         ("from latch.types.metadata import Unheard", "Unheard"),
     ],
 )

@@ -1,0 +1,169 @@
+"""The process that calls a task's function, with a file system of its own where the system allows it.
+
+It is a child of the worker. It decodes the inputs, calls the function, brings the outputs into the task dir,
+and writes the answer, from which the worker makes the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nfresume_metadata import files
+
+from nfresume.system import crashpoints, durable
+from nfresume.tasks import digests, isolation, outputs, promises, task_files, values
+from nfresume.tasks.declaring import Task
+from nfresume.tasks.isolation import NotPossible, View, Wish
+from nfresume.tasks.outputs import BadOutput
+from nfresume.tasks.remote import Remote
+from nfresume.tasks.sharing import Sharing
+
+#: `NOT_ISOLATED` is there when the process cannot have a file system of its own, and has called nothing.
+ANSWER, VALUES, NOT_ISOLATED = ".command.answer", ".values", ".command.shared"
+
+
+def call(
+    task_dir: Path, wish: Wish, inputs: dict[str, Any], load: Callable[[], Task], *, isolate: bool,
+    alone: bool = False,
+) -> int:
+    """Call a task with encoded inputs, write its answer, and return the exit status.
+
+    `load` gives the task; it is called in the task's file system. With `isolate` it may write the file
+    NOT_ISOLATED instead: then a process must be started anew without it. `alone`: it has a file system of its
+    own without that, in a container.
+    """
+    promises.schedule(None)
+    try:
+        view = isolation.enter(wish) if isolate else View()
+    except NotPossible as e:
+        print(f"nfresume: the task shares /root and /tmp with others: {e}", file=sys.stderr, flush=True)
+        (task_dir / NOT_ISOLATED).write_text(str(e))
+        return 1
+    os.chdir(task_dir)
+    try:
+        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish))
+        return 0
+    except SystemExit as e:
+        return _exited(e.code)
+    except BadOutput as e:
+        print(e, file=sys.stderr, flush=True)
+    except BaseException as e:  # whatever the task raises is its failure
+        _print_traceback(e)
+    return 1
+
+
+def _answer(
+    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None
+) -> None:
+    os.environ.update(task.environment)
+    files.use(Remote(wish.work, lambda path: _for_task(path, task_dir, view)))
+    originals: set[str] = set()
+    given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
+    unprotected = _stamps(path for path in wish.inputs if path not in view.staged)
+    began = time.monotonic()
+    with sharing or contextlib.nullcontext():
+        value: Any = task.function(**given)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        seconds = time.monotonic() - began
+        sys.stdout.flush()
+        found = values.Writer(task_dir / VALUES).encode(value)
+        found = values.replace_paths(found, _unchanged(found, view, originals))
+        found = outputs.collect(found, task_dir, originals, view.changed_file)
+    _check_unchanged(unprotected)
+    crashpoints.reach("task-ran")
+    result, digest_by_path = _digest(values.decode(found))
+    durable.write(task_dir / ANSWER, values.dumps(
+        {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds}))
+
+
+def _for_task(path: Path, task_dir: Path, view: View) -> Path:
+    """A view of a download that the task may change, or a copy where there can be no view."""
+    if view.stage is not None:
+        with contextlib.suppress(OSError):
+            return view.stage(path)
+    target = task_dir / isolation.INPUTS / path.parent.name / path.name
+    if not target.exists():
+        task_files.copy(path, target)
+    return target
+
+
+def _input(value: Any, staged: Mapping[str, str], originals: set[str]) -> Any:
+    """Decode an input. The result of another task is read from its file.
+
+    `staged`: where the task sees its files. Adds the paths before that to `originals`.
+    """
+    if isinstance(value, list):
+        return [_input(item, staged, originals) for item in value]
+    is_result = isinstance(value, dict) and value.get("$") == "result"
+    found = json.loads(Path(value["of"]).read_bytes())["outputs"] if is_result else value
+    originals.update(values.paths_in(found))
+    decoded = values.decode(values.replace_paths(found, staged))
+    return promises.take(decoded, promises.path_of(value["path"])) if is_result else decoded
+
+
+def input_paths(value: Any) -> list[str]:
+    """The local path of each file and folder in an encoded input."""
+    if isinstance(value, list):
+        return [path for item in value for path in input_paths(item)]
+    if isinstance(value, dict) and value.get("$") == "result":
+        value = json.loads(Path(value["of"]).read_bytes())["outputs"]
+    return [path for _, path in values.typed_paths(value) if "://" not in path]
+
+
+def _unchanged(found: Any, view: View, originals: set[str]) -> dict[str, str]:
+    """The original path of each input that the task returns as it was, by the path that it saw."""
+    paths = {path: view.original(path) for path in values.paths_in(found)}
+    return {path: original for path, original in paths.items() if original in originals}
+
+
+def _stamps(paths: Iterable[str]) -> dict[str, str]:
+    return {path: task_files.stamp(Path(path)) for path in paths if Path(path).exists()}
+
+
+def _check_unchanged(before: Mapping[str, str]) -> None:
+    for path, stamp in before.items():
+        if not Path(path).exists() or task_files.stamp(Path(path)) != stamp:
+            raise BadOutput(f"its input {path} was changed while it ran: let the task change a copy of it")
+
+
+def _digest(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The digests of a value and its parts, and those of the files and folders in it by path."""
+    digest_by_path: dict[str, str] = {}
+
+    def digest_path(path: Path) -> str:
+        if str(path) not in digest_by_path:
+            digest_by_path[str(path)] = digests.of_path(path)
+        return digest_by_path[str(path)]
+
+    found = {"digest": digests.of_value(value, digest_path=digest_path),
+             "parts": digests.parts_of(value, digest_path)}
+    return found, digest_by_path
+
+
+def _exited(code: object) -> int:
+    """The exit status after `sys.exit(code)`, which is a failure: there is no result. A text is printed."""
+    said = code if code not in (None, 0) and not isinstance(code, int) else f"sys.exit({code}) before the end"
+    print(said, file=sys.stderr, flush=True)
+    return code if isinstance(code, int) and code else 1
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print the traceback without the frames of nfresume."""
+    frames = error.__traceback__
+    ours = str(Path(__file__).parent)
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(
+            ours):
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames, file=sys.stderr)
+    sys.stderr.flush()

@@ -1,0 +1,5 @@
+"""Stands for latch_cli in a process that multiprocessing starts."""
+
+from nfresume.tasks import standins
+
+standins.replace(__name__)

@@ -1,0 +1,99 @@
+"""The shape of a workflow's own classes: what a stored value of the class consists of.
+
+A stored value is used again only while its class has the same shape. The shape of a dataclass or NamedTuple
+is its fields, of an Enum its members, of any other class its code. Classes of Python and of installed
+packages have no shape: they belong to the environment, as helper functions do.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from nfresume.tasks.source import code_text, hints_of, type_text
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def class_name(kind: type) -> str:
+    """The name of a class with its module: `assembly:Sample`."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def fields_of(kind: type) -> list[str] | None:
+    """The names of the fields of a dataclass or NamedTuple, in their order; None for other classes."""
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return list(kind._fields)
+    return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
+
+
+def fielded(value: Any) -> bool:
+    """True for a NamedTuple or dataclass that consists of its fields only, and of no inherited content."""
+    kind = type(value)
+    if isinstance(value, tuple):
+        return hasattr(kind, "_fields") and kind.__base__ is tuple
+    if not dataclasses.is_dataclass(kind) or isinstance(value, list | dict | set | str | int | float | bytes):
+        return False
+    names = {f.name for f in dataclasses.fields(kind)}
+    held = set(getattr(value, "__dict__", names)) - {"__orig_class__"}  # which Generic adds
+    return held <= names and all(hasattr(value, name) for name in names)
+
+
+def shape(kind: type) -> str | None:
+    """The shape of a class as text, for people, too; None: it is not a class of the workflow."""
+    if not _is_own(kind):
+        return None
+    if issubclass(kind, Enum):
+        return ", ".join(f"{name}={shown(member.value)}" for name, member in kind.__members__.items())
+    names = fields_of(kind)
+    if names is None:
+        return _code(kind)
+    hints = hints_of(kind)
+    return ", ".join(f"{name}: {type_text(hints.get(name, Any))}" for name in names)
+
+
+def shapes_in(kinds: Iterable[Any]) -> dict[str, str]:
+    """The shapes, by class name, of all own classes in these types: in their parameters and fields, too."""
+    found: dict[str, str] = {}
+    waiting, seen = list(kinds), set()
+    while waiting:
+        kind = waiting.pop()
+        if id(kind) in seen:
+            continue
+        seen.add(id(kind))
+        waiting.extend(part for part in typing.get_args(kind) if not isinstance(part, str | int | bytes))
+        if isinstance(kind, type) and (text := shape(kind)) is not None:
+            found[class_name(kind)] = text
+            if fields_of(kind) is not None:
+                waiting.extend(hints_of(kind).values())
+    return found
+
+
+def _is_own(kind: type) -> bool:
+    family = kind.__module__.partition(".")[0]
+    if family in sys.stdlib_module_names or family in ("nfresume", "nfresume_metadata"):
+        return False
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return not (file and any(f"/{name}/" in file for name in _INSTALLED))
+
+
+def shown(value: Any) -> str:
+    """A value as text that is the same in every process."""
+    return repr(value) if type(value) in (str, int, float, bool, bytes, type(None)) else type(value).__name__
+
+
+def _code(kind: type) -> str:
+    """The digest of a class's code; the names of its attributes when its source cannot be read."""
+    try:
+        text = code_text(ast.parse(textwrap.dedent(inspect.getsource(kind))))
+    except (OSError, TypeError, SyntaxError):
+        text = repr(sorted(vars(kind)))
+    return f"code {hashlib.sha256(text.encode()).hexdigest()[:16]}"

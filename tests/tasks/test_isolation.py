@@ -1,0 +1,121 @@
+"""Each task has a file system of its own where it writes outside of its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BIN, ORDINARY_USER, Site, privileged, until
+from tests.tasks.conftest import put
+
+#: Environments by name: the words before the command. In the last one the kernel refuses mount namespaces.
+WAYS = {
+    "as it is": [],
+    "an ordinary user": ORDINARY_USER,
+    "no namespaces": ["unshare", "--user", "--map-root-user", "sh", "-c",
+                      'echo 0 > /proc/sys/user/max_mnt_namespaces && exec "$@"', "sh"],
+}
+LEFT = (Path("/root/rooted"), Path("/tmp/rooted.txt"))
+
+
+def launch(site: Site, way: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    if way != "as it is" and not privileged():
+        pytest.skip("needs root, to become another user")
+    if way == "an ordinary user":
+        subprocess.run(["chmod", "-R", "a+rwX", str(site.base)], check=True)
+    return subprocess.run([*WAYS[way], str(BIN / "nfresume"), "launch", *words], cwd=site.launch_dir,
+                          env={**site.env, **env}, text=True, capture_output=True, timeout=200)
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in WAYS])
+def test_one_absolute_path(site: Site, way: str):
+    """Eight calls of a map that write the same paths of /root and /tmp give each its own result."""
+    put(site, "rooted.py")
+    done = launch(site, way, "--jobs", "8", "rooted.py:mapped")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [" ".join([str(n)] * 4) for n in range(8)]
+    assert [path for path in LEFT if os.path.lexists(path)] == []
+    said = "tasks share /root and /tmp here (unshare: No space left on device): those that write there run " \
+           "one at a time"
+    assert (said in done.stderr) == (way == "no namespaces"), done.stderr
+    assert [p for p in (site.root / "team").rglob("*") if p.name in (".private", ".inputs")] == []
+
+
+@pytest.mark.long
+def test_many_executions_of_two_accounts(site: Site):
+    """Neither executions nor accounts meet in /root or /tmp."""
+    put(site, "rooted.py")
+    running = [site.start("launch", "--jobs", "8", "-output-dir", f"out{n}", "rooted.py:mapped", "--n",
+                          str(4 + n), NFRESUME_ACCOUNT=("team", "other")[n % 2]) for n in range(4)]
+    for n, child in enumerate(running):
+        out, err = child.communicate(timeout=200)
+        assert child.returncode == 0, err
+        assert json.loads(out) == [" ".join([str(k)] * 4) for k in range(4 + n)]
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in list(WAYS)[:2]])
+def test_inputs_are_not_changed(site: Site, way: str):
+    """A task may edit its inputs, remove what is in them and write beside them. Only its result shows it."""
+    put(site, "rooted.py")
+    data = site.launch_dir / "data"
+    (data / "folder").mkdir(parents=True)
+    (data / "a.bam").write_text("reads")
+    for name in ("kept", "gone"):
+        (data / f"folder/{name}.txt").write_text(name)
+    done = launch(site, way, "rooted.py:edited", "--file", "data/a.bam", "--folder", "data/folder")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["reads+edited", "index", "changed", "reads+edited"]
+    assert {str(p.relative_to(data)): p.read_text() for p in data.rglob("*") if p.is_file()} == {
+        "a.bam": "reads", "folder/kept.txt": "kept", "folder/gone.txt": "gone"}
+
+
+def test_an_input_that_cannot_be_protected(site: Site):
+    """Without namespaces a task that changes its input fails: later tasks would read the change."""
+    put(site, "rooted.py")
+    (site.launch_dir / "folder").mkdir()
+    for name in ("a.bam", "folder/kept.txt", "folder/gone.txt"):
+        (site.launch_dir / name).write_text("x")
+    done = launch(site, "no namespaces", "rooted.py:edited", "--file", "a.bam", "--folder", "folder")
+    assert done.returncode == 1
+    assert "was changed while it ran: let the task change a copy of it" in done.stderr
+
+
+def test_an_input_that_is_returned_keeps_its_path(site: Site):
+    """An input that a task returns unchanged is not copied."""
+    put(site, "rooted.py")
+    (site.launch_dir / "a.txt").write_text("a")
+    done = site.ok("launch", "rooted.py:passed", "--file", "a.txt")
+    assert json.loads(done.out) == str(site.launch_dir / "a.txt")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_place_for_output(site: Site, exists: bool):
+    """What a task writes to a LatchOutputDir of this machine is there for all to see."""
+    put(site, "rooted.py")
+    if exists:
+        (site.launch_dir / "mine").mkdir()
+    site.ok("launch", "rooted.py:filled", "--out", "mine")
+    assert (site.launch_dir / "mine/filled.txt").read_text() == "here"
+
+
+@pytest.mark.parametrize(("how", "why"), [
+    ("exit", "failed with exit status 199: called once"), ("signal", "was killed by signal 6")])
+def test_how_a_task_ended(site: Site, how: str, why: str):
+    """The exit status and the signal are those of the task itself. It was called once."""
+    put(site, "rooted.py")
+    done = site.run("launch", "rooted.py:ending", "--how", how)
+    assert done.code == 1
+    assert why in site.show()["attempts"][0]["error"]
+
+
+def test_a_task_may_clean_up(site: Site):
+    """A task that is stopped has its time to react to SIGTERM."""
+    put(site, "rooted.py")
+    assert site.run("launch", "rooted.py:cleaned", "--place", str(site.launch_dir)).code == 1
+    until(lambda: (site.launch_dir / "cleaned").exists())

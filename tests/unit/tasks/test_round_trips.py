@@ -1,0 +1,127 @@
+"""Values of any nesting come back from JSON as they went: equal, and of the same types."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter, OrderedDict, defaultdict, deque
+from dataclasses import dataclass, field
+from datetime import UTC
+from enum import Enum, Flag, IntEnum, StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nfresume_metadata import LatchDir, LatchFile, LPath, SamplesheetItem
+
+from nfresume.tasks import digests, values
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Word(StrEnum):
+    A = "a"
+
+
+class Bits(Flag):
+    ONE = 1
+    TWO = 2
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any = None
+
+
+@dataclass
+class Base:
+    name: Any
+
+
+@dataclass
+class Box(Base):
+    value: Any = None
+    more: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    value: Any
+
+
+TEXTS = st.text(max_size=20)
+PATHS = st.from_regex(r"[a-z0-9 .é$-]{1,12}", fullmatch=True).map(lambda text: f"/absent/{text}")
+PLAIN = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXTS, st.binary(max_size=20),
+    st.complex_numbers(allow_nan=False), st.dates(), st.datetimes(), st.datetimes(timezones=st.just(UTC)),
+    st.timedeltas(), st.decimals(allow_nan=False), st.fractions(), st.uuids(), st.sampled_from(Colour),
+    st.sampled_from(Level), st.sampled_from(Word), st.sampled_from([Bits.ONE, Bits.ONE | Bits.TWO]),
+    PATHS.map(LatchFile), PATHS.map(LatchDir), PATHS.map(Path),
+    st.builds(LatchFile, PATHS, st.just("latch:///out/a")), st.just(LPath("s3://bucket/key")),
+    st.builds(range, st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 3)),
+)
+KEYS = st.one_of(TEXTS, st.integers(), st.booleans(), st.none(), st.sampled_from(Colour), st.dates(),
+                 st.tuples(st.integers(), TEXTS))
+VALUES = st.recursive(PLAIN, lambda inner: st.one_of(
+    st.lists(inner, max_size=4), st.lists(inner, max_size=3).map(tuple),
+    st.dictionaries(KEYS, inner, max_size=4), st.builds(Pair, inner, inner),
+    st.builds(Box, TEXTS, inner, st.lists(inner, max_size=2)),
+    st.builds(Frozen, inner), inner.map(SamplesheetItem), st.lists(inner, max_size=3).map(deque),
+    st.dictionaries(TEXTS, inner, max_size=3).map(OrderedDict),
+    st.frozensets(KEYS, max_size=3), st.sets(KEYS, max_size=3),
+    st.dictionaries(TEXTS, st.integers(0, 9), max_size=3).map(Counter),
+    st.dictionaries(TEXTS, inner, max_size=2).map(lambda found: defaultdict(list, found)),
+), max_leaves=12)
+
+
+def types(value: Any) -> Any:
+    """The types in a value, which equality does not compare: 1, 1.0 and True are equal."""
+    kind = type(value).__name__
+    if isinstance(value, dict):
+        return kind, [(types(key), types(item)) for key, item in value.items()]
+    if isinstance(value, set | frozenset):
+        return kind, sorted(repr(types(item)) for item in value)
+    if isinstance(value, list | tuple | deque):
+        return kind, [types(item) for item in value]
+    if isinstance(value, Base | Frozen | SamplesheetItem):
+        return kind, [types(item) for item in vars(value).values()]
+    return kind, repr(value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES)
+def test_values_come_back_as_they_went(value: Any):
+    """Through JSON, as between two tasks."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored = values.dumps(values.Writer(Path(folder)).encode(value))
+        found = values.decode(json.loads(stored))
+    assert found == value
+    assert types(found) == types(value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES)
+def test_digests_survive_the_way(value: Any):
+    """A value that came back has the digest of the one that went: a cached task is found again."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored = values.dumps(values.Writer(Path(folder)).encode(value))
+        found = values.decode(json.loads(stored))
+    assert digests.of_value(found) == digests.of_value(value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES, VALUES)
+def test_different_values_have_different_digests(one: Any, other: Any):
+    """Equal digests mean equal values of equal types."""
+    if digests.of_value(one) == digests.of_value(other):
+        assert one == other
+        assert types(one) == types(other)

@@ -1,0 +1,23 @@
+# result: ["3", 6]
+from functools import partial
+from typing import List
+
+import flytekit
+from flytekit import Resources, task, workflow
+
+big = partial(task, requests=Resources(cpu="1", mem="100Mi"), limits=Resources(cpu="2", mem="1Gi"))
+
+
+@big
+def text(n: int) -> str:
+    return str(n)
+
+
+@flytekit.task(requests=Resources(mem="10Mi"))
+def double(n: int) -> int:
+    return 2 * n
+
+
+@workflow
+def flow(n: int = 3) -> List[object]:
+    return [text(n=n), double(n=n)]
