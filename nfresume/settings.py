@@ -305,6 +305,8 @@ SETTINGS = (
             check_hours, lambda: 720.0),
     Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
             "used entries are removed first (default: no limit)", _size, _nothing),
+    Setting("environment_cache_hours", "hours without use after which a conda environment or image is "
+            "removed from the account's cache; 0: each work dir has its own", check_hours, lambda: 720.0),
     Setting("container_engine", "program that runs Python tasks in containers, or none (default: docker, "
             "podman or apptainer, whichever is there)", _text, _nothing),
     Setting("container_image", "image for all Python tasks, instead of their Dockerfile", _text, _nothing),
@@ -364,6 +366,7 @@ class Settings:
     log_format: LogFormat
     task_cache_hours: float
     task_cache_limit: int | None
+    environment_cache_hours: float
     container_engine: str | None
     container_image: str | None
     task_secrets: Path | None

@@ -20,7 +20,8 @@ def report(report: Report) -> dict[str, Any]:
         "price_per_gb_month": str(report.price.per_gb_month), "price_source": report.price.source,
         "now": {
             "metered_bytes": report.metered, "work_dirs": report.work_dirs,
-            "task_cache_metered_bytes": report.caches,
+            "task_cache_metered_bytes": report.caches["tasks"],
+            "environments_metered_bytes": report.caches["environments"],
             "cost_per_month": _digits(report.per_month),
             "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.without_expiry,
         },

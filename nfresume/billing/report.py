@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from nfresume.billing import enforcement, reuse_value, usage
 from nfresume.billing.reuse_value import ReuseValue
-from nfresume.billing.usage import Groups, Ledger, stored_now
+from nfresume.billing.usage import CACHES, Groups, Ledger, stored_now
 from nfresume.domain import costs, periods
 from nfresume.domain.budgets import Standing
 from nfresume.domain.costs import Price, Usage
@@ -49,7 +49,7 @@ class Line:
 class Report:
     """A cost report. Costs are in `currency`.
 
-    metered: bytes stored now; caches: bytes of them in task caches; work_dirs: how many store bytes now;
+    metered: bytes stored now; caches: bytes of them in caches, by kind; work_dirs: how many store bytes now;
     per_month: cost of keeping what is stored now for a month; until_expiry: cost of keeping each work dir
     until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price
     of the configured root now.
@@ -61,7 +61,7 @@ class Report:
     total: Usage
     metered: int
     work_dirs: int
-    caches: int
+    caches: Mapping[str, int]
     per_month: Decimal
     until_expiry: Decimal
     without_expiry: int
@@ -107,7 +107,7 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
     return Report(
         period=period, by=by, lines=lines, total=sum((line.usage for line in lines), Usage()),
         metered=sum(metered for metered, _ in amounts), work_dirs=len(stored),
-        caches=sum(metered for metered, _ in cached),
+        caches={kind: sum(c.metered for c in ledger.caches if c.kind == kind) for kind in CACHES},
         per_month=sum((costs.cost_per_month(metered, rate.per_gb_month) for metered, rate in amounts
                        if rate.currency == ledger.price.currency), Decimal(0)),
         until_expiry=sum((_to_come(e, rates[e.id], ledger.now) for e in paid), Decimal(0)),

@@ -14,23 +14,28 @@ from nfresume.domain.workdirs import WorkDirState
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 
-#: Stands for the pipeline and the process of a task cache.
-TASK_CACHE = "(task cache)"
+#: What stands for the pipeline and the process of a cache, by its kind.
+CACHES = {"tasks": "(task cache)", "environments": "(environments)"}
 
 
 @dataclass(frozen=True)
-class TaskCacheHolder:
-    """The task cache of an account in a root. It stores bytes, as an execution does."""
+class CacheHolder:
+    """A cache of an account in a root, of tasks or environments. It stores bytes, as an execution does."""
 
     root_id: str
     account: str
+    kind: str
     samples: list[Sample]
-    pipeline: str = TASK_CACHE
+
+    @property
+    def pipeline(self) -> str:
+        """What stands for its pipeline in a report."""
+        return CACHES.get(self.kind, f"({self.kind})")
 
     @property
     def id(self) -> str:
         """Its name in a report."""
-        return f"{TASK_CACHE} {self.account}"
+        return f"{self.pipeline} {self.account}"
 
     @property
     def metered(self) -> int:
@@ -39,7 +44,7 @@ class TaskCacheHolder:
 
 
 #: Whatever stores bytes over time.
-Holder = Execution | TaskCacheHolder
+Holder = Execution | CacheHolder
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Ledger:
     history: Mapping[str, list[Price]]  # by root id
     root_id: str | None  # of the configured root
     price: Price  # of the configured root, now
-    caches: Sequence[TaskCacheHolder] = ()
+    caches: Sequence[CacheHolder] = ()
 
     def prices(self, holder: Holder) -> Sequence[Price]:
         """The prices of the holder's root; today's price where none was stored yet."""
@@ -70,7 +75,7 @@ class Ledger:
 
     @property
     def holders(self) -> list[Holder]:
-        """All executions and task caches."""
+        """All executions and caches."""
         return [*self.executions.values(), *self.caches]
 
     def stored(self) -> list[Execution]:
@@ -87,7 +92,7 @@ def read(store: Store, conf: Settings, account: str | None, until: datetime | No
         return Ledger(
             account, tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
             ledger.samples(tx, account, until or tx.now), ledger.price_history(tx), root.id if root else None,
-            price, [TaskCacheHolder(root_id, whose, steps) for (root_id, whose), steps
+            price, [CacheHolder(root_id, whose, kind, steps) for (root_id, whose, kind), steps
                     in ledger.samples_of_caches(tx, account, until or tx.now).items()],
         )
 
@@ -122,7 +127,7 @@ class Groups:
     def add(self, key: str, holder: Holder) -> None:
         """Add everything that the holder stored in the period to the group `key`."""
         meter, amounts = self.amounts(key, holder)
-        mine = holder.samples if isinstance(holder, TaskCacheHolder) else self._ledger.samples.get(
+        mine = holder.samples if isinstance(holder, CacheHolder) else self._ledger.samples.get(
             holder.id, ())
         meter.add(mine, amounts)
 
@@ -147,7 +152,7 @@ class Groups:
 
 def stored_now(holder: Holder) -> int:
     """The metered bytes that a work dir or a task cache stores now; 0 for a deleted one."""
-    if isinstance(holder, TaskCacheHolder):
+    if isinstance(holder, CacheHolder):
         return holder.metered
     gone = holder.work_dir.state is WorkDirState.DELETED
     return 0 if gone else holder.work_dir.metered_bytes or 0

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from nfresume import __version__
-from nfresume.cli import admin, billing, caching, launching, looking, measuring, people, workdir
+from nfresume.cli import admin, billing, caching, explaining, launching, looking, measuring, people, workdir
 from nfresume.cli.output import say
 from nfresume.domain.errors import NfresumeError, UsageError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     "[bold]nfresume relaunch[/bold] ID",
 )
 
-for module in (launching, looking, workdir, measuring, billing, caching, admin, people):
+for module in (launching, looking, explaining, workdir, measuring, billing, caching, admin, people):
     module.register(app)
 
 

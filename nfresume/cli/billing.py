@@ -104,7 +104,8 @@ def _print(report: Report, compared: Comparison | None) -> None:
     from nfresume.billing import as_json
 
     paid = report.currency
-    cached = f" and the task cache ({size(report.caches)})" if report.caches else ""
+    names = {"tasks": "the task cache", "environments": "environments"}
+    cached = "".join(f" and {names[kind]} ({size(held)})" for kind, held in report.caches.items() if held)
     print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}{cached}: "
           f"{money(report.per_month, paid)} a month")
     endless = report.without_expiry

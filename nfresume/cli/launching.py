@@ -185,6 +185,9 @@ def relaunch(
     retain: common.Retain = None,
     on_success: common.OnSuccess = None,
     detach: Detach = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be reused and what would run again.")
+    ] = False,
     account: common.Account = None,
     nextflow: common.Nextflow = None,
     as_json: common.Json = False,
@@ -197,6 +200,8 @@ def relaunch(
     Examples:
 
       nfresume relaunch rnaseq-4k9x2m
+
+      nfresume relaunch --dry-run rnaseq-4k9x2m
 
       nfresume relaunch rnaseq -r 3.14.1 --max_memory 64.GB
 
@@ -220,6 +225,8 @@ def relaunch(
             pipeline = str(Path(pipeline).absolute())
         request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
                                   storage_expiration_hours, pin, **policy)
+        if dry_run:
+            return outcome.forecast(service, found, request, as_json=as_json)
         execution = service.relaunch(found, request, progress_line, say)
         outcome.announce_relaunch(execution)
         return outcome.follow(service, execution, signals, as_json=as_json)

@@ -12,6 +12,7 @@ from nfresume.domain.wording import duration, size
 if TYPE_CHECKING:
     from nfresume.cli.ending import Signals
     from nfresume.domain.executions import Execution
+    from nfresume.runs.relaunching import RelaunchRequest
     from nfresume.service.verbs import Service
 
 
@@ -40,6 +41,18 @@ def announce_relaunch(e: Execution) -> None:
     """Say which attempt starts."""
     end_progress()
     say(f"execution {e.id}, attempt {e.attempt}, session {e.session_id}")
+
+
+def forecast(service: Service, execution: Execution, request: RelaunchRequest, *, as_json: bool) -> int:
+    """Print what a relaunch would do. Returns 0."""
+    from nfresume.service import forecasting
+
+    planned = forecasting.plan(service, execution, request)
+    if as_json:
+        print_json(forecasting.document(execution, planned))
+    else:
+        print("\n".join(forecasting.lines(planned)))
+    return 0
 
 
 def follow(service: Service, execution: Execution, signals: Signals | None, *, as_json: bool) -> int:
@@ -147,16 +160,30 @@ def _tell_results(detail: Mapping[str, Any]) -> None:
         say(f"links into the work dir were looked for among {looked:,} files, but not further")
 
 
+def _tell_lost(detail: Mapping[str, Any]) -> None:
+    why = f" ({reason})" if (reason := detail.get("reason")) else ""
+    say(f"WARN: Nextflow's cache has lost {detail['tasks']} of {count(detail['of'], 'finished task')}{why}: "
+        "a relaunch runs them again")
+
+
 #: What the end of an attempt tells of its events.
-_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results}
+_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results, "cache_lost": _tell_lost}
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:
+    from nfresume.domain.errors import NotFound
+    from nfresume.domain.executions import python_workflow
+    from nfresume.service import explaining
     from nfresume.service.following import compare
 
     reused = compare(service.folder(execution), execution.attempt)
     saved = f" ({duration(reused.saved)} of task time)" if reused.saved.total_seconds() >= 1 else ""
     say(f"{count(reused.cached, 'task')} reused{saved}, {reused.rerun} rerun, {reused.new} new")
+    if python_workflow(execution.pipeline) is not None:
+        return  # its head has said it already
+    with contextlib.suppress(NotFound):
+        for line in explaining.lines(service.explain_attempt(execution)):
+            say(line)
 
 
 def _print_details(service: Service, execution: Execution) -> None:

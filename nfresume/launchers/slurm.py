@@ -119,6 +119,15 @@ def end_jobs(job_ids: Iterable[str]) -> None:
                        "relaunch when it answers") from None
 
 
+def ended(job_ids: Iterable[str]) -> set[str]:
+    """Those jobs that neither wait nor run; none when Slurm does not answer."""
+    wanted = {job_id for job_id in job_ids if job_id.isdecimal()}
+    try:
+        return wanted - set(_active(wanted))
+    except _Failed:
+        return set()
+
+
 def _active(job_ids: Iterable[str]) -> list[str]:
     """The jobs among `job_ids` that wait or run. squeue refuses unknown ids, so all jobs are listed."""
     wanted = set(job_ids)

@@ -147,6 +147,16 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """A program in a `bin` folder of the pipeline, as it was when the first task could use it."""
+
+    KIND: ClassVar[str] = "program"
+    path: str
+    size: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unpublished:
     """Nextflow gave up to publish a file."""
 
@@ -214,10 +224,10 @@ class End:
     took: int = 0
 
 
-Line = (Header | Task | Published | Folder | Outputs | Unpublished | Doubt | Executor | Job | Failure
-        | Statistics | End)
+Line = (Header | Task | Published | Folder | Outputs | Program | Unpublished | Doubt | Executor | Job
+        | Failure | Statistics | End)
 _KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in (
-    Header, Published, Folder, Outputs, Unpublished, Doubt, Executor, Job, Failure, Statistics, End)}
+    Header, Published, Folder, Outputs, Program, Unpublished, Doubt, Executor, Job, Failure, Statistics, End)}
 _FIELDS = {kind: tuple((f.name, f.default) for f in fields(kind)) for kind in _KINDS.values()}
 _TASK = "task"
 _STATUS = {str(status): status for status in Status}

@@ -20,19 +20,31 @@ _CONTAINER = re.compile(r"^### container: '(.*)'$", re.MULTILINE)
 _STAGED = re.compile(r"^nxf_stage\(\) \{\n(.*?)^\}", re.DOTALL | re.MULTILINE)
 _OUTPUTS = re.compile(r'^ *nxf_fs_\w+ "\$name" (/.*?)(?: \|\| true)?$', re.MULTILINE)
 _INPUT = re.compile(r"(?:^|&& )(?:ln -s|ln|cp -fRL) (.+)$")
+_DECLARED = re.compile(r"^### outputs:\n((?:### - '.*'\n)+)", re.MULTILINE)
+_MODULE = re.compile(r"^ +nxf_module_load (\S.*)$", re.MULTILINE)
+_ACTIVATED = re.compile(r"^ *source .*activate (.+)$|^ *spack env activate -d (.+)$", re.MULTILINE)
+_EXPORTED = re.compile(r'^ *export (\w+)="(.*)"$', re.MULTILINE)
+_BIN = re.compile(r"^\\?\$PATH:(/.*)$")
 _QUOTED = re.compile(r"[\\'\"]")
 
 
 @dataclass(frozen=True)
 class Wrapper:
     """`inputs` are absolute paths. `outputs` are the folders into which outputs are moved: a storeDir, or
-    the task dir itself for a task that works in a scratch folder. `staged`: inputs are in another file."""
+    the task dir itself for a task that works in a scratch folder. `staged`: inputs are in another file.
+    `declared`: the patterns of its outputs. `activated`: its conda or spack environment. `variables`: what it
+    exports. `bins`: folders with programs of the pipeline."""
 
     name: str
     container: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     staged: bool
+    declared: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    activated: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
+    bins: tuple[str, ...] = ()
 
 
 def parse(text: str, task_dir: str) -> Wrapper:
@@ -41,8 +53,17 @@ def parse(text: str, task_dir: str) -> Wrapper:
     body = section[1] if section else ""
     staged = re.search(rf"^ *bash .*{re.escape(STAGE)}$", body, re.MULTILINE) is not None
     outputs = dict.fromkeys(path for found in _OUTPUTS.findall(text) for path in _words(found))
-    return Wrapper(name[1] if name else "", container[1] if container else "",
-                   () if staged else inputs(body, task_dir), tuple(outputs), staged)
+    declared, activated = _DECLARED.search(text), _ACTIVATED.search(text)
+    exported = dict(_EXPORTED.findall(text))
+    path = _BIN.match(exported.get("PATH", ""))
+    return Wrapper(
+        name[1] if name else "", container[1] if container and container[1] != "null" else "",
+        () if staged else inputs(body, task_dir), tuple(outputs), staged,
+        tuple(line[len("### - '"):-1] for line in declared[1].splitlines()) if declared else (),
+        tuple(" ".join(found.split()) for found in _MODULE.findall(text)),
+        next(filter(None, activated.groups()), "") if activated else "",
+        tuple((k, v) for k, v in exported.items() if k != "PATH" and not k.startswith("NXF_")),
+        tuple(path[1].split(":")) if path else ())
 
 
 def inputs(text: str, task_dir: str) -> tuple[str, ...]:

@@ -18,10 +18,14 @@ from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import command, engine
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import STDIN, RunOptions
+from nfresume.retained import environments
 from nfresume.runs import inputs
 from nfresume.settings import ANY_PIPELINE, Settings
 from nfresume.storage.root import ExecutionFolder
 
+#: In the request of the first attempt: environments go to the account's cache. It holds for all attempts, as
+#: their paths are in the hashes of tasks.
+SHARED = "environments_shared"
 #: Commands of Nextflow that change nothing.
 READING = ("log", "lineage", "view", "info", "list", "config", "inspect", "lint", "help")
 
@@ -67,13 +71,15 @@ def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
 
 def environment(
     conf: Settings, chosen: Engine, run: command.Run, execution: Execution, pipeline: str,
-    base: Mapping[str, str],
+    base: Mapping[str, str], *, shared: bool,
 ) -> dict[str, str]:
     """The environment of the head. For Nextflow this also writes the configuration of the attempt.
 
     In the launch dir of a launch from the web Nextflow reads no configuration: only the pipeline's own and
     the site's. NXF_CONFIG_FILE (since 20.09) names the file that is read in place of the launch dir's
     nextflow.config. On a site that allows any pipeline the configuration there may be the pipeline's own.
+    `shared`: conda environments and images go to the account's cache, unless the user's environment or the
+    configuration says where.
     """
     if python_workflow(pipeline) is not None:
         return command.marked(base, run)
@@ -82,6 +88,8 @@ def environment(
     if Path(launches) in launch_dir.parents and ANY_PIPELINE not in conf.web_pipelines:
         site = made.get("NXF_CONFIG_FILE", "")
         made["NXF_CONFIG_FILE"] = site if site.startswith("/") else str(run.attempt_dir / command.CONFIG)
+    if shared:
+        made |= environments.variables(run.work_dir.parent.parent, base)
     command.write_configuration(run, base, made, again=run.attempt_dir.name != "1")
     return made
 

@@ -24,6 +24,7 @@ from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.stamps import started_at
 from nfresume.nextflow.summary import Summary
 from nfresume.nextflow.tracking import Tracker
+from nfresume.retained import environments
 from nfresume.runs.earlier import Earlier, Predecessors
 from nfresume.settings import KeepTaskLogs
 from nfresume.storage.root import ExecutionFolder
@@ -76,6 +77,8 @@ class Recorder:
         self._files: OrderedDict[int, _Files] = OrderedDict()  # of tasks that ended last
         self._folders: OrderedDict[str, bool] = OrderedDict()  # True: its identity is in the record
         self._outputs: OrderedDict[str, None] = OrderedDict()
+        self._bins: set[str] = set()
+        self._environments = {""}
         self._looked = time.monotonic()
         self._took = self._tasks = self._busy = 0
         self._stat = functools.lru_cache(_INPUTS)(_stat)
@@ -262,11 +265,38 @@ class Recorder:
         for path in found.outputs:
             if not f"{path}/".startswith(f"{whole}/"):  # not of a task in a scratch folder
                 self._see_outputs(path)
+        self._see_environment(found.activated)
+        self._see_environment(found.container)
+        for path in found.bins:
+            self._see_programs(path)
         try:
             began = os.stat(".command.begin", dir_fd=folder, follow_symlinks=False).st_mtime_ns // 1_000_000
         except OSError:
             began = None
         return _Files(tuple((path, *self._stat(path)) for path in paths), found.container, began)
+
+    def _see_environment(self, path: str) -> None:
+        """Note once that an environment or image of the account's cache is used."""
+        with self._lock:
+            if path in self._environments or len(self._environments) >= _REMEMBERED:
+                return
+            self._environments.add(path)
+        environments.touch(self._work.parent.parent, path)
+
+    def _see_programs(self, place: str) -> None:
+        """Record the programs in a `bin` folder once: a task that uses one runs again when it changes."""
+        with self._lock:
+            if place in self._bins or len(self._bins) >= _REMEMBERED:
+                return
+            self._bins.add(place)
+        try:
+            names = sorted(os.listdir(place))[:_REMEMBERED]
+        except OSError:
+            return
+        for name in names:
+            size, mtime = self._stat(os.path.join(place, name))
+            if size >= 0:
+                self._put(record.Program(os.path.join(place, name), size, mtime))
 
     def _see_outputs(self, path: str) -> None:
         with self._lock:

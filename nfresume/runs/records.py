@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import NotFound
+from nfresume.domain.executions import run_name
 from nfresume.nextflow import command, evidence, reading, record, task_dirs
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import inputs
 from nfresume.runs.task_index import Indexes, TaskIndex
+from nfresume.storage import aside
 from nfresume.storage.root import ExecutionFolder
 
 #: The largest part of a file that one answer holds.
@@ -175,7 +177,10 @@ class Records:
 
     @contextmanager
     def _task_dir(self, task: Task) -> Iterator[int]:
-        """A descriptor of a task dir, opened without following a link. Raises NotFound."""
+        """A descriptor of a task dir, opened without following a link. Raises NotFound.
+
+        Where it was set aside, a later attempt may have another task dir in its place.
+        """
         work = self._folder.work
         name = task.dir or task_dirs.find(work, task.hash, task.name,
                                           unfinished=task.status is Status.RUNNING)
@@ -183,7 +188,11 @@ class Records:
             try:
                 fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, fd)
-                folder = stack.enter_context(evidence.task_dir(fd, name))
+                try:
+                    run = run_name(self._folder.execution_id, self._number)
+                    folder = stack.enter_context(aside.opened(fd, run, name))
+                except FileNotFoundError:
+                    folder = stack.enter_context(evidence.task_dir(fd, name))
             except OSError:
                 raise NotFound(f"the task dir of {task.name} ({task.hash}) is gone",
                                "its work dir was deleted or slimmed") from None

@@ -7,10 +7,11 @@ from typing import Any
 
 from nfresume.billing import enforcement
 from nfresume.domain import retention
-from nfresume.domain.executions import Execution, ExecutionState, Lease
+from nfresume.domain.executions import Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.retention import Hold
-from nfresume.domain.workdirs import Claim, Retain
+from nfresume.domain.workdirs import Claim, OnSuccess, Retain
 from nfresume.retained import deletion, disposal, securing
+from nfresume.runs import cache_check, explaining
 from nfresume.runs.verdict import Evidence, Verdict, judge
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder
@@ -42,6 +43,9 @@ def conclude(
         notes["slimmed"] = {"left_alone": reason} if reason else _slim(
             folder, lease.number, pace, heartbeat)
     notes["results_secured"] = secured.note
+    explaining.keep(folder, execution.session_id, lease.number, heartbeat)
+    if _is_resumed(execution, verdict):
+        notes["cache_lost"] = cache_check.lost(folder, execution.session_id, lease.number, heartbeat)
     refused = _refused(store, conf, execution, heartbeat)
     heartbeat()
     with store.begin() as tx:
@@ -71,6 +75,12 @@ def _refused(
         return None
     disposal.record_size(store, conf, execution, progress=lambda _: heartbeat())
     return enforcement.refusal(store, conf, execution)
+
+
+def _is_resumed(execution: Execution, verdict: Verdict) -> bool:
+    """True when a later attempt may need Nextflow's cache."""
+    kept = verdict.state is not ExecutionState.SUCCEEDED or execution.work_dir.pinned
+    return (kept or execution.on_success is OnSuccess.KEEP) and python_workflow(execution.pipeline) is None
 
 
 def _is_slimmed(execution: Execution, verdict: Verdict) -> bool:

@@ -21,16 +21,23 @@ import sh
 
 from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
-from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.workdirs import Claim, WorkDirState
-from nfresume.launchers import slurm
-from nfresume.nextflow import command, options, reading, summary, task_dirs
+from nfresume.nextflow import command, options, summary
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
-from nfresume.runs import expiration, log_copies, programs, settlement, verdict
+from nfresume.runs import (
+    clearing,
+    expiration,
+    log_copies,
+    preflight,
+    programs,
+    settlement,
+    sources,
+    verdict,
+)
 from nfresume.runs.recorder import Recorder
-from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, guarded, queries, transitions
 from nfresume.system import crashpoints, logs, pausing, processes
@@ -144,6 +151,7 @@ class _Supervisor:
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
+        self._keep_sources(parsed.value("-main-script"))
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
             resume=self._attempt.resume, work_dir=self._folder.work,
@@ -151,8 +159,9 @@ class _Supervisor:
         )
         launch_dir = Path(self._execution.launch_dir)
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        environment = programs.environment(
-            self._conf, chosen, run, self._execution, self._attempt.pipeline, os.environ)
+        shared = bool((self._folder.request(1) or {}).get(programs.SHARED))
+        environment = programs.environment(self._conf, chosen, run, self._execution, self._attempt.pipeline,
+                                           os.environ, shared=shared)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
@@ -165,26 +174,29 @@ class _Supervisor:
             )
         self._shim = os.pidfd_open(shim.pid)
 
+    def _keep_sources(self, main_script: str | None) -> None:
+        launch_dir = Path(self._execution.launch_dir)
+        with contextlib.suppress(OSError, NfresumeError):  # a later explanation then knows less
+            local = preflight.check_pipeline(self._attempt.pipeline, launch_dir, main_script)
+            sources.keep(local, launch_dir, self._attempt_dir)
+
     def _clear_predecessor(self) -> None:
-        """Stop what is left of the last attempt. If it died uncleanly, set its unfinished task dirs aside."""
+        """Stop what is left of the last attempt, and set task dirs aside that the new one must not use."""
         if self._attempt.number == 1:
             return
         with self._store.begin(write=False) as tx:
-            before = queries.attempt(tx, self._execution.id, self._attempt.number - 1)
+            *earlier, _ = queries.attempts_of(tx, self._execution.id)
         if survivors := processes.stop(self._processes, heartbeat=self._tick):
-            raise Conflict(f"{len(survivors)} processes of {before.run_name} could not be stopped")
-        if before.clean_end:
-            return
-        seen = summary.of(reading.lines(self._folder.attempt(before.number)))
-        if "slurm" in seen.executors and slurm.available():
-            slurm.end_jobs(seen.jobs)
-        work = self._folder.work
-        unfinished = [t.dir or task_dirs.find(work, t.hash, t.name, unfinished=True)
-                      for t in seen.unfinished.values()]
-        moved = set_aside(work, filter(None, unfinished), before.run_name)
-        if moved:
-            with self._store.begin() as tx:
-                guarded.note(tx, self._execution.id, "set_aside", self._actor, {"task_dirs": moved})
+            raise Conflict(f"{len(survivors)} processes of {earlier[-1].run_name} could not be stopped")
+        moved = {"set_aside": clearing.unfinished(self._folder, earlier)}
+        if self._attempt.resume and python_workflow(self._attempt.pipeline) is None:
+            moved["failed_set_aside"] = clearing.failed(
+                self._folder, self._attempt.number - 1, self._renewal.check)
+        for name, task_dirs in moved.items():
+            if task_dirs:
+                with self._store.begin() as tx:
+                    guarded.note(tx, self._execution.id, name, self._actor, {
+                        "task_dirs": task_dirs[:100], "count": len(task_dirs)})
 
     # -- follow ---------------------------------------------------------------------------------
 

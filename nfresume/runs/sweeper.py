@@ -208,8 +208,9 @@ class _Sweep:
 def _tidy(
     store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
 ) -> None:
-    """Empty the trash, prune task caches and old records."""
+    """Empty the trash, prune caches and old records."""
     from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
+        environments,
         old_records,
         task_caches,
     )
@@ -220,6 +221,7 @@ def _tidy(
         with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
             _drain_trash(store, conf, root, stop)
             task_caches.tidy(store, conf, root, stop, thorough=thorough)
+            environments.tidy(store, conf, root, stop, thorough=thorough)
             if thorough or time.monotonic() - _looked.get(root.id, -_LOOK_SECONDS) >= _LOOK_SECONDS:
                 _looked[root.id] = time.monotonic()
                 old_records.expire(store, conf, root, stop, notify)

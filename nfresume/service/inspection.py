@@ -24,6 +24,7 @@ from nfresume.store import Store, outcomes, queries
 if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
     from nfresume.billing import aws_bill, page, report
     from nfresume.pipelines import parameters
+    from nfresume.runs.explaining import Explained
     from nfresume.runs.records import Records
     from nfresume.tasks.cache import Cache, Entry
 
@@ -136,6 +137,13 @@ class Inspection:
         from nfresume.tasks import explaining
 
         return explaining.explain(task, words, here, self.task_cache().path.parent)
+
+    def explain_attempt(self, execution: Execution, number: int | None = None) -> Explained:
+        """Why the tasks of attempt `number` (default: the last one) ran. Raises NotFound."""
+        from nfresume.runs import explaining
+
+        self.records(execution, number)  # raises NotFound when they have expired
+        return explaining.of(self.folder(execution), execution.session_id, number or execution.attempt)
 
     def state_counts(self) -> dict[ExecutionState, int]:
         """How many of the account's executions are in each state."""

@@ -152,6 +152,7 @@ class Service(Inspection):
             folder.begin_records(number, {
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
+                programs.SHARED: self.conf.environment_cache_hours > 0,
                 log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
             folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
@@ -182,7 +183,7 @@ class Service(Inspection):
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
         folder = places.folder_of(self.store, execution)
-        parsed, taken = self._relaunch_options(execution, last, request, folder)
+        parsed, taken = self.relaunch_options(execution, last, request, folder)
         folder.root.check_space()
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir), taken)
         assert parsed.pipeline is not None
@@ -225,9 +226,10 @@ class Service(Inspection):
                                        self.conf)
         return given.hours, given.source
 
-    def _relaunch_options(
+    def relaunch_options(
         self, execution: Execution, last: Attempt, request: RelaunchRequest, folder: ExecutionFolder
     ) -> tuple[options.RunOptions, inputs.Taken]:
+        """The options of a relaunch, and what it is given. Raises UsageError, NotFound."""
         before = options.stored(last.pipeline, last.options)
         given = options.parse(request.words)
         if not request.replaces and (given.resume is not None or given.name is not None):

@@ -37,26 +37,32 @@ def sample_rest(tx: Tx, execution_id: str, metered: int) -> None:
         sample(tx, execution_id, metered, processes)
 
 
-def sample_cache(tx: Tx, root_id: str, account: str, metered: int) -> None:
-    """Record that the task cache of an account in a root has `metered` bytes from now on."""
+def sample_cache(tx: Tx, root_id: str, account: str, metered: int, kind: str = "tasks") -> None:
+    """Record that a cache of an account in a root has `metered` bytes from now on.
+
+    `kind` is `tasks` or `environments`.
+    """
     c = cache_samples.c
     newest = tx.conn.execute(
-        sa.select(c.metered_bytes).where(c.root_id == root_id, c.account == account)
+        sa.select(c.metered_bytes).where(c.root_id == root_id, c.account == account, c.kind == kind)
         .order_by(c.at.desc(), c.id.desc()).limit(1)).scalar()
     if (newest or 0) != metered:
         tx.conn.execute(cache_samples.insert().values(
-            root_id=root_id, account=account, at=tx.now, metered_bytes=metered))
+            root_id=root_id, account=account, at=tx.now, metered_bytes=metered, kind=kind))
 
 
-def samples_of_caches(tx: Tx, account: str | None, until: datetime) -> dict[tuple[str, str], list[Sample]]:
-    """Samples of task caches taken before `until`, by root and account, oldest first."""
+def samples_of_caches(
+    tx: Tx, account: str | None, until: datetime
+) -> dict[tuple[str, str, str], list[Sample]]:
+    """Samples of caches taken before `until`, by root, account and kind, oldest first."""
     c = cache_samples.c
-    query = sa.select(c.root_id, c.account, c.at, c.metered_bytes).where(c.at < until).order_by(c.at, c.id)
+    query = sa.select(c.root_id, c.account, c.kind, c.at, c.metered_bytes).where(
+        c.at < until).order_by(c.at, c.id)
     if account is not None:
         query = query.where(c.account == account)
-    found: dict[tuple[str, str], list[Sample]] = {}
-    for root_id, whose, at, metered in tx.conn.execute(query):
-        found.setdefault((root_id, whose), []).append(Sample(at, metered))
+    found: dict[tuple[str, str, str], list[Sample]] = {}
+    for root_id, whose, kind, at, metered in tx.conn.execute(query):
+        found.setdefault((root_id, whose, kind), []).append(Sample(at, metered))
     return found
 
 

@@ -218,6 +218,7 @@ cache_samples = sa.Table(
     _column("account", sa.String(63)),
     _column("at", UtcDateTime),
     _column("metered_bytes", sa.BigInteger),
+    _column("kind", sa.String(12), server_default="tasks"),  # tasks or environments
     sa.Index("cache_samples_of", "root_id", "account", "at"),
 )
 

@@ -245,6 +245,9 @@ def test_a_changed_input_runs_what_depends_on_it(site: Site):
     ran(site)
     done = site.run("relaunch", execution, "--n", "2")
     assert "add (1) runs: its input a changed: from 1 to 2" in done.err
+    assert "add (1) ran again: its input a changed: from 1 to 2\n" in site.ok("explain", execution).out
+    call = site.ok("explain", "arithmetic.py:add", "--a", "1", "--b", "2", "--json").json()
+    assert call["hit"] is False
     assert sorted(ran(site)) == ["add 2+5", "fails 2"]
 
 
