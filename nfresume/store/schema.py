@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0010"
+HEAD = "0011"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
