@@ -102,7 +102,7 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
     site.ok("cancel", e["id"])
     site.run("wait", e["id"])
     with small_disk(attempt_dir(e, 2), "1m") as small:
-        site.ok("relaunch", e["id"], "--detach", "--seconds", "4")
+        site.ok("relaunch", e["id"], "--detach", "--seconds", "8")
         log = small / "nextflow.log"
         until(lambda: log.exists() and "> SLOW" in log.read_text(errors="replace"), what="its tasks")
         fill(small)
