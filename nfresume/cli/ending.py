@@ -19,6 +19,7 @@ class Signals:
     def __init__(self) -> None:
         self._arrived = False
         self._raising = False
+        self._interrupted = self._again = False
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._arrive)
@@ -31,6 +32,12 @@ class Signals:
         if self._arrived:
             raise Ended
 
+    def ordered(self) -> None:
+        """The cancel is ordered: from now on Ctrl-C ends this command; so does one that came meanwhile."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._again:
+            raise KeyboardInterrupt
+
     def release(self) -> None:
         """Let further signals end this process at once: the run is being cancelled anyway."""
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -38,7 +45,11 @@ class Signals:
                 signal.signal(number, signal.SIG_DFL)
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self._raising = False  # the run is cancelled now; SIGTERM beside it must not keep us from that
+        if self._interrupted:
+            self._again = True
+            return
+        self._interrupted = True
+        self._raising = False  # the run is cancelled now: another signal must not keep us from that
         raise KeyboardInterrupt
 
     def _arrive(self, _number: int, _frame: FrameType | None) -> None:

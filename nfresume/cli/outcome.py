@@ -71,25 +71,26 @@ def follow(service: Service, execution: Execution, signals: Signals | None, *, a
         execution = show(service, execution, quiet=as_json)
     except KeyboardInterrupt:
         say(f"cancelling {execution.id} (Ctrl-C again: do not wait for its end)")
-        execution = _cancelled(service, execution)
+        execution = _cancelled(service, execution, signals)
     except Ended:
         signals.release()
         with contextlib.suppress(OSError):  # the terminal may be gone
             say(f"cancelling {execution.id}: this command was told to end")
-        execution = _cancelled(service, execution)
+        execution = _cancelled(service, execution, signals)
         with contextlib.suppress(OSError):
             return report(service, _settled(service, execution), as_json)
     execution = _settled(service, execution)
     return report(service, execution, as_json)
 
 
-def _cancelled(service: Service, execution: Execution) -> Execution:
+def _cancelled(service: Service, execution: Execution, signals: Signals) -> Execution:
     """Cancel an execution and wait for its end; one that has ended by itself stays as it is."""
     from nfresume.cli.progress import show
     from nfresume.domain.errors import Conflict
 
     with contextlib.suppress(Conflict):
         service.cancel(execution)
+    signals.ordered()
     return show(service, execution, quiet=True)
 
 
