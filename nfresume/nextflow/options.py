@@ -42,7 +42,7 @@ _PARAMETER = re.compile(f"--[a-zA-Z0-9]{_LINE}*")
 #: These take a value as a parameter does; `-e.X=V` and `-DX=V` are always one word.
 _SETTING = re.compile(rf"-(process|cluster|executor)\.{_LINE}+")
 #: Nextflow splits words that begin so, and would take the first half for a value.
-_SPLIT = ("--", "-process.", "-cluster.", "-executor.", "-e.")
+_SPLIT = ("--", "-process.", "-cluster.", "-executor.", "-e.", "-D")
 _NUMBER = re.compile(r"[\0-\x20]*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,9})?[\0-\x20]*")
 _SESSION = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{8}")
 

@@ -170,7 +170,7 @@ def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
 
 
 def test_fifty_clicks_are_one_attempt(shared: Site):
-    """Case 12: of 50 relaunches at once one succeeds; the others answer 409."""
+    """Case 12: of 50 relaunches at once one succeeds; the others answer 409, or 429 where too many wait."""
     shared.pipeline("fail-late")
     shared.run("launch", "--storage-expiration-hours", "5", "fail-late")
     execution = shared.show()["id"]
@@ -178,7 +178,9 @@ def test_fifty_clicks_are_one_attempt(shared: Site):
         def click(_: int) -> int:
             return server.ask("POST", f"/runs/{execution}/relaunch", json={}).status_code
 
-        assert sorted(pool.map(click, range(50))) == [200] + [409] * 49
+        answers = list(pool.map(click, range(50)))
+        assert answers.count(200) == 1
+        assert set(answers) <= {200, 409, 429}
         assert server.ended(execution) == "EXECUTOR_ERROR"
     shown = shared.show(execution)
     assert [attempt["number"] for attempt in shown["attempts"]] == [1, 2]
