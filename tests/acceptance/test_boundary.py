@@ -95,6 +95,7 @@ def test_a_form_imports_nothing(site: Site):
     assert not mark.exists()
 
 
+@pytest.mark.long
 def test_a_terminal_launch_is_relaunched_as_it_is(site: Site):
     """A run that was launched at a terminal can be relaunched from the web unchanged, and not with changes.
 

@@ -72,6 +72,7 @@ def test_the_price_of_aws_and_its_bill(site: Site):
     assert refused.err.count("\n") == 2
 
 
+@pytest.mark.long
 def test_an_aws_that_never_answers(site: Site):
     """A launch does not ask AWS; a sweep asks for a bounded time and warns once; the report asks no more."""
     with aws.unresponsive() as (url, connections):

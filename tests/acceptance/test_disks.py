@@ -89,6 +89,7 @@ def test_a_full_disk_of_the_database(site: Site):
             assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("freed", [
     pytest.param(False, id="to-the-end"),
     pytest.param(True, id="freed-meanwhile", marks=pytest.mark.long),

@@ -79,6 +79,7 @@ def tidied(site: Site, hours: float) -> dict[str, list[str]]:
     return {kind: sorted(p.name for p in (cache / kind).iterdir()) for kind in ("conda", "singularity")}
 
 
+@pytest.mark.long
 def test_made_once(site: Site, players: Path, plain_nextflow: Path):
     """Plain Nextflow makes them in each work dir; the second execution here finds them; results are equal."""
     plain = site.base / "plain"

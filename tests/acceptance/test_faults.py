@@ -177,6 +177,7 @@ def test_a_sweeper_sleeps_past_its_claim(site: Site, point: str):
     assert len(list((site.launch_dir / "results/per-sample").iterdir())) == 3
 
 
+@pytest.mark.long
 def test_a_sweeper_sleeps_while_it_is_relaunched(site: Site):
     """Cases 11 and 14: a sweeper sleeps before the point of no return; meanwhile another one holds the work
     dir, and it is relaunched: when the first wakes, it deletes nothing."""
@@ -215,6 +216,7 @@ def test_lost_supervisor_is_replaced(site: Site):
     assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
+@pytest.mark.long
 def test_supervisor_sleeps_past_its_lease(site: Site):
     """Case 14: a supervisor that is replaced while it sleeps notices it, and does nothing twice."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--seconds", "5")
@@ -242,6 +244,7 @@ def wake(site: Site, sleeper: psutil.Process) -> None:
     until(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE, what="its end")
 
 
+@pytest.mark.long
 def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
     """Case 14: a supervisor that wakes during a relaunch starts no second Nextflow."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1",
@@ -258,6 +261,7 @@ def test_a_supervisor_sleeps_just_before_the_spawn(site: Site):
     assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", in_test("followed") + in_proof("head-ended"))
 def test_a_supervisor_sleeps_after_the_end(site: Site, point: str):
     """Case 14: a supervisor that wakes during a relaunch ends nothing of it, and settles nothing."""
@@ -305,6 +309,7 @@ def test_lost_on_another_host(site: Site):
     assert site.run("delete", e["id"], "--yes").code == 80
 
 
+@pytest.mark.long
 def test_a_run_of_another_database(site: Site):
     """Case 108: what runs is neither adopted nor released by another database; it ends as if nothing were."""
     site.ok("launch", "--detach", str(site.pipeline("slow")))
@@ -319,6 +324,7 @@ def test_a_run_of_another_database(site: Site):
     site.ok("cancel", e["id"])
 
 
+@pytest.mark.long
 def test_a_host_that_never_comes_back(site: Site):
     """Only a person can say that a host is gone; then its run is settled, and goes on from here."""
     site.ok("launch", "--detach", str(site.pipeline("slow")), "--storage-expiration-hours", "1")
@@ -479,6 +485,7 @@ def test_stored_paths_are_not_trusted(site: Site):
             to_trash(root, account, name)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to mount a file system")
 def test_an_unmounted_root(site: Site):
     """Case 32: while the root is not mounted, nothing is deleted or marked deleted; later a sweep does it."""
@@ -538,6 +545,7 @@ def test_lock_held_by_another(site: Site, plain_nextflow: Path):
     site.ok("relaunch", e["id"])
 
 
+@pytest.mark.long
 def test_missing_cache(site: Site):
     """Case 41: a relaunch without a cache, which would rerun everything, needs --from-scratch."""
     pipeline = site.pipeline("fail-late")

@@ -75,6 +75,7 @@ def test_fail_fix_relaunch(site: Site, plain_nextflow: Path):
     assert "the run succeeded" in gone.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [
     "publish-modes", "scratch", "hostile-names",
     pytest.param("error-strategies", marks=pytest.mark.long), pytest.param("modules", marks=pytest.mark.long),
@@ -120,6 +121,7 @@ def test_finish_strategy(site: Site):
     assert "Submitted process > FINISHING (1)" in again.out
 
 
+@pytest.mark.long
 def test_metadata_decides_and_the_own_trace_stays(site: Site):
     """The hours come from latch_metadata; the pipeline's own trace file is written as without nfresume."""
     pipeline = site.pipeline("modules")
@@ -249,6 +251,7 @@ def test_serve_expires_by_schedule(site: Site):
     assert names == ["launch", "claim", "fail", "results_secured", "expire", "removed"]
 
 
+@pytest.mark.long
 def test_pin_extend_unpin(site: Site):
     """A pinned success keeps its work dir and can be relaunched; after unpin it expires."""
     done = site.ok("launch", "--pin", str(site.pipeline("scratch")))
@@ -359,6 +362,7 @@ def test_the_users_own_nextflow(site: Site, plain_nextflow: Path):
     assert site.show()["attempts"][0]["nextflow_version"] == "24.10.5"
 
 
+@pytest.mark.long
 def test_detached_life(site: Site):
     """--detach prints the id; logs and wait follow the execution; --json prints its document."""
     pipeline = site.pipeline("scratch")

@@ -32,6 +32,7 @@ def script(site: Site, text: str, name: str = "main.nf") -> None:
     (site.launch_dir / name).write_text(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fixture", [
     "fail-late", "error-strategies", "publish-modes", "many-tasks", "scratch", "hostile-names", "modules"])
 def test_counts_are_those_of_nextflow(site: Site, fixture: str):
@@ -202,6 +203,7 @@ def test_evidence_outlives_the_work_dir(site: Site, keep: str):
             (0, True, True) if kept else (66, False, False)), done.err
 
 
+@pytest.mark.long
 def test_a_relaunch_knows_where_cached_tasks_come_from(site: Site):
     """A cached task has the task dir, the attempt and the time of the task that is reused."""
     site.pipeline("fail-late")
@@ -219,6 +221,7 @@ def test_a_relaunch_knows_where_cached_tasks_come_from(site: Site):
     assert first["TRIM (liver)"].inputs[0][1] > 0
 
 
+@pytest.mark.long
 def test_times_have_their_year_and_zone(site: Site):
     """The log's local times become UTC, whatever the zone of the run."""
     script(site, "process A { script: 'sleep 1' }\nworkflow { A() }")
@@ -250,6 +253,7 @@ def test_a_store_dir_is_looked_through(site: Site):
     assert (store / "linked.txt").read_text() == "a\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["path", "url", "relative", "latch"])
 def test_log_dir_of_the_metadata(site: Site, form: str):
     """`log_dir` gets a copy of Nextflow's log after each attempt; latch:// needs Latch, and says so."""
@@ -298,6 +302,7 @@ def test_a_lost_supervisor_leaves_a_whole_record(site: Site):
     assert site.ok("logs", e["id"], "--task", "QUICK").err.count("was kept of its") == 2
 
 
+@pytest.mark.long
 def test_an_attempt_of_an_earlier_version(site: Site):
     """Without a record everything still works from the log: pages, logs, a relaunch, the deletion."""
     site.pipeline("fail-late")

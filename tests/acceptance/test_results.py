@@ -342,6 +342,7 @@ def test_a_pipeline_that_deletes_its_work_dir(site: Site):
     assert "which is gone" in e["work_dir"]["reason"]
 
 
+@pytest.mark.long
 def test_nothing_but_nfresume_deletes(site: Site):
     """`cleanup = true` in any configuration, also the only one (-C), deletes nothing from a work dir."""
     (site.launch_dir / "user.config").write_text("cleanup = true\nparams.n = 3\n")
@@ -353,6 +354,7 @@ def test_nothing_but_nfresume_deletes(site: Site):
         assert (site.launch_dir / "results/big/000001").read_text() == "content\n"
 
 
+@pytest.mark.long
 def test_results_of_another_execution(site: Site):
     """A result that is a link into another execution's work dir becomes the data: that one goes, too."""
     first = kept(site)

@@ -45,6 +45,7 @@ def cached(site: Site, number: int) -> list[str]:
     return [task.name for task in attempt_lines(site, number) if task.status == "CACHED"]
 
 
+@pytest.mark.long
 def test_a_retry_that_plain_nextflow_does_not_find(site: Site, plain_nextflow: Path):
     """nextflow#6884, #5688: a retry that succeeded on a resume is reused; plain Nextflow runs it again."""
     plain = site.base / "plain"
@@ -149,6 +150,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory, plain_nextflow: Path) ->
 SESSION = "00000000-0000-4000-8000-000000000001"
 
 
+@pytest.mark.long
 def test_the_keys_of_a_cache_database(databases: tuple[Path, Path, Path]):
     """All task dirs are read from a log of changes, and from the tables that a resume makes of it."""
     first, second, work = databases

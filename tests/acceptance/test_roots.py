@@ -19,6 +19,7 @@ def results(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.long
 def test_a_root_that_moved(site: Site):
     """Case 32: a moved root is refused until --mark-root; results stay, and a relaunch needs the old path."""
     pipeline = site.pipeline("fail-late")
@@ -71,6 +72,7 @@ def test_from_scratch_in_a_root_that_moved(site: Site):
     assert len(results(site.launch_dir / "again")) == 4
 
 
+@pytest.mark.long
 def test_a_copy_of_a_root(site: Site):
     """Case 24: a copy of a root is refused, because its executions are the original's; without its mark it
     can become a root of its own."""

@@ -175,6 +175,7 @@ def test_a_second_wes_client(site: Site, server: Server):
     until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60, "its end")
 
 
+@pytest.mark.long
 def test_the_document_and_the_answers_agree(site: Site):
     """schemathesis sends valid and invalid requests: no server error, and no answer against the document."""
     with serving(site, "--no-scheduler") as server:

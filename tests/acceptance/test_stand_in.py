@@ -161,6 +161,7 @@ def test_resume_is_of_this_pipeline(site: Site):
     assert (site.launch_dir / "results/b.txt").read_text() == "hg38\n"
 
 
+@pytest.mark.long
 def test_resume_with_other_words(site: Site):
     """The words given with -resume are all that counts, as in Nextflow: a parameter left out is not kept."""
     failing(site)
@@ -172,6 +173,7 @@ def test_resume_with_other_words(site: Site):
     assert site.show()["attempts"][1]["options"] == ["align.nf", "--y", "2"]
 
 
+@pytest.mark.long
 def test_resume_after_help(site: Site):
     """nf-schema#96: a run that did nothing, such as `--help`, does not come before a failure for -resume."""
     usage = "params.help = false\nworkflow {\n  if( params.help ) {\n    println 'usage'\n    return\n  }\n"
@@ -182,6 +184,7 @@ def test_resume_after_help(site: Site):
     assert "1 task reused" in site.ok("launch", "align.nf", "-resume").err
 
 
+@pytest.mark.long
 def test_resume_with_nothing_to_resume(site: Site):
     """-resume on a first run, after a success, or when the work dir is gone warns, and runs anew."""
     failing(site)
@@ -199,6 +202,7 @@ def test_resume_with_nothing_to_resume(site: Site):
     assert (unknown.code, "no execution has session" in unknown.err) == (66, True)
 
 
+@pytest.mark.long
 def test_reports_of_the_configuration(site: Site):
     """HiFi-16S#62: trace, report, timeline and dag files of the configuration do not stop a relaunch."""
     failing(site)
@@ -237,6 +241,7 @@ def test_kept_inputs(site: Site):
     assert (site.launch_dir / "results/b.txt").read_text() == "first\n"
 
 
+@pytest.mark.long
 def test_a_params_file_that_is_a_pipe(site: Site):
     """`-params-file <(...)` can be read once only: it is kept for this attempt and its relaunches."""
     failing(site)
@@ -247,6 +252,7 @@ def test_a_params_file_that_is_a_pipe(site: Site):
     assert (site.launch_dir / "results/b.txt").read_text() == "piped\n"
 
 
+@pytest.mark.long
 def test_a_script_from_standard_input_is_relaunched(site: Site):
     """The script of `launch -` is kept: a relaunch runs it again."""
     done = subprocess.run([str(BIN / "nfresume"), "launch", "-", *KEPT], input=FAILING, cwd=site.launch_dir,
@@ -287,6 +293,7 @@ def test_signals_end_the_run(site: Site, numbers: list[signal.Signals]):
     assert not [p for p in site.processes() if "sleep" in p.name()]
 
 
+@pytest.mark.long
 def test_nohup_and_detached_runs_stay(site: Site):
     """A SIGHUP that the caller ignores ends nothing; a detached run does not end with its command."""
     (site.launch_dir / "main.nf").write_text("process A { script: 'sleep 3' }\nworkflow { A() }")
@@ -406,6 +413,7 @@ def repository(site: Site) -> Path:
     return bare
 
 
+@pytest.mark.long
 def test_a_remote_pipelines_hours(site: Site, repository: Path):
     """The hours of a remote pipeline are those of the revision that ran, read once Nextflow has pulled it."""
     env = {"NXF_ASSETS": str(site.base / "assets")}
@@ -422,6 +430,7 @@ def test_a_remote_pipelines_hours(site: Site, repository: Path):
     assert "1 task reused" in site.ok("relaunch", site.show()["id"], **env).err
 
 
+@pytest.mark.long
 def test_forms_of_a_remote_pipeline(site: Site, repository: Path, plain_nextflow: Path):
     """nextflow#1492, nextflow#2541: owner/repo/script.nf, a bare name, a URL and -main-script all run."""
     env = {"NXF_ASSETS": str(site.base / "assets"), "NXF_OFFLINE": "true"}
@@ -440,6 +449,7 @@ def test_forms_of_a_remote_pipeline(site: Site, repository: Path, plain_nextflow
     assert (unknown.code, "nextflow-io/nonsense" in unknown.err + unknown.out) == (1, True)
 
 
+@pytest.mark.long
 def test_nextflows_own_log_of_an_execution(site: Site):
     """`nextflow ID log` shows what Nextflow's own log command shows of the private history."""
     failing(site)
@@ -480,6 +490,7 @@ def test_no_advice_that_would_fail(site: Site):
     assert "nfresume relaunch" in again.err
 
 
+@pytest.mark.long
 def test_list_says_that_there_is_more(site: Site):
     """The table says when it does not show all; `list --json` lists all."""
     (site.launch_dir / "main.nf").write_text("workflow { println 1 }")

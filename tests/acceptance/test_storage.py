@@ -61,6 +61,7 @@ def event(e: dict[str, Any], name: str) -> dict[str, Any]:
     return next(v["detail"] for v in e["events"] if v["name"] == name)
 
 
+@pytest.mark.long
 def test_slim_reuses_the_same_tasks(site: Site):
     """Slim keeps only the logs of failed and aborted tasks; a relaunch reuses the same tasks as with full."""
     full = launch(site, PIPELINE)
@@ -203,6 +204,7 @@ def grow(work: Path, files: int) -> None:
         (place / str(number)).write_text("x" * 100)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["sweep", pytest.param("delete", marks=pytest.mark.long)])
 def test_a_removal_pauses_and_goes_on(site: Site, command: str):
     """SIGTERM pauses a removal; `show` tells the progress; the next sweep removes the rest."""
@@ -237,6 +239,7 @@ def test_a_removal_pauses_and_goes_on(site: Site, command: str):
     assert os.listdir(site.root / ".trash") == []
 
 
+@pytest.mark.long
 def test_serve_pauses_when_told_to_stop(site: Site):
     """A server that is stopped in the middle of a removal ends soon; the next sweep continues."""
     (site.launch_dir / "fail.nf").write_text("process F { script: 'exit 1' }\nworkflow { F() }\n")

@@ -137,6 +137,7 @@ def test_nine_tabs(site: Site, console: Running, page: Page):
         tab.close()
 
 
+@pytest.mark.long
 def test_every_page_can_be_read(site: Site, console: Running, page: Page):
     """Every text has WCAG AA contrast in both colour schemes; no page scrolls sideways at 390 px."""
     site.pipeline("fail-late")
@@ -162,6 +163,7 @@ def test_every_page_can_be_read(site: Site, console: Running, page: Page):
         look(f"a/team/{path}", path.partition("?")[0].replace(name, "one").replace("/", "-"))
 
 
+@pytest.mark.long
 def test_without_javascript_and_without_a_mouse(site: Site, console: Running, browser: Browser):
     """Forms work without JavaScript, and everything can be reached with the keyboard."""
     pipeline = site.pipeline("fail-late")

@@ -27,6 +27,7 @@ def begin(page: Page, subject: str) -> None:
     page.get_by_role("button", name="Authorize").click()
 
 
+@pytest.mark.long
 def test_log_in_with_a_provider(site: Site, page: Page):
     """The first log-in creates a user, the second finds it; strangers and forged callbacks do not get in."""
     port = free_port()

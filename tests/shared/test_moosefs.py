@@ -189,6 +189,7 @@ def limit(moosefs: Path, folder: str, size: str) -> str:
     return f"nsenter --net=/run/netns/{moosefs.name} mfssetquota -L {size} {folder} > /dev/null"
 
 
+@pytest.mark.long
 def test_a_quota(hosts: list[Host], moosefs: Path, place: Path, here: Path, postgresql_url: str):
     """Case 30, EDQUOT: the error names the quota although statvfs shows space; a larger quota helps."""
     (here / "big.nf").write_text(BIG)

@@ -180,6 +180,7 @@ def test_slurm_refuses(batch: Site):
     assert "nowhere" in refused.err or "partition" in refused.err
 
 
+@pytest.mark.long
 def test_tasks_of_a_python_workflow(batch: Site, cluster: Slurm):
     """Each task is a job with the resources of its decorator; a relaunch works; a cancel ends the jobs."""
     script = batch.launch_dir / "arithmetic.py"

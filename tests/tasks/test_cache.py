@@ -246,6 +246,7 @@ class Evil:
         return os.system, ("touch /tmp/nfresume-was-here",)
 
 
+@pytest.mark.long
 def test_an_unsafe_pickle_is_refused(site: Site):
     """No code in an entry is run. A pickle that names a function is a miss."""
     put(site, "science.py")
@@ -283,6 +284,7 @@ def test_kill_while_storing(site: Site, script: Path):
     assert launch(site, "spoilt") == []
 
 
+@pytest.mark.long
 def test_list_explain_prune_clear(site: Site, script: Path):
     """`cache list`, `explain`, `prune` and `clear` work, as text and as JSON."""
     launch(site, "mapped", "--items", "[1, 2, 3]")

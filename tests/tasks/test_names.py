@@ -146,6 +146,7 @@ def test_names_of_files(site: Site, name: str):
     assert site.show()["attempts"][0]["tasks"]["cached"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_latch", BOTH)
 def test_processes_that_a_task_starts(site: Site, with_latch: bool):
     """Python's multiprocessing may start new interpreters that import the workflow's file."""

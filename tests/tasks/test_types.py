@@ -56,6 +56,7 @@ def test_a_relaunch_does_not_mix_tasks_that_share_a_name(site: Site):
     assert "locked (1) runs: it is never reused: guard, which it encloses, cannot be compared" in done.err
 
 
+@pytest.mark.long
 def test_a_changed_class_is_a_miss(site: Site):
     """Fields are found by name. Another field, type or member runs the task; the reason names the class."""
     script = put(site, "shaped.py")
@@ -128,6 +129,7 @@ def test_the_working_folder_as_a_result(site: Site):
         "beside.txt", "out/deep/a.txt", "tree/b.txt"]
 
 
+@pytest.mark.long
 def test_links_in_cached_folders_and_inputs(site: Site):
     """A cached folder stands alone. An input folder counts by what its links lead to."""
     put(site, "shaped.py")

@@ -109,6 +109,7 @@ def seen(url: str) -> list[list[tuple[object, ...]]]:
                 for table in schema.metadata.sorted_tables]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_at_every_commit(url: str):
     """84 kills: committed changes are there, uncommitted ones left no trace, and the next step works."""
