@@ -12,6 +12,7 @@ import typer
 
 from nfresume import __version__
 from nfresume.cli import admin, billing, caching, explaining, launching, looking, measuring, people, workdir
+from nfresume.cli.ending import Ended
 from nfresume.cli.output import say
 from nfresume.domain.errors import NfresumeError, UsageError
 
@@ -70,6 +71,8 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("aborted")
         return 130
+    except Ended:  # beside a Ctrl-C
+        return 143
     except BrokenPipeError:
         return 141  # the reader of our output has closed the pipe: 128 + SIGPIPE, as shells report it
     except Exception:

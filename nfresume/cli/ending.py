@@ -19,12 +19,11 @@ class Signals:
     def __init__(self) -> None:
         self._arrived = False
         self._raising = False
-        self._interrupted = self._again = False
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._arrive)
         # A shell starts `command &` in a script with SIGINT ignored; SIGINT must still cancel.
-        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def raise_now(self) -> None:
         """From now on a signal raises Ended; so does this call when one has arrived before."""
@@ -32,25 +31,15 @@ class Signals:
         if self._arrived:
             raise Ended
 
-    def ordered(self) -> None:
-        """The cancel is ordered: from now on Ctrl-C ends this command; so does one that came meanwhile."""
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._again:
-            raise KeyboardInterrupt
+    def note_only(self) -> None:
+        """From now on SIGTERM and SIGHUP raise nothing: the run is being cancelled anyway."""
+        self._raising = False
 
     def release(self) -> None:
         """Let further signals end this process at once: the run is being cancelled anyway."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == self._arrive:
                 signal.signal(number, signal.SIG_DFL)
-
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interrupted:
-            self._again = True
-            return
-        self._interrupted = True
-        self._raising = False  # the run is cancelled now: another signal must not keep us from that
-        raise KeyboardInterrupt
 
     def _arrive(self, _number: int, _frame: FrameType | None) -> None:
         self._arrived = True

@@ -70,27 +70,27 @@ def follow(service: Service, execution: Execution, signals: Signals | None, *, a
         signals.raise_now()
         execution = show(service, execution, quiet=as_json)
     except KeyboardInterrupt:
+        signals.note_only()
         say(f"cancelling {execution.id} (Ctrl-C again: do not wait for its end)")
-        execution = _cancelled(service, execution, signals)
+        execution = _cancelled(service, execution)
     except Ended:
         signals.release()
         with contextlib.suppress(OSError):  # the terminal may be gone
             say(f"cancelling {execution.id}: this command was told to end")
-        execution = _cancelled(service, execution, signals)
+        execution = _cancelled(service, execution)
         with contextlib.suppress(OSError):
             return report(service, _settled(service, execution), as_json)
     execution = _settled(service, execution)
     return report(service, execution, as_json)
 
 
-def _cancelled(service: Service, execution: Execution, signals: Signals) -> Execution:
+def _cancelled(service: Service, execution: Execution) -> Execution:
     """Cancel an execution and wait for its end; one that has ended by itself stays as it is."""
     from nfresume.cli.progress import show
     from nfresume.domain.errors import Conflict
 
     with contextlib.suppress(Conflict):
         service.cancel(execution)
-    signals.ordered()
     return show(service, execution, quiet=True)
 
 

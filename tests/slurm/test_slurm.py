@@ -49,8 +49,8 @@ def test_results_are_those_of_a_plain_run(batch: Site, cluster: Slurm, tmp_path:
     execution = launch(batch, "modules", "--outdir", "on-slurm")
     shown = ended(batch, execution, 0)
     assert shown["state"] == "SUCCEEDED"
+    until(lambda: cluster.jobs()[f"{execution}-1"] in ("COMPLETED", "COMPLETING"), what="the end of its job")
     jobs = cluster.jobs()
-    assert jobs[f"{execution}-1"] in ("COMPLETED", "COMPLETING")
     assert len([name for name in jobs if name.startswith("nf-")]) >= 1
     batch.ok("launch", "modules", "--outdir", "plain", NFRESUME_LAUNCHER="local")
     assert snapshot(batch.launch_dir / "on-slurm") == snapshot(batch.launch_dir / "plain") != {}
