@@ -54,7 +54,7 @@ check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -n 2 -q -m "not scale" tests/unit tests/integration
+	@$(BIN)/python -m pytest -n 2 -q -m "not scale and not long" tests/unit
 
 bench: $(STAMP)
 	@$(BIN)/nfresume engine install
