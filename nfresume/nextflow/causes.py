@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from nfresume.nextflow import task_dirs
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.wrapper import Wrapper
 
@@ -64,7 +65,7 @@ def differences(old: Known, new: Known, ran: Callable[[str], Task | None], work:
         found += _setting("conda", "conda environment", old.wrapper.activated, new.wrapper.activated)
         found += _variables(dict(old.wrapper.variables), dict(new.wrapper.variables))
     found += _programs(old, new)
-    found += _inputs(old.task.inputs, new.task.inputs, ran, f"{work}/")
+    found += _inputs(old.task.inputs, new.task.inputs, ran, work)
     return found
 
 
@@ -130,7 +131,7 @@ def _inputs(
     found = []
     gone = [each for path, each in before.items() if path not in now]
     for path, size, mtime in now.values():
-        task_dir = _task_dir(path, work)
+        task_dir = task_dirs.of_path(path, work)
         producer = ran(task_dir) if task_dir else None
         known = before.get(path)
         if known == (path, size, mtime):
@@ -169,9 +170,5 @@ def _renamed(new: Input, gone: list[Input]) -> Input | None:
     return next(iter(by_name or by_content), None)
 
 
-def _task_dir(path: str, work: str) -> str:
-    return "/".join(path[len(work):].split("/")[:2]) if path.startswith(work) else ""
-
-
 def _shown(path: str, work: str) -> str:
-    return os.path.basename(path) if path.startswith(work) else path
+    return os.path.basename(path) if task_dirs.of_path(path, work) else path

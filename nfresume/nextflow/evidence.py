@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfresume.system import descriptors
+
 #: The files that are kept.
 FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".command.log", ".exitcode")
 #: Of a longer file its beginning and its end are kept, half of this each.
 MOST_BYTES = 64 * 1024
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
 _TASK_DIR = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2,62}")
@@ -46,15 +47,8 @@ def task_dir(work_fd: int, name: str) -> Iterator[int]:
     """A descriptor of a task dir such as `ab/cdef...`, opened without following a link. Raises OSError."""
     if not _TASK_DIR.fullmatch(name):
         raise OSError(errno.EINVAL, f"not the name of a task dir: {name!r}")
-    fd = os.dup(work_fd)
-    try:
-        for part in name.split("/"):
-            below = os.open(part, _DIRECTORY, dir_fd=fd)
-            os.close(fd)
-            fd = below
+    with descriptors.below(work_fd, name.split("/")) as fd:
         yield fd
-    finally:
-        os.close(fd)
 
 
 def read(folder_fd: int, name: str, most: int = MOST_BYTES) -> Kept | None:

@@ -1,4 +1,7 @@
-"""Find the task dir that a short hash and a name mean: several task dirs may have one short hash."""
+"""Task dirs by their names: that of a path, and the one that a short hash and a name mean.
+
+Several task dirs may have one short hash.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,14 @@ import os
 from pathlib import Path
 
 from nfresume.nextflow import evidence, wrapper
+from nfresume.system import descriptors
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+def of_path(path: str, work: str) -> str:
+    """The task dir `ab/cdef...` in which a path lies; empty when it does not lie in the work dir."""
+    if not path.startswith(f"{work}/"):
+        return ""
+    return "/".join(path[len(work) + 1:].split("/")[:2])
 
 
 def beginning_with(work: Path, short: str) -> list[str]:
@@ -38,15 +47,9 @@ def find(work: Path, short: str, name: str, *, unfinished: bool = False) -> str:
 def name_of(work: Path, task_dir: str) -> str:
     """The name in the wrapper of a task; empty when there is none, as for native and Python tasks."""
     try:
-        fd = os.open(work, _DIRECTORY)
-    except OSError:
-        return ""
-    try:
-        with evidence.task_dir(fd, task_dir) as folder:
+        with descriptors.of(work) as fd, evidence.task_dir(fd, task_dir) as folder:
             kept = evidence.read(folder, wrapper.RUN)
     except OSError:
         return ""
-    finally:
-        os.close(fd)
     text = kept.data.decode("utf-8", "surrogateescape") if kept is not None else ""
     return wrapper.parse(text, str(work / task_dir)).name

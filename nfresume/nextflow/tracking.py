@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfresume.nextflow import messages, record
+from nfresume.nextflow import messages, record, task_dirs
 from nfresume.nextflow.log import Taker
 from nfresume.nextflow.record import Status, Task
 
@@ -266,9 +266,7 @@ class Tracker:
 
     def _task_of(self, source: str) -> str:
         """The task dir in which a path is."""
-        if self._work is None or not source.startswith(f"{self._work}/"):
-            return ""
-        return "/".join(source[len(self._work) + 1:].split("/")[:2])
+        return task_dirs.of_path(source, self._work) if self._work is not None else ""
 
     def _statistics(self, _at: int, message: str, _suspect: bool, _thread: bytes) -> None:
         self._write(record.Statistics(messages.statistics(message)))

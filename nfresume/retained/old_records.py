@@ -20,8 +20,9 @@ from nfresume.domain.executions import ACCOUNT, Execution
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.retained import disposal
 from nfresume.settings import Settings
-from nfresume.storage import Root, descriptors, removal, trash
+from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, clock, queries
+from nfresume.system import descriptors
 
 #: What nfresume itself makes in an execution's folder, beside what a work dir is.
 _OURS = "attempts"
@@ -146,12 +147,5 @@ def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -
 @contextmanager
 def _opened(place: Path, parts: Iterable[str]) -> Iterator[int]:
     """A descriptor of a folder below a launch dir, opened without following a link. Raises OSError."""
-    fd = os.open(place, descriptors.DIRECTORY)
-    try:
-        for part in parts:
-            below = os.open(part, descriptors.DIRECTORY, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd
-    finally:
-        os.close(fd)
+    with descriptors.of(place.parent) as fd, descriptors.below(fd, (place.name, *parts)) as folder:
+        yield folder

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from nfresume.nextflow import evidence, reading, record, summary, task_dirs
 from nfresume.nextflow.record import Status, Task
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder
-from nfresume.system import crashpoints
+from nfresume.system import crashpoints, descriptors
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Candidates:
 
 
 def _candidates(folder: ExecutionFolder, attempts: int) -> dict[str, _Failed]:
-    found, work = _Candidates(), f"{folder.work}/"
+    found, work = _Candidates(), str(folder.work)
     for number in range(1, attempts + 1):
         found.next_attempt()
         local = True
@@ -120,21 +119,17 @@ def _candidates(folder: ExecutionFolder, attempts: int) -> dict[str, _Failed]:
                 found.used.add(line.task)
             elif isinstance(line, Task) and line.dir:
                 found.add(line, number, local=local)
-                found.used.update("/".join(path[len(work):].split("/")[:2])
-                                  for path, _, _ in line.inputs if path.startswith(work))
+                found.used.update(task_dirs.of_path(path, work) for path, _, _ in line.inputs)
     return {task_dir: task for task_dir, task in found.failed.items() if task_dir not in found.used}
 
 
 def _ended(work: Path, failed: dict[str, _Failed]) -> dict[str, _Failed]:
     """Those that cannot run any more: local tasks, and jobs that left an exit status or are gone."""
     try:
-        fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with descriptors.of(work) as fd:
+            sure = {d: task for d, task in failed.items() if task.local or _has_exit_status(fd, d)}
     except OSError:
         return {}
-    try:
-        sure = {d: task for d, task in failed.items() if task.local or _has_exit_status(fd, d)}
-    finally:
-        os.close(fd)
     asked = {d: task for d, task in failed.items() if d not in sure and task.job}
     gone = slurm.ended(task.job for task in asked.values()) if asked else set()
     return sure | {d: task for d, task in asked.items() if task.job in gone}

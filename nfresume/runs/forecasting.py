@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from nfresume.nextflow import cache_db, reading, reuse, wrapper
+from nfresume.nextflow import cache_db, reading, reuse, task_dirs, wrapper
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import explaining, taskdirs
 from nfresume.storage.root import REQUEST, ExecutionFolder
@@ -125,7 +125,7 @@ class _Look:
         self.gathered: set[str] = set()  # processes whose tasks take files of several tasks
         self.folders: dict[str, set[str]] = {}  # outside of the work dir, with the inputs in them
         self.unseen = 0
-        self._work = f"{folder.work}/"
+        self._work = str(folder.work)
         self._entries = entries
         self._finished = finished
         self._never = never
@@ -141,8 +141,8 @@ class _Look:
         why = None
         makers = set()
         for path, size, mtime in task.inputs:
-            if path.startswith(self._work):
-                makers.add("/".join(path[len(self._work):].split("/")[:2]))
+            if maker := task_dirs.of_path(path, self._work):
+                makers.add(maker)
             else:
                 place, _, name = path.rpartition("/")
                 self.folders.setdefault(place, set()).add(name)

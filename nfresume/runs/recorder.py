@@ -28,6 +28,7 @@ from nfresume.retained import environments
 from nfresume.runs.earlier import Earlier, Predecessors
 from nfresume.settings import KeepTaskLogs
 from nfresume.storage.root import ExecutionFolder
+from nfresume.system import descriptors
 from nfresume.system.filesystems import folder_id
 
 _log = logging.getLogger("nfresume.recorder")
@@ -243,13 +244,9 @@ class Recorder:
 
     def _files_of(self, task_dir: str) -> tuple[_Files, bytes]:
         """What a task dir says, and a member of the archive. Raises OSError."""
-        fd = os.open(self._work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with evidence.task_dir(fd, task_dir) as folder:
-                files = self._look(folder, task_dir)
-                kept = evidence.files_of(folder) if self._keep is not KeepTaskLogs.NONE else []
-        finally:
-            os.close(fd)
+        with descriptors.of(self._work) as work, evidence.task_dir(work, task_dir) as folder:
+            files = self._look(folder, task_dir)
+            kept = evidence.files_of(folder) if self._keep is not KeepTaskLogs.NONE else []
         return files, evidence.pack(task_dir, kept) if kept else b""
 
     def _look(self, folder: int, task_dir: str) -> _Files:

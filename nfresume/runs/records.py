@@ -23,6 +23,7 @@ from nfresume.runs import inputs
 from nfresume.runs.task_index import Indexes, TaskIndex
 from nfresume.storage import aside
 from nfresume.storage.root import ExecutionFolder
+from nfresume.system import descriptors
 
 #: The largest part of a file that one answer holds.
 MAX_BYTES = 256 * 1024
@@ -186,8 +187,7 @@ class Records:
                                           unfinished=task.status is Status.RUNNING)
         with ExitStack() as stack:
             try:
-                fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                stack.callback(os.close, fd)
+                fd = stack.enter_context(descriptors.of(work))
                 try:
                     run = run_name(self._folder.execution_id, self._number)
                     folder = stack.enter_context(aside.opened(fd, run, name))

@@ -6,12 +6,12 @@ They stay part of the retained storage, for inspection.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from nfresume.storage.descriptors import DIRECTORY
+from nfresume.system import descriptors
 
 ASIDE = ".unfinished"
 
@@ -36,15 +36,6 @@ def set_aside(work: Path, hashes: Iterable[str], run_name: str) -> list[str]:
     return moved
 
 
-@contextlib.contextmanager
-def opened(work_fd: int, run_name: str, task_dir: str) -> Iterator[int]:
+def opened(work_fd: int, run_name: str, task_dir: str) -> AbstractContextManager[int]:
     """A descriptor of a task dir that was set aside, opened without following a link. Raises OSError."""
-    fd = os.dup(work_fd)
-    try:
-        for part in (ASIDE, run_name, task_dir.replace("/", "-", 1)):
-            below = os.open(part, DIRECTORY, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd
-    finally:
-        os.close(fd)
+    return descriptors.below(work_fd, (ASIDE, run_name, task_dir.replace("/", "-", 1)))

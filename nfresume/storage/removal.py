@@ -19,10 +19,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nfresume.storage import descriptors, trash
+from nfresume.storage import trash
 from nfresume.storage.root import Root
 from nfresume.storage.workers import Pace, WorkerPool
-from nfresume.system import crashpoints
+from nfresume.system import crashpoints, descriptors
 
 #: How many directories all workers together keep open.
 MAX_OPEN = 400

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nfresume.domain.costs import DATA_STEP, OBJECT_BYTES, metered_bytes
-from nfresume.storage import descriptors
 from nfresume.storage.workers import Pace, WorkerPool
+from nfresume.system import descriptors
 
 _PREFIX = re.compile(r"[0-9a-f]{2}")
 _TASK = re.compile(r"[0-9a-f]{30}")

@@ -7,14 +7,16 @@ everything: its files may be good and only the output declaration wrong.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from nfresume.storage import descriptors, trash
+from nfresume.storage import trash
 from nfresume.storage.aside import ASIDE
 from nfresume.storage.removal import Removed, empty_trash
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.workers import Pace
+from nfresume.system import descriptors
 
 
 def slim(
@@ -58,42 +60,24 @@ def _aside(work_fd: int) -> Iterator[str]:
 
 
 def _listed(path: str, base_fd: int) -> list[str]:
-    fd = _open(path, base_fd)
-    if fd is None:
-        return []
-    try:
-        return os.listdir(fd)
-    finally:
-        os.close(fd)
-
-
-def _open(path: str, base_fd: int) -> int | None:
-    """Open a folder component by component, following no link; None when it does not exist."""
-    fd = os.dup(base_fd)
-    for name in path.split("/"):
-        try:
-            below = os.open(name, descriptors.DIRECTORY, dir_fd=fd)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        finally:
-            os.close(fd)
-        fd = below
-    return fd
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with descriptors.below(base_fd, path.split("/")) as fd:
+            return os.listdir(fd)
+    return []
 
 
 def _empty(root_fd: int, work_fd: int, path: str, execution_id: str) -> None:
-    fd = _open(path, work_fd)
-    if fd is None:
-        return
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = stack.enter_context(descriptors.below(work_fd, path.split("/")))
+        except (FileNotFoundError, NotADirectoryError):
+            return
         if _exit_status(fd) == b"0":
             return
         names = [n for n in os.listdir(fd) if n != ".exitcode" and not n.startswith(".command.")]
         if names:
             trash.put(root_fd, execution_id, fd, names)
             os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _exit_status(task_fd: int) -> bytes | None:

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nfresume.storage import descriptors
 from nfresume.storage.root import TRASH, Root
+from nfresume.system import descriptors
 
 #: Owner of the trash entries that come from task caches; no execution has this id.
 TASKS = "tasks"
@@ -43,16 +43,8 @@ def folder(root: Root, *names: str) -> Iterator[tuple[int, int]]:
     for name in names:
         if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
             raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
-    with root.descriptor() as root_fd:
-        fd = os.dup(root_fd)
-        try:
-            for name in names:
-                below = os.open(name, descriptors.DIRECTORY, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            yield root_fd, fd
-        finally:
-            os.close(fd)
+    with root.descriptor() as root_fd, descriptors.below(root_fd, names) as fd:
+        yield root_fd, fd
 
 
 def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> None:

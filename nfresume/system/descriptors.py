@@ -4,8 +4,34 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def of(folder: str | os.PathLike[str]) -> Iterator[int]:
+    """A descriptor of a folder by its path, which may contain links. Raises OSError."""
+    fd = os.open(folder, DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def below(parent_fd: int, names: Iterable[str]) -> Iterator[int]:
+    """A descriptor of the folder that these names lead to from an open one, name by name. Raises OSError."""
+    fd = os.dup(parent_fd)
+    try:
+        for name in names:
+            inner = os.open(name, DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def open_directory(name: str, parent_fd: int) -> int:
