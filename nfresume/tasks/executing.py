@@ -78,7 +78,7 @@ class Executor:
         log.executor(order.executor)
 
     def _probe(self, work: Path) -> bool:
-        isolation.prepare_scratch()
+        isolation.tidy_scratch()
         if problem := isolation.probe(work):
             self._say(f"tasks share /root and /tmp here ({problem}): those that write there run one at "
                       "a time")

@@ -332,7 +332,7 @@ def _cover_by_entry(place: Path, bases: _Bases) -> dict[Path, Path]:
 
 
 def scratch_of(task_dir: Path) -> tuple[Path, ...]:
-    """Folders on this machine for changes that the task dir cannot hold; they need not exist.
+    """Folders on this machine for changes that the task dir cannot hold; they need not exist yet.
 
     Their names have the id of this process, which removes them: after its death anyone may.
     """
@@ -340,22 +340,27 @@ def scratch_of(task_dir: Path) -> tuple[Path, ...]:
     return tuple(folder / me for folder in _scratch_folders())
 
 
-def _scratch_folders() -> list[Path]:
-    tops = dict.fromkeys((tempfile.gettempdir(), "/var/tmp"))  # noqa: S108
-    return [Path(top) / f"nfresume-{os.geteuid()}" for top in tops]
-
-
-def prepare_scratch() -> None:
-    """Make this user's scratch folders, and remove what killed tasks have left in them."""
-    for folder in _scratch_folders():
+def _scratch_folders() -> Iterator[Path]:
+    """This user's scratch folders, made where they are not there; one that somebody else has put there is not
+    used."""
+    for top in dict.fromkeys((tempfile.gettempdir(), "/var/tmp")):  # noqa: S108
+        folder = Path(top) / f"nfresume-{os.geteuid()}"
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
-                for entry in folder.iterdir():
-                    pid, _, rest = entry.name.partition("-")
-                    ticks = rest.partition("-")[0]
-                    if pid.isdecimal() and ticks.isdecimal() and not processes.is_alive(int(pid), int(ticks)):
-                        remove(entry)
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                yield folder
+
+
+def tidy_scratch() -> None:
+    """Remove what killed tasks have left in this user's scratch folders."""
+    for folder in _scratch_folders():
+        with contextlib.suppress(OSError):
+            for entry in folder.iterdir():
+                pid, _, rest = entry.name.partition("-")
+                ticks = rest.partition("-")[0]
+                if pid.isdecimal() and ticks.isdecimal() and not processes.is_alive(int(pid), int(ticks)):
+                    remove(entry)
 
 
 def remove(folder: Path) -> None:

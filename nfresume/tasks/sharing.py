@@ -80,10 +80,11 @@ class Sharing:
 
 
 def _locked() -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW  # in /tmp anyone may have put a link there
     try:
-        fd = os.open(LOCK, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(LOCK, flags)
     except FileNotFoundError:
-        fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(LOCK, flags | os.O_CREAT, 0o666)
         with contextlib.suppress(OSError):
             os.fchmod(fd, 0o666)  # for the tasks of other users
     fcntl.flock(fd, fcntl.LOCK_EX)
