@@ -53,8 +53,7 @@ def _plain(words: list[str]) -> list[str]:
     return [*(w for p in front for w in p.words), "run", *(w for p in behind for w in p.words)]
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=WORDS)
 def test_our_reading_is_nextflows(launcher: Launcher, words: list[str]):
     """Pipeline, parameters and options are read as Nextflow reads them; our words change nothing of it.

@@ -59,7 +59,9 @@ class Frozen:
 
 
 TEXTS = st.text(max_size=20)
-PATHS = st.from_regex(r"[a-z0-9é$-][a-z0-9 .é$-]{0,11}", fullmatch=True).map(lambda text: f"/absent/{text}")
+#: A path that ends with `.` or `..` is the one of a folder, and loses that.
+PATHS = st.from_regex(r"[a-z0-9 .é$-]{1,12}", fullmatch=True).filter(
+    lambda text: text not in (".", "..")).map(lambda text: f"/absent/{text}")
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXTS, st.binary(max_size=20),
     st.complex_numbers(allow_nan=False), st.dates(), st.datetimes(), st.datetimes(timezones=st.just(UTC)),
