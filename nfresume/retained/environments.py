@@ -21,7 +21,7 @@ from pathlib import Path
 from nfresume.domain.costs import metered_bytes
 from nfresume.domain.executions import ExecutionState
 from nfresume.domain.workdirs import WorkDirState
-from nfresume.retained import disposal
+from nfresume.retained import disposal, tidying
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, scan, trash
 from nfresume.store import Store, ledger, queries
@@ -35,9 +35,7 @@ VARIABLES = {
 }
 _USED = ".used"
 _SIZES = ".sizes.json"
-_TIDIED = ".tidied"
 _GOING = ".going-"
-_TIDY_SECONDS = 3600.0
 #: What was used within this time stays, whatever the setting says.
 _RECENT_SECONDS = 3600.0
 
@@ -125,8 +123,8 @@ def tidy(
     for account in accounts(root):
         if stop.is_set():
             return
-        tidied = root.path / account / FOLDER / _TIDIED
-        if not thorough and tidied.exists() and time.time() - tidied.stat().st_mtime < _TIDY_SECONDS:
+        place = root.path / account / FOLDER
+        if not tidying.is_due(place, thorough=thorough):
             continue
         _drop_going(root, account)
         found = entries(root, account)
@@ -135,7 +133,7 @@ def tidy(
         with store.begin() as tx:
             ledger.sample_cache(tx, root.id, account, sum(kept.metered for kept in found if kept not in gone),
                                 "environments")
-        tidied.touch()
+        tidying.note(place)
 
 
 def remove(store: Store, conf: Settings, root: Root, account: str, found: Iterable[Kept]) -> list[Kept]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nfresume.retained import disposal
+from nfresume.retained import disposal, tidying
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, ledger
@@ -18,10 +18,6 @@ from nfresume.tasks.cache import FOLDER, NEW, Cache, Entry
 
 #: An incomplete entry older than this is taken for abandoned; seconds.
 _ABANDONED = 86_400.0
-#: A file in the folder of a cache; its mtime is when the cache was last tidied.
-_TIDIED = ".tidied"
-#: How often `nfresume serve` tidies a cache.
-_TIDY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -75,20 +71,19 @@ def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -
 def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool) -> None:
     """Prune and sample each task cache of a root, for a sweep. Raises OSError, RootUnusable.
 
-    That reads every entry. So unless `thorough`, a cache that was tidied within the hour is skipped.
+    Unless `thorough`, a cache that was tidied within the hour is skipped.
     """
     for cache in accounts(root):
         if stop.is_set():
             return
-        tidied = cache.path / _TIDIED
-        if not thorough and tidied.exists() and time.time() - tidied.stat().st_mtime < _TIDY_SECONDS:
+        if not tidying.is_due(cache.path, thorough=thorough):
             continue
         entries = list(cache.entries())
         gone = {p.entry.path: p.entry for p in to_prune(entries, conf, time.time())}
         remove(root, cache, gone.values(), conf)
         _drop_abandoned(cache)
         sample(store, root, cache, (entry for entry in entries if entry.path not in gone))
-        tidied.touch()
+        tidying.note(cache.path)
 
 
 def sample(store: Store, root: Root, cache: Cache, entries: Iterable[Entry]) -> None:

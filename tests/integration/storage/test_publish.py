@@ -123,21 +123,24 @@ def test_links_inside_a_copied_folder(work: Path):
     assert (folder / "own").read_text() == "a"
 
 
-def test_across_file_systems(work: Path):
-    """Between two file systems there is no hard link: the file is copied and verified."""
-    out = Path("/dev/shm") / f"nfresume-{os.getpid()}-publish"
+@pytest.fixture
+def elsewhere(work: Path) -> Iterator[Path]:
+    """A folder on another file system than the work dir, with links to a file and a folder in it."""
     if os.stat("/dev/shm").st_dev == work.stat().st_dev:
         pytest.skip("/dev/shm is on the same file system")
-    out.mkdir()
-    try:
+    with tempfile.TemporaryDirectory(prefix="nfresume-", dir="/dev/shm") as folder:
+        out = Path(folder)
         (out / "a").symlink_to(work / "ab/task/a.txt")
         (out / "folder").symlink_to(work / "ab/task/folder")
-        result = settle([out / "a", out / "folder"], work)
-        assert result.copied == 2
-        assert (out / "a").read_text() == "a"
-        assert (out / "folder/deep/up.txt").read_text() == "b"
-    finally:
-        shutil.rmtree(out)
+        yield out
+
+
+def test_across_file_systems(work: Path, elsewhere: Path):
+    """Between two file systems there is no hard link: the file is copied and verified."""
+    result = settle([elsewhere / "a", elsewhere / "folder"], work)
+    assert result.copied == 2
+    assert (elsewhere / "a").read_text() == "a"
+    assert (elsewhere / "folder/deep/up.txt").read_text() == "b"
 
 
 def test_what_cannot_be_materialised_is_refused(work: Path):
@@ -485,23 +488,14 @@ def test_what_is_not_there(work: Path):
     assert (never.missing, never.refused) == (0, [])  # nobody ever saw its folder: nothing was published
 
 
-def test_a_copy_only_where_it_is_asked_for(work: Path):
+def test_a_copy_only_where_it_is_asked_for(work: Path, elsewhere: Path):
     """At a failure that is kept, links on other file systems stay; before a deletion they are copied."""
-    out = Path("/dev/shm") / f"nfresume-{os.getpid()}-left"
-    if os.stat("/dev/shm").st_dev == work.stat().st_dev:
-        pytest.skip("/dev/shm is on the same file system")
-    out.mkdir()
-    try:
-        (out / "a").symlink_to(work / "ab/task/a.txt")
-        (out / "folder").symlink_to(work / "ab/task/folder")
-        targets = [out / "a", out / "folder"]
-        first = materialise(targets, work, copy=False)
-        assert (first.left, first.refused, first.complete) == (2, [], False)
-        assert (out / "a").is_symlink()
-        assert sorted(os.listdir(out)) == ["a", "folder"]
-        assert (materialise(targets, work).copied, (out / "a").read_text()) == (2, "a")
-    finally:
-        shutil.rmtree(out)
+    targets = [elsewhere / "a", elsewhere / "folder"]
+    first = materialise(targets, work, copy=False)
+    assert (first.left, first.refused, first.complete) == (2, [], False)
+    assert (elsewhere / "a").is_symlink()
+    assert sorted(os.listdir(elsewhere)) == ["a", "folder"]
+    assert (materialise(targets, work).copied, (elsewhere / "a").read_text()) == (2, "a")
 
 
 def test_links_into_another_work_dir(work: Path):

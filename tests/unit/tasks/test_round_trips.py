@@ -99,13 +99,17 @@ def types(value: Any) -> Any:
     return kind, repr(value)
 
 
+def came_back(value: Any) -> Any:
+    """A value after its way through JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        return values.decode(json.loads(values.dumps(values.Writer(Path(folder)).encode(value))))
+
+
 @settings(max_examples=300, deadline=None)
 @given(VALUES)
 def test_values_come_back_as_they_went(value: Any):
     """Through JSON, as between two tasks."""
-    with tempfile.TemporaryDirectory() as folder:
-        stored = values.dumps(values.Writer(Path(folder)).encode(value))
-        found = values.decode(json.loads(stored))
+    found = came_back(value)
     assert found == value
     assert types(found) == types(value)
 
@@ -114,9 +118,7 @@ def test_values_come_back_as_they_went(value: Any):
 @given(VALUES)
 def test_digests_survive_the_way(value: Any):
     """A value that came back has the digest of the one that went: a cached task is found again."""
-    with tempfile.TemporaryDirectory() as folder:
-        stored = values.dumps(values.Writer(Path(folder)).encode(value))
-        found = values.decode(json.loads(stored))
+    found = came_back(value)
     assert digests.of_value(found) == digests.of_value(value)
 
 
