@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -17,13 +18,16 @@ from pathlib import Path
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # linux/sched.h
 _MS_BIND, _MS_REC, _MS_SLAVE = 1 << 12, 1 << 14, 1 << 19  # linux/mount.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+#: What an error number means other than what it is called, by the call: user_namespaces(7).
+_WHY = {("unshare", errno.ENOSPC): "too many namespaces; see /proc/sys/user"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        why = _WHY.get((what, number), os.strerror(number))
+        raise OSError(number, f"{what}: {why}")
 
 
 def die_with_parent(parent: int) -> None:

@@ -276,8 +276,11 @@ def _handle(path: Path, stack: contextlib.ExitStack) -> tuple[Path, int, bool]:
 
 
 def _outermost(place: Path, paths: Iterable[Path]) -> list[Path]:
-    """Those of the paths that are in `place`, without what is within another of them. Links are followed."""
-    real = sorted({found for path in paths if path.exists()
+    """Those of the paths that are in `place`, without what is within another of them. Links are followed.
+
+    What cannot be looked at is left out, like a mount whose server has died.
+    """
+    real = sorted({found for path in paths if os.path.exists(path)
                    and place in (found := Path(os.path.realpath(path))).parents})
     outer: list[Path] = []
     for path in real:  # what is in a folder sorts behind it

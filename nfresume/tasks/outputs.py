@@ -11,6 +11,8 @@ from nfresume.tasks import task_files, values
 from nfresume.tasks.isolation import INPUTS, PRIVATE
 
 OUTPUTS = ".outputs"
+#: Folders in the task dir that end with the task.
+PASSING = (INPUTS, PRIVATE)
 #: The name of the folder that a task gets when it returns its working folder, which is /root on Latch.
 WORKING_FOLDER = "root"
 
@@ -45,7 +47,7 @@ def collect(
             place = Path(new_paths.get(path, path))
             if not place.exists():  # a Path may name what does not exist
                 continue
-            if task_dir not in place.parents or task_dir / INPUTS in place.parents:
+            if task_dir not in place.parents or any(task_dir / name in place.parents for name in PASSING):
                 new_paths[path] = copied(place, at)
             elif place.is_dir():
                 task_files.settle_links(place)
@@ -92,4 +94,4 @@ def _take_working_folder(paths: list[str], task_dir: Path, new_paths: dict[str, 
 def is_ours(name: str) -> bool:
     """True for the name of a file in a task dir that nfresume writes, not the task."""
     return name.startswith((".command.", ".sbatch")) or name in (
-        OUTPUTS, ".values", ".result.json", ".exitcode", ".miss", INPUTS, PRIVATE)
+        OUTPUTS, ".values", ".result.json", ".exitcode", ".miss", *PASSING)

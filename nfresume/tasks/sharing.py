@@ -33,7 +33,7 @@ class Sharing:
     """A context in which the task's function is called and its outputs are collected."""
 
     def __init__(self, wish: Wish) -> None:
-        self._own = (wish.task_dir, *(Path(path) for path in wish.shared))
+        self._own = (wish.work, *(Path(path) for path in wish.shared))
         self._made: list[Path] = []
         self._lock: int | None = None
         self._watching = False
