@@ -59,7 +59,8 @@ def work_dir_line(execution: Execution, price: Price) -> str:
     if w.state is WorkDirState.DELETING:
         left = w.removal.remaining_files(w.files) if w.removal else None
         gone = f": {count(w.removal.files, 'file')} gone" if w.removal else ""
-        return f"work dir is being deleted ({w.reason}){gone}" + (f", {left:,} left" if left else "")
+        line = f"work dir is being deleted ({w.reason}){gone}" + (f", {left:,} left" if left else "")
+        return f"{line}; {w.removal.obstacle}" if w.removal and w.removal.obstacle else line
     if w.state is WorkDirState.ACTIVE:
         return "work dir in use"
     kept = "work dir kept "

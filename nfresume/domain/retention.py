@@ -168,8 +168,9 @@ def _plan_line(execution: Execution, now: datetime) -> PlanLine:
     work_dir, keep = execution.work_dir, execution.work_dir.keep
     if work_dir.state is WorkDirState.DELETING:
         waits = work_dir.look_again_at is not None and work_dir.look_again_at > now
+        obstacle = work_dir.removal.obstacle if work_dir.removal is not None else None
         return PlanLine(execution, "keep" if waits else "continue",
-                        work_dir.reason or "its deletion has begun")
+                        obstacle or work_dir.reason or "its deletion has begun")
     if work_dir.state is not WorkDirState.RETAINED or keep is None:
         return PlanLine(execution, "keep", "an attempt is using it")
     if keep.kind is KeepKind.PINNED:

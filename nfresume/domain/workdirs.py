@@ -93,6 +93,7 @@ class RemovalProgress:
     bytes: int = 0  # on disk
     seconds: float = 0.0
     blocked: int = 0  # entries that cannot be removed
+    obstacle: str | None = None  # the first of them, and why, until the next pass
 
     @property
     def files_per_second(self) -> float:
@@ -143,6 +144,12 @@ class WorkDir:
     claimed_by: str | None = None
     claimed_until: datetime | None = None
     secured_at: datetime | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """True when the last pass of its removal met something that cannot be removed."""
+        return (self.state is WorkDirState.DELETING and self.removal is not None
+                and self.removal.obstacle is not None)
 
     @property
     def pinned(self) -> bool:

@@ -265,8 +265,7 @@ class Service(Inspection):
                 asked = time.monotonic()
                 execution = self.settle_if_lost(execution)
             settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
-            blocked = execution.work_dir.state is WorkDirState.DELETING and _is_blocked(execution)
-            if not execution.state.live and (settled or blocked):
+            if not execution.state.live and (settled or execution.work_dir.blocked):
                 return execution
             if end is not None and time.monotonic() > end:
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
@@ -423,7 +422,3 @@ class Service(Inspection):
         with self.store.begin() as tx:
             removals.give_up(tx, claim)
         return self.get(execution.id)
-
-
-def _is_blocked(execution: Execution) -> bool:
-    return "cannot be removed" in (execution.work_dir.reason or "")

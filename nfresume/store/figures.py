@@ -56,6 +56,6 @@ def gather(tx: Tx, overdue_seconds: float) -> Figures:
         deleting=count(work_dirs.c.state == WorkDirState.DELETING),
         held=count(retained, work_dirs.c.keep_kind == KeepKind.HELD),
         blocked=count(work_dirs.c.state == WorkDirState.DELETING,
-                      work_dirs.c.reason.contains("cannot be removed")),
+                      work_dirs.c.look_again_at.is_not(None)),
         failed_notices=tx.conn.execute(failed).scalar_one(),
     )

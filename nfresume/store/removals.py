@@ -7,7 +7,7 @@ every change below takes that claim: the database refuses an older one (StaleCla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -143,9 +143,10 @@ def blocked(
     """
     lock(tx, claim.execution_id)
     found = queries.get(tx, claim.execution_id).work_dir
-    _update(tx, claim, reason=reason, claimed_until=None, looks=found.looks + 1,
-            look_again_at=tx.now + retention.patience(found.looks), **_progress(so_far))
-    if found.reason != clean(reason):
+    met = replace(so_far or found.removal or RemovalProgress(), obstacle=clean(reason))
+    _update(tx, claim, claimed_until=None, looks=found.looks + 1,
+            look_again_at=tx.now + retention.patience(found.looks), **_progress(met))
+    if found.removal is None or found.removal.obstacle != met.obstacle:
         record(tx, claim.execution_id, "removal_blocked", actor, None, {"reason": reason})
     if so_far is not None:
         _sample_rest(tx, claim.execution_id, so_far)
