@@ -137,7 +137,7 @@ def launch(
     parsed = options.parse(given)
     _note_work_dir(parsed.work_dir)
     detach = detach or parsed.background
-    signals = None if detach else Signals()
+    signals = Signals(detached=detach)
     script, stdin = _standard_input(parsed.pipeline, detach=detach)
     here = Path.cwd()
     with common.service(account, root, nextflow, launching=True, stdin=stdin) as service:
@@ -147,14 +147,14 @@ def launch(
         if resumed is not None:
             request = _resuming(service, resumed, parsed, given, script, pinned=pin,
                                 storage_expiration_hours=storage_expiration_hours, **policy)
-            execution = service.relaunch(resumed, request, progress_line, say)
+            execution = service.relaunch(resumed, request, progress_line, say, signals.hold)
             outcome.announce_relaunch(execution)
         else:
             new = LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin,
                                 script=script, **policy)
-            execution = service.launch(new, progress_line)
+            execution = service.launch(new, progress_line, signals.hold)
             outcome.announce(service, execution)
-        return outcome.follow(service, execution, signals, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
 
 
 def relaunch(
@@ -210,7 +210,7 @@ def relaunch(
     from nfresume.cli.ending import Signals
 
     policy = _policy(retain, on_success)
-    signals = None if detach else Signals()
+    signals = Signals(detached=detach)
     _, stdin = _standard_input(None, detach=detach)
     with common.service(account, None, nextflow, launching=True, stdin=stdin) as service:
         from nfresume.nextflow import options
@@ -227,9 +227,9 @@ def relaunch(
                                   storage_expiration_hours, pin, **policy)
         if dry_run:
             return outcome.forecast(service, found, request, as_json=as_json)
-        execution = service.relaunch(found, request, progress_line, say)
+        execution = service.relaunch(found, request, progress_line, say, signals.hold)
         outcome.announce_relaunch(execution)
-        return outcome.follow(service, execution, signals, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
 
 
 def cancel(execution_id: common.ExecutionId, account: common.Account = None,

@@ -282,13 +282,13 @@ def test_a_terminals_input_reaches_the_pipeline(site: Site):
 def test_signals_end_the_run(site: Site, number: signal.Signals):
     """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`."""
     child = site.start("launch", str(site.pipeline("slow")), *KEPT)
-    until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
+    until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(number)
     _, said = child.communicate(timeout=60)
     assert child.returncode != 0
     assert "Traceback" not in said
     until(lambda: site.show()["state"] == "CANCELLED", what="its end")
-    assert not [p for p in site.processes() if "sleep" in p.name()]
+    assert not site.runs("sleep")
 
 
 @pytest.mark.long
@@ -299,7 +299,7 @@ def test_nohup_and_detached_runs_stay(site: Site):
     child = subprocess.Popen(["bash", "-c", 'trap "" HUP; exec "$NFRESUME" launch main.nf'], env=env,
                              cwd=site.launch_dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)
-    until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
+    until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(signal.SIGHUP)
     assert child.wait(60) == 0
     execution = site.ok("launch", "main.nf", "-bg").out.strip()
