@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: pipeline.
 ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin"})
 
+#: Options of Nextflow that are often written with a dash too many.
+_TWO_DASHES = frozenset({"--resume", "--profile", "--params-file", "--work-dir", "--with-report"})
+
 
 class PassThrough(TyperCommand):
     """A command that passes the words it does not know to Nextflow, unchanged and in order."""
@@ -136,6 +139,7 @@ def launch(
     policy = _policy(retain, on_success)
     parsed = options.parse(given)
     _note_work_dir(parsed.work_dir)
+    _note_two_dashes(parsed)
     detach = detach or parsed.background
     signals = Signals(detached=detach)
     script, stdin = _standard_input(parsed.pipeline, detach=detach)
@@ -218,7 +222,9 @@ def relaunch(
 
         found = service.find(words[0])
         given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))
-        _note_work_dir(options.parse(given).work_dir)
+        parsed = options.parse(given)
+        _note_work_dir(parsed.work_dir)
+        _note_two_dashes(parsed, found.pipeline)
         if pipeline is not None and Path(pipeline.partition(".py:")[0] + ".py").exists():
             pipeline = str(Path(pipeline).absolute())  # `file.py:function`: the function stays at the end
         elif pipeline is not None and Path(pipeline).exists():
@@ -289,6 +295,9 @@ def _of_environment(words: Sequence[str]) -> tuple[str, ...]:
     more = os.environ.get("NXF_CLI_OPTS", "").split()
     if params and "-params-file" not in (*words, *more):
         more += ["-params-file", params]
+    log = os.environ.get("NXF_LOG_FILE")
+    if log and "-log" not in (*words, *more):
+        more += ["-log", log]
     return tuple(more)
 
 
@@ -304,6 +313,17 @@ def _note_work_dir(given: str | None) -> None:
                          "choose the root with --root; -bucket-dir is passed on")
     if given:
         say(f"note: {name} {given} is not used: the work dir lies below nfresume's root (--root chooses it)")
+
+
+def _note_two_dashes(parsed: RunOptions, pipeline: str | None = None) -> None:
+    """Say that `--resume` and its like are parameters (nf-core/chipseq#131): Nextflow says nothing."""
+    from nfresume.domain.executions import python_workflow
+
+    pipeline = parsed.pipeline or pipeline
+    if pipeline is None or python_workflow(pipeline) is not None:
+        return
+    for name in dict.fromkeys(o.name for o in parsed.after if o.name in _TWO_DASHES):
+        say(f"note: {name} is a parameter of the pipeline; Nextflow's own option is {name[1:]}")
 
 
 def _standard_input(pipeline: str | None, *, detach: bool) -> tuple[bytes | None, int | None]:
