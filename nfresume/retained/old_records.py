@@ -28,7 +28,7 @@ from nfresume.system import descriptors
 _OURS = "attempts"
 #: The key in an attempt's request that lists its attachments, each as name, size and mtime in ns.
 ATTACHED = "attached"
-#: Folder, beside an account's launch dirs, of the parameters with which launches of a terminal are relaunched.
+#: Folder, beside an account's launch dirs, of parameters: those of relaunches of what a terminal launched.
 PARAMS = ".params"
 
 Attached = Sequence[tuple[str, int, int]]
