@@ -14,8 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from nfresume.domain import admission, budgets, notices
 from nfresume.domain.budgets import Budget
 from nfresume.domain.costs import DEFAULT_CURRENCY
@@ -25,6 +23,7 @@ from nfresume.domain.notices import Channel
 from nfresume.domain.people import Role
 from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess, Retain
+from nfresume.system import home
 
 CONFIG_ENV = "NFRESUME_CONFIG"
 #: The value of `web_pipelines` of a site whose editors may run any code.
@@ -80,7 +79,7 @@ class Setting:
 def _path(value: Any) -> Path:
     if not isinstance(value, str) or not value or "\0" in value or "\n" in value:
         raise ValueError(f"not a path: {value!r}")
-    path = Path(value).expanduser()
+    path = Path(os.path.expanduser(value))  # stays as it is for a user without a home folder
     if not path.is_absolute():
         raise ValueError(f"must be an absolute path, not {value!r}")
     return path
@@ -233,12 +232,12 @@ def _default_account() -> str:
 
 
 def _default_database() -> str:
-    return f"sqlite:///{platformdirs.user_state_path('nfresume') / 'nfresume.db'}"
+    return f"sqlite:///{home.folder('state') / 'nfresume.db'}"
 
 
 SETTINGS = (
     Setting("root", "folder on the shared file system that holds the work dirs", _path,
-            lambda: platformdirs.user_data_path("nfresume") / "root"),
+            lambda: home.folder("data") / "root"),
     Setting("database_url", "state database: sqlite:////path (one machine) or postgresql://...", _text,
             _default_database),
     Setting("account", "who owns executions launched from here", _account, _default_account),
@@ -282,7 +281,7 @@ SETTINGS = (
     Setting("slurm_options", "options of sbatch for those jobs, such as --partition=long", _texts, tuple),
     Setting("web_url", "the console's URL for users on other machines", _url, _nothing),
     Setting("web_launches", "folder in which each launch from the web gets its launch dir", _path,
-            lambda: platformdirs.user_data_path("nfresume") / "launches"),
+            lambda: home.folder("data") / "launches"),
     Setting("web_pipelines", "pipelines that may be launched from the web, such as nf-core/rnaseq@3.14.0; * "
             "matches any text; any: every pipeline, so that an editor may run any code (default: none)",
             _texts, tuple),
@@ -385,7 +384,7 @@ class Settings:
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
     """The path of the settings file. The file need not exist."""
     explicit = environ.get(CONFIG_ENV)
-    return Path(explicit) if explicit else platformdirs.user_config_path("nfresume") / "nfresume.toml"
+    return Path(explicit) if explicit else home.folder("config") / "nfresume.toml"
 
 
 def load(environ: Mapping[str, str] = os.environ, **overrides: object) -> Settings:

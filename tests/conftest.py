@@ -105,15 +105,19 @@ class Site:
 
     def processes(self) -> list[psutil.Process]:
         """Live processes that belong to this site: supervisors, shims, heads, tasks."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                mine = process.environ().get("NFRESUME_ROOT") == self.env["NFRESUME_ROOT"]
-                if mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
-        return found
+        return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            mine = process.environ().get("NFRESUME_ROOT") == self.env["NFRESUME_ROOT"]
+            return mine and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError):
+            return False
+
+    def runs(self, program: str) -> bool:
+        """True if a live process of this site has `program` in its name."""
+        return any(program in process.info["name"] and self._owns(process)
+                   for process in psutil.process_iter(["name"]))
 
     def supervisors(self) -> list[psutil.Process]:
         """The live supervisors of this site."""

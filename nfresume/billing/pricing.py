@@ -10,14 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from nfresume.billing import aws
 from nfresume.domain.costs import DEFAULT_CURRENCY, Price
 from nfresume.domain.errors import AwsUnavailable
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, ledger, queries
-from nfresume.system import durable
+from nfresume.system import durable, home
 
 #: USD per GB-month where no other price is known: EFS Standard in us-east-1.
 TABLE_PRICE = Decimal("0.30")
@@ -95,7 +93,7 @@ def file_system_of(conf: Settings) -> aws.FileSystem | None:
 
 
 def _cache(file_system: aws.FileSystem) -> Path:
-    return platformdirs.user_cache_path("nfresume") / f"price-{file_system.id}.json"
+    return home.folder("cache") / f"price-{file_system.id}.json"
 
 
 def _load(cache: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import typer
 
 from nfresume import __version__
 from nfresume.cli import admin, billing, caching, explaining, launching, looking, measuring, people, workdir
-from nfresume.cli.ending import Ended
 from nfresume.cli.output import say
 from nfresume.domain.errors import NfresumeError, UsageError
 
@@ -49,9 +48,9 @@ def _main(
 def run() -> None:
     """Run the command line and exit. An error is one line on stderr, perhaps a hint, and an exit code."""
     code = _run()
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
     os._exit(code)  # everything is closed by now; a normal interpreter exit would take 40 ms longer
 
 
@@ -71,8 +70,6 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("aborted")
         return 130
-    except Ended:  # beside a Ctrl-C
-        return 143
     except BrokenPipeError:
         return 141  # the reader of our output has closed the pipe: 128 + SIGPIPE, as shells report it
     except Exception:

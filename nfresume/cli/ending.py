@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from types import FrameType
 
 
-class Ended(BaseException):
-    """SIGTERM or SIGHUP arrived. Not an Exception, so that nothing takes it for an error."""
-
-
 class Signals:
-    """Notes SIGTERM and SIGHUP from its creation on; `raise_now` makes them raise Ended.
+    """Counts SIGINT, SIGTERM and SIGHUP from its creation on. No handler raises anything.
 
-    A signal that the caller ignores, such as SIGHUP under `nohup`, stays ignored.
+    Until `hold` was called nothing is stored, so a signal ends this process at once. From then on signals are
+    only counted, and whoever follows the run looks at the count: at the first one it cancels the run, at the
+    second one it does not wait for the end of the run. `wake` is a descriptor that becomes readable with each
+    signal, so that no wait has to end first.
+
+    A signal that the caller ignores, such as SIGHUP under `nohup`, stays ignored, but for SIGINT: a shell
+    starts `command &` in a script with SIGINT ignored, and it must still cancel. With `detached` SIGHUP has
+    no effect, as the run goes on without its terminal.
     """
 
-    def __init__(self) -> None:
-        self._arrived = False
-        self._raising = False
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._arrive)
-        # A shell starts `command &` in a script with SIGINT ignored; SIGINT must still cancel.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def __init__(self, *, detached: bool = False) -> None:
+        self.count = 0
+        self.last = 0
+        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._holding = False
+        self._mine = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                      if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+        for number in self._mine:
+            # A handler that does nothing, and not SIG_IGN, which the supervisor would inherit.
+            nothing = detached and number == signal.SIGHUP
+            signal.signal(number, _nothing if nothing else self._arrive)
 
-    def raise_now(self) -> None:
-        """From now on a signal raises Ended; so does this call when one has arrived before."""
-        self._raising = True
-        if self._arrived:
-            raise Ended
-
-    def note_only(self) -> None:
-        """From now on SIGTERM and SIGHUP raise nothing: the run is being cancelled anyway."""
-        self._raising = False
+    def hold(self) -> None:
+        """The run is about to be stored: from now on signals are counted, and must lead to its cancel."""
+        self._holding = True
 
     def release(self) -> None:
-        """Let further signals end this process at once: the run is being cancelled anyway."""
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) == self._arrive:
-                signal.signal(number, signal.SIG_DFL)
+        """The run has ended, or is being cancelled: from now on a signal ends this process at once."""
+        for number in self._mine:
+            signal.signal(number, signal.SIG_DFL)
 
-    def _arrive(self, _number: int, _frame: FrameType | None) -> None:
-        self._arrived = True
-        if self._raising:
-            raise Ended
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports for a command that the last signal ended: 128 + its number."""
+        return 128 + self.last
+
+    def _arrive(self, number: int, _frame: FrameType | None) -> None:
+        self.last = number
+        if not self._holding:
+            with contextlib.suppress(OSError):  # nobody may be there to read it
+                os.write(2, b"nfresume: aborted, nothing was started\n")
+            os._exit(self.exit_code)
+        self.count += 1
+        os.eventfd_write(self.wake, 1)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    pass

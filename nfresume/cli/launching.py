@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: pipeline.
 ANYWHERE = frozenset({"--storage-expiration-hours", "--detach", "--pin"})
 
+#: Options of Nextflow that are often written with a dash too many.
+_TWO_DASHES = frozenset({"--resume", "--profile", "--params-file", "--work-dir", "--with-report"})
+
 
 class PassThrough(TyperCommand):
     """A command that passes the words it does not know to Nextflow, unchanged and in order."""
@@ -136,8 +139,9 @@ def launch(
     policy = _policy(retain, on_success)
     parsed = options.parse(given)
     _note_work_dir(parsed.work_dir)
+    _note_two_dashes(parsed)
     detach = detach or parsed.background
-    signals = None if detach else Signals()
+    signals = Signals(detached=detach)
     script, stdin = _standard_input(parsed.pipeline, detach=detach)
     here = Path.cwd()
     with common.service(account, root, nextflow, launching=True, stdin=stdin) as service:
@@ -147,14 +151,14 @@ def launch(
         if resumed is not None:
             request = _resuming(service, resumed, parsed, given, script, pinned=pin,
                                 storage_expiration_hours=storage_expiration_hours, **policy)
-            execution = service.relaunch(resumed, request, progress_line, say)
+            execution = service.relaunch(resumed, request, progress_line, say, signals.hold)
             outcome.announce_relaunch(execution)
         else:
             new = LaunchRequest(given, here, storage_expiration_hours, _absolute(metadata), pin,
                                 script=script, **policy)
-            execution = service.launch(new, progress_line)
+            execution = service.launch(new, progress_line, signals.hold)
             outcome.announce(service, execution)
-        return outcome.follow(service, execution, signals, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
 
 
 def relaunch(
@@ -210,7 +214,7 @@ def relaunch(
     from nfresume.cli.ending import Signals
 
     policy = _policy(retain, on_success)
-    signals = None if detach else Signals()
+    signals = Signals(detached=detach)
     _, stdin = _standard_input(None, detach=detach)
     with common.service(account, None, nextflow, launching=True, stdin=stdin) as service:
         from nfresume.nextflow import options
@@ -218,7 +222,9 @@ def relaunch(
 
         found = service.find(words[0])
         given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))
-        _note_work_dir(options.parse(given).work_dir)
+        parsed = options.parse(given)
+        _note_work_dir(parsed.work_dir)
+        _note_two_dashes(parsed, found.pipeline)
         if pipeline is not None and Path(pipeline.partition(".py:")[0] + ".py").exists():
             pipeline = str(Path(pipeline).absolute())  # `file.py:function`: the function stays at the end
         elif pipeline is not None and Path(pipeline).exists():
@@ -227,9 +233,9 @@ def relaunch(
                                   storage_expiration_hours, pin, **policy)
         if dry_run:
             return outcome.forecast(service, found, request, as_json=as_json)
-        execution = service.relaunch(found, request, progress_line, say)
+        execution = service.relaunch(found, request, progress_line, say, signals.hold)
         outcome.announce_relaunch(execution)
-        return outcome.follow(service, execution, signals, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
 
 
 def cancel(execution_id: common.ExecutionId, account: common.Account = None,
@@ -289,6 +295,9 @@ def _of_environment(words: Sequence[str]) -> tuple[str, ...]:
     more = os.environ.get("NXF_CLI_OPTS", "").split()
     if params and "-params-file" not in (*words, *more):
         more += ["-params-file", params]
+    log = os.environ.get("NXF_LOG_FILE")
+    if log and "-log" not in (*words, *more):
+        more += ["-log", log]
     return tuple(more)
 
 
@@ -304,6 +313,17 @@ def _note_work_dir(given: str | None) -> None:
                          "choose the root with --root; -bucket-dir is passed on")
     if given:
         say(f"note: {name} {given} is not used: the work dir lies below nfresume's root (--root chooses it)")
+
+
+def _note_two_dashes(parsed: RunOptions, pipeline: str | None = None) -> None:
+    """Say that `--resume` and its like are parameters (nf-core/chipseq#131): Nextflow says nothing."""
+    from nfresume.domain.executions import python_workflow
+
+    pipeline = parsed.pipeline or pipeline
+    if pipeline is None or python_workflow(pipeline) is not None:
+        return
+    for name in dict.fromkeys(o.name for o in parsed.after if o.name in _TWO_DASHES):
+        say(f"note: {name} is a parameter of the pipeline; Nextflow's own option is {name[1:]}")
 
 
 def _standard_input(pipeline: str | None, *, detach: bool) -> tuple[bytes | None, int | None]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
 from nfresume.cli.output import count, end_progress, hours, print_json, say, work_dir_line
+from nfresume.domain.errors import NfresumeError
 from nfresume.domain.wording import duration, size
 
 if TYPE_CHECKING:
@@ -55,43 +57,52 @@ def forecast(service: Service, execution: Execution, request: RelaunchRequest, *
     return 0
 
 
-def follow(service: Service, execution: Execution, signals: Signals | None, *, as_json: bool) -> int:
-    """Follow an execution to its end; without `signals` print its id only. Returns the exit status."""
-    from nfresume.cli.ending import Ended
+def follow(service: Service, execution: Execution, signals: Signals, *, detach: bool, as_json: bool) -> int:
+    """Follow an execution to its end; with `detach` print its id only. Returns the exit status.
+
+    The first signal cancels the run, whose end is then waited for; after the second one it is not.
+    """
     from nfresume.cli.progress import show
 
-    if signals is None:
+    ending = _Ending(service, execution, signals)
+    if detach:
+        if ending.arrived():
+            return signals.exit_code
         if as_json:
             _print_details(service, execution)
         else:
             print(execution.id)
         return 0
-    try:
-        signals.raise_now()
-        execution = show(service, execution, quiet=as_json)
-    except KeyboardInterrupt:
-        signals.note_only()
-        say(f"cancelling {execution.id} (Ctrl-C again: do not wait for its end)")
-        execution = _cancelled(service, execution)
-    except Ended:
-        signals.release()
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            say(f"cancelling {execution.id}: this command was told to end")
-        execution = _cancelled(service, execution)
-        with contextlib.suppress(OSError):
-            return report(service, _settled(service, execution), as_json)
-    execution = _settled(service, execution)
-    return report(service, execution, as_json)
+    execution = show(service, execution, quiet=as_json, wake=signals.wake, signals=ending.arrived)
+    signals.release()
+    if execution.state.live:
+        say(f"{execution.id} is being cancelled; not waiting for its end")
+        return signals.exit_code
+    code = report(service, _settled(service, execution), as_json)
+    return signals.exit_code if signals.count and code == NfresumeError.exit_code else code
 
 
-def _cancelled(service: Service, execution: Execution) -> Execution:
-    """Cancel an execution and wait for its end; one that has ended by itself stays as it is."""
-    from nfresume.cli.progress import show
-    from nfresume.domain.errors import Conflict
+class _Ending:
+    """Cancels an execution at the first signal."""
 
-    with contextlib.suppress(Conflict):
-        service.cancel(execution)
-    return show(service, execution, quiet=True)
+    def __init__(self, service: Service, execution: Execution, signals: Signals) -> None:
+        self._service = service
+        self._execution = execution
+        self._signals = signals
+        self._cancelled = False
+
+    def arrived(self) -> int:
+        """How many signals have arrived. Once there was one the execution is cancelled, or has ended."""
+        from nfresume.domain.errors import Conflict
+
+        if self._signals.count and not self._cancelled:
+            why = (" (Ctrl-C again: do not wait for its end)" if self._signals.last == SIGINT
+                   else ": this command was told to end")
+            say(f"cancelling {self._execution.id}{why}")
+            with contextlib.suppress(Conflict):  # it has ended by itself
+                self._service.cancel(self._execution)
+            self._cancelled = True
+        return self._signals.count
 
 
 def _settled(service: Service, execution: Execution) -> Execution:
@@ -132,7 +143,7 @@ def report(service: Service, execution: Execution, as_json: bool) -> int:
         elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
             say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
     if code is None or (code == 0 and execution.state == "FAILED"):
-        return 70
+        return NfresumeError.exit_code
     return code if code >= 0 else 128 - code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,16 @@ if TYPE_CHECKING:
 
 
 def say(line: str) -> None:
-    """Print one line of nfresume's own on stderr, control characters as escapes."""
-    print(f"nfresume: {printable(line)}", file=sys.stderr, flush=True)
+    """Print one line of nfresume's own on stderr, control characters as escapes.
+
+    Without a reader it is not printed: what the command does goes on.
+    """
+    _put(f"nfresume: {printable(line)}\n")
+
+
+def _put(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def print_json(document: Any) -> None:
@@ -91,7 +100,7 @@ def progress_line(line: str) -> None:
     """
     global _progress_shown
     if sys.stderr.isatty():
-        print(f"\r\x1b[Knfresume: {line}", end="", file=sys.stderr, flush=True)
+        _put(f"\r\x1b[Knfresume: {line}")
         _progress_shown = line
     elif ":" not in line and line != _progress_shown:
         say(line)
@@ -101,4 +110,4 @@ def progress_line(line: str) -> None:
 def end_progress() -> None:
     """Clear the last progress line."""
     if _progress_shown and sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        _put("\r\x1b[K")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nfresume.cli.streams import Stream
 from nfresume.service.following import Follower
 
 if TYPE_CHECKING:
@@ -19,37 +21,50 @@ if TYPE_CHECKING:
 _TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|Cached) process > ")
 
 
-def show(service: Service, execution: Execution, *, quiet: bool) -> Execution:
-    """Follow until the attempt has ended; returns the execution as it is then.
+def show(
+    service: Service, execution: Execution, *, quiet: bool, wake: int = -1,
+    signals: Callable[[], int] = lambda: 0,
+) -> Execution:
+    """Follow until the attempt has ended, or two signals have arrived; returns the execution as it is then.
 
-    With `quiet` nothing is printed. If stdout is not a terminal, Nextflow's stdout and stderr are passed on
-    byte for byte.
+    `signals` tells how many have arrived. It is asked at each update; one comes when the eventfd `wake`
+    becomes readable. With `quiet` nothing is printed. If stdout is not a terminal, Nextflow's stdout and
+    stderr are passed on byte for byte.
     """
-    follower = Follower(service, execution)
+    follower = Follower(service, execution, wake)
     if quiet:
-        return _show_nothing(follower)
-    if sys.stdout.isatty():
-        return _show_live(follower)
-    return _pass_through(follower)
+        return _show_nothing(follower, signals)
+    if not sys.stdout.isatty():
+        return _pass_through(follower, wake, signals)
+    try:
+        return _show_live(follower, signals)
+    except OSError:  # the terminal is gone
+        return _show_nothing(Follower(service, execution, wake), signals)
 
 
-def _show_nothing(follower: Follower) -> Execution:
+def _show_nothing(follower: Follower, signals: Callable[[], int]) -> Execution:
     for update in follower.updates():
         execution = update.execution
+        if signals() > 1:
+            break
     return execution
 
 
-def _pass_through(follower: Follower) -> Execution:
+def _pass_through(follower: Follower, wake: int, signals: Callable[[], int]) -> Execution:
+    out, err = Stream(1, wake), Stream(2, wake)
+    arrived = 0
     for update in follower.updates():
-        sys.stdout.buffer.write(update.stdout)
-        sys.stdout.buffer.flush()
-        sys.stderr.buffer.write(update.stderr)
-        sys.stderr.buffer.flush()
+        out.write(update.stdout, patient=not arrived)
+        err.write(update.stderr, patient=not arrived)
         execution = update.execution
+        if (arrived := signals()) > 1:
+            break
+    for stream in (out, err):
+        stream.write(b"", patient=not arrived)
     return execution
 
 
-def _show_live(follower: Follower) -> Execution:
+def _show_live(follower: Follower, signals: Callable[[], int]) -> Execution:
     from rich.console import Console
     from rich.live import Live
 
@@ -62,6 +77,8 @@ def _show_live(follower: Follower) -> Execution:
             assert update.progress is not None
             live.update(processes_table(update.progress))
             execution = update.execution
+            if signals() > 1:
+                break
         _print_lines(console, rest + b"\n" if rest else b"")
     return execution
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume.nextflow.options import STDIN, RunOptions
-from nfresume.system import durable
+from nfresume.system import durable, home
 
 PUBLISH_TRACE = "nextflow.processor.PublishDir"
 #: Environment variable of every process of an attempt, local tasks included: orphans are found by it.
@@ -72,7 +72,7 @@ def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
 
 def nxf_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Nextflow's own folder, as its launcher chooses it: NXF_HOME, else `.nextflow` in the home folder."""
-    return Path(environ.get("NXF_HOME") or Path(environ.get("HOME") or Path.home()) / ".nextflow")
+    return Path(environ.get("NXF_HOME") or home.home(environ) / ".nextflow")
 
 
 #: Settings that may contain secrets; they are removed from the environment of tasks.

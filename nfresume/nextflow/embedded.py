@@ -20,9 +20,8 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
-
 from nfresume.domain.errors import EngineUnavailable
+from nfresume.system import home
 
 VERSION = "24.10.5"
 COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"
@@ -83,7 +82,7 @@ def _java_major(program: Path) -> int:
 
 def folder() -> Path:
     """The folder of the jars of this version; it may not exist yet."""
-    return platformdirs.user_cache_path("nfresume") / "engine" / f"nextflow-{VERSION}"
+    return home.folder("cache") / "engine" / f"nextflow-{VERSION}"
 
 
 def archive(java_program: Path, jars: Path) -> Path:

@@ -15,12 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import platformdirs
-
 from nfresume.domain.errors import EngineUnavailable
 from nfresume.nextflow import embedded
 from nfresume.settings import Settings
-from nfresume.system import durable
+from nfresume.system import durable, home
 
 #: The first version with NXF_CACHE_DIR, which moves cache and history; older ones ignore it.
 MINIMUM = (24, 4)
@@ -171,7 +169,7 @@ def _version(path: Path, added: Mapping[str, str]) -> str:
                 *(environ.get(name, "") for name in ("NXF_VER", "JAVA_HOME", "NXF_JAVA_HOME", "JAVA_CMD",
                                                      "NXF_HOME", "NXF_DIST"))]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
-    memory = platformdirs.user_cache_path("nfresume") / "versions" / key
+    memory = home.folder("cache") / "versions" / key
     failure = memory.with_suffix(".failed")
     try:
         return memory.read_text()

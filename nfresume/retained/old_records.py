@@ -28,12 +28,14 @@ from nfresume.system import descriptors
 _OURS = "attempts"
 #: The key in an attempt's request that lists its attachments, each as name, size and mtime in ns.
 ATTACHED = "attached"
+#: Folder, beside an account's launch dirs, of parameters: those of relaunches of what a terminal launched.
+PARAMS = ".params"
 
 Attached = Sequence[tuple[str, int, int]]
 
 
 def attached(folder: Path, names: Iterable[str]) -> list[tuple[str, int, int]]:
-    """What was attached to a launch from the web, for its request; `names` are relative to `folder`."""
+    """What came with a launch or relaunch from the web, for its request; `names` are relative to `folder`."""
     found = []
     for name in names:
         status = os.stat(folder / name)
@@ -127,10 +129,16 @@ def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Ev
 
 
 def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -> None:
-    """Remove what was attached to a launch from the web, and the folders that are empty then."""
-    place = Path(execution.launch_dir)
-    if place.parent != conf.web_launches / execution.account:
-        return
+    """Remove what was attached to a launch from the web, and the folders that are empty then.
+
+    Of a launch from a terminal these are the parameters of its relaunches from the web.
+    """
+    place, launches = Path(execution.launch_dir), conf.web_launches / execution.account
+    files = [file for file in files if ".." not in Path(file[0]).parts]
+    if place.parent != launches:
+        files = [(name, size, mtime) for name, size, mtime in files
+                 if Path(name).parent == Path(PARAMS) and Path(name).name.startswith(f"{execution.id}-")]
+        place = launches
     for name, size, mtime in files:
         with contextlib.suppress(OSError), _opened(place, Path(name).parent.parts) as fd:
             found = os.lstat(Path(name).name, dir_fd=fd)
@@ -140,8 +148,9 @@ def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -
         with contextlib.suppress(OSError), _opened(place, folder.parts[:-1]) as fd:
             if folder.parts:
                 os.rmdir(folder.name, dir_fd=fd)
-    with contextlib.suppress(OSError):
-        place.rmdir()
+    if place != launches:
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 @contextmanager

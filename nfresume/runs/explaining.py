@@ -190,8 +190,8 @@ class _Explainer:
         if old.script is None or new.script is None:
             return Cause("unknown", "unknown: its script was not kept (keep_task_logs)")
         if old.version != new.version:
-            return Cause("version", f"perhaps because Nextflow changed ({old.version} -> {new.version}): "
-                         "nothing else of it did, as far as its files show")
+            return Cause("version", f"perhaps because Nextflow changed ({old.version} -> {new.version}), or "
+                         "a value did: nothing else of it did, as far as its files show")
         return Cause("unknown", f"unknown: {_UNKNOWN}")
 
     def _same(self, earlier: Task, task: Task) -> Cause:

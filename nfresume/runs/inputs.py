@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,8 @@ MAX_NAMED = 200
 _PARAMS_FILE = ("-params-file", "--params-file")
 _CONFIGURATION = ("-c", "-config", "-C")
 _SAME = {"-config": "-c"}
+#: `includeConfig 'some/path'`, as a call as well. A path with an expression is left alone.
+_INCLUDE = re.compile(rb"""(\bincludeConfig(?:\s*\(\s*|\s+))(['"])([^'"$\n]+)\2""")
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class _Collection:
     def read(self, option: str, given: str, launch_dir: Path) -> None:
         """Add a file as it is now. Raises NotFound."""
         content, transient = _read(option, given, launch_dir)
-        name = _name(option, given, content)
-        self.add(Input(option, given, name, _digest(content), len(content), transient), content)
+        found = Input(option, given, _name(option, given, content), _digest(content), len(content), transient)
+        if option in _CONFIGURATION and not transient:
+            content = _with_whole_paths(content, (launch_dir / given).parent)
+        self.add(found, content)
 
     def add(self, found: Input, content: bytes) -> None:
         """Add an input that is to be kept under its name, with a number in front."""
@@ -222,6 +227,15 @@ def _read(option: str, given: str, launch_dir: Path) -> tuple[bytes, bool]:
         what = "params file" if option in _PARAMS_FILE else "configuration file"
         hint = f"{option} takes a {'JSON or YAML file' if option in _PARAMS_FILE else 'file'}"
         raise NotFound(f"there is no {what} {given!r}: {e.strerror}", hint) from None
+
+
+def _with_whole_paths(config: bytes, folder: Path) -> bytes:
+    """A configuration whose includes are found from another folder too: Nextflow looks beside the file."""
+    def whole(match: re.Match[bytes]) -> bytes:
+        path = match[3] if b"://" in match[3] else os.fsencode(folder) + b"/" + match[3]
+        return match[0] if match[3].startswith(b"/") else match[1] + match[2] + path + match[2]
+
+    return _INCLUDE.sub(whole, config)
 
 
 def _name(option: str, given: str, content: bytes) -> str:

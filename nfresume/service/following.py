@@ -99,10 +99,14 @@ class _Progress:
 
 
 class Follower:
-    """Gives updates until the attempt has ended and all of its output was given."""
+    """Gives updates until the attempt has ended and all of its output was given.
 
-    def __init__(self, service: Service, execution: Execution) -> None:
+    `wake` is an eventfd: when it becomes readable the next update comes at once.
+    """
+
+    def __init__(self, service: Service, execution: Execution, wake: int = -1) -> None:
         self._service = service
+        self._wake = wake
         self._execution = execution
         self._attempt_dir = service.folder(execution).attempt(execution.attempt)
         self._tails = [Tail(self._attempt_dir / name) for name in (command.STDOUT, command.STDERR)]
@@ -144,9 +148,14 @@ class Follower:
             with contextlib.suppress(OSError):
                 if head is not None and head.alive:
                     self._head = os.pidfd_open(head.pid)
-        if self._head < 0:
-            time.sleep(seconds)
-        elif select.select([self._head], [], [], seconds)[0]:
+        poll = select.poll()
+        for fd in (self._head, self._wake):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(seconds * 1000)}
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        if self._head in ready:
             os.close(self._head)
             self._head = -1
 

@@ -31,8 +31,6 @@ MAX_VALUES = 200_000
 #: Folder of nfresume's own files in a launch dir; no attachment can be there.
 OWN_FOLDER = ".nfresume"
 PARAMS_FILE = f"{OWN_FOLDER}/params.json"
-#: Folder, beside an account's launch dirs, of the parameters of its relaunches.
-RELAUNCH_PARAMS = ".params"
 _PROFILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 
@@ -153,15 +151,15 @@ def _params_file(
 ) -> tuple[Path, old_records.Attached]:
     """Write the parameters of a relaunch to a new file, which no file of the user can be.
 
-    It is in our own folder of a launch dir from the web, and then expires with it; or beside the launch dirs.
+    It is in our own folder of a launch dir from the web; or, for a launch from a terminal, beside the launch
+    dirs. It expires like an attachment.
     """
-    launch_dir = Path(execution.launch_dir)
-    ours = launch_dir.parent == conf.web_launches / conf.account
-    folder = launch_dir / OWN_FOLDER if ours else conf.web_launches / conf.account / RELAUNCH_PARAMS
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = folder / f"{execution.id}-{execution.attempt + 1}-{uuid.uuid4().hex[:8]}.json"
+    launch_dir, launches = Path(execution.launch_dir), conf.web_launches / conf.account
+    place, own = (launch_dir, OWN_FOLDER) if launch_dir.parent == launches else (launches, old_records.PARAMS)
+    (place / own).mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = place / own / f"{execution.id}-{execution.attempt + 1}-{uuid.uuid4().hex[:8]}.json"
     durable.write(file, json.dumps(params, indent=2).encode())
-    return file, old_records.attached(launch_dir, [f"{OWN_FOLDER}/{file.name}"]) if ours else ()
+    return file, old_records.attached(place, [f"{own}/{file.name}"])
 
 
 def check(conf: Settings, submission: Submission) -> str:

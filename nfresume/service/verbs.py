@@ -27,15 +27,14 @@ from nfresume.domain.executions import (
     ID_RANDOM_LENGTH,
     Attempt,
     Execution,
-    ExecutionState,
     id_stem,
     run_name,
 )
 from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, WorkDirState
-from nfresume.launchers import Launcher, slurm
+from nfresume.launchers import Launcher
 from nfresume.nextflow import options
 from nfresume.retained import deletion, disposal, measuring, old_records, places
-from nfresume.runs import inputs, log_copies, lost, preflight, programs, relaunching
+from nfresume.runs import cancelling, inputs, log_copies, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
@@ -104,10 +103,12 @@ class Service(Inspection):
     # -- launch and relaunch --------------------------------------------------------------------
 
     def launch(
-        self, request: LaunchRequest, notify: Callable[[str], None] = lambda _: None
+        self, request: LaunchRequest, notify: Callable[[str], None] = lambda _: None,
+        storing: Callable[[], None] = lambda: None,
     ) -> Execution:
         """Check the request, store the execution, and start a supervisor. `notify` gets progress messages.
 
+        `storing` is called right before the execution is stored: until then nothing has to be undone.
         A refusal raises before the execution is stored: UsageError, NotFound, InvalidMetadata,
         EngineUnavailable or RootUnusable.
         """
@@ -136,6 +137,7 @@ class Service(Inspection):
         )
         attempt = transitions.NewAttempt(parsed.pipeline, parsed.words, False, chosen.name, chosen.version,
                                          self._launcher.name)
+        storing()
         with self.store.begin() as tx:
             transitions.launch(tx, new, attempt, self._actor)
         metadata = preflight.metadata_file(local, request.metadata)
@@ -164,13 +166,13 @@ class Service(Inspection):
 
     def relaunch(
         self, execution: Execution, request: RelaunchRequest, notify: Callable[[str], None] = lambda _: None,
-        warn: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None, storing: Callable[[], None] = lambda: None,
     ) -> Execution:
         """Start a new attempt in the same session and work dir.
 
-        `notify` gets progress messages, `warn` what the user should know: inputs that have changed, another
-        version of Nextflow. Raises Conflict when the state does not allow it, Expired when the work dir is
-        gone, and what `launch` raises.
+        `notify` and `storing` are as in `launch`; `warn` gets what the user should know: inputs that have
+        changed, another version of Nextflow. Raises Conflict when the state does not allow it, Expired when
+        the work dir is gone, and what `launch` raises.
         """
         execution = self.settle_if_lost(execution)
         relaunching.check_state(execution)
@@ -196,6 +198,7 @@ class Service(Inspection):
             self._launcher.name,
         )
         notes = [*taken.changed, *relaunching.version_note(last, chosen.version, request)]
+        storing()
         with self.store.begin() as tx:
             transitions.relaunch(tx, execution.id, number, attempt, self._actor, str(folder.work))
             if hours is not None:
@@ -288,36 +291,8 @@ class Service(Inspection):
 
     def cancel(self, execution: Execution) -> Execution:
         """Cancel a queued or running attempt. Returns at once: the supervisor stops it. Raises Conflict."""
-        try:
-            with self.store.begin() as tx:
-                transitions.cancel(tx, execution.id, self._actor)
-        except Conflict:
-            execution = self.get(execution.id)
-            if execution.state is not ExecutionState.QUEUED:
-                if execution.state is ExecutionState.CANCELLING:
-                    return execution
-                raise
-            self._cancel_queued(execution)
+        cancelling.cancel(self.store, self.conf, execution, self._actor)
         return self.get(execution.id)
-
-    def _cancel_queued(self, execution: Execution) -> None:
-        with self.store.begin() as tx:
-            execution = queries.get(tx, execution.id)
-            decision = retention.after_attempt(
-                ExecutionState.CANCELLED, execution.storage_expiration_hours, keep=execution.work_dir.keep,
-                doubt=None, unsafe=None, now=tx.now,
-            )
-            until = decision.keep.until if decision.keep is not None else None
-            outcome = transitions.Outcome(
-                ExecutionState.CANCELLED, None, "cancelled before it started", True, decision,
-                self._notice_at(tx, until),
-            )
-            claim = transitions.cancel_queued(tx, execution.id, outcome, self._actor, deletion.claimant())
-            attempt = queries.attempt(tx, execution.id, execution.attempt)
-        if attempt.launcher == slurm.SlurmLauncher.name:
-            slurm.cancel(attempt.run_name)
-        if claim is not None:
-            deletion.delete(self.store, claim, self._actor, disposal.pace_of(self.conf))
 
     def extend(self, execution: Execution, hours: object) -> Execution:
         """Keep a retained work dir for `hours` from now. Raises UsageError, Conflict or Expired."""

@@ -20,10 +20,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from blake3 import blake3
 from nfresume_metadata import LatchDir, LatchFile, LPath, files
 
+from nfresume.system import home
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
 from nfresume.tasks.shapes import class_name, fielded, fields_of, shape, shown
@@ -44,7 +44,7 @@ class DigestIndex:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        file = path or platformdirs.user_cache_path("nfresume") / "digests.sqlite"
+        file = path or home.folder("cache") / "digests.sqlite"
         self._db: sqlite3.Connection | None = None
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ def logged_in() -> bool:
     with standins.set_aside():
         if importlib.util.find_spec("latch") is None:
             return False
-    return "FLYTE_INTERNAL_EXECUTION_ID" in os.environ or (Path.home() / ".latch/token").is_file()
+    return "FLYTE_INTERNAL_EXECUTION_ID" in os.environ or Path(os.path.expanduser("~/.latch/token")).is_file()
 
 
 @contextlib.contextmanager

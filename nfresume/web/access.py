@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-import ipaddress
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar, cast
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 from fastapi import Depends, Form, Header, Request
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.people import Actor, Role, Token, User, csrf, web_actor
-from nfresume.service.health import Health
-from nfresume.service.identity import Identity
 from nfresume.service.verbs import Service
-from nfresume.settings import Settings
-from nfresume.store import Store
 from nfresume.system import logs
-
-Result = TypeVar("Result")
+from nfresume.web.site import Site, client, count_failure, site_of
 
 _COOKIE = "nfresume"
 #: Holds what the log-in form must repeat, so that no other site can log a browser in.
 _LOGIN_COOKIE = "nfresume_login"
-#: How often refused log-ins of one address are recorded, in seconds.
-_REFUSED_SECONDS = 60.0
-_CACHE_SECONDS = 2.0
-_MAX_CACHED = 10_000
-#: How many requests that only read are answered at a time; further ones wait. A slot is given back before the
-#: response is sent, so that a client which reads slowly holds none. Reads need the processor: more
-#: of them at once would only compete for the interpreter lock. Requests that change something mostly wait for
-#: disks, and are not limited.
-_READS_AT_ONCE = 4
-#: So many of them for one user, so that nobody waits behind the flood of another.
-_READS_OF_ONE = 2
-#: Failed log-ins and bad tokens that one address may have per minute.
-TRIES = RateLimitItemPerMinute(20)
 
 
 class Unauthorized(NfresumeError):
@@ -63,118 +37,11 @@ class Forbidden(NfresumeError):
     http_status = 403
 
 
-class TooManyTries(NfresumeError):
-    """Too many log-ins from this address failed."""
-
-    exit_code = 77
-    http_status = 429
-
-
-class Reads:
-    """The slots of requests that only read."""
-
-    def __init__(self) -> None:
-        self._all = asyncio.Semaphore(_READS_AT_ONCE)
-        self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-
-    @asynccontextmanager
-    async def slot(self, user_id: str) -> AsyncIterator[None]:
-        """Wait for a slot of this user, and hold it in the block."""
-        own = self._own.get(user_id) or asyncio.Semaphore(_READS_OF_ONE)
-        self._own[user_id] = own
-        async with own, self._all:
-            yield
-
-
-@dataclass
-class Site:
-    """What all requests share."""
-
-    conf: Settings
-    store: Store
-    identity: Identity
-    limiter: MovingWindowRateLimiter
-    reads: Reads = field(default_factory=Reads)
-    cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
-    refused: dict[str, tuple[float, int]] = field(default_factory=dict)
-    engine_version: str = ""
-    health: Health = field(default_factory=Health)
-
-    def cached(self, kind: str, key: str, compute: Callable[[], Result]) -> Result:
-        """The result of `compute`, or one for the same kind and key that is at most two seconds old."""
-        at, found = self.cache.get((kind, key), (0.0, None))
-        if found is None or time.monotonic() - at > _CACHE_SECONDS:
-            found = compute()
-            if len(self.cache) > _MAX_CACHED:
-                self.cache.clear()
-            self.cache[kind, key] = (time.monotonic(), found)
-        return cast("Result", found)
-
-    @classmethod
-    def open(cls, conf: Settings, store: Store, health: Health | None = None) -> Site:
-        """The site with a rate limiter of this process only."""
-        return cls(conf, store, Identity(store), MovingWindowRateLimiter(MemoryStorage()),
-                   engine_version=Service(conf, store=store).engine_version(), health=health or Health())
-
-    @property
-    def secure(self) -> bool:
-        """True if users reach the console by HTTPS; cookies are then marked Secure."""
-        return (self.conf.web_url or "").startswith("https://")
-
-    def identity_of(self, request: Request, user: User | None = None) -> Identity:
-        """The users and tokens, for changes by a user at the address of a request."""
-        return self.identity.by(Actor(user.name if user else "nobody", client(request)))
-
-
 async def _site(request: Request) -> Site:
     return site_of(request)  # async: FastAPI would run a plain function in a thread
 
 
-def site_of(request: Request) -> Site:
-    """The Site of the application that received a request."""
-    found: Site = request.app.state.site
-    return found
-
-
 SiteOf = Annotated[Site, Depends(_site)]
-
-
-def client(request: Request) -> str:
-    """The IP address of the client, `unknown` if there is none."""
-    return request.client.host if request.client else "unknown"
-
-
-def client_network(request: Request) -> str:
-    """What limits count for a client without a session: its IPv4 address, or its /64 network of IPv6."""
-    try:
-        address = ipaddress.ip_address(client(request).partition("%")[0])
-    except ValueError:
-        return client(request)
-    return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
-
-
-def count_failure(request: Request, what: str) -> None:
-    """Count and record a failed log-in or a bad token. Raises TooManyTries after too many.
-
-    Only failures are counted and refused: whoever has a valid secret gets in meanwhile. Guessing 256 bits is
-    hopeless; the limit keeps the log and the database small.
-    """
-    site, network = site_of(request), client_network(request)
-    at, count = site.refused.get(network, (0.0, 0))
-    if time.monotonic() - at > _REFUSED_SECONDS:
-        if len(site.refused) > _MAX_CACHED:
-            site.refused.clear()
-        site.identity_of(request).refused(what, count + 1)
-        site.refused[network] = (time.monotonic(), 0)
-    else:
-        site.refused[network] = (at, count + 1)
-    if not site.limiter.hit(TRIES, network):
-        raise TooManyTries("too many failed tries from this address", "wait a minute")
-
-
-def digest_of(secret: str) -> str:
-    """A short digest of a secret, as a key in memory."""
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 # -- browsers ----------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ from nfresume.service.health import Health
 from nfresume.settings import Settings
 from nfresume.store import Store
 from nfresume.web import extensions, login, metrics, oidc, people_pages, problems, run_pages, site_pages, wes
-from nfresume.web.access import Site
 from nfresume.web.changes import Changes
 from nfresume.web.gate import Gate
+from nfresume.web.site import Site
 
 _HEADERS = {
     "Content-Security-Policy": (

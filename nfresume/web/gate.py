@@ -19,8 +19,8 @@ from nfresume.domain.people import Role
 from nfresume.service import submissions
 from nfresume.system import logs
 from nfresume.web import access, problems
-from nfresume.web.access import Site
 from nfresume.web.problems import API
+from nfresume.web.site import Site, client, client_network, digest_of
 
 _log = logging.getLogger("nfresume.web")
 KIB = 1024
@@ -198,7 +198,7 @@ def _host(text: str) -> str:
 def _principal(request: Request) -> str:
     """Whom the limits count: a session, a token, or the address of the client."""
     secret = request.headers.get("authorization") or request.cookies.get(access.cookie_name(request)) or ""
-    return access.digest_of(secret) if secret else access.client_network(request)
+    return digest_of(secret) if secret else client_network(request)
 
 
 def _has_body(request: Request) -> bool:
@@ -271,7 +271,7 @@ class _Watch:
         status = self._status or (500 if failed[0] else 499)
         self._request.app.state.metrics.observe(self._request.method, route, status, seconds)
         quiet = route in ("/healthz", "/readyz", "/metrics", "/static")
-        fields = {"seconds": round(seconds, 4), "address": access.client(self._request)}
+        fields = {"seconds": round(seconds, 4), "address": client(self._request)}
         level = logging.DEBUG if quiet else logging.INFO
         _log.log(level, "%s %s %d", self._request.method, path[:200], status, extra={"fields": fields})
 

@@ -12,6 +12,7 @@ from nfresume.service.identity import SESSION
 from nfresume.web import access
 from nfresume.web.access import PostedBy, SiteOf, Unauthorized
 from nfresume.web.rendering import page
+from nfresume.web.site import count_failure, site_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -35,7 +36,7 @@ def log_in(request: Request, site: SiteOf, token: Text = "", csrf: Text = "") ->
     access.check_login_form(request, csrf)
     session = site.identity_of(request).log_in(token)
     if session is None:
-        access.count_failure(request, "login link")
+        count_failure(request, "login link")
         raise Unauthorized("this login link was used before, or is too old",
                            "`nfresume login-link` prints a new one")
     return logged_in(request, session)
@@ -43,7 +44,7 @@ def log_in(request: Request, site: SiteOf, token: Text = "", csrf: Text = "") ->
 
 def logged_in(request: Request, session: str) -> Response:
     """A redirect to the first page that sets the session's cookie, and ends an earlier session."""
-    site, name = access.site_of(request), access.cookie_name(request)
+    site, name = site_of(request), access.cookie_name(request)
     if before := request.cookies.get(name):
         site.identity_of(request).log_out(before)
     response = RedirectResponse("/", 303)

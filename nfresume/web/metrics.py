@@ -20,8 +20,9 @@ from nfresume import __version__
 from nfresume.domain.people import Role
 from nfresume.service import health
 from nfresume.web import access
-from nfresume.web.access import Site, SiteOf
+from nfresume.web.access import SiteOf
 from nfresume.web.changes import Changes
+from nfresume.web.site import Site
 
 router = APIRouter(include_in_schema=False)
 

@@ -15,9 +15,10 @@ from nfresume.domain import admission
 from nfresume.domain.errors import InvalidSettings, NfresumeError
 from nfresume.settings import Settings
 from nfresume.web import access
-from nfresume.web.access import Forbidden, Site, SiteOf
+from nfresume.web.access import Forbidden, SiteOf
 from nfresume.web.login import logged_in
 from nfresume.web.rendering import page
+from nfresume.web.site import Site, count_failure
 
 router = APIRouter(include_in_schema=False)
 
@@ -97,7 +98,7 @@ async def end(request: Request, site: SiteOf) -> Response:
 def _admit(request: Request, site: Site, claims: Mapping[str, Any], subject: str) -> Response:
     conf = site.conf
     if not admission.admits(conf.oidc_admit, claims, conf.oidc_groups_claim):
-        access.count_failure(request, "provider: not admitted")
+        count_failure(request, "provider: not admitted")
         raise Forbidden("this site does not admit you",
                         "ask its administrator: the setting oidc_admit says who may enter")
     assert conf.oidc_issuer is not None

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from nfresume import __version__
 from nfresume.domain.errors import NotFound, UsageError
@@ -28,6 +29,20 @@ from nfresume.web.access import MaybeReading, Reading, SiteOf, Writing
 from nfresume.web.problems import API
 from nfresume.web.run_requests import BODY, DSL, ENGINE_PARAMETERS, FormOf, python_versions
 
+
+class _Bytes(Convertor[str]):
+    """The rest of a path, whatever its bytes are: in Starlette's `path` no line may break."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("bytes", _Bytes())
 PROBLEM = {"model": models.Problem, "content": {"application/problem+json": {}}}
 router = APIRouter(prefix=API, responses=dict.fromkeys((400, 401, 403, 404, 409, 429), PROBLEM))
 
@@ -277,7 +292,7 @@ def task_output(
     return response
 
 
-@router.get("/runs/{run_id}/outputs/{name:path}", response_class=Response, responses=ranges.RESPONSES)
+@router.get("/runs/{run_id}/outputs/{name:bytes}", response_class=Response, responses=ranges.RESPONSES)
 def output(run_id: str, name: str, request: Request, service: Reading) -> Response:
     """A published file, whole or the range of bytes asked for. `name` may have bytes that are no UTF-8."""
     e = service.get(run_id)

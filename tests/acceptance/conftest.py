@@ -23,6 +23,28 @@ def plain_nextflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return script
 
 
+@pytest.fixture(scope="session")
+def older_nextflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nextflow 24.10.0 as an executable: besides the embedded version the only one that is complete on Maven
+    Central."""
+    import jgo
+    import requests
+
+    place = tmp_path_factory.mktemp("older")
+    try:
+        found = jgo.build("io.nextflow:nextflow:24.10.0", cache_dir=place / "jgo")
+    except (requests.RequestException, OSError, RuntimeError) as e:
+        pytest.skip(f"Maven Central cannot be reached: {e}")
+    java = embedded.java(None)
+    words = [word for word in embedded.launcher(java, embedded.install(java), {})
+             if not word.startswith(("-Xshare", "-XX:SharedArchiveFile"))]
+    words[words.index("-cp") + 1] = ":".join(map(str, (*found.class_path_jars, *found.module_path_jars)))
+    script = place / "nextflow"
+    script.write_text(f'#!/bin/bash\nexec {shlex.join(words)} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
 def run_plain(nextflow: Path, cwd: Path, *words: str, env: dict[str, str]) -> subprocess.CompletedProcess:
     """`nextflow run` as a user would type it."""
     return subprocess.run([str(nextflow), "run", *words, "-ansi-log", "false"], cwd=cwd, env=env, text=True,

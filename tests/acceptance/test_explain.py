@@ -217,3 +217,52 @@ def test_the_same_tasks_as_with_plain_nextflow(site: Site, plain_nextflow: Path)
 
 def reused(text: str) -> list[str]:
     return sorted(line.split(" > ")[1] for line in text.splitlines() if "Cached process" in line)
+
+
+VERSIONS = """\
+params.v = 1
+process FIRST  { output: path 'a'; script: "echo 1 > a" }
+process EDITED { input: path a; output: path 'b'; script: "cat a > b; echo old" }
+process VALUE  { input: val v; output: path 'c'; script: "echo > c" }
+process LAST   { input: path b; path c; script: "false" }
+workflow { LAST(EDITED(FIRST()), VALUE(params.v)) }
+"""
+
+
+@pytest.mark.long
+def test_two_versions_and_a_relaunch_from_scratch(site: Site, older_nextflow: Path):
+    """Task dirs of another version are understood, and reused. After a run from scratch its tasks count."""
+    main = site.launch_dir / "main.nf"
+    main.write_text(VERSIONS)
+    assert site.run("launch", "--pin", "--nextflow", str(older_nextflow), "main.nf").code == 1
+    e = site.show()["id"]
+    assert site.show()["attempts"][0]["nextflow_version"] == "24.10.0"
+
+    def again(*words: str) -> dict[str, list[dict[str, Any]]]:
+        assert site.run("relaunch", e, *words).code == 1
+        found = site.ok("explain", e, "--json").json()
+        return {task["name"]: task["causes"] for task in found["tasks"]}
+
+    main.write_text(VERSIONS.replace("echo old", "echo new"))
+    newer = again()
+    assert set(newer) == {"EDITED", "LAST"}
+    assert newer["EDITED"][0]["detail"] == ["-cat a > b; echo old", "+cat a > b; echo new"]
+    assert newer["LAST"][0]["text"] == "it had failed in attempt 1 with exit status 1"
+    assert newer["LAST"][1]["text"] == "its input b comes from EDITED, which ran again"
+    back = again("--nextflow", str(older_nextflow), "--v", "2")
+    assert set(back) == {"VALUE", "LAST"}
+    assert back["VALUE"][0]["kind"] == "version"
+    assert "(24.10.5 -> 24.10.0), or a value did" in back["VALUE"][0]["text"]
+
+    assert again("--from-scratch") == {}
+    assert site.ok("explain", e).out == "every task ran: it was relaunched from scratch\n"
+    main.write_text(VERSIONS.replace("echo 1", "echo 2").replace("echo old", "echo new"))
+    after = again()
+    assert set(after) == {"FIRST", "EDITED", "LAST"}
+    assert after["FIRST"][0]["detail"] == ["-echo 1 > a", "+echo 2 > a"]
+    assert after["EDITED"][0]["kind"] == "upstream"
+
+    assert site.run("launch", "--pin", "main.nf").code == 1  # another execution, with another session
+    other = site.show()["id"]
+    assert other != e
+    assert site.ok("explain", other).out == "every task ran: nothing had run before\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,28 @@ def last(site: Site, number: int) -> dict[str, Task]:
     return {line.name: line for line in reading.lines(attempts / str(number)) if isinstance(line, Task)}
 
 
+def in_money(site: Site, execution: str) -> None:
+    """Task time is priced only where a price is set, storage by its size and the price of the root."""
+    prices = {"NFRESUME_PRICE_PER_CPU_HOUR": "3600", "NFRESUME_PRICE_PER_GB_MONTH": "1000000"}
+    found = site.ok("relaunch", execution, "--dry-run", "--json", **prices).json()
+    paid = found["money"]
+    assert paid["reused"] == pytest.approx(found["reused"]["seconds"])  # a currency unit for each second
+    assert paid["again"] == pytest.approx(found["again"]["seconds"])
+    assert paid["kept_a_month"] == pytest.approx(
+        site.show()["work_dir"]["metered_bytes"] / 2**30 * 1_000_000)
+    assert paid["kept_to_end"] is None
+    site.ok("unpin", execution)
+    one_hour = site.ok("relaunch", execution, "--dry-run", "--json", **prices).json()["money"]
+    assert one_hour["kept_to_end"] == pytest.approx(paid["kept_a_month"] / (365 * 24 / 12), rel=0.05)
+    said = site.ok("relaunch", execution, "--dry-run", **prices).out
+    assert "at 3,600.00 USD per CPU-hour, one CPU for each task: reused " in said
+    assert " USD until it expires\n" in said
+    site.ok("pin", execution)
+    other = site.ok("relaunch", execution, "--dry-run", "--json", NFRESUME_PRICE_PER_CPU_HOUR="1",
+                    NFRESUME_CURRENCY="EUR").json()["money"]
+    assert (other["currency"], other["reused"]) == ("USD", None)  # euros are not added to dollars
+
+
 def test_a_forecast_comes_true(site: Site):
     """What is forecast to be reused is cached by the relaunch, all else runs; what may differ is said."""
     here = site.launch_dir
@@ -49,6 +72,9 @@ def test_a_forecast_comes_true(site: Site):
     assert same[2:5] == ["  CLOCK: its process is never reused (`cache false`)",
                          "would run: 1 task that had not finished", "  REPORT: failed"]
     assert site.show()["attempts"][1:] == []
+    assert same[-2] == "task time has no price here: price_per_cpu_hour is not set"
+    assert re.fullmatch(r"keeping the work dir costs \S+ USD a month", same[-1])  # it is pinned
+    in_money(site, e["id"])
 
     other = site.ok("relaunch", e["id"], "--dry-run", "--json", "--x", "2").json()
     assert not other["certain"]
@@ -85,5 +111,5 @@ def test_a_forecast_comes_true(site: Site):
     assert edited["unless"] == [f"what has changed concerns them: {here}/main.nf"]
     assert [each["why"] for each in edited["again"]["list"] if each["name"] == "TRIM (d)"] == [
         "its task dir is gone"]
-    assert site.ok("relaunch", e["id"], "--dry-run", "--from-scratch").out == (
-        "every task would run: --from-scratch\n")
+    scratch = site.ok("relaunch", e["id"], "--dry-run", "--from-scratch").out
+    assert scratch.startswith("every task would run: --from-scratch\n")

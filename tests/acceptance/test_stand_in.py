@@ -73,6 +73,8 @@ CASES = {
         files={"read.nf": "workflow { println \"read ${System.in.text}\" }"}),
     "an error of its own": Case(["e.nf"], files={"e.nf": "workflow { error 'no --input given' }"}),
     "a script that is not there": Case(["nothing.nf"]),
+    "two dashes (nf-core/chipseq#131)": Case(["main.nf", "--resume", "--profile", "a"]),
+    "no entry workflow (nextflow#4900)": Case(["e.nf"], files={"e.nf": "workflow HELLO { println 1 }"}),
     "exit 42": Case(["e.nf"], files={"e.nf": "workflow { System.exit(42) }"}),
 }
 
@@ -242,6 +244,23 @@ def test_kept_inputs(site: Site):
 
 
 @pytest.mark.long
+def test_a_kept_configuration_with_includes(site: Site):
+    """vsn-pipelines#7: what a kept configuration includes is found beside the file that was given."""
+    failing(site)
+    (site.launch_dir / "conf/more").mkdir(parents=True)
+    (site.launch_dir / "conf/a.config").write_text("includeConfig 'more/b.config'\n")
+    (site.launch_dir / "conf/more/b.config").write_text("includeConfig 'c.config'\n")
+    (site.launch_dir / "conf/more/c.config").write_text("params.x = 'included'\n")
+    assert site.run("launch", "align.nf", "-c", "conf/a.config", *KEPT).code == 1
+    (site.launch_dir / "conf/a.config").write_text("params.x = 'changed'\n")
+    (site.launch_dir / "ok").touch()
+    done = site.ok("relaunch", site.show()["id"])
+    assert "conf/a.config has changed since" in done.err
+    assert "1 task reused" in done.err
+    assert (site.launch_dir / "results/b.txt").read_text() == "included\n"
+
+
+@pytest.mark.long
 def test_a_params_file_that_is_a_pipe(site: Site):
     """`-params-file <(...)` can be read once only: it is kept for this attempt and its relaunches."""
     failing(site)
@@ -282,13 +301,13 @@ def test_a_terminals_input_reaches_the_pipeline(site: Site):
 def test_signals_end_the_run(site: Site, number: signal.Signals):
     """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`."""
     child = site.start("launch", str(site.pipeline("slow")), *KEPT)
-    until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
+    until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(number)
     _, said = child.communicate(timeout=60)
     assert child.returncode != 0
     assert "Traceback" not in said
     until(lambda: site.show()["state"] == "CANCELLED", what="its end")
-    assert not [p for p in site.processes() if "sleep" in p.name()]
+    assert not site.runs("sleep")
 
 
 @pytest.mark.long
@@ -299,7 +318,7 @@ def test_nohup_and_detached_runs_stay(site: Site):
     child = subprocess.Popen(["bash", "-c", 'trap "" HUP; exec "$NFRESUME" launch main.nf'], env=env,
                              cwd=site.launch_dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)
-    until(lambda: any("sleep" in p.name() for p in site.processes()), what="a running task")
+    until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(signal.SIGHUP)
     assert child.wait(60) == 0
     execution = site.ok("launch", "main.nf", "-bg").out.strip()
@@ -503,7 +522,9 @@ def test_work_dir_and_environment(site: Site):
     """-w is taken out with a note; options in NXF_CLI_OPTS and NXF_PARAMS_FILE count as in Nextflow."""
     (site.launch_dir / "main.nf").write_text(SHOW)
     (site.launch_dir / "p.yml").write_text("y: 7\n")
-    done = site.ok("launch", "main.nf", "-w", "elsewhere", NXF_CLI_OPTS="--x 3", NXF_PARAMS_FILE="p.yml")
+    done = site.ok("launch", "main.nf", "-w", "elsewhere", NXF_CLI_OPTS="--x 3", NXF_PARAMS_FILE="p.yml",
+                   NXF_LOG_FILE="mine.log")
+    assert "Session UUID" in (site.launch_dir / "mine.log").read_text()
     assert "note: -w" in done.err.replace("-work-dir", "-w")
     assert "x=3" in done.out
     assert "y=7" in done.out

@@ -134,7 +134,9 @@ def test_attachments(site: Site, tmp_path: Path):
     (tmp_path / "outside").write_text("attached")
     names = ["a.csv", "bin/x.py", "deep/er/y", "changed.txt", "params.json"]
     attached = old_records.attached(site.launch_dir, names)
-    attached += [("link", *attached[0][1:]), ("../../../outside", *attached[0][1:]), ("gone", 1, 1)]
+    up = "../" * (len(site.launch_dir.relative_to(tmp_path).parts)) + "outside"
+    assert (site.launch_dir / up).exists()
+    attached += [("link", *attached[0][1:]), ("gone", 1, 1), *old_records.attached(site.launch_dir, [up])]
     (site.launch_dir / "changed.txt").write_text("a result that was published over it")
     (site.launch_dir / "results").mkdir()
     (site.launch_dir / "results/out.txt").write_text("result")
@@ -145,6 +147,26 @@ def test_attachments(site: Site, tmp_path: Path):
     left = sorted(str(p.relative_to(site.launch_dir)) for p in site.launch_dir.rglob("*"))
     assert left == ["bin", "bin/more.txt", "changed.txt", "link", "results", "results/out.txt"]
     assert (tmp_path / "outside").exists()
+
+
+def test_parameters_of_relaunches_of_a_terminal_launch(site: Site):
+    """The files of its relaunches from the web go; those of other executions and its launch dir stay."""
+    folder = site.execution("old-222222", 31)
+    launches = site.launch_dir.parent
+    site.conf = replace(site.conf, web_launches=launches.parent)
+    with site.store.begin() as tx:
+        tx.conn.execute(sa.update(schema.executions).values(launch_dir="/home/user/project"))
+    (launches / ".params").mkdir()
+    (launches / "x").write_text("not ours")
+    names = [f".params/{name}" for name in ("old-222222-2-aa.json", "other-333333-2-bb.json")]
+    for name in names:
+        (launches / name).write_text("{}")
+    attached = old_records.attached(launches, [*names, "x"])
+    (folder / "attempts/1/request.json").write_text(json.dumps({"attached": attached}))
+    assert site.expire() == ["old-222222"]
+    assert not (launches / names[0]).exists()
+    assert (launches / names[1]).exists()
+    assert (launches / "x").exists()
 
 
 def test_only_launch_dirs_of_the_web(site: Site):

@@ -14,8 +14,8 @@ from fastapi import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from nfresume.web import ranges
-from nfresume.web.access import Reads
 from nfresume.web.gate import AT_ONCE, STREAMS, Gate
+from nfresume.web.site import Reads
 from tests.integration.web.test_web import API, Web
 
 

@@ -218,13 +218,15 @@ def test_outputs_with_names_that_are_no_text(web: Web):
     (launch_dir / "results/a.bam").unlink()
     folder = launch_dir / "results/a.bam"  # what was published is a folder now
     folder.mkdir()
-    hostile = ['"><img src=x onerror=alert(1)>.html', "javascript:alert(1)", "a\rSet-Cookie: x=1", "%2e%2e"]
+    hostile = ['"><img src=x onerror=alert(1)>.html', "javascript:alert(1)", "a\rSet-Cookie: x=1", "%2e%2e",
+               "a\nb", "\n", "\nend\n\n", "\r\n\r\n<script>", " ", "?q=1", "#x", "a;b", "\\..", "%00",
+               "\x1b[31m", "\u2028", "\u202etxt.exe", "...", "a+b", "c:d"]
     for each in hostile:
         (folder / each).write_text("x")
     (folder / os.fsdecode(b"caf\xe9.txt")).write_text("x")
     ask = web.api("ada")
     outputs = schema.check(ask("GET", f"/runs/{name}"), schema.RUN_LOG)["outputs"]
-    assert len(outputs) == 5
+    assert len(outputs) == len(hostile) + 1
     for url in outputs.values():
         found = ask("GET", url.removeprefix(f"http://127.0.0.1{API}"))
         assert (found.status_code, found.content) == (200, b"x"), url
