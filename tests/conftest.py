@@ -53,6 +53,7 @@ class Site:
 
     base: Path
     env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # words before each command: who runs it
 
     @property
     def launch_dir(self) -> Path:
@@ -64,7 +65,8 @@ class Site:
 
     def start(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir, env={**self.env, **env}, text=True,
+            [*self.prefix, str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir,
+            env={**self.env, **env}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
         )
 

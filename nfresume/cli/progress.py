@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from nfresume.service.following import Follower
+from nfresume.cli.output import count, say
+from nfresume.domain.wording import duration
+from nfresume.service.following import Follower, Update
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +36,14 @@ def show(service: Service, execution: Execution, *, quiet: bool) -> Execution:
     return _pass_through(follower)
 
 
+def _tell_why(update: Update) -> None:
+    """Say in one line why the attempt had to end, and what the next one makes again."""
+    if (d := update.goes_on) is not None:
+        more = f" and {d['file_count'] - 1} more" if d["file_count"] > 1 else ""
+        say(f"lean: the content of {d['files'][0]}{more} was not kept, and a task needs it: made again "
+            f"({count(d['tasks'], 'task')}, which took {duration(timedelta(seconds=d['seconds']))})")
+
+
 def _show_nothing(follower: Follower) -> Execution:
     for update in follower.updates():
         execution = update.execution
@@ -45,6 +56,7 @@ def _pass_through(follower: Follower) -> Execution:
         sys.stdout.buffer.flush()
         sys.stderr.buffer.write(update.stderr)
         sys.stderr.buffer.flush()
+        _tell_why(update)
         execution = update.execution
     return execution
 
@@ -60,6 +72,7 @@ def _show_live(follower: Follower) -> Execution:
             rest = _print_lines(console, rest + update.stdout)
             _print_lines(console, update.stderr + (b"\n" if update.stderr else b""))
             assert update.progress is not None
+            _tell_why(update)
             live.update(processes_table(update.progress))
             execution = update.execution
         _print_lines(console, rest + b"\n" if rest else b"")
