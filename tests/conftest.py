@@ -54,6 +54,7 @@ class Site:
     base: Path
     env: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()  # words before each command: who runs it
+    patience: float = 120  # seconds that a command may take
 
     @property
     def launch_dir(self) -> Path:
@@ -70,9 +71,9 @@ class Site:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
         )
 
-    def run(self, *words: str, cwd: Path | None = None, timeout: float = 120, **env: str) -> Done:
+    def run(self, *words: str, cwd: Path | None = None, timeout: float = 0, **env: str) -> Done:
         child = self.start(*words, cwd=cwd, **env)
-        out, err = child.communicate(timeout=timeout)
+        out, err = child.communicate(timeout=timeout or self.patience)
         return Done(child.returncode, out, err)
 
     def ok(self, *words: str, **kw: Any) -> Done:

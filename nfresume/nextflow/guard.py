@@ -10,6 +10,7 @@ that no error strategy of the pipeline sees it. Without a supervisor it ends wit
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,8 @@ from nfresume.system import durable
 LIST, NEEDED = "emptied.txt", "needed"
 #: The exit status of a task that was ended.
 STATUS = 187
+#: In a task dir: the attempt whose guard has looked at the task. A task without it is not to be trusted.
+MARK = ".command.guarded"
 _END = "# end"
 #: Larger files are not looked into, in KiB.
 _SHEET_KIB = 2048
@@ -33,7 +36,7 @@ _nfresume_named() (
     for program in grep sed sort tr xargs readlink find tail; do
         command -v $program > /dev/null || { echo "there is no $program"; exit 2; }
     done
-    [ "$(tail -n 1 "$list" 2> /dev/null)" = '@END@' ] || { echo "cannot read $list"; exit 2; }
+    [ "$(tail -n 1 "$list" 2> /dev/null)" = @END@ ] || { echo "cannot read $list"; exit 2; }
     files=()
     for name in .command.run .command.stage .command.sh; do [ ! -e $name ] || files+=($name); done
     [ -r .command.run ] || { echo "cannot read $1/.command.run"; exit 2; }
@@ -52,10 +55,10 @@ _nfresume_named() (
 _nfresume_guard() {
     local named status file
     named=$(_nfresume_named "$1") && status=0 || status=$?
-    if [ $status = 1 ]; then export _NFRESUME_GUARDED=$1; return 0; fi
+    if [ $status = 1 ] && echo @ATTEMPT@ > "$1/@MARK@"; then export _NFRESUME_GUARDED=$1; return 0; fi
     if [ $status = 0 ]; then
         file=@NEEDED@/$$-$RANDOM
-        printf '%s\n' "$1" "$named" '@END@' > "$file.tmp" && mv "$file.tmp" "$file" || :
+        printf '%s\n' "$1" "$named" @END@ > "$file.tmp" && mv "$file.tmp" "$file" || :
         echo "nfresume: the content of these inputs is not kept, they are made again: $named" >&2
         sleep 60
     else
@@ -76,7 +79,8 @@ unset _nfresume_task
 def script(attempt_dir: Path) -> str:
     """The text of the guard for an attempt."""
     values = {"LIST": shlex.quote(str(attempt_dir / LIST)), "NEEDED": shlex.quote(str(attempt_dir / NEEDED)),
-              "TOKEN": shlex.quote(mentions.PATTERN), "SAFE": mentions.SAFE, "END": _END,
+              "TOKEN": shlex.quote(mentions.PATTERN), "SAFE": mentions.SAFE, "END": shlex.quote(_END),
+              "MARK": MARK, "ATTEMPT": shlex.quote(str(attempt_dir)),
               "STATUS": str(STATUS), "SHEET": str(_SHEET_KIB)}
     text = _SCRIPT
     for name, value in values.items():
@@ -88,6 +92,15 @@ def arm(attempt_dir: Path, names: Iterable[str]) -> None:
     """Write what no task of an attempt may name: paths below the work dir. Raises OSError."""
     (attempt_dir / NEEDED).mkdir(exist_ok=True)
     durable.write(attempt_dir / LIST, "\n".join([*sorted(names), _END, ""]).encode())
+
+
+def is_needed(attempt_dir: Path) -> bool:
+    """True when a task of an attempt has named an emptied file."""
+    try:
+        with os.scandir(attempt_dir / NEEDED) as notes:
+            return any(not note.name.endswith(".tmp") for note in notes)
+    except OSError:
+        return False
 
 
 def needed(attempt_dir: Path) -> set[str]:

@@ -11,13 +11,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.domain.costs import metered_bytes
 from nfresume.domain.executions import Execution, python_workflow, run_name
-from nfresume.nextflow import evidence, guard, mentions, reading, reuse
+from nfresume.nextflow import evidence, guard, mentions, reading, record, reuse
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
@@ -69,19 +68,7 @@ def empty(
     if {entry.path for entry in emptied} != {entry.path for entry in (*listed, *new)}:
         emptying.save(folder.cache, emptied)
     _forget_sizes(folder, new)
-    return told(emptied) if emptied else {}
-
-
-def told(entries: Iterable[Emptied]) -> dict[str, Any]:
-    """Emptied files in numbers: `bytes` of content, `metered` bytes saved, `tasks` that made them.
-
-    `seconds` is the task time of those.
-    """
-    entries = list(entries)
-    took = {entry.producer: entry.took for entry in entries}
-    return {"files": len(entries), "bytes": sum(entry.size for entry in entries),
-            "metered": sum(metered_bytes(entry.size) - metered_bytes(0) for entry in entries),
-            "tasks": len(took), "seconds": round(sum(took.values()) / 1000, 1)}
+    return asdict(emptying.total(emptied)) if emptied else {}
 
 
 def _described(
@@ -245,7 +232,7 @@ class Watch:
         """True when the attempt must end now. `ended` is how many tasks have ended so far."""
         if not self.active:
             return False
-        if guard.needed(self._dir):
+        if guard.is_needed(self._dir):
             return True
         now = time.monotonic()
         if ended == self._ended or now - self._looked < max(_LOOK_SECONDS, self._took / _LOOK_SHARE):
@@ -269,9 +256,11 @@ class Watch:
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join(texts), files)
         needs.read = {entry.path for entry in self._were_read(fresh=True)}
-        ran = {}
+        ran: dict[str, Task] = {}
         for line in reading.lines(self._dir):
-            if isinstance(line, Task) and line.dir and line.status not in (Status.CACHED, Status.STORED):
+            if isinstance(line, record.Published):
+                needs.named |= self._published(line)
+            elif isinstance(line, Task) and line.dir and line.status not in (Status.CACHED, Status.STORED):
                 ran[line.dir] = line
         for task in ran.values():
             self._look_at(task, files, needs)
@@ -284,17 +273,40 @@ class Watch:
             lean_needs.save(self._dir, needs)
         return needs
 
+    def _published(self, line: record.Published) -> set[str]:
+        """The emptied files that were published. What leads to them is removed: the next attempt publishes.
+
+        A link is published without a read. So the user would get a file without content.
+        """
+        work, real = str(self._folder.work), os.path.realpath(self._folder.work)
+        source = os.path.realpath(line.source)
+        if not source.startswith((f"{work}/", f"{real}/")):
+            return set()
+        named = Named([source[len(real) + 1:]])
+        found = [entry for entry in self._entries or () if entry.path in named]
+        if found and "://" not in line.target:
+            emptying.withdraw(line.target, real, found)
+        return {entry.path for entry in found}
+
     def _look_at(self, task: Task, files: set[str], needs: Needs) -> None:
-        """A task that the guard has ended, or that was denied a file, has needed it."""
+        """A task that the guard has ended, or that was denied a file, has needed it.
+
+        A task at which the guard did not look may have needed all of them.
+        """
+        denied: set[str] = set()
+        guarded = True
         with contextlib.suppress(OSError):
             with descriptors.of(self._folder.work) as work, evidence.task_dir(work, task.dir) as place:
                 if task.exit == guard.STATUS:
                     texts = [self._text(place, name) for name in (".command.run", ".command.sh")]
                     needs.named |= self._files_in("\n".join(texts), files)
                 denied = self._denied(place, files)
-        if denied:
-            needs.named |= denied
-            needs.readers |= {task.dir} if task.status is Status.COMPLETED else set()
+                mark = self._text(place, guard.MARK).strip()
+                guarded = task.exit is None or mark == str(self._dir)
+        if task.status is Status.COMPLETED and not guarded:
+            denied = files
+        needs.named |= denied
+        needs.readers |= {task.dir} if denied and task.status is Status.COMPLETED else set()
 
     def _denied(self, place: int, files: set[str]) -> set[str]:
         found: set[str] = set()

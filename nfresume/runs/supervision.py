@@ -241,7 +241,7 @@ class _Supervisor:
         """Give the attempt that goes on what this one was given."""
         number = self._attempt.number + 1
         asked = self._folder.request(self._attempt.number) or {}
-        self._folder.begin_records(number, asked | {"resume": True})
+        self._folder.begin_records(number, {**asked, "resume": True, lean.REHYDRATE: False})
         given = self._attempt_dir / inputs.FOLDER
         if given.is_dir():
             shutil.copytree(given, self._folder.attempt(number) / inputs.FOLDER, dirs_exist_ok=True)

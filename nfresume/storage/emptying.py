@@ -17,13 +17,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from nfresume.domain.costs import metered_bytes
 from nfresume.domain.errors import Conflict
 from nfresume.system import crashpoints, descriptors, durable
 
 MANIFEST = "nfresume-emptied.jsonl"
-#: An emptied file may keep so many bytes of blocks, for attributes.
-_LEFT = 64 * 1024
+#: A file with fewer blocks of 512 bytes is not emptied: afterwards it could not be told from a whole one.
+_LEAST_BLOCKS = 32
+#: An emptied file may keep some blocks for attributes, but less than one in so many.
+_LEFT = 2
 _PROBE_BYTES = 1 << 20
+_WRITABLE = 0o200
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
@@ -33,7 +37,7 @@ class Emptied:
     """One emptied file, as it was. `path` is below the work dir, `producer` is the task dir that made it.
 
     Times are nanoseconds since 1970; `took` is how long its task ran, in milliseconds; `digest` is the BLAKE3
-    digest of its content, in hex.
+    digest of its content, in hex. `blocks` are those of 512 bytes that it had.
     """
 
     path: str
@@ -42,10 +46,34 @@ class Emptied:
     atime: int
     mode: int
     inode: int
+    blocks: int
     digest: str
     producer: str
     process: str
     took: int
+
+
+@dataclass(frozen=True)
+class Total:
+    """Emptied files in numbers: `bytes` of content that is not kept, `metered` bytes that EFS does not bill.
+
+    `tasks` have made them, which took `seconds` of task time.
+    """
+
+    files: int
+    bytes: int
+    metered: int
+    tasks: int
+    seconds: float
+
+
+def total(entries: Iterable[Emptied]) -> Total:
+    """The sum of emptied files."""
+    entries = list(entries)
+    took = {entry.producer: entry.took for entry in entries}
+    return Total(len(entries), sum(entry.size for entry in entries),
+                 sum(metered_bytes(entry.size) - metered_bytes(0) for entry in entries), len(took),
+                 round(sum(took.values()) / 1000, 1))
 
 
 _FIELDS = frozenset(f.name for f in fields(Emptied))
@@ -102,7 +130,7 @@ def describe(
         return None
     try:
         before = os.fstat(fd)
-        if not _may_be_emptied(before):
+        if not _may_be_emptied(before) or before.st_blocks < _LEAST_BLOCKS:
             return None
         found = digest(fd, heartbeat)
         after = os.fstat(fd)
@@ -113,7 +141,8 @@ def describe(
     finally:
         os.close(fd)
     return Emptied(path, before.st_size, before.st_mtime_ns, before.st_atime_ns,
-                   stat.S_IMODE(before.st_mode), before.st_ino, found, producer, process, took)
+                   stat.S_IMODE(before.st_mode), before.st_ino, before.st_blocks, found, producer, process,
+                   took)
 
 
 def _may_be_emptied(status: os.stat_result) -> bool:
@@ -124,10 +153,10 @@ def finish(
     work: Path, entries: Sequence[Emptied], heartbeat: Callable[[], None] = lambda: None, *,
     whole: bool = True,
 ) -> list[Emptied]:
-    """Empty every listed file that is not empty yet; safe to repeat. Returns those that are empty now.
+    """Empty every listed file that is not empty yet; safe to repeat. Returns those that stay listed.
 
     Without `whole` a file that is still whole stays so: its listing is undone. A file that is gone, or is
-    another one by now, is left alone. Both are not among those returned.
+    another one by now, is left alone. Only these are not returned: in doubt a file is taken for empty.
     """
     empty = []
     with descriptors.of(work) as work_fd:
@@ -146,18 +175,20 @@ def _finish(folder_fd: int, name: str, entry: Emptied, *, whole: bool) -> bool:
     path_fd = os.open(name, _PATH, dir_fd=folder_fd)
     try:
         status = os.fstat(path_fd)
-        if not _may_be_emptied(status) or status.st_ino != entry.inode:
+        if status.st_ino != entry.inode or not stat.S_ISREG(status.st_mode):
             return False
         if is_empty(status, entry):
             return True
-        untouched = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime)
-        if not untouched and status.st_size and status.st_blocks:  # somebody has written into it since
+        if status.st_size not in (0, entry.size):  # somebody has written another file into it
             return False
         path = f"/proc/self/fd/{path_fd}"
-        if untouched and not whole:
-            os.chmod(path, entry.mode)
-            return False
-        os.chmod(path, 0o200)
+        if _has_content(status, entry):
+            as_it_was = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime)
+            if not as_it_was or not whole or not _may_be_emptied(status):
+                if status.st_mode & 0o777 in (0, _WRITABLE):  # a crash came right after the first step
+                    os.chmod(path, entry.mode)
+                return False
+        os.chmod(path, _WRITABLE)
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     finally:
         os.close(path_fd)
@@ -166,6 +197,10 @@ def _finish(folder_fd: int, name: str, entry: Emptied, *, whole: bool) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _has_content(status: os.stat_result, entry: Emptied) -> bool:
+    return status.st_blocks * _LEFT > entry.blocks
 
 
 def _empty(fd: int, size: int, mtime: int) -> None:
@@ -181,7 +216,7 @@ def _empty(fd: int, size: int, mtime: int) -> None:
 def is_empty(status: os.stat_result, entry: Emptied) -> bool:
     """True when this is the emptied file: its metadata are what they were, and it has no content."""
     return ((status.st_ino, status.st_size, status.st_mtime_ns) == (entry.inode, entry.size, entry.mtime)
-            and stat.S_IMODE(status.st_mode) == 0 and status.st_blocks * 512 <= _LEFT)
+            and stat.S_IMODE(status.st_mode) == 0 and not _has_content(status, entry))
 
 
 # -- what a read leaves ---------------------------------------------------------------------------
@@ -214,6 +249,27 @@ def were_read(work: Path, entries: Iterable[Emptied], *, fresh: bool = False) ->
     return found
 
 
+def withdraw(target: str, work: str, entries: Iterable[Emptied]) -> None:
+    """Remove what was published of emptied files: a link into the work dir, or another name of such a file.
+
+    `target` is a published file or folder, `work` the real path of the work dir. Raises OSError.
+    """
+    if os.path.islink(target):
+        if os.path.realpath(target).startswith(f"{work}/"):
+            os.unlink(target)
+        return
+    device = os.stat(work).st_dev
+    inodes = {entry.inode for entry in entries}
+    places = [(os.path.dirname(target), [os.path.basename(target)])] if os.path.isfile(target) else [
+        (above, names) for above, _, names in os.walk(target)]
+    for above, names in places:
+        for name in names:
+            path = os.path.join(above, name)
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode) and status.st_dev == device and status.st_ino in inodes:
+                os.unlink(path)
+
+
 # -- what the file system can do --------------------------------------------------------------------
 
 
@@ -239,7 +295,7 @@ def _probe(path: Path) -> str | None:
         _empty(file.fileno(), before.st_size, before.st_mtime_ns - 10**9)
         os.fsync(file.fileno())
     found = path.lstat()
-    if found.st_blocks * 512 > _LEFT:
+    if found.st_blocks * _LEFT > before.st_blocks:
         return "the file system has no sparse files"
     if (found.st_size, found.st_mtime_ns) != (before.st_size, before.st_mtime_ns - 10**9):
         return "the file system does not keep modification times"

@@ -26,8 +26,6 @@ _PREFIX = re.compile(r"[0-9a-f]{2}")
 _TASK = re.compile(r"[0-9a-f]{30}")
 _LONGEST_PATH = 4000
 _KIND = 0o170000
-#: An emptied file has so many blocks of 512 bytes at most.
-_EMPTIED = 128
 
 
 @dataclass
@@ -184,8 +182,8 @@ class _Scan:
                     break
                 continue
             size, name = status.st_size, entry.name
-            if kind == stat.S_IFREG and not status.st_mode & 0o777 and status.st_blocks <= _EMPTIED:
-                size = 0  # `storage.emptying`: its content is not kept
+            if kind == stat.S_IFREG and not status.st_mode & 0o777 and status.st_blocks * 1024 < size:
+                size = status.st_blocks * 512  # `storage.emptying`: its content is not kept
             files += 1
             data += size
             blocks += status.st_blocks
