@@ -33,6 +33,8 @@ def announce(service: Service, e: Execution) -> None:
         success = f"kept {kept} after a success, " if e.on_success == "keep" else "deleted on success, "
         how = "" if e.retain == "full" else f", {e.retain}"
         say(f"work dir: {success}kept {kept} after a failure{how} ({source})")
+        if e.retain == "lean" and (reason := service.lean_refusal(e)):
+            say(f"lean: as it seems here, nothing will be emptied, slim is used: {reason}")
     else:
         say(f"work dir: deleted on success and after a failure: storage_expiration_hours is 0 ({source})")
 

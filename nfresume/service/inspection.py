@@ -215,6 +215,17 @@ class Inspection:
         """What lean retention saves of an execution; None when it has emptied nothing."""
         return emptied.of(self.store, execution)
 
+    def lean_refusal(self, execution: Execution) -> str | None:
+        """Why lean retention will be refused for an execution, as seen from here; None when it will not."""
+        from nfresume.storage import emptying
+
+        if python_workflow(execution.pipeline) is not None:
+            return "it is a Python workflow"
+        try:
+            return emptying.refusal(self.folder(execution).path)
+        except OSError as e:
+            return f"{e.filename}: {e.strerror}"
+
     def costs(
         self, by: report.By, choose_period: Callable[[datetime], Period], *, all_accounts: bool = False,
         notify: Callable[[str], None] = lambda _: None,

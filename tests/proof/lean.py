@@ -92,7 +92,8 @@ class Process:
                 f"\n  input: {taken}\n  output: tuple val(n), path('{out}'), emit: data\n"
                 f"          path \"{self.name}.${{n}}.digest\"\n  script: \"\"\"\n  {fails}"
                 f"{{ echo {self.salt} $n {self.name}; {'; '.join(reads) or 'true'}; }} | sha256sum > seed\n"
-                f"  {write}\n  cat {out}{'/*' if self.folder else ''} | sha256sum > {self.name}.${{n}}.digest\n"
+                f"  {write}\n  cat {out}{'/*' if self.folder else ''} | sha256sum > "
+                f"{self.name}.${{n}}.digest\n"
                 "  \"\"\" }\n")
 
     def call(self) -> str:
