@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test dist proof ordinary torture soak check bench clean setup
+.PHONY: demo test dist proof ordinary torture lean soak check bench clean setup
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -44,6 +44,11 @@ SEEDS ?= 20
 torture: $(STAMP)
 	@$(BIN)/nfresume engine install
 	@$(BIN)/python -m tests.proof.torture --seed $(SEED) --seeds $(SEEDS) --at "$(AT)" $(if $(WHERE),--where "$(WHERE)")
+
+# Random pipelines under lean retention against plain Nextflow; ten in each trial.
+lean: $(STAMP)
+	@$(BIN)/nfresume engine install
+	@$(BIN)/python -m tests.proof.lean --seed $(SEED) --seeds $(SEEDS)
 
 MINUTES ?= 10
 soak: $(STAMP)

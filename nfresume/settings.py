@@ -250,8 +250,10 @@ SETTINGS = (
             _nothing),
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, if neither the "
             "command line nor the pipeline sets them", check_hours, _nothing),
-    Setting("retain", "what is kept after a failure: full, or slim (without the task dirs of failed tasks)",
+    Setting("retain", "what is kept after a failure: full, slim (without the task dirs of failed tasks), or "
+            "lean (and without the content of intermediate files that no coming task reads)",
             _one_of(Retain), lambda: Retain.FULL),
+    Setting("lean_min_size", "with retain = lean smaller files keep their content", _size, lambda: 1 << 20),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
             "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
     Setting("keep_task_logs", "of which tasks scripts and output are kept when their task dirs are gone: "
@@ -336,6 +338,7 @@ class Settings:
     java_home: Path | None
     storage_expiration_hours: float | None
     retain: Retain
+    lean_min_size: int
     on_success: OnSuccess
     keep_task_logs: KeepTaskLogs
     keep_records_days: float

@@ -53,6 +53,8 @@ class Site:
 
     base: Path
     env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # words before each command: who runs it
+    patience: float = 120  # seconds that a command may take
 
     @property
     def launch_dir(self) -> Path:
@@ -64,13 +66,14 @@ class Site:
 
     def start(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir, env={**self.env, **env}, text=True,
+            [*self.prefix, str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir,
+            env={**self.env, **env}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
         )
 
-    def run(self, *words: str, cwd: Path | None = None, timeout: float = 120, **env: str) -> Done:
+    def run(self, *words: str, cwd: Path | None = None, timeout: float = 0, **env: str) -> Done:
         child = self.start(*words, cwd=cwd, **env)
-        out, err = child.communicate(timeout=timeout)
+        out, err = child.communicate(timeout=timeout or self.patience)
         return Done(child.returncode, out, err)
 
     def ok(self, *words: str, **kw: Any) -> Done:

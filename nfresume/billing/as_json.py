@@ -22,7 +22,7 @@ def report(report: Report) -> dict[str, Any]:
             "metered_bytes": report.metered, "work_dirs": report.work_dirs,
             "task_cache_metered_bytes": report.caches["tasks"],
             "environments_metered_bytes": report.caches["environments"],
-            "cost_per_month": _digits(report.per_month),
+            "cost_per_month": _digits(report.per_month), "emptied_metered_bytes": report.emptied,
             "cost_until_expiry": _digits(report.until_expiry), "without_expiry": report.without_expiry,
         },
         "total": {**used(report.total, report.currency),

@@ -17,6 +17,8 @@ from nfresume.domain.budgets import Standing
 from nfresume.domain.costs import Price, Usage
 from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
+from nfresume.domain.workdirs import Retain
+from nfresume.retained import emptied
 from nfresume.settings import Settings
 from nfresume.store import Store, queries
 from nfresume.store.ledger import process_samples
@@ -52,7 +54,7 @@ class Report:
     metered: bytes stored now; caches: bytes of them in caches, by kind; work_dirs: how many store bytes now;
     per_month: cost of keeping what is stored now for a month; until_expiry: cost of keeping each work dir
     until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price
-    of the configured root now.
+    of the configured root now; emptied: metered bytes that lean retention saves now.
     """
 
     period: Period
@@ -67,6 +69,7 @@ class Report:
     without_expiry: int
     price: Price
     budgets: list[Standing]
+    emptied: int = 0
 
     @property
     def currency(self) -> str:
@@ -113,6 +116,8 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
         until_expiry=sum((_to_come(e, rates[e.id], ledger.now) for e in paid), Decimal(0)),
         without_expiry=sum(e.work_dir.expires_at is None for e in stored), price=ledger.price,
         budgets=_budgets(store, conf, ledger),
+        emptied=sum(found.metered for e in stored if e.retain is Retain.LEAN
+                    and (found := emptied.of(store, e)) is not None),
     )
 
 

@@ -15,7 +15,7 @@ from nfresume.domain.costs import Price, Sample
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.retention import MAX_HOURS
-from nfresume.domain.workdirs import WorkDirState
+from nfresume.domain.workdirs import Retain, WorkDirState
 from nfresume.nextflow import reuse
 from nfresume.retained import places
 from nfresume.settings import Settings
@@ -64,10 +64,17 @@ def of_pipelines(
             chosen.append(execution)
     found: dict[str, ReuseValue] = {}
     for pipeline, chosen in newest.items():
-        saved = [(saved_by_relaunch(store, e), max(s.metered for s in samples[e.id])) for e in chosen]
+        saved = [(saved_by_relaunch(store, e), _kept(e, samples[e.id])) for e in chosen]
         if each := [_value(conf, saves, most, price) for saves, most in saved if saves is not None]:
             found[pipeline] = _median(each)
     return found
+
+
+def _kept(execution: Execution, samples: list[Sample]) -> int:
+    """The metered bytes that a failure keeps; lean retention keeps less than there was during the run."""
+    if execution.retain is Retain.LEAN and execution.work_dir.metered_bytes:
+        return execution.work_dir.metered_bytes
+    return max(sample.metered for sample in samples)
 
 
 def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:

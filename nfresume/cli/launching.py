@@ -238,6 +238,26 @@ def relaunch(
         return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
 
 
+def rehydrate(
+    execution_id: common.ExecutionId, detach: Detach = False, account: common.Account = None,
+    nextflow: common.Nextflow = None, as_json: common.Json = False,
+) -> int:
+    """Make all files again that lean retention has emptied, by a relaunch of the tasks that made them.
+
+    From then on the execution is kept slim, and after a success too. What follows from those tasks runs
+    again.
+
+    Example: nfresume rehydrate rnaseq-4k9x2m
+    """
+    from nfresume.cli.ending import Signals
+
+    signals = Signals(detached=detach)
+    with common.service(account, None, nextflow, launching=True) as service:
+        execution = service.rehydrate(service.find(execution_id), progress_line, say, signals.hold)
+        outcome.announce_relaunch(execution)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
+
+
 def cancel(execution_id: common.ExecutionId, account: common.Account = None,
            as_json: common.Json = False) -> None:
     """Stop a running execution, as Ctrl-C would. Returns when it has ended.
@@ -268,6 +288,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("launch", cls=PassThrough)(launch)
     app.command("relaunch", cls=PassThrough)(relaunch)
+    app.command("rehydrate")(rehydrate)
     app.command("cancel")(cancel)
     app.command("wait")(wait)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import print_json, say, when, work_dir_line
+from nfresume.cli.output import emptied_line, print_json, say, when, work_dir_line
 from nfresume.domain.wording import duration, printable, size
 
 if TYPE_CHECKING:
@@ -103,16 +104,20 @@ def show(execution_id: common.ExecutionId, account: common.Account = None, as_js
 
     with common.service(account) as service:
         details = service.details(service.find(execution_id))
-        if as_json:
-            print_json(views.details(details.execution, details.attempts, details.events))
-            return
         e = details.execution
+        emptied = service.emptied(e)
+        if as_json:
+            print_json({**views.details(e, details.attempts, details.events),
+                        "emptied": asdict(emptied) if emptied is not None else None})
+            return
         print(f"{e.id}  {e.state}")
         print(f"  pipeline   {printable(e.pipeline)}")
         print(f"  launched   {when(e.created_at)} from {printable(e.launch_dir)} for account {e.account}")
         print(f"  expiration {e.storage_expiration_hours:g} h ({e.storage_expiration_source})")
         print(f"  work dir   {printable(e.work_dir.path)}")
         print(f"             {printable(work_dir_line(e, service.price(e)))}")
+        if emptied is not None:
+            print(f"             {emptied_line(emptied, service.price(e))}")
         if event := deletion(details.events):
             gone = f", gone {e.work_dir.deleted_at:%H:%M:%S}" if e.work_dir.deleted_at else ""
             print(f"             by {_RULES.get(event.name, event.name)}, ordered by "

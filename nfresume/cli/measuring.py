@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nfresume.cli import options as common
-from nfresume.cli.output import count, end_progress, print_json, progress_line, say
+from nfresume.cli.output import count, emptied_line, end_progress, print_json, progress_line, say
 from nfresume.domain.wording import money, printable, size
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _as_json(service: Service, execution: Execution, measured: Measured, seconds
         "seconds": round(seconds, 3),
         "task_dirs_scanned": measured.scanned,
         "total": document(measured.total),
+        "emptied": asdict(emptied) if (emptied := service.emptied(execution)) is not None else None,
         "processes": [{"process": row.process, "tasks": row.tasks, **document(row.size)}
                       for row in measured.processes],
     }
@@ -101,6 +102,8 @@ def _print(service: Service, execution: Execution, measured: Measured) -> None:
     add("total", f"{sum(row.tasks for row in measured.processes):,}", measured.total, "bold")
     print(f"{execution.id}  {execution.state}")
     Console(width=None if Console().is_terminal else 120).print(table)
+    if (emptied := service.emptied(execution)) is not None:
+        print(emptied_line(emptied, price))
     if measured.partial:
         say(f"partial: {count(measured.total.unreadable, 'folder')} could not be read"
             if measured.total.unreadable else "partial: stopped before the end; measure again to continue")

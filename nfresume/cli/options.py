@@ -47,9 +47,10 @@ Nextflow = Annotated[
 ]
 Retain = Annotated[
     str | None,
-    typer.Option("--retain", metavar="full|slim",
+    typer.Option("--retain", metavar="full|slim|lean",
                  help="What is kept after a failure: full = all; slim = what a relaunch needs: task dirs of "
-                 "failed and aborted tasks are emptied, except for their .command.* files."),
+                 "failed and aborted tasks are emptied, except for their .command.* files; lean = slim, and "
+                 "intermediate files that no coming task reads lose their content."),
 ]
 OnSuccess = Annotated[
     str | None,

@@ -33,8 +33,10 @@ def announce(service: Service, e: Execution) -> None:
     elif e.storage_expiration_hours:
         kept = hours(e.storage_expiration_hours)
         success = f"kept {kept} after a success, " if e.on_success == "keep" else "deleted on success, "
-        slim = ", slim" if e.retain == "slim" else ""
-        say(f"work dir: {success}kept {kept} after a failure{slim} ({source})")
+        how = "" if e.retain == "full" else f", {e.retain}"
+        say(f"work dir: {success}kept {kept} after a failure{how} ({source})")
+        if e.retain == "lean" and (reason := service.lean_refusal(e)):
+            say(f"lean: as it seems here, nothing will be emptied, slim is used: {reason}")
     else:
         say(f"work dir: deleted on success and after a failure: storage_expiration_hours is 0 ({source})")
 
@@ -156,6 +158,14 @@ def _tell_slimmed(detail: Mapping[str, Any]) -> None:
         "attempts removed" + (f"; {stuck} could not be" if stuck else ""))
 
 
+def _tell_emptied(detail: Mapping[str, Any]) -> None:
+    if reason := detail.get("left_alone"):
+        say(f"lean: no file was emptied, only failed task attempts were: {reason}")
+        return
+    say(f"lean: {count(detail['files'], 'intermediate file')} of {count(detail['tasks'], 'task')}, "
+        f"{size(detail['bytes'])}, keep no content: no coming task is known to read them")
+
+
 def _tell_results(detail: Mapping[str, Any]) -> None:
     if left := detail.get("left"):
         say(f"{count(left, 'published link')} on another file system still need the work dir: before it is "
@@ -179,7 +189,8 @@ def _tell_lost(detail: Mapping[str, Any]) -> None:
 
 
 #: What the end of an attempt tells of its events.
-_TOLD = {"slimmed": _tell_slimmed, "results_secured": _tell_results, "cache_lost": _tell_lost}
+_TOLD = {"slimmed": _tell_slimmed, "emptied": _tell_emptied, "results_secured": _tell_results,
+         "cache_lost": _tell_lost}
 
 
 def _report_reuse(service: Service, execution: Execution) -> None:

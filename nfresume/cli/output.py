@@ -13,6 +13,7 @@ from nfresume.domain.wording import duration, money, printable, size
 if TYPE_CHECKING:
     from nfresume.domain.costs import Price
     from nfresume.domain.executions import Execution
+    from nfresume.storage.emptying import Total
 
 
 def say(line: str) -> None:
@@ -88,6 +89,16 @@ def work_dir_line(execution: Execution, price: Price) -> str:
         least = "at least " if w.partial else ""
         kept += f"; {least}{size(w.bytes)} in {count(w.files or 0, 'file')}, {cost} a month"
     return kept
+
+
+def emptied_line(total: Total, price: Price) -> str:
+    """What lean retention saves of a work dir, and what that may cost, in one line."""
+    from nfresume.domain.costs import cost_per_month
+
+    saved = money(cost_per_month(total.metered, price.per_gb_month), price.currency)
+    return (f"lean: {count(total.files, 'file')}, {size(total.bytes)}, keep no content, which saves {saved} "
+            f"a month; a relaunch that needs them makes up to {count(total.tasks, 'task')} again, which took "
+            f"{duration(timedelta(seconds=total.seconds))}")
 
 
 _progress_shown = ""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from nfresume.cli.output import count, say
 from nfresume.cli.streams import Stream
-from nfresume.service.following import Follower
+from nfresume.domain.wording import duration
+from nfresume.service.following import Follower, Update
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +45,14 @@ def show(
         return _show_nothing(Follower(service, execution, wake), signals)
 
 
+def _tell_why(update: Update) -> None:
+    """Say in one line why the attempt had to end, and what the next one makes again."""
+    if (d := update.goes_on) is not None:
+        more = f" and {d['file_count'] - 1} more" if d["file_count"] > 1 else ""
+        say(f"lean: the content of {d['files'][0]}{more} was not kept, and a task needs it: made again "
+            f"({count(d['tasks'], 'task')}, which took {duration(timedelta(seconds=d['seconds']))})")
+
+
 def _show_nothing(follower: Follower, signals: Callable[[], int]) -> Execution:
     for update in follower.updates():
         execution = update.execution
@@ -56,6 +67,7 @@ def _pass_through(follower: Follower, wake: int, signals: Callable[[], int]) -> 
     for update in follower.updates():
         out.write(update.stdout, patient=not arrived)
         err.write(update.stderr, patient=not arrived)
+        _tell_why(update)
         execution = update.execution
         if (arrived := signals()) > 1:
             break
@@ -75,6 +87,7 @@ def _show_live(follower: Follower, signals: Callable[[], int]) -> Execution:
             rest = _print_lines(console, rest + update.stdout)
             _print_lines(console, update.stderr + (b"\n" if update.stderr else b""))
             assert update.progress is not None
+            _tell_why(update)
             live.update(processes_table(update.progress))
             execution = update.execution
             if signals() > 1:

@@ -145,8 +145,10 @@ def _when(moment: datetime | None, now: datetime) -> str:
 
 
 def still_true(event: Event, execution: Execution) -> bool:
-    """False for outdated news: the expiry was extended, or the removal went on."""
+    """False for outdated news: the expiry was extended, the removal went on, or the run goes on by itself."""
     kind, state = KINDS[event.name], execution.work_dir.state
+    if event.detail.get("goes_on"):
+        return False
     if kind is Kind.EXPIRING:
         return state is WorkDirState.RETAINED and execution.work_dir.notice_at is None
     if event.name == "hold":

@@ -34,6 +34,12 @@ class Retain(StrEnum):
 
     FULL = "full"  # everything
     SLIM = "slim"  # only what `-resume` needs: not the task dirs of failed and aborted tasks
+    LEAN = "lean"  # slim, and intermediate files that no coming task reads keep their metadata only
+
+    @property
+    def slims(self) -> bool:
+        """True when task dirs of failed and aborted tasks are emptied."""
+        return self is not Retain.FULL
 
 
 class OnSuccess(StrEnum):

@@ -107,13 +107,15 @@ def marked(base: Mapping[str, str], run: Run) -> dict[str, str]:
     return env
 
 
-def write_configuration(run: Run, base: Mapping[str, str], head: Mapping[str, str], *, again: bool) -> None:
+def write_configuration(
+    run: Run, base: Mapping[str, str], head: Mapping[str, str], *, again: bool, guard: str = ""
+) -> None:
     """Write the configuration of one attempt, and the file that gives tasks the user's environment.
 
     `base` is the user's environment, `head` that of the head. `again` is true for a relaunch: Nextflow then
-    overwrites the reports that the configuration names.
+    overwrites the reports that the configuration names. `guard`: more bash for tasks, see `nextflow.guard`.
     """
-    durable.write(run.attempt_dir / TASK_ENVIRONMENT, _task_environment(run, base, head).encode())
+    durable.write(run.attempt_dir / TASK_ENVIRONMENT, (_task_environment(run, base, head) + guard).encode())
     config = [
         "// Given last, so that it wins. Nextflow must not delete the work dir: nfresume does, after it has",
         "// materialised the results.",

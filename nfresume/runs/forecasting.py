@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from nfresume.domain.errors import Conflict
 from nfresume.nextflow import cache_db, reading, reuse, task_dirs, wrapper
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import explaining, taskdirs
+from nfresume.runs import explaining, lean_needs, taskdirs
+from nfresume.storage import emptying
 from nfresume.storage.root import REQUEST, ExecutionFolder
 
 #: So many new files are told by name.
@@ -80,11 +82,32 @@ def forecast(
         heartbeat()
         look.at(task)
     look.follow()
+    _make_again(folder, look, found, attempts)
     found.again = list(look.again.values())
     found.reused = [task for task in finished.values() if task.dir not in look.again]
     began = _stat(str(folder.attempt(attempts) / REQUEST))
     found.unknown += _unknown(found, look, began[1] if began is not None else 0)
     return found
+
+
+def _make_again(folder: ExecutionFolder, look: _Look, found: Forecast, attempts: int) -> None:
+    """Add the tasks that must make emptied files again, because what runs again reads them."""
+    try:
+        entries = emptying.load(folder.cache)
+    except Conflict as e:
+        found.unless.append(e.message)
+        return
+    if not entries:
+        return
+    start = {*look.again, *(task.dir for task in found.unfinished if task.dir)}
+    closure = lean_needs.closure(start, entries, lean_needs.tasks(folder, attempts), folder.work)
+    look.empty(closure - start)
+    left = emptying.total(entry for entry in entries if entry.producer not in closure)
+    if left.files:
+        found.unknown.append(
+            f"whether a new or changed task reads one of {left.files:,} files whose content is not kept "
+            f"(lean): at most {left.tasks:,} tasks, which took {left.seconds:g} s, then run again with what "
+            "follows")
 
 
 def _last(folder: ExecutionFolder, attempts: int) -> tuple[dict[str, Task], list[Task]]:
@@ -158,6 +181,13 @@ class _Look:
         if self._entries is not None and task.dir not in self._entries:
             return "Nextflow's cache has lost it"
         return taskdirs.problem(Path(self._work, task.dir), native=task.exit is None) or why
+
+    def empty(self, task_dirs: Iterable[str]) -> None:
+        """Add finished tasks that make emptied files again, and what uses theirs."""
+        for task_dir in task_dirs:
+            if task_dir in self._finished and task_dir not in self.again:
+                self.again[task_dir] = Again(self._finished[task_dir],
+                                             "the content of its files is not kept, and is needed (lean)")
 
     def follow(self) -> None:
         """Add the tasks that use what a task that runs again makes."""

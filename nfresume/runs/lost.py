@@ -87,10 +87,10 @@ def fail_queued(
         lease = transitions.claim(tx, execution.id, owner, conf.lease_seconds)
     folder = places.folder_of(store, execution)
     evidence = verdict.Evidence(None, Summary(), None, lost_because=because)
-    state, claim = settlement.conclude(store, conf, lease, evidence, actor, folder)
-    if claim is not None:
-        deletion.delete(store, claim, actor, disposal.pace_of(conf, stop))
-    return state
+    done = settlement.conclude(store, conf, lease, evidence, actor, folder)
+    if done.claim is not None:
+        deletion.delete(store, done.claim, actor, disposal.pace_of(conf, stop))
+    return done.state
 
 
 def settle_by_hand(store: Store, conf: Settings, execution: Execution, actor: str) -> str:

@@ -71,7 +71,7 @@ def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
 
 def environment(
     conf: Settings, chosen: Engine, run: command.Run, execution: Execution, pipeline: str,
-    base: Mapping[str, str], *, shared: bool,
+    base: Mapping[str, str], *, shared: bool, guard: str = "",
 ) -> dict[str, str]:
     """The environment of the head. For Nextflow this also writes the configuration of the attempt.
 
@@ -79,7 +79,7 @@ def environment(
     the site's. NXF_CONFIG_FILE (since 20.09) names the file that is read in place of the launch dir's
     nextflow.config. On a site that allows any pipeline the configuration there may be the pipeline's own.
     `shared`: conda environments and images go to the account's cache, unless the user's environment or the
-    configuration says where.
+    configuration says where. `guard` is bash that tasks read, see `nextflow.guard`.
     """
     if python_workflow(pipeline) is not None:
         return command.marked(base, run)
@@ -90,7 +90,8 @@ def environment(
         made["NXF_CONFIG_FILE"] = site if site.startswith("/") else str(run.attempt_dir / command.CONFIG)
     if shared:
         made |= environments.variables(run.work_dir.parent.parent, base)
-    command.write_configuration(run, base, made, again=run.attempt_dir.name != "1")
+    command.write_configuration(run, base, made, again=run.attempt_dir.name != "1",
+                                guard=guard)
     return made
 
 

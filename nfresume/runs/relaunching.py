@@ -34,6 +34,7 @@ class RelaunchRequest:
     replaces: bool = False  # `words` are all words, with the pipeline: those of the last attempt do not count
     script: bytes | None = None  # what standard input held, for the pipeline `-`
     attached: old_records.Attached = ()
+    rehydrate: bool = False  # all files that lean retention has emptied are made again
 
 
 def check_state(execution: Execution) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from nfresume.billing import enforcement
 from nfresume.domain import retention
+from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, OnSuccess, Retain
 from nfresume.retained import deletion, disposal, securing
-from nfresume.runs import cache_check, explaining
+from nfresume.runs import cache_check, explaining, lean
+from nfresume.runs.lean_needs import Needs
 from nfresume.runs.verdict import Evidence, Verdict, judge
 from nfresume.settings import Settings
 from nfresume.storage.root import ExecutionFolder
@@ -20,18 +23,30 @@ from nfresume.store import Store, Tx, guarded, queries, transitions
 from nfresume.system import crashpoints
 
 
+@dataclass(frozen=True)
+class Concluded:
+    """How an attempt was settled. `claim` is on a work dir that is to be deleted. `goes_on`: a new attempt is
+    stored, which the same supervisor runs."""
+
+    state: ExecutionState
+    claim: Claim | None
+    goes_on: bool = False
+
+
 def conclude(
     store: Store, conf: Settings, lease: Lease, evidence: Evidence, actor: str, folder: ExecutionFolder,
     heartbeat: Callable[[], None] = lambda: None, hours_unknown: Hold | None = None,
-) -> tuple[ExecutionState, Claim | None]:
+    needs: Needs | None = None,
+) -> Concluded:
     """Settle an attempt and its work dir. Raises StaleLease when another supervisor owns it.
 
     First results are secured, then task dirs slimmed; then one transaction decides about execution and work
-    dir. Returns the claim on a work dir that is to be deleted. After a crash the next sweep does the rest.
+    dir. After a crash the next sweep does the rest.
     `heartbeat` is called several times a second; what it raises (StaleLease) ends the work. `hours_unknown`
-    is why a failure must not be deleted although it is kept for no hour.
+    is why a failure must not be deleted although it is kept for no hour. `needs` are emptied files that the
+    attempt needed: it has failed, and a new attempt is stored in the same transaction.
     """
-    verdict = judge(evidence)
+    verdict = _without_needs(judge(evidence), needs)
     with store.begin(write=False) as tx:
         execution = queries.get(tx, lease.execution_id)
     pace = disposal.pace_of(conf)
@@ -44,6 +59,10 @@ def conclude(
             folder, lease.number, pace, heartbeat)
     notes["results_secured"] = secured.note
     explaining.keep(folder, execution.session_id, lease.number, heartbeat)
+    if _is_slimmed(execution, verdict) and execution.retain is Retain.LEAN and not needs:
+        reason = _must_not_slim(execution, verdict, evidence)
+        notes["emptied"] = {"left_alone": reason} if reason else _empty(
+            folder, execution, lease.number, conf, heartbeat)
     if _is_resumed(execution, verdict):
         notes["cache_lost"] = cache_check.lost(folder, execution.session_id, lease.number, heartbeat)
     refused = _refused(store, conf, execution, heartbeat)
@@ -58,13 +77,48 @@ def conclude(
             clean_end=verdict.clean_end, decision=decision, secured=secured.results.complete,
             notice_at=retention.notice_at(tx.now, until, conf.notify_before_expiry),
         )
+        again = _to_make_again(folder, execution, verdict, decision, needs)
         state, claim = transitions.settle(tx, lease, outcome, evidence.log.counts, actor,
-                                          deletion.claimant())
+                                          deletion.claimant(), goes_on=bool(again))
         for name, told in notes.items():
             if any(told.values()):
                 guarded.note(tx, lease.execution_id, name, actor, told)
+        goes_on = bool(again) and state is ExecutionState.FAILED  # it was not cancelled in the meantime
+        if goes_on:
+            guarded.note(tx, lease.execution_id, "goes_on", actor, again)
+            _go_on(tx, execution, actor)
     crashpoints.reach("settled")
-    return state, claim
+    return Concluded(state, claim, goes_on)
+
+
+def _without_needs(verdict: Verdict, needs: Needs | None) -> Verdict:
+    """An attempt that needed an emptied file has failed. One that has read zeros is held, too."""
+    if not needs:
+        return verdict
+    error = lean.failure_of(needs)
+    doubt = Hold(error, passing=False) if needs.read else verdict.doubt
+    return Verdict(ExecutionState.FAILED, error, verdict.clean_end, doubt)
+
+
+def _to_make_again(
+    folder: ExecutionFolder, execution: Execution, verdict: Verdict, decision: retention.Decision,
+    needs: Needs | None,
+) -> dict[str, Any]:
+    """What a new attempt makes again at once; empty when this is the end, as for a held work dir."""
+    if not needs or decision.keep is None or verdict.doubt or execution.state is not ExecutionState.RUNNING:
+        return {}
+    try:
+        return lean.to_make_again(folder, execution.attempt, needs)
+    except Conflict:
+        return {}  # its next attempt says what is wrong
+
+
+def _go_on(tx: Tx, execution: Execution, actor: str) -> None:
+    """Store the attempt that goes on where this one had to end. Its supervisor is this process."""
+    last = queries.attempt(tx, execution.id, execution.attempt)
+    again = transitions.NewAttempt(last.pipeline, last.options, True, last.nextflow, last.nextflow_version,
+                                   last.launcher)
+    transitions.relaunch(tx, execution.id, execution.attempt + 1, again, actor, execution.work_dir.path)
 
 
 def _refused(
@@ -86,7 +140,7 @@ def _is_resumed(execution: Execution, verdict: Verdict) -> bool:
 def _is_slimmed(execution: Execution, verdict: Verdict) -> bool:
     """True for a failure that is kept slim; one that is kept for no hour is deleted, or held whole."""
     failed = verdict.state is not ExecutionState.SUCCEEDED
-    return failed and execution.retain is Retain.SLIM and execution.storage_expiration_hours > 0
+    return failed and execution.retain.slims and execution.storage_expiration_hours > 0
 
 
 def _slim(
@@ -99,6 +153,19 @@ def _slim(
         return {"blocked": 1}
     return {"files": slimmed.files, "directories": slimmed.directories, "bytes": slimmed.bytes,
             "blocked": slimmed.blocked_count}
+
+
+def _empty(
+    folder: ExecutionFolder, execution: Execution, attempts: int, conf: Settings,
+    heartbeat: Callable[[], None],
+) -> dict[str, Any]:
+    """Empty intermediate files. What goes wrong is told, not raised: it must not stop the settlement."""
+    try:
+        return lean.empty(folder, execution, attempts, conf.lean_min_size, heartbeat)
+    except Conflict as e:
+        return {"left_alone": e.message}
+    except (OSError, ValueError) as e:
+        return {"left_alone": f"it could not be done: {e}"}
 
 
 def _must_not_slim(execution: Execution, verdict: Verdict, evidence: Evidence) -> str | None:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import select
+import shutil
 import sys
 import threading
 import time
@@ -30,13 +31,17 @@ from nfresume.retained.sampling import Sampler
 from nfresume.runs import (
     clearing,
     expiration,
+    inputs,
+    lean,
     log_copies,
     preflight,
     programs,
+    relaunching,
     settlement,
     sources,
     verdict,
 )
+from nfresume.runs.lean_needs import Needs
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, guarded, queries, transitions
@@ -61,6 +66,7 @@ def supervise(
 ) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir removed or measured.
 
+    If it needed files that lean retention has emptied, this goes on with a new attempt that makes them again.
     `stop` pauses that removal or measurement. Without `stop` SIGTERM does so; a sweep passes its own `stop`,
     because it may run in a thread, which cannot handle signals. `settled` is called when the outcome is
     stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or the path of a
@@ -68,6 +74,18 @@ def supervise(
 
     Raises Conflict when another supervisor owns the attempt, StaleLease when one took over meanwhile.
     """
+    while True:
+        supervisor, queued = _own(store, conf, execution_id, stop, settled, lost_because, stdin)
+        done = supervisor.run(start=queued)
+        if not done.goes_on:
+            return done.state
+
+
+def _own(
+    store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None,
+    settled: Callable[[], None], lost_because: str, stdin: int | str | None,
+) -> tuple[_Supervisor, bool]:
+    """Claim the current attempt, or take it over. True: it is to be started."""
     owner = transitions.Owner(conf.host, processes.boot_id())
     with store.begin() as tx:
         queued = queries.get(tx, execution_id).state is ExecutionState.QUEUED
@@ -78,8 +96,7 @@ def supervise(
     logs.bind(account=execution.account, attempt=lease.number)
     _log.info("%s with token %d", "claimed" if queued else "taken over", lease.token)
     crashpoints.reach("claimed")
-    return _Supervisor(store, conf, execution, attempt, lease, stop, settled, lost_because,
-                       stdin).run(start=queued)
+    return _Supervisor(store, conf, execution, attempt, lease, stop, settled, lost_because, stdin), queued
 
 
 class _Supervisor:
@@ -104,12 +121,13 @@ class _Supervisor:
         self._shim: int | None = None  # a pidfd, which becomes readable when the shim has ended
         self._stopping: float | None = None
         self._hung = False
+        self._watch = lean.Watch(self._folder, attempt.number)
         self._asked = 0.0
         self._renewal: Renewal
         self._sampler = Sampler(store, conf)
         self._sampled = time.monotonic()
 
-    def run(self, *, start: bool) -> ExecutionState:
+    def run(self, *, start: bool) -> settlement.Concluded:
         with Renewal(self._renew, min(5.0, self._conf.lease_seconds / 4)) as self._renewal:
             try:
                 lost_because = self._until_the_end(start=start)
@@ -119,11 +137,14 @@ class _Supervisor:
             except BaseException:
                 self._recorder.abandon()
                 raise
-            state, claim = self._settle(log, len(survivors), lost_because)
-        self._settled()
+            done = self._settle(log, len(survivors), lost_because)
         self._copy_log()
-        self._see_to_the_work_dir(claim)
-        return state
+        if done.goes_on:
+            self._begin_next()
+            return done
+        self._settled()
+        self._see_to_the_work_dir(done.claim)
+        return done
 
     def _until_the_end(self, *, start: bool) -> str:
         """Start the head if need be, and follow it. Returns why it was lost if it left no exit status."""
@@ -150,6 +171,7 @@ class _Supervisor:
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
+        guard = self._prepare_emptied()
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         self._keep_sources(parsed.value("-main-script"))
         run = command.Run(
@@ -161,7 +183,7 @@ class _Supervisor:
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         shared = bool((self._folder.request(1) or {}).get(programs.SHARED))
         environment = programs.environment(self._conf, chosen, run, self._execution, self._attempt.pipeline,
-                                           os.environ, shared=shared)
+                                           os.environ, shared=shared, guard=guard)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
@@ -198,6 +220,35 @@ class _Supervisor:
                     guarded.note(tx, self._execution.id, name, self._actor, {
                         "task_dirs": task_dirs[:100], "count": len(task_dirs)})
 
+    def _prepare_emptied(self) -> str:
+        """Have made again what is needed of the files that lean retention has emptied. Returns the guard."""
+        if self._attempt.number == 1 or python_workflow(self._attempt.pipeline) is not None:
+            return ""
+        asked = self._folder.request(self._attempt.number) or {}
+        try:
+            prepared = lean.prepare(self._folder, self._attempt.number, self._renewal.check,
+                                    everything=bool(asked.get(lean.REHYDRATE)))
+        except ValueError as e:
+            raise Conflict(f"what earlier attempts needed of emptied files cannot be read: {e}") from None
+        if prepared.set_aside:
+            with self._store.begin() as tx:
+                guarded.note(tx, self._execution.id, "made_again", self._actor, {
+                    "task_dirs": list(prepared.set_aside[:100]), "count": len(prepared.set_aside),
+                    "reason": prepared.because, "seconds": prepared.seconds})
+        return prepared.guard
+
+    def _begin_next(self) -> None:
+        """Give the attempt that goes on what this one was given."""
+        number = self._attempt.number + 1
+        asked = self._folder.request(self._attempt.number) or {}
+        self._folder.begin_records(number, {**asked, "resume": True, lean.REHYDRATE: False})
+        given = self._attempt_dir / inputs.FOLDER
+        if given.is_dir():
+            shutil.copytree(given, self._folder.attempt(number) / inputs.FOLDER, dirs_exist_ok=True)
+        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
+        relaunching.move_reports_aside(parsed, Path(self._execution.launch_dir), self._attempt.run_name)
+        crashpoints.reach("goes-on")
+
     # -- follow ---------------------------------------------------------------------------------
 
     def _follow(self) -> None:
@@ -212,6 +263,7 @@ class _Supervisor:
             self._tick()
             self._sample()
             self._end_if_hung()
+            self._end_if_emptied_is_needed()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
                 processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
 
@@ -229,6 +281,15 @@ class _Supervisor:
                 self._hung, self._stopping = True, time.monotonic()
                 if found := nextflow_processes.read(self._attempt_dir):
                     found.terminate()
+
+    def _end_if_emptied_is_needed(self) -> None:
+        """End the head when a task needs an emptied file, or has read one."""
+        counts = self._recorder.summary.counts
+        ended = counts.succeeded + counts.failed + counts.ignored + counts.retried
+        if self._stopping is None and self._watch.must_end(ended):
+            self._stopping = time.monotonic()
+            if found := nextflow_processes.read(self._attempt_dir):
+                found.terminate()
 
     def _sample(self) -> None:
         """Measure the work dir every sample_seconds; follow the log meanwhile. Stops when the head ends."""
@@ -290,7 +351,7 @@ class _Supervisor:
 
     def _settle(
         self, log: summary.Summary, survivors: int, lost_because: str
-    ) -> tuple[ExecutionState, Claim | None]:
+    ) -> settlement.Concluded:
         with contextlib.suppress(StoreUnavailable):
             self._renew()  # raises StaleLease if another one took over while this process was suspended
         self._deliver_reports()
@@ -299,17 +360,25 @@ class _Supervisor:
             Path(self._execution.launch_dir), hung=self._hung,
             here=verdict.ran_here(self._attempt, self._conf),
         )
+        needs = self._needs(log)
         wait = 0.2
         while True:  # while the database is down; the exit status is safe on disk
             try:
                 hours_unknown = expiration.read_declared(
                     self._store, self._execution, self._attempt, self._folder, self._actor)
                 return settlement.conclude(self._store, self._conf, self._lease, evidence, self._actor,
-                                           self._folder, self._renewal.check, hours_unknown)
+                                           self._folder, self._renewal.check, hours_unknown, needs)
             except StoreUnavailable as e:
                 _log.warning("%s; trying again in %.1f s", e, wait)
                 time.sleep(wait)
                 wait = min(wait * 2, 30.0)
+
+    def _needs(self, log: summary.Summary) -> Needs:
+        """What the attempt needed of emptied files. What cannot be told holds the work dir."""
+        try:
+            return self._watch.conclude(log)
+        except (NfresumeError, OSError) as e:
+            return Needs(read={f"perhaps an emptied file ({e})"})
 
     def _see_to_the_work_dir(self, claim: Claim | None) -> None:
         """Delete it, or measure it."""

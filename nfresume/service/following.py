@@ -10,10 +10,11 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from nfresume.domain.executions import Execution
 from nfresume.nextflow import command, reading, record, reuse
@@ -34,12 +35,16 @@ _SETTLING, _SETTLING_SECONDS = 0.01, 2.0
 
 @dataclass
 class Update:
-    """What is new since the last update. `progress` has everything so far; None if it was not asked for."""
+    """What is new since the last update. `progress` has everything so far; None if it was not asked for.
+
+    `goes_on`: the attempt had to end, and the next one goes on, as the history says.
+    """
 
     stdout: bytes
     stderr: bytes
     progress: Summary | None
     execution: Execution
+    goes_on: Mapping[str, Any] | None = None
 
 
 class Tail:
@@ -101,6 +106,8 @@ class _Progress:
 class Follower:
     """Gives updates until the attempt has ended and all of its output was given.
 
+    When a new attempt goes on by itself, it is followed, too.
+
     `wake` is an eventfd: when it becomes readable the next update comes at once.
     """
 
@@ -108,7 +115,11 @@ class Follower:
         self._service = service
         self._wake = wake
         self._execution = execution
-        self._attempt_dir = service.folder(execution).attempt(execution.attempt)
+        self._begin(execution.attempt)
+
+    def _begin(self, number: int) -> None:
+        self._number = number
+        self._attempt_dir = self._service.folder(self._execution).attempt(number)
         self._tails = [Tail(self._attempt_dir / name) for name in (command.STDOUT, command.STDERR)]
         self._progress = _Progress(self._attempt_dir)
         self._head = -1  # a pidfd of the head, which becomes readable when it has ended
@@ -127,12 +138,20 @@ class Follower:
                 if now - checked > self._service.conf.lease_seconds:
                     checked = now
                     self._execution = self._service.settle_if_lost(self._execution)
-                over = not self._execution.state.live
+                goes_on = self._execution.attempt > self._number
+                over = not self._execution.state.live and not goes_on
                 news = progress and self._progress.look()
                 out, err = (tail.read() for tail in self._tails)
                 yield Update(out, err, self._progress.total if progress else None, self._execution)
                 if over and not (out or err):
                     return
+                if goes_on and not (out or err):  # it needed files whose content was not kept
+                    yield Update(b"", b"", self._progress.total if progress else None, self._execution,
+                                 self._why_it_goes_on())
+                    self._close()
+                    self._begin(self._number + 1)
+                    ended_at, wait = None, fastest
+                    continue
                 news = news or bool(out or err)
                 wait = fastest if news else min(_LAST, wait * _SLOWER)
                 if not over:
@@ -140,6 +159,10 @@ class Follower:
                     self._wait(_SETTLING if settling else wait)
         finally:
             self._close()
+
+    def _why_it_goes_on(self) -> Mapping[str, Any] | None:
+        events = self._service.details(self._execution).events
+        return next((e.detail for e in events if e.name == "goes_on" and e.attempt == self._number), None)
 
     def _wait(self, seconds: float) -> None:
         """Wait, but not longer than the head lives, if it runs on this host."""

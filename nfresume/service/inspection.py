@@ -16,8 +16,9 @@ from nfresume.domain.executions import Attempt, Event, Execution, ExecutionState
 from nfresume.domain.periods import Period
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.nextflow import assets, engine, history
-from nfresume.retained import places
+from nfresume.retained import emptied, places
 from nfresume.settings import Settings
+from nfresume.storage.emptying import Total
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.store import Store, outcomes, queries
 
@@ -209,6 +210,21 @@ class Inspection:
         """The current price of the storage of an execution's root."""
         with self.store.begin(write=False) as tx:
             return pricing.of_root(tx, self.conf, execution.root_id)
+
+    def emptied(self, execution: Execution) -> Total | None:
+        """What lean retention saves of an execution; None when it has emptied nothing."""
+        return emptied.of(self.store, execution)
+
+    def lean_refusal(self, execution: Execution) -> str | None:
+        """Why lean retention will be refused for an execution, as seen from here; None when it will not."""
+        from nfresume.storage import emptying
+
+        if python_workflow(execution.pipeline) is not None:
+            return "it is a Python workflow"
+        try:
+            return emptying.refusal(self.folder(execution).path)
+        except OSError as e:
+            return f"{e.filename}: {e.strerror}"
 
     def costs(
         self, by: report.By, choose_period: Callable[[datetime], Period], *, all_accounts: bool = False,

@@ -34,7 +34,7 @@ from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, 
 from nfresume.launchers import Launcher
 from nfresume.nextflow import options
 from nfresume.retained import deletion, disposal, measuring, old_records, places
-from nfresume.runs import cancelling, inputs, log_copies, lost, preflight, programs, relaunching
+from nfresume.runs import cancelling, inputs, lean, log_copies, lost, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
@@ -146,7 +146,7 @@ class Service(Inspection):
 
     def _start(
         self, folder: ExecutionFolder, number: int, attempt: transitions.NewAttempt, taken: inputs.Taken,
-        metadata: str | None, attached: old_records.Attached = (),
+        metadata: str | None, attached: old_records.Attached = (), more: Mapping[str, object] | None = None,
     ) -> None:
         crashpoints.reach("launched")
         e = self.get(folder.execution_id)
@@ -155,7 +155,8 @@ class Service(Inspection):
                 "work_dir": str(folder.work), "session_id": e.session_id, "launch_dir": e.launch_dir,
                 "hours": e.storage_expiration_hours, "hours_source": e.storage_expiration_source,
                 programs.SHARED: self.conf.environment_cache_hours > 0,
-                log_copies.METADATA: metadata, old_records.ATTACHED: list(attached), **asdict(attempt)})
+                log_copies.METADATA: metadata, old_records.ATTACHED: list(attached),
+                **asdict(attempt), **(more or {})})
             folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
             lost.fail_queued(self.store, self.conf, e, refused.message)
@@ -212,8 +213,24 @@ class Service(Inspection):
             warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
         metadata = (folder.request(last.number) or {}).get(log_copies.METADATA)
-        self._start(folder, number, attempt, taken, metadata, request.attached)
+        more = {lean.REHYDRATE: True} if request.rehydrate else {}
+        self._start(folder, number, attempt, taken, metadata, request.attached, more)
         return self.get(execution.id)
+
+    def rehydrate(
+        self, execution: Execution, notify: Callable[[str], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None, storing: Callable[[], None] = lambda: None,
+    ) -> Execution:
+        """Relaunch so that all files are made again that lean retention has emptied, and stay from now on.
+
+        The work dir is kept after a success, too. Raises Conflict when nothing is emptied, and what
+        `relaunch` raises.
+        """
+        if self.emptied(execution) is None:
+            raise Conflict(f"no file of {execution.id} is emptied", "there is nothing to make again")
+        keep = OnSuccess.KEEP if execution.storage_expiration_hours else None
+        return self.relaunch(execution, RelaunchRequest(rehydrate=True, retain=Retain.SLIM, on_success=keep),
+                             notify, warn, storing)
 
     def settle_if_lost(self, execution: Execution) -> Execution:
         """Settle the attempt now if it is lost, so that nobody has to wait for the next sweep."""

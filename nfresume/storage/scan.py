@@ -182,6 +182,8 @@ class _Scan:
                     break
                 continue
             size, name = status.st_size, entry.name
+            if kind == stat.S_IFREG and not status.st_mode & 0o777 and status.st_blocks * 1024 < size:
+                size = status.st_blocks * 512  # `storage.emptying`: its content is not kept
             files += 1
             data += size
             blocks += status.st_blocks

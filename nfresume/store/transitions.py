@@ -218,12 +218,13 @@ def engine_chosen(tx: Tx, lease: Lease, nextflow: str, version: str) -> None:
 
 
 def settle(
-    tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str, claimant: Claimant
+    tx: Tx, lease: Lease, outcome: Outcome, tasks: TaskCounts, actor: str, claimant: Claimant, *,
+    goes_on: bool = False,
 ) -> tuple[ExecutionState, Claim | None]:
     """RUNNING -> SUCCEEDED or FAILED, CANCELLING -> CANCELLED or SUCCEEDED; the work dir with it.
 
     Returns the new state (a cancel that arrived in the meantime turns FAILED into CANCELLED) and, for a work
-    dir that is to be deleted, the claim on it.
+    dir that is to be deleted, the claim on it. `goes_on`: a new attempt follows at once, so nobody is told.
     """
     lock(tx, lease.execution_id)
     state = outcome.state
@@ -242,7 +243,7 @@ def settle(
     move(tx, lease.execution_id, transition)
     claim = _leave_work_dir(tx, lease.execution_id, outcome, claimant)
     detail = {"exit_code": outcome.exit_code, "work_dir": "deleting" if claim else "kept",
-              "reason": outcome.decision.reason}
+              "reason": outcome.decision.reason, **({"goes_on": True} if goes_on else {})}
     record(tx, lease.execution_id, transition.name, actor, lease.number, detail)
     return state, claim
 

@@ -111,7 +111,7 @@ def execution_page(
         task_states=task_index.STATES, task_sorts=list(task_index.SORTS), task_page=_TASKS,
         may_edit=_may_edit(who, account), may_settle=who.user.roles[account].includes(Role.OWNER),
         waits=service.waits_for_host(e), price=service.price(e),
-        **_of_attempt(service, e, number, name, chosen),
+        emptied=service.emptied(e), **_of_attempt(service, e, number, name, chosen),
     )
 
 
@@ -270,6 +270,6 @@ def _submission(texts: dict[str, str]) -> Submission:
         pipeline=texts.get("pipeline", "").strip(), params=params, profiles=_words(texts.get("profiles", "")),
         revision=texts.get("revision", "").strip() or None,
         storage_expiration_hours=texts.get("hours", "").strip() or None, pinned=bool(texts.get("pin")),
-        retain=Retain.SLIM if texts.get("slim") else None,
+        retain=Retain.LEAN if texts.get("lean") else Retain.SLIM if texts.get("slim") else None,
         on_success=OnSuccess.KEEP if texts.get("keep") else None,
     )

@@ -114,7 +114,7 @@ def engine_parameters(given: dict[str, Any]) -> dict[str, Any]:
         }
     except ValueError as e:
         raise UsageError(f"workflow_engine_parameters: {e}",
-                         "retain: full, slim; on_success: delete, keep") from None
+                         "retain: full, slim, lean; on_success: delete, keep") from None
 
 
 def submission(form: FormData, engine_version: str) -> Submission:

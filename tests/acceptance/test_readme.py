@@ -68,7 +68,7 @@ def test_the_install_section(site: Site):
 def test_every_command_and_setting_is_named(site: Site):
     """Every command, setting and exit code is named in the README."""
     listed = re.findall(r"^│ (\w[\w-]*) ", site.ok("--help", COLUMNS="200").out, re.M)
-    assert len(listed) == 29
+    assert len(listed) == 30
     for command in listed:
         assert f"nfresume {command}" in README or f"`{command}`" in README, command
     for setting in SETTINGS:

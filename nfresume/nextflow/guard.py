@@ -1,0 +1,116 @@
+"""The guard: bash that ends a task before its first command when one of its inputs is emptied.
+
+Every bash below the head reads it (BASH_ENV). It acts in the wrapper of a task, on the host, also for tasks
+in containers. It looks at what the wrapper, the staging file and the script name, at where links among that
+lead, and into small files among that, such as samplesheets. It fails closed: without its list no task starts.
+
+A task with an emptied input leaves a file in `attempts/<n>/needed`, and waits to be ended with the head, so
+that no error strategy of the pipeline sees it. Without a supervisor it ends with STATUS after a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from nfresume.nextflow import mentions
+from nfresume.system import durable
+
+#: In the folder of an attempt: what no task may name, and a folder with a file for each task that does.
+LIST, NEEDED = "emptied.txt", "needed"
+#: The exit status of a task that was ended.
+STATUS = 187
+#: In a task dir: the attempt whose guard has looked at the task. A task without it is not to be trusted.
+MARK = ".command.guarded"
+_END = "# end"
+#: Larger files are not looked into, in KiB.
+_SHEET_KIB = 2048
+
+_SCRIPT = r"""
+_nfresume_named() (
+    set +eux; set +o pipefail; shopt -u nullglob failglob; unset GREP_OPTIONS; export LC_ALL=C; IFS=$' \t\n'
+    list=@LIST@ token=@TOKEN@
+    cd -- "$1" || exit 2
+    for program in grep sed sort tr xargs readlink find tail; do
+        command -v $program > /dev/null || { echo "there is no $program"; exit 2; }
+    done
+    [ "$(tail -n 1 "$list" 2> /dev/null)" = @END@ ] || { echo "cannot read $list"; exit 2; }
+    files=()
+    for name in .command.run .command.stage .command.sh; do [ ! -e $name ] || files+=($name); done
+    [ -r .command.run ] || { echo "cannot read $1/.command.run"; exit 2; }
+    text=$(grep -aohE "$token" "${files[@]}"); [ $? -le 1 ] || { echo "cannot read $1"; exit 2; }
+    paths=$(grep -aohE '/(\\.|[^][:space:]\"'"'"'`;,:()<>|&[])+' "${files[@]}" |
+        sed -E 's/\\(.)/\1/g' | sort -u)
+    real=$(printf '%s\n' "$paths" | tr '\n' '\0' | xargs -0 readlink -f -- 2> /dev/null)
+    sheets=$(printf '%s\n' "$paths" | tr '\n' '\0' | xargs -0 sh -c \
+        'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k -print0' sh 2> /dev/null |
+        xargs -0 -r grep -IohE "$token" -- 2> /dev/null)
+    printf '%s\n' "$text" "$real" "$sheets" | grep -aoE "$token" | sed -E \
+        -e 's:^(.{33})[^/].*$:\1:' -e 's://+:/:g' -e 's:^(.{33})/(.*/)?\.\.(/.*)?$:\1:' \
+        -e 's:/[^/]*[^/@SAFE@].*$::' -e 's:(/\.)+(/|$):\2:g' -e 's:/+$::' |
+        sort -u | grep -xF -f "$list"
+)
+_nfresume_guard() {
+    local named status file
+    named=$(_nfresume_named "$1") && status=0 || status=$?
+    if [ $status = 1 ] && echo @ATTEMPT@ > "$1/@MARK@"; then export _NFRESUME_GUARDED=$1; return 0; fi
+    if [ $status = 0 ]; then
+        file=@NEEDED@/$$-$RANDOM
+        printf '%s\n' "$1" "$named" @END@ > "$file.tmp" && mv "$file.tmp" "$file" || :
+        echo "nfresume: the content of these inputs is not kept, they are made again: $named" >&2
+        sleep 60
+    else
+        echo "nfresume: no task is started without a look at its inputs: ${named:-the look failed}" >&2
+    fi
+    echo @STATUS@ > "$1/.exitcode"
+    exit @STATUS@
+}
+_nfresume_task=$PWD
+case $0 in */.command.run) _nfresume_task=${0%/*} ;; esac
+if [ "${_NFRESUME_GUARDED-}" != "$_nfresume_task" ] && [ -e "$_nfresume_task/.command.run" ]; then
+    _nfresume_guard "$_nfresume_task"
+fi
+unset _nfresume_task
+"""
+
+
+def script(attempt_dir: Path) -> str:
+    """The text of the guard for an attempt."""
+    values = {"LIST": shlex.quote(str(attempt_dir / LIST)), "NEEDED": shlex.quote(str(attempt_dir / NEEDED)),
+              "TOKEN": shlex.quote(mentions.PATTERN), "SAFE": mentions.SAFE, "END": shlex.quote(_END),
+              "MARK": MARK, "ATTEMPT": shlex.quote(str(attempt_dir)),
+              "STATUS": str(STATUS), "SHEET": str(_SHEET_KIB)}
+    text = _SCRIPT
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def arm(attempt_dir: Path, names: Iterable[str]) -> None:
+    """Write what no task of an attempt may name: paths below the work dir. Raises OSError."""
+    (attempt_dir / NEEDED).mkdir(exist_ok=True)
+    durable.write(attempt_dir / LIST, "\n".join([*sorted(names), _END, ""]).encode())
+
+
+def is_needed(attempt_dir: Path) -> bool:
+    """True when a task of an attempt has named an emptied file."""
+    try:
+        with os.scandir(attempt_dir / NEEDED) as notes:
+            return any(not note.name.endswith(".tmp") for note in notes)
+    except OSError:
+        return False
+
+
+def needed(attempt_dir: Path) -> set[str]:
+    """What tasks of an attempt have named in vain, as the guard has noted it."""
+    found: set[str] = set()
+    try:
+        notes = [path for path in (attempt_dir / NEEDED).iterdir() if path.suffix != ".tmp"]
+    except OSError:
+        return found
+    for note in notes:
+        _, *names = note.read_text(errors="replace").splitlines()
+        found.update(name for name in names if name != _END)
+    return found

@@ -1,0 +1,134 @@
+"""What attempts have needed of emptied files, and which tasks must run again so that it is whole.
+
+`attempts/<n>/emptied-needed.json` says what attempt `n` needed. It is written before the attempt is settled,
+and the next attempt sets the producers aside. So it does not matter who dies in between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nfresume.nextflow import reading, task_dirs
+from nfresume.nextflow.mentions import Named
+from nfresume.nextflow.record import Status, Task
+from nfresume.storage.emptying import Emptied
+from nfresume.storage.root import ExecutionFolder
+from nfresume.system import durable
+
+FILE = "emptied-needed.json"
+_FINISHED = (Status.COMPLETED, Status.CACHED)
+
+
+@dataclass
+class Needs:
+    """Paths below the work dir. `named`: a task or the head named them, and did not get them.
+
+    `read`: somebody has read them in spite of all. `readers` are task dirs whose results are not to be
+    trusted.
+    """
+
+    named: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
+    readers: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.named or self.read or self.readers)
+
+    @property
+    def paths(self) -> set[str]:
+        return self.named | self.read
+
+
+def save(attempt_dir: Path, needs: Needs) -> None:
+    """Write what an attempt has needed, durably. Raises OSError."""
+    durable.write(attempt_dir / FILE, json.dumps({
+        "named": sorted(needs.named), "read": sorted(needs.read), "readers": sorted(needs.readers)}).encode())
+
+
+def load(attempt_dir: Path) -> Needs:
+    """What an attempt has needed; nothing if it needed nothing. Raises OSError, ValueError."""
+    try:
+        found = json.loads((attempt_dir / FILE).read_bytes())
+    except FileNotFoundError:
+        return Needs()
+    return Needs(set(found["named"]), set(found["read"]), set(found["readers"]))
+
+
+def before(folder: ExecutionFolder, number: int) -> Needs:
+    """What attempts before `number` have needed, together. Raises OSError, ValueError."""
+    total = Needs()
+    for each in range(1, number):
+        found = load(folder.attempt(each))
+        total.named |= found.named
+        total.read |= found.read
+        total.readers |= found.readers
+    return total
+
+
+def ever(folder: ExecutionFolder, attempts: int) -> set[str]:
+    """Task dirs of which attempts 1 to `attempts` have needed a file: they are not emptied again."""
+    return {producer_of(path) for path in before(folder, attempts + 1).paths}
+
+
+def producer_of(path: str) -> str:
+    """The task dir in which a path below the work dir lies."""
+    return "/".join(path.split("/")[:2])
+
+
+def tasks(folder: ExecutionFolder, attempts: int) -> dict[str, Task]:
+    """The tasks of attempts 1 to `attempts` as they are now, by task dir, with their inputs."""
+    found: dict[str, Task] = {}
+    for number in range(1, attempts + 1):
+        for line in reading.lines(folder.attempt(number)):
+            if isinstance(line, Task) and line.dir and line.status is not Status.STORED:
+                known = found.get(line.dir)
+                found[line.dir] = line._replace(inputs=line.inputs or (known.inputs if known else ()))
+    return found
+
+
+def producers(paths: Iterable[str], entries: Iterable[Emptied]) -> set[str]:
+    """The task dirs that made the emptied files which these paths name."""
+    named = Named(paths)
+    return {entry.producer for entry in entries if entry.path in named}
+
+
+def closure(
+    start: Iterable[str], entries: Iterable[Emptied], known: Mapping[str, Task], work: Path
+) -> set[str]:
+    """All task dirs that run again if those of `start` do, or must, because their files are empty.
+
+    What uses files of a task that runs again runs again, too: they get another modification time. Each one
+    needs its inputs whole.
+    """
+    by_producer: dict[str, Named] = {}
+    for entry in entries:
+        by_producer.setdefault(entry.producer, Named()).add(entry.path)
+    inputs = {task_dir: _inputs(task, work) for task_dir, task in known.items()}
+    users: dict[str, set[str]] = {}
+    for task_dir, paths in inputs.items():
+        for path in paths:
+            users.setdefault(producer_of(path), set()).add(task_dir)
+    found, waiting = set(start), list(start)
+    while waiting:
+        task_dir = waiting.pop()
+        new = {user for user in users.get(task_dir, ()) if known[user].status in _FINISHED}
+        new |= {maker for path in inputs.get(task_dir, ()) if (maker := producer_of(path)) in by_producer
+                and path in by_producer[maker]}
+        waiting += new - found
+        found |= new
+    return found
+
+
+def _inputs(task: Task, work: Path) -> set[str]:
+    """The inputs of a task in the work dir, as they are named and where links lead."""
+    found = set()
+    real = os.path.realpath(work)
+    for path, _, _ in task.inputs:
+        for each, place in ((path, str(work)), (os.path.realpath(path), real)):
+            if task_dirs.of_path(each, place).count("/"):
+                found.add(each[len(place) + 1:])
+    return found

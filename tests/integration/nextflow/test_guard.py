@@ -1,0 +1,155 @@
+"""The guard of tasks: it ends a task that names an emptied file, however it does; it fails closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nfresume.nextflow import guard, mentions
+from tests.conftest import until
+
+EMPTIED, USER = f"ab/{'1' * 30}", f"cd/{'2' * 30}"
+FILE = f"{EMPTIED}/out dir/big.bam".replace(" ", "_")
+
+
+class Tasks:
+    """A work dir with an emptied file, and a task that may need it."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.work, self.attempt = base / "my work", base / "attempts" / "an attempt"
+        for place in (self.work / FILE).parent, self.work / USER, self.attempt:
+            place.mkdir(parents=True)
+        (self.work / FILE).write_bytes(b"\0" * 10)
+        (self.work / FILE).chmod(0)
+        guard.arm(self.attempt, mentions.ancestors(FILE))
+        (self.attempt / "env.sh").write_text(guard.script(self.attempt))
+        self.files = {".command.run": "", ".command.sh": ""}
+
+    def start(self, words: tuple[str, ...] = ("bash", "-ue", ".command.run")) -> subprocess.Popen[str]:
+        for name, text in self.files.items():
+            (self.work / USER / name).write_text(f"{text}\necho ran\n")
+        env = {**os.environ, "BASH_ENV": str(self.attempt / "env.sh")}
+        return subprocess.Popen(words, cwd=self.work / USER, env=env, text=True, start_new_session=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def is_stopped(self, words: tuple[str, ...] = ("bash", "-ue", ".command.run")) -> bool:
+        """True when the guard held the task before its first command, and noted why."""
+        child = self.start(words)
+
+        def over() -> str:
+            return "ran" if child.poll() is not None else "held" if guard.needed(self.attempt) else ""
+
+        how = until(over, 20)
+        if how == "held":
+            os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        assert ("ran" in out) == (how == "ran"), err
+        return how == "held"
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Tasks:
+    return Tasks(tmp_path)
+
+
+def test_a_task_that_names_no_emptied_file_runs(tasks: Tasks):
+    """Names that only begin like that of an emptied file, and its own task dir, are no reason."""
+    tasks.files[".command.run"] = f"ls '{tasks.work}/{FILE}.bai' || true; cd '{tasks.work}/{USER}'"
+    assert not tasks.is_stopped()
+    assert guard.needed(tasks.attempt) == set()
+
+
+@pytest.mark.parametrize("how", ["staged", "relative", "many inputs", "a value", "its folder", "its task dir",
+                                 "a pattern", "in a variable", "above"])
+def test_ways_to_name_an_emptied_file(tasks: Tasks, how: str):
+    """A task that names an emptied file, or a folder of it, does not run its first command."""
+    name, text = {
+        "staged": (".command.run", f"ln -s '{tasks.work}/{FILE}' big.bam"),
+        "relative": (".command.run", f"ln -s ../../{FILE} big.bam"),
+        "many inputs": (".command.stage", f"ln -s '{tasks.work}/{FILE}' big.bam"),
+        "a value": (".command.sh", f'cat "{tasks.work}/{FILE}" | sha256sum'),
+        "its folder": (".command.run", f"ln -s '{tasks.work}/{EMPTIED}/out_dir/' out"),
+        "its task dir": (".command.sh", f"find '{tasks.work}/{EMPTIED}'"),
+        "a pattern": (".command.sh", f"cat '{tasks.work}'/{EMPTIED}/out_dir/*.bam"),
+        "in a variable": (".command.sh", f"d='{tasks.work}/{EMPTIED}'; cat $d/out_dir/big.bam"),
+        "above": (".command.sh", f"cat '{tasks.work}/{EMPTIED}/other/../out_dir/big.bam'"),
+    }[how]
+    tasks.files[name] = text
+    assert tasks.is_stopped()
+
+
+def test_a_samplesheet_and_a_link(tasks: Tasks):
+    """A small file that is staged is looked into; a link with a blank in its name is followed."""
+    (tasks.base / "sheet.csv").write_text(f"sample,file\nx,{tasks.work}/{FILE}\n")
+    tasks.files[".command.run"] = f"ln -s {tasks.base}/sheet.csv sheet.csv"
+    assert tasks.is_stopped()
+
+
+def test_a_link_of_the_user(tasks: Tasks):
+    """A link outside of the work dir is followed, also one with a blank in its name."""
+    (tasks.base / "my link").symlink_to(tasks.work / FILE)
+    tasks.files[".command.run"] = f"ln -s {tasks.base}/my\\ link big.bam"
+    assert tasks.is_stopped()
+
+
+def test_slurm_runs_a_copy(tasks: Tasks):
+    """Slurm runs a copy of the wrapper from its spool folder: the working folder tells whose it is."""
+    tasks.files[".command.run"] = f"ln -s '{tasks.work}/{FILE}' big.bam"
+    (tasks.base / "slurm_script").write_text("echo ran\n")
+    assert tasks.is_stopped(("bash", str(tasks.base / "slurm_script")))
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "unreadable"])
+def test_without_its_list_no_task_starts(tasks: Tasks, damage: str):
+    """A list that is not whole ends every task with the guard's status."""
+    path = tasks.attempt / guard.LIST
+    if damage == "gone":
+        path.unlink()
+    elif damage == "short":
+        path.write_bytes(path.read_bytes()[:-3])
+    else:
+        path.unlink()
+        path.mkdir()
+    child = tasks.start()
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out) == (guard.STATUS, "")
+    assert "no task is started" in err
+    assert (tasks.work / USER / ".exitcode").read_text().strip() == str(guard.STATUS)
+
+
+def test_the_users_own_hook_and_a_tool_in_bash(tasks: Tasks):
+    """A bash script inside of a task is not looked at again, and other bashes are not at all."""
+    (tasks.work / USER / "tool.sh").write_text("echo from a tool\n")
+    tasks.files[".command.run"] = "bash tool.sh"
+    child = tasks.start()
+    out, err = child.communicate(timeout=30)
+    assert out.splitlines() == ["from a tool", "ran"], err
+    guard.arm(tasks.attempt, [])
+    (tasks.attempt / guard.LIST).unlink()
+    elsewhere = subprocess.run(["bash", "-c", "echo ran"], cwd=tasks.base, text=True, capture_output=True,
+                               env={**os.environ, "BASH_ENV": str(tasks.attempt / "env.sh")})
+    assert elsewhere.stdout == "ran\n"
+
+
+PIECES = st.sampled_from([f"{EMPTIED}", f"/w/{EMPTIED}", USER, "/x", "/../", "//", "/./", "*", "'", '"', " ",
+                          "\n", "{a,b}", "a.bam", "é", "(", ")", ":", "/", ".", "$", "\\ ", "-", "%", "[1]"])
+
+
+@given(st.lists(st.lists(PIECES, max_size=8).map("".join), max_size=12).map("\n".join))
+@settings(max_examples=60, deadline=None)
+def test_python_and_bash_find_the_same(text: str):
+    """What the choice takes for named, the guard does, too."""
+    script = guard.script(Path("/nowhere"))
+    pattern = script[script.index("sed -E \\"):script.index("sort -u | grep -xF")]
+    token = f"token={script.split('token=', 1)[1].splitlines()[0]}"
+    command = f'{token}; grep -aoE "$token" | {pattern} sort -u'
+    done = subprocess.run(["bash", "-c", command], input=text, text=True, capture_output=True,
+                          env={**os.environ, "LC_ALL": "C"})
+    assert set(filter(None, done.stdout.splitlines())) == {t for t in mentions.of(text) if t}, done.stderr
