@@ -403,14 +403,18 @@ def test_search_sort_and_bulk(web: Web):
     assert "Nothing matches" in browser.get("/a/team/executions?search=100%25").text
     for sort in ("newest", "oldest", "size", "expiry", "pipeline", "nonsense"):
         assert browser.get(f"/a/team/executions?sort={sort}").status_code == 200
-    sent = browser.post("/a/team/executions",
-                        data={"csrf": csrf, "action": "extend", "id": ["run-0", "run-1"], "hours": "100"})
-    assert sent.status_code == 303
+    def send(action: str, *ids: str, **more: str) -> Any:
+        return browser.post("/a/team/executions", data={
+            "csrf": csrf, "action": action, "id": list(ids), "hours": "100", **more})
+
+    asked = send("extend", "run-0", "run-1")
+    assert (asked.status_code, "2 executions" in asked.text) == (200, True)
+    assert send("extend", "run-0", "run-1", confirmed="yes").status_code == 303
     ask = web.api("ada")
     ends = [ask("GET", f"/runs/run-{n}/details").json()["work_dir"]["expires_at"] for n in range(3)]
     assert ends[0] > ends[2] < ends[1]
-    sent = browser.post("/a/team/executions",
-                        data={"csrf": csrf, "action": "delete", "id": ["run-0", "gone"]})
+    assert "Their work dirs are deleted" in send("delete", "run-0").text
+    sent = send("delete", "run-0", "gone", confirmed="yes")
     assert sent.status_code == 409
     assert "1 of 2 executions were not changed" in sent.text
     assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
