@@ -130,7 +130,8 @@ class TaskIndex:
     def _link(self, task: Task) -> None:
         """Count the processes whose files a task has used."""
         makers = {task_dirs.of_path(path, self.summary.work) for path, _, _ in task.inputs} - {""}
-        found = {maker.process for name in makers if (maker := self.by_dir(name)) is not None}
+        found = {process for name in makers
+                 for process, in self.database.execute("SELECT process FROM task WHERE dir = ?", (name,))}
         self.edges.update((process, task.process) for process in found)
 
     def page(self, query: Query) -> Page:

@@ -37,6 +37,7 @@ function morphChildren(old, next) {
   for (const wanted of [...next.childNodes]) {
     let found = keyOf(wanted) ? keyed.get(keyOf(wanted)) : at;
     if (found && !sameKind(found, wanted)) found = null;
+    keyed.delete(keyOf(wanted));  // two parts may have one key
     if (found && found === at) { at = at.nextSibling; morph(found, wanted); }
     else if (found) { old.insertBefore(found, at); morph(found, wanted); }
     else old.insertBefore(document.importNode(wanted, true), at);

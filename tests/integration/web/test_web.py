@@ -163,11 +163,16 @@ def test_other_accounts_answer_404(web: Web):
         assert ask("GET", "/events", params={"run_id": name}).status_code == 404
     assert web.api("ada")("GET", "/runs/run-b").status_code == 404
     browser, csrf = web.browser("bob")
-    for path in ("executions", f"executions/{name}", "billing", "settings", "launch", "events",
-                 f"executions/{name}/log/1/stdout"):
+    pages = ("", "/tasks", "/tasks/1/1", "/tasks/1/1/stdout", "/timeline", "/graph", "/why", "/log",
+             "/results", "/result/1/x", "/storage", "/history", "/relaunch", "/log/1/stdout")
+    for path in ("executions", "billing", "billing.csv", "settings", "launch", f"launch?former={name}",
+                 "events", *(f"executions/{name}{page}" for page in pages)):
         assert browser.get(f"/a/team/{path}").status_code == 404, path
-    assert browser.get(f"/a/rivals/executions/{name}").status_code == 404
+    for page in pages:
+        assert browser.get(f"/a/rivals/executions/{name}{page}").status_code == 404, page
+    assert browser.get(f"/a/rivals/launch?former={name}").status_code == 404
     for path in (f"/a/team/executions/{name}/delete", f"/a/rivals/executions/{name}/delete", "/a/team/launch",
+                 f"/a/team/executions/{name}/relaunch", f"/a/rivals/executions/{name}/relaunch",
                  "/a/team/members", "/a/team/tokens"):
         sent = browser.post(path, data={"csrf": csrf, "name": "bob", "role": "owner", "pipeline": "x"})
         assert sent.status_code == 404, path
