@@ -29,6 +29,7 @@ CREATE TABLE task (
 );
 CREATE INDEX by_state ON task (state, action, n);
 CREATE INDEX by_dir ON task (dir);
+CREATE INDEX by_name ON task (name);
 """
 _PUT = "INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #: ?1 a state, ?2 a process, ?3 a pattern for names, ?4 one for task dirs; an empty one filters nothing.
@@ -42,6 +43,10 @@ SORTS = {"appeared": "n", "newest": "n DESC", "name": "name, n", "name-down": "n
 _PAGES = {name: f"SELECT line{_CHOSEN}ORDER BY {order} LIMIT ?5 OFFSET ?6"
           for name, order in SORTS.items()}
 _COUNT = f"SELECT count(*){_CHOSEN}"
+#: ?1 the processes that use files of the maker's process, ?2 its path, ?3 its number.
+_USERS = """SELECT line FROM task
+WHERE (state = 'running' OR process IN (SELECT value FROM json_each(?1))) AND instr(line, ?2) AND n <> ?3
+ORDER BY n LIMIT ?4"""
 #: The states by which tasks can be filtered.
 STATES = ("running", "cached", "completed", "failed", "aborted")
 #: Memory that SQLite may use for one index, in KiB.
@@ -167,11 +172,11 @@ class TaskIndex:
         return _tasks(self.database.execute("SELECT line FROM task WHERE name = ? ORDER BY n DESC LIMIT ?",
                                             (name, most)))
 
-    def users_of(self, name: str, most: int) -> list[Task]:
-        """The first tasks that use files of a task dir."""
-        return _tasks(self.database.execute(
-            "SELECT line FROM task WHERE instr(line, CAST(? AS BLOB)) AND dir <> ? ORDER BY n LIMIT ?",
-            (json.dumps(f"{self.summary.work}/{name}/")[1:-1].encode(), name, most)))
+    def users_of(self, maker: Task, most: int) -> list[Task]:
+        """The first tasks that use files of a task."""
+        path = json.dumps(f"{self.summary.work}/{maker.dir}/")[1:-1].encode()
+        processes = json.dumps([user for source, user in self.edges if source == maker.process])
+        return _tasks(self.database.execute(_USERS, (processes, path, maker.n, most)))
 
     @property
     def size(self) -> int:

@@ -101,7 +101,7 @@ def _around(service: Service, frame: Frame, found: Records, task: Task) -> dict[
         work = index.summary.work
         makers = {name: index.by_dir(name) for path, _, _ in ran.inputs[:_INPUTS]
                   if (name := task_dirs.of_path(path, work))}
-        users = index.users_of(task.dir, _INPUTS) if task.dir else []
+        users = index.users_of(task, _INPUTS) if task.dir else []
         published = [each.target for each in index.published if each.task and each.task == task.dir]
     inputs = [(path.removeprefix(f"{work}/"), size, makers.get(task_dirs.of_path(path, work)))
               for path, size, _ in ran.inputs[:_INPUTS]]

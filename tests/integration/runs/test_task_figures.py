@@ -92,8 +92,8 @@ def test_who_uses_whose_files(tmp_path: Path):
           task(4, "C", 0, 10, 77))
     with Indexes().of(tmp_path, ended=True) as index:
         assert index.edges == Counter({("A", "B"): 2, ("B", "B"): 1})
-        assert [each.n for each in index.users_of(f"aa/{1:030x}", 10)] == [2, 3]
         maker = index.by_dir(f"aa/{1:030x}")
         assert maker is not None
         assert maker.n == 1
+        assert [each.n for each in index.users_of(maker, 10)] == [2, 3]
         assert [each.n for each in index.named("B (2)", 5)] == [2]
