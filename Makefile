@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test dist proof ordinary torture lean soak check bench clean setup
+.PHONY: demo test dist proof ordinary torture lean soak check bench screenshots clean setup
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -70,6 +70,10 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/server.py
 	@$(BIN)/python benchmarks/tasks.py
 	@$(BIN)/python benchmarks/records.py
+
+# Every page of the console, into docs/screens.
+screenshots: $(STAMP)
+	@$(BIN)/python -m tests.screens
 
 dist: $(STAMP)
 	@rm -rf dist

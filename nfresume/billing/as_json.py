@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from csv import writer as csv_writer
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +35,19 @@ def report(report: Report) -> dict[str, Any]:
         "lines": [{"key": line.key, "metered_bytes_now": line.metered, **used(line.usage, report.currency),
                    **reuse_value(line.reuse_value)} for line in report.lines],
     }
+
+
+def csv(report: Report) -> str:
+    """A report's lines as CSV, for spreadsheets."""
+    file = io.StringIO()
+    writer = csv_writer(file, lineterminator="\n")
+    writer.writerow([str(report.by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
+                     *reuse_value(None)])
+    for line in report.lines:
+        each = used(line.usage, report.currency)
+        writer.writerow([line.key, each["gb_hours"], each["gb_months"], each["cost"], report.currency,
+                         line.metered, *reuse_value(line.reuse_value).values()])
+    return file.getvalue()
 
 
 def bill(compared: Comparison) -> dict[str, Any]:

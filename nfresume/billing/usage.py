@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nfresume.billing import pricing
+from nfresume.domain import costs
 from nfresume.domain.costs import Meter, Price, Sample, Usage
 from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
@@ -95,6 +96,27 @@ def read(store: Store, conf: Settings, account: str | None, until: datetime | No
             price, [CacheHolder(root_id, whose, kind, steps) for (root_id, whose, kind), steps
                     in ledger.samples_of_caches(tx, account, until or tx.now).items()],
         )
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What one execution has stored. `steps` are its samples, `processes` the bytes of each now."""
+
+    used: Usage
+    steps: Sequence[Sample]
+    processes: Mapping[str, int]
+
+
+def of_execution(store: Store, conf: Settings, execution: Execution) -> Storage:
+    """What one execution has stored until now."""
+    with store.begin(write=False) as tx:
+        rows = ledger.samples_of(tx, execution.id)
+        prices = ledger.price_history(tx).get(execution.root_id) or [
+            pricing.of_root(tx, conf, execution.root_id)]
+        now = tx.now
+    steps = [Sample(at, metered) for at, metered, _ in rows]
+    start = steps[0].at if steps else now
+    return Storage(costs.usage(steps, prices, start, now), steps, rows[-1][2] if rows else {})
 
 
 class Groups:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,13 +90,7 @@ def _write_page(file: Path, page: str) -> None:
 def _print_csv(report: Report) -> None:
     from nfresume.billing import as_json
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([str(report.by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
-                     *as_json.reuse_value(None)])
-    for line in report.lines:
-        used = as_json.used(line.usage, report.currency)
-        writer.writerow([line.key, used["gb_hours"], used["gb_months"], used["cost"], report.currency,
-                         line.metered, *as_json.reuse_value(line.reuse_value).values()])
+    sys.stdout.write(as_json.csv(report))
 
 
 def _print(report: Report, compared: Comparison | None) -> None:

@@ -21,10 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfresume.nextflow import metrics
 from nfresume.system import descriptors
 
 #: The files that are kept.
-FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".command.log", ".exitcode")
+FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".command.log", ".exitcode",
+         metrics.FILE)
 #: Of a longer file its beginning and its end are kept, half of this each.
 MOST_BYTES = 64 * 1024
 

@@ -281,6 +281,13 @@ def merge(before: RunOptions, override: RunOptions) -> RunOptions:
     )
 
 
+def without(parsed: RunOptions, names: Sequence[str]) -> RunOptions:
+    """The options without those with these names."""
+    gone = {_canonical(name) for name in names}
+    kept = tuple(piece for piece in parsed.pieces if not piece.name or _canonical(piece.name) not in gone)
+    return replace(parsed, pieces=apart(kept)) if gone else parsed
+
+
 def _merged(old: tuple[Option, ...], new: tuple[Option, ...]) -> tuple[Option, ...]:
     names = {_canonical(o.name) for o in new}
     return (*(o for o in old if _canonical(o.name) not in names), *new)

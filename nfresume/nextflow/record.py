@@ -57,7 +57,8 @@ class Task(NamedTuple):
     `dir` is its whole task dir below the work dir, empty while it is not known; `hash` is the short one that
     Nextflow shows, which several tasks may share. `exit` None: no exit status, as for native tasks. `tries`
     counts from 1. `inputs` are (path, size, mtime in ns). `took` is how long a cached task had run in attempt
-    `cached_from`. `evidence` is (archive, offset, length) of its files. `was`: the state before, as in `key`.
+    `cached_from`. `evidence` is (archive, offset, length) of its files. `memory` is the peak of its
+    resident memory in bytes, where a trace has it. `was`: the state before, as in `key`.
     """
 
     n: int
@@ -81,6 +82,7 @@ class Task(NamedTuple):
     cached_from: int | None = None
     took: int | None = None
     evidence: tuple[str, int, int] | None = None
+    memory: int | None = None
 
     @property
     def process(self) -> str:

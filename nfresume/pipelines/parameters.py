@@ -14,7 +14,7 @@ from nfresume.domain.errors import InvalidMetadata
 from nfresume.pipelines import metadata, params_block, reading
 from nfresume.pipelines.params_block import Parameter
 
-__all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "typed"]
+__all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "problem", "typed"]
 
 SCHEMA = "nextflow_schema.json"
 #: A larger schema is not read.
@@ -65,8 +65,28 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
             yield Parameter(
                 name, kind if isinstance(kind, str) else kind[0], entry.get("default"),
                 entry.get("description", ""), tuple(map(str, entry.get("enum", ()))), name in required,
-                "" if group is schema else group.get("title", ""),
+                "" if group is schema else group.get("title", ""), also_text=_also_text(kind),
             )
+
+
+def _also_text(kind: object) -> bool:
+    """True for several types one of which is a text."""
+    return isinstance(kind, list) and "string" in kind
+
+
+def problem(parameter: Parameter, text: str) -> str:
+    """Why a text from a form does not fit a parameter; empty when it fits, or may do so."""
+    if not text:
+        return f"{parameter.name} is required" if parameter.required else ""
+    if parameter.choices and text not in parameter.choices:
+        return f"{text!r} is none of {', '.join(parameter.choices)}"
+    value = typed(text, parameter.type)
+    expected = {"integer": "a whole number", "number": "a number", "array": "a JSON array",
+                "object": "a JSON object"}.get(parameter.type)
+    fits = {"integer": int, "number": float, "array": list, "object": dict}.get(parameter.type, object)
+    if expected is None or parameter.also_text or isinstance(value, fits):
+        return ""
+    return f"{text!r} is not {expected}"
 
 
 def typed(value: str, kind: str) -> object:

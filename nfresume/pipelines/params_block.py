@@ -21,7 +21,10 @@ _MAX_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object."""
+    """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object.
+
+    `also_text`: a text is allowed, too.
+    """
 
     name: str
     type: str = "string"
@@ -30,6 +33,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     required: bool = False
     section: str = ""
+    also_text: bool = False
 
 
 def declared(script: Path) -> Iterator[Parameter]:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nfresume.nextflow import command, evidence, record, reuse, task_dirs, trace, wrapper
+from nfresume.nextflow import command, evidence, metrics, record, reuse, task_dirs, trace, wrapper
 from nfresume.nextflow.log import LogReader
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.stamps import started_at
@@ -56,6 +56,7 @@ class _Files:
     container: str = ""
     started: int | None = None
     evidence: tuple[str, int, int] | None = None
+    memory: int | None = None
 
 
 class Recorder:
@@ -247,6 +248,8 @@ class Recorder:
         with descriptors.of(self._work) as work, evidence.task_dir(work, task_dir) as folder:
             files = self._look(folder, task_dir)
             kept = evidence.files_of(folder) if self._keep is not KeepTaskLogs.NONE else []
+        trace = next((each.data.decode("utf-8", "replace") for each in kept if each.name == metrics.FILE), "")
+        files = replace(files, memory=metrics.parse(trace).peak_rss)
         return files, evidence.pack(task_dir, kept) if kept else b""
 
     def _look(self, folder: int, task_dir: str) -> _Files:
@@ -340,7 +343,7 @@ class Recorder:
 
 def _with(task: Task, files: _Files) -> Task:
     return task._replace(inputs=files.inputs, container=files.container or task.container,
-                         started=files.started, evidence=files.evidence)
+                         started=files.started, evidence=files.evidence, memory=files.memory)
 
 
 def _stat(path: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import run_name
-from nfresume.nextflow import command, evidence, reading, record, task_dirs
+from nfresume.nextflow import command, evidence, metrics, reading, record, task_dirs
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import inputs
 from nfresume.runs.task_index import Indexes, TaskIndex
@@ -30,7 +30,8 @@ MAX_BYTES = 256 * 1024
 #: The logs of an attempt and the files of a task that can be read, by their public names.
 LOGS = {"stdout": command.STDOUT, "stderr": command.STDERR, "nextflow": command.LOG}
 TASK_FILES = {"stdout": ".command.out", "stderr": ".command.err", "script": ".command.sh",
-              "log": ".command.log", "wrapper": ".command.run", "exitcode": ".exitcode"}
+              "log": ".command.log", "wrapper": ".command.run", "exitcode": ".exitcode",
+              "trace": metrics.FILE}
 
 #: A longer params file is not shown.
 _MOST_PARAMS = 5_000_000
@@ -111,7 +112,7 @@ class Records:
     def published(self) -> list[str]:
         """What was published, in order; at most `task_index.MAX_PUBLISHED`."""
         with self.tasks() as tasks:
-            return list(tasks.published)
+            return [each.target for each in tasks.published]
 
     def size(self, name: str) -> int:
         """The size of one of LOGS in bytes; 0 when it does not exist yet."""
@@ -175,6 +176,25 @@ class Records:
         """The path of a task dir. Raises NotFound when it is gone."""
         with self._task_dir(task) as folder:
             return Path(os.readlink(f"/proc/self/fd/{folder}"))
+
+    def outputs(self, task: Task, most: int) -> list[tuple[str, int | None]] | None:
+        """The first files in a task dir and their sizes, of folders None; None when the task dir is gone.
+
+        Neither what Nextflow has put there nor links, which lead to inputs.
+        """
+        found: list[tuple[str, int | None]] = []
+        try:
+            with self._task_dir(task) as folder, os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith((".command.", ".exitcode")) or entry.is_symlink():
+                        continue
+                    size = entry.stat(follow_symlinks=False).st_size if entry.is_file() else None
+                    found.append((os.fsencode(entry.name).decode("utf-8", "replace"), size))
+                    if len(found) == most:
+                        break
+        except (NotFound, OSError):
+            return None
+        return sorted(found)
 
     @contextmanager
     def _task_dir(self, task: Task) -> Iterator[int]:

@@ -19,7 +19,8 @@ from nfresume.system import processes
 class RelaunchRequest:
     """What a relaunch changes; None or the default leaves a value as it was.
 
-    `words` are options and parameters for Nextflow, as on the command line.
+    `words` are options and parameters for Nextflow, as on the command line. `without` are names of options of
+    the last attempt that are left out.
     """
 
     words: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class RelaunchRequest:
     script: bytes | None = None  # what standard input held, for the pipeline `-`
     attached: old_records.Attached = ()
     rehydrate: bool = False  # all files that lean retention has emptied are made again
+    without: tuple[str, ...] = ()
 
 
 def check_state(execution: Execution) -> None:

@@ -6,16 +6,18 @@ what is new in the record is read each time.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from nfresume.nextflow import reading, record
+from nfresume.nextflow import reading, record, task_dirs
 from nfresume.nextflow.command import LOG
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
@@ -23,19 +25,28 @@ from nfresume.nextflow.summary import Summary
 _TABLES = """
 CREATE TABLE task (
   n INTEGER PRIMARY KEY, dir TEXT, hash TEXT, name TEXT, process TEXT, state TEXT, action TEXT, took INTEGER,
-  line BLOB
+  exit INTEGER, begun INTEGER, ended INTEGER, memory INTEGER, line BLOB
 );
 CREATE INDEX by_state ON task (state, action, n);
+CREATE INDEX by_dir ON task (dir);
+CREATE INDEX by_name ON task (name);
 """
-_PUT = "INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = "INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #: ?1 a state, ?2 a process, ?3 a pattern for names, ?4 one for task dirs; an empty one filters nothing.
 _CHOSEN = """ FROM task WHERE (?1 = '' OR state = ?1) AND (?2 = '' OR process = ?2)
 AND (?3 = '' OR name LIKE ?3 ESCAPE '\\' OR dir LIKE ?4 ESCAPE '\\') """
 #: The sort orders of a page, by name.
-SORTS = {"appeared": "n", "newest": "n DESC", "name": "name, n", "longest": "took DESC, n"}
+SORTS = {"appeared": "n", "newest": "n DESC", "name": "name, n", "name-down": "name DESC, n",
+         "state": "state, action, n", "state-down": "state DESC, action, n",
+         "exit": "exit IS NULL, exit, n", "exit-down": "exit DESC, n", "shortest": "took, n",
+         "longest": "took DESC, n"}
 _PAGES = {name: f"SELECT line{_CHOSEN}ORDER BY {order} LIMIT ?5 OFFSET ?6"
           for name, order in SORTS.items()}
 _COUNT = f"SELECT count(*){_CHOSEN}"
+#: ?1 the processes that use files of the maker's process, ?2 its path, ?3 its number.
+_USERS = """SELECT line FROM task
+WHERE (state = 'running' OR process IN (SELECT value FROM json_each(?1))) AND instr(line, ?2) AND n <> ?3
+ORDER BY n LIMIT ?4"""
 #: The states by which tasks can be filtered.
 STATES = ("running", "cached", "completed", "failed", "aborted")
 #: Memory that SQLite may use for one index, in KiB.
@@ -76,11 +87,14 @@ class TaskIndex:
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()
         self.summary = Summary()
-        self.published: list[str] = []
+        self.published: list[record.Published] = []
+        self.version = 0  # grows with each refresh that found something
+        self.edges: Counter[tuple[str, str]] = Counter()  # how many tasks of a process use files of another
+        self.figures: dict[str, tuple[int, Any]] = {}  # see `runs.task_figures`
         self._reader = record.Reader(path)
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute(f"PRAGMA cache_size = -{_CACHE}")
-        self._database.executescript(_TABLES)
+        self.database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self.database.execute(f"PRAGMA cache_size = -{_CACHE}")
+        self.database.executescript(_TABLES)
 
     def refresh(self) -> None:
         """Read what is new in the record."""
@@ -96,22 +110,34 @@ class TaskIndex:
             if line is None:
                 continue
             if not begun:
-                self._database.execute("BEGIN")
+                self.database.execute("BEGIN")
                 begun = True
             self.summary.add(line)
             if isinstance(line, Task):
                 self._put(line, data)
             elif isinstance(line, record.Published) and len(self.published) < MAX_PUBLISHED:
-                self.published.append(line.target)
+                self.published.append(line)
         if begun:
-            self._database.execute("COMMIT")
+            self.database.execute("COMMIT")
+            self.version += 1
 
     def _put(self, task: Task, data: bytes) -> None:
         action = "ignored" if task.ignored else "retried" if task.retried else ""
         state = "cached" if task.status is Status.STORED else task.status.lower()
         took = task.duration // timedelta(milliseconds=1)
-        self._database.execute(_PUT, (task.n, task.dir, task.hash, task.name, task.process, state, action,
-                                      took, data))
+        begun = task.started if task.started is not None else task.submitted
+        self.database.execute(_PUT, (task.n, task.dir, task.hash, task.name, task.process, state, action,
+                                     took, task.exit, begun, task.completed,
+                                     task.memory, data))
+        if task.inputs and task.status is not Status.RUNNING and task.was in ("", "RUNNING"):
+            self._link(task)
+
+    def _link(self, task: Task) -> None:
+        """Count the processes whose files a task has used."""
+        makers = {task_dirs.of_path(path, self.summary.work) for path, _, _ in task.inputs} - {""}
+        found = {process for name in makers
+                 for process, in self.database.execute("SELECT process FROM task WHERE dir = ?", (name,))}
+        self.edges.update((process, task.process) for process in found)
 
     def page(self, query: Query) -> Page:
         """A page of tasks."""
@@ -119,18 +145,38 @@ class TaskIndex:
         chosen = (query.state if query.state in STATES else "", query.process,
                   f"%{text}%" if text else "", f"{text}%")
         if text:
-            total = self._database.execute(_COUNT, chosen).fetchone()[0]
+            total = self.database.execute(_COUNT, chosen).fetchone()[0]
         else:
             total = sum(getattr(row, chosen[0] or "total") for row in self.summary.processes.values()
                         if query.process in ("", row.process))
         sort = query.sort if query.sort in SORTS else "appeared"
-        return Page(_tasks(self._database.execute(_PAGES[sort], (*chosen, query.limit, query.offset))), total)
+        return Page(_tasks(self.database.execute(_PAGES[sort], (*chosen, query.limit, query.offset))), total)
 
-    def last_failed(self) -> Task | None:
-        """The last task that failed for good: not ignored and not retried."""
-        found = _tasks(self._database.execute(
-            "SELECT line FROM task WHERE state = 'failed' AND action = '' ORDER BY n DESC LIMIT 1"))
-        return found[0] if found else None
+    def failures(self, most: int) -> list[Task]:
+        """The first tasks that failed for good: not ignored and not retried."""
+        return _tasks(self.database.execute(
+            "SELECT line FROM task WHERE state = 'failed' AND action = '' ORDER BY ended IS NULL, ended, n "
+            "LIMIT ?", (most,)))
+
+    def task(self, n: int) -> Task | None:
+        """The task with this number; None if there is none."""
+        return next(iter(_tasks(self.database.execute("SELECT line FROM task WHERE n = ?", (n,)))), None)
+
+    def by_dir(self, name: str) -> Task | None:
+        """The task with this whole task dir; None if there is none."""
+        found = self.database.execute("SELECT line FROM task WHERE dir = ? ORDER BY n DESC LIMIT 1", (name,))
+        return next(iter(_tasks(found)), None)
+
+    def named(self, name: str, most: int) -> list[Task]:
+        """The tasks with exactly this name, the last one first."""
+        return _tasks(self.database.execute("SELECT line FROM task WHERE name = ? ORDER BY n DESC LIMIT ?",
+                                            (name, most)))
+
+    def users_of(self, maker: Task, most: int) -> list[Task]:
+        """The first tasks that use files of a task."""
+        path = json.dumps(f"{self.summary.work}/{maker.dir}/")[1:-1].encode()
+        processes = json.dumps([user for source, user in self.edges if source == maker.process])
+        return _tasks(self.database.execute(_USERS, (processes, path, maker.n, most)))
 
     @property
     def size(self) -> int:

@@ -20,10 +20,10 @@ from nfresume.retained import emptied, places
 from nfresume.settings import Settings
 from nfresume.storage.emptying import Total
 from nfresume.storage.root import ExecutionFolder, Root
-from nfresume.store import Store, outcomes, queries
+from nfresume.store import Store, listing, outcomes, queries
 
 if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
-    from nfresume.billing import aws_bill, page, report
+    from nfresume.billing import aws_bill, page, report, usage
     from nfresume.pipelines import parameters
     from nfresume.runs.explaining import Explained
     from nfresume.runs.records import Records
@@ -72,12 +72,20 @@ class Inspection:
         with self.store.begin(write=False) as tx:
             return queries.newest(tx, self.account, states=states, limit=limit, before=before)
 
-    def search(
-        self, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
-    ) -> list[Execution]:
-        """The account's executions with `text` in their id or pipeline. `sort` is one of `queries.SORTS`."""
+    def search(self, wanted: listing.Filter, sort: str, limit: int, offset: int) -> list[Execution]:
+        """The account's executions that match. `sort` is one of `listing.SORTS`."""
         with self.store.begin(write=False) as tx:
-            return queries.search(tx, self.account, states, text, sort, limit, offset)
+            return listing.page(tx, self.account, wanted, sort, limit, offset)
+
+    def count(self, wanted: listing.Filter) -> int:
+        """How many of the account's executions match; at most `listing.MOST_COUNTED` are counted."""
+        with self.store.begin(write=False) as tx:
+            return listing.count(tx, self.account, wanted)
+
+    def launchers(self, executions: Iterable[Execution]) -> dict[str, str]:
+        """Who launched executions, by id."""
+        with self.store.begin(write=False) as tx:
+            return listing.launchers(tx, [e.id for e in executions])
 
     def task_counts(self, executions: Iterable[Execution]) -> dict[str, TaskCounts]:
         """The task counts of each execution's last attempt, by execution id."""
@@ -226,6 +234,12 @@ class Inspection:
         except OSError as e:
             return f"{e.filename}: {e.strerror}"
 
+    def storage(self, execution: Execution) -> usage.Storage:
+        """What an execution has stored until now, and what that cost."""
+        from nfresume.billing import usage
+
+        return usage.of_execution(self.store, self.conf, execution)
+
     def costs(
         self, by: report.By, choose_period: Callable[[datetime], Period], *, all_accounts: bool = False,
         notify: Callable[[str], None] = lambda _: None,
@@ -246,6 +260,11 @@ class Inspection:
         from nfresume.billing import page
 
         return page.gather(self.store, self.conf, self.account, choose_period)
+
+    @property
+    def on_efs(self) -> bool:
+        """True if the configured root is on AWS EFS."""
+        return pricing.file_system_of(self.conf) is not None
 
     def costs_page(self, choose_period: Callable[[datetime], Period], *, all_accounts: bool = False) -> str:
         """The cost report as an HTML page with plots. It opens offline."""

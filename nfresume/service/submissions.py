@@ -82,7 +82,10 @@ def submit(service: Service, submission: Submission) -> Execution:
 
 @dataclass(frozen=True)
 class Resubmission:
-    """A relaunch that a user asks for on the web. None or empty: unchanged."""
+    """A relaunch that a user asks for on the web. None or empty: unchanged.
+
+    `without`: options of the last attempt that are left out, such as `--min_reads`.
+    """
 
     pipeline: str | None = None
     params: Mapping[str, Any] | None = None
@@ -93,6 +96,7 @@ class Resubmission:
     from_scratch: bool = False
     accept_version_change: bool = False
     jobs_are_gone: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def changes_what_runs(self) -> bool:
@@ -106,7 +110,7 @@ def resubmit(service: Service, execution: Execution, resubmission: Resubmission)
     What was launched at a terminal can be relaunched as it is. Anything else is checked like a launch.
     """
     conf = service.conf
-    pipeline = _checked_pipeline(service, execution, resubmission)
+    pipeline = checked_pipeline(service, execution, resubmission)
     check_profiles(conf, resubmission.profiles)
     words = options(resubmission.profiles, resubmission.revision)
     file = None
@@ -120,7 +124,7 @@ def resubmit(service: Service, execution: Execution, resubmission: Resubmission)
         return service.relaunch(execution, RelaunchRequest(
             words=tuple(words), pipeline=pipeline, from_scratch=resubmission.from_scratch,
             accept_version_change=resubmission.accept_version_change, pinned=resubmission.pinned,
-            jobs_are_gone=resubmission.jobs_are_gone, attached=attached,
+            jobs_are_gone=resubmission.jobs_are_gone, attached=attached, without=resubmission.without,
             storage_expiration_hours=resubmission.storage_expiration_hours,
         ))
     except BaseException:
@@ -129,7 +133,7 @@ def resubmit(service: Service, execution: Execution, resubmission: Resubmission)
         raise
 
 
-def _checked_pipeline(service: Service, execution: Execution, resubmission: Resubmission) -> str | None:
+def checked_pipeline(service: Service, execution: Execution, resubmission: Resubmission) -> str | None:
     """The pipeline that a relaunch names, None if it stays as it is. Raises UsageError if it may not run."""
     launch_dir = Path(execution.launch_dir)
     if not resubmission.changes_what_runs and not boundary.from_web(service.conf, launch_dir):

@@ -250,7 +250,7 @@ class Service(Inspection):
         self, execution: Execution, last: Attempt, request: RelaunchRequest, folder: ExecutionFolder
     ) -> tuple[options.RunOptions, inputs.Taken]:
         """The options of a relaunch, and what it is given. Raises UsageError, NotFound."""
-        before = options.stored(last.pipeline, last.options)
+        before = options.without(options.stored(last.pipeline, last.options), request.without)
         given = options.parse(request.words)
         if not request.replaces and (given.resume is not None or given.name is not None):
             raise UsageError("-resume and -name have no meaning in a relaunch", "leave them out")

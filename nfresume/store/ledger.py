@@ -84,6 +84,14 @@ def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Samp
     return found
 
 
+def samples_of(tx: Tx, execution_id: str) -> list[tuple[datetime, int, dict[str, int]]]:
+    """The samples of one execution, oldest first: time, metered bytes, and those of each process."""
+    query = (sa.select(size_samples.c.at, size_samples.c.metered_bytes, size_samples.c.processes)
+             .where(size_samples.c.execution_id == execution_id)
+             .order_by(size_samples.c.at, size_samples.c.id))
+    return [(at, metered, processes or {}) for at, metered, processes in tx.conn.execute(query)]
+
+
 def process_samples(
     tx: Tx, account: str | None, until: datetime
 ) -> Iterator[tuple[str, list[tuple[datetime, dict[str, int]]]]]:

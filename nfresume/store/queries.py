@@ -95,32 +95,6 @@ def newest(
     return _executions(tx.conn.execute(query))
 
 
-#: Sort orders of `search`, by name.
-SORTS = {
-    "newest": (executions.c.created_at.desc(), executions.c.id),
-    "oldest": (executions.c.created_at, executions.c.id),
-    # What is deleted keeps its size in the row, and takes no space.
-    "size": (sa.case((work_dirs.c.state == WorkDirState.DELETED, 0),
-                     else_=sa.func.coalesce(work_dirs.c.metered_bytes, 0)).desc(), executions.c.id),
-    "expiry": (work_dirs.c.expires_at.is_(None), work_dirs.c.expires_at, executions.c.id),
-    "pipeline": (executions.c.pipeline, executions.c.created_at.desc()),
-}
-
-
-def search(
-    tx: Tx, account: str, states: Iterable[ExecutionState], text: str, sort: str, limit: int, offset: int
-) -> list[Execution]:
-    """An account's executions with `text` in their id or pipeline, sorted by a key of SORTS (else newest)."""
-    query = _JOINED.where(executions.c.account == account)
-    if chosen := list(states):
-        query = query.where(executions.c.state.in_(chosen))
-    if text:
-        query = query.where(executions.c.id.icontains(text, autoescape=True)
-                            | executions.c.pipeline.icontains(text, autoescape=True))
-    query = query.order_by(*SORTS.get(sort, SORTS["newest"])).limit(limit).offset(offset)
-    return _executions(tx.conn.execute(query))
-
-
 def task_counts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, TaskCounts]:
     """By execution id, the task counts of its last attempt."""
     columns = [attempts.c[name] for name in TaskCounts.__dataclass_fields__]
@@ -291,6 +265,11 @@ def root_at(tx: Tx, path: str) -> RootRecord | None:
     """The root that is registered at `path`, or None."""
     row = tx.conn.execute(roots.select().where(roots.c.path == path)).first()
     return RootRecord(row.id, row.path, row.inode) if row else None
+
+
+def of_rows(rows: Iterable[Any]) -> list[Execution]:
+    """The executions of rows that have the columns of `executions` and then of `work_dirs`."""
+    return _executions(rows)
 
 
 def _executions(rows: Iterable[Any]) -> list[Execution]:

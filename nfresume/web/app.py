@@ -19,7 +19,22 @@ from nfresume import __version__
 from nfresume.service.health import Health
 from nfresume.settings import Settings
 from nfresume.store import Store
-from nfresume.web import extensions, login, metrics, oidc, people_pages, problems, run_pages, site_pages, wes
+from nfresume.web import (
+    extensions,
+    launch_pages,
+    list_pages,
+    login,
+    metrics,
+    oidc,
+    people_pages,
+    plot_pages,
+    problems,
+    relaunch_pages,
+    run_pages,
+    site_pages,
+    task_pages,
+    wes,
+)
 from nfresume.web.changes import Changes
 from nfresume.web.gate import Gate
 from nfresume.web.site import Site
@@ -60,7 +75,8 @@ def create(conf: Settings, store: Store, health: Health | None = None) -> FastAP
     app.front = _Headers(Gate(app.routes_and_errors, app.state.site), app)
     problems.install(app)
     oidc.install(app, conf)
-    for part in (metrics, wes, extensions, login, people_pages, run_pages, site_pages):
+    for part in (metrics, wes, extensions, login, people_pages, list_pages, task_pages, plot_pages,
+                 relaunch_pages, run_pages, launch_pages, site_pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=str(resources.files("nfresume.web") / "static")))
     return app

@@ -46,6 +46,7 @@ BYTES_PER_SECOND = 100_000
 READ_SECONDS = 60.0
 
 _LAUNCH = re.compile(rf"{API}/runs/?")
+_UPLOAD = re.compile(r"/a/[^/]+/launch")
 _PARAMS = re.compile(rf"{API}/runs/[^/]+/relaunch|/a/[^/]+/launch|/a/[^/]+/executions/[^/]+/relaunch")
 _ACCOUNT = re.compile(r"/a/([^/]+)/")
 _LOG_IN = ("/login", "/login/oidc")
@@ -128,7 +129,8 @@ class Gate:
             limit = LOG_IN
         else:
             if request.method == "POST":
-                limit = LAUNCH if _LAUNCH.fullmatch(path) else PARAMS if _PARAMS.fullmatch(path) else FORM
+                upload = _LAUNCH.fullmatch(path) or (_UPLOAD.fullmatch(path) and _is_multipart(request))
+                limit = LAUNCH if upload else PARAMS if _PARAMS.fullmatch(path) else FORM
             await asyncio.to_thread(self._authorize, request, Role.EDITOR if limit > FORM else None)
         is_json = "json" in request.headers.get("content-type", "")
         limit = min(limit, PARAMS) if is_json else limit
@@ -204,6 +206,10 @@ def _principal(request: Request) -> str:
 def _has_body(request: Request) -> bool:
     length = request.headers.get("content-length", "")
     return "transfer-encoding" in request.headers or length not in ("", "0")
+
+
+def _is_multipart(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
 def _declared(request: Request) -> int:

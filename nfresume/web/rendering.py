@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi import Request
@@ -20,6 +20,11 @@ def left(value: datetime | None) -> str:
     return wording.duration(value - datetime.now(UTC)) if value else "-"
 
 
+def milliseconds(value: int) -> str:
+    """Milliseconds as a time span."""
+    return f"{value} ms" if 0 <= value < 1000 else wording.duration(timedelta(milliseconds=value))
+
+
 def visible(value: Any) -> Any:
     r"""Write control characters as escapes such as \x1b, so that a log cannot hide or fake text.
 
@@ -33,7 +38,7 @@ def visible(value: Any) -> Any:
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            money=wording.money)
+                            ms=milliseconds, money=wording.money)
 
 
 def page(

@@ -6,14 +6,17 @@ import asyncio
 import functools
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from nfresume.domain.periods import period
-from nfresume.web.access import Viewing, Visitor, VisitorOf, Watching
+from nfresume.billing import as_json
+from nfresume.billing.report import By
+from nfresume.domain.periods import Period, period
+from nfresume.web.access import SiteOf, Viewing, Visitor, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
 
@@ -40,17 +43,36 @@ def docs(request: Request) -> HTMLResponse:
     return page(request, "docs.html", api=API)
 
 
+Since = Annotated[str, Query(max_length=20)]
+
+
 @router.get("/a/{account}/billing")
 def billing(
-    account: str, request: Request, who: VisitorOf, service: Viewing,
-    since: Annotated[str, Query(max_length=20)] = "30d",
+    account: str, request: Request, site: SiteOf, who: VisitorOf, service: Viewing, since: Since = "30d",
+    by: Annotated[str, Query(max_length=20)] = "",
 ) -> HTMLResponse:
-    """What storage costs: the report and its plots."""
-    found = service.costs_figures(lambda now: period(now, since=since, start=None, end=None, month=None))
+    """What storage costs: the report and its plots; with `by`, one more grouping of the costs."""
+    found = service.costs_figures(_period(since))
+    extra = service.costs(By(by), _period(since)) if by in (By.PROCESS, By.DAY) else None
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
-        figures=json.dumps(found.figures),
+        figures=json.dumps(found.figures), groupings=list(By), extra=extra,
+        title="Nextflow EFS" if site.cached("efs", "", lambda: (service.on_efs,))[0] else "Nextflow storage",
     )
+
+
+def _period(since: str) -> Callable[[datetime], Period]:
+    return lambda now: period(now, since=since, start=None, end=None, month=None)
+
+
+@router.get("/a/{account}/billing.csv")
+def billing_csv(
+    account: str, service: Viewing, since: Since = "30d", by: Annotated[By, Query()] = By.EXECUTION,
+) -> Response:
+    """The costs by a grouping as CSV."""
+    text = as_json.csv(service.costs(by, _period(since)))
+    return Response(text, media_type="text/csv; charset=utf-8", headers={
+        "Content-Disposition": f"attachment; filename=costs-{account}-by-{by}.csv"})
 
 
 @router.get("/a/{account}/events", response_class=StreamingResponse)

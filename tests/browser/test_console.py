@@ -32,26 +32,38 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     expect(page.locator("#state")).to_have_text(re.compile("QUEUED|RUNNING|FAILED"))
     expect(page.locator("#state")).to_have_text("FAILED", timeout=60_000)
     expect(page.locator("#failed")).to_contain_text("REPORT")
-    expect(page.locator("#failed pre").first).to_contain_text("gc_contnet")
+    expect(page.locator("#failed")).to_contain_text("gc_contnet")
+    expect(page.locator("#headline")).to_contain_text("REPORT failed with exit status 1.")
+    expect(page.locator("#headline")).to_contain_text("Relaunch reuses 7 of 8 tasks")
     expect(page.locator("#progress table")).to_contain_text("REPORT")
-    expect(page.locator("#log")).to_contain_text("ERROR ~")
     expect(page.locator("#facts")).to_contain_text("RETAINED")
     screenshot(page, "console-failed")
     script = pipeline / "main.nf"
     script.write_text(script.read_text().replace("gc_contnet", "gc_content"))
-    page.get_by_text("Relaunch from Failed Task").click()
-    expect(page.locator("#relaunch")).to_contain_text("7 finished tasks are reused")
+    page.get_by_role("link", name="Logs").click()
+    expect(page.locator("#log")).to_contain_text("ERROR ~")
+    page.get_by_role("link", name="Graph").click()
+    expect(page.locator(".graph .edge")).to_have_count(3)
+    page.get_by_role("link", name="Relaunch from Failed Task").click()
+    expect(page.locator("#forecast")).to_contain_text("would be reused: 7 tasks")
+    expect(page.locator("#forecast")).to_contain_text("main.nf")
+    expect(page.get_by_label("outdir")).to_have_value("results")
     screenshot(page, "console-relaunch")
-    page.get_by_role("button", name="Relaunch").click()
+    page.get_by_role("button", name="Relaunch", exact=True).first.click()
     expect(page.locator("#state")).to_have_text("SUCCEEDED", timeout=60_000)
     expect(page.locator("#facts")).to_contain_text("DELETED", timeout=20_000)
+    expect(page.locator("#attempts .attempt")).to_have_count(2)
+    page.get_by_role("link", name="Tasks").click()
     expect(page.locator("#tasks")).to_contain_text("CACHED")
-    assert page.locator("#timeline .attempt").count() == 2
+    page.get_by_role("link", name="REPORT").click()
+    expect(page.locator("#why")).to_contain_text("it had failed in attempt 1")
+    expect(page.locator("#inputs")).to_contain_text("GC_CONTENT")
+    expect(page.locator("#script .hl-nb").first).to_be_visible()
     screenshot(page, "console-succeeded")
     page.get_by_role("link", name="Executions").click()
     expect(page.locator("#rows")).to_contain_text("SUCCEEDED")
     page.get_by_role("link", name="Billing").click()
-    expect(page.get_by_role("heading", name="Nextflow EFS")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nextflow storage")).to_be_visible()
     expect(page.locator("#storage .main-svg").first).to_be_visible()
     screenshot(page, "console-billing")
     assert len(list((site.base / "launches/team").iterdir())) == 1
@@ -92,7 +104,16 @@ def test_hostile_parameters_and_logs(site: Site, console: Running, page: Page):
     page.get_by_label("Parameters, JSON").fill('{"x": "' + HOSTILE + '"}')
     page.get_by_role("button", name="Launch", exact=True).click()
     expect(page.locator("#state")).to_have_text("FAILED", timeout=60_000)
-    expect(page.locator("#tasks")).to_contain_text(HOSTILE)
+    expect(page.locator("#failed")).to_contain_text(HOSTILE)
+    expect(page.locator("#headline")).to_contain_text(HOSTILE)
+    here = page.url
+    for section in ("tasks", "tasks/1/1", "timeline", "graph", "why", "relaunch", "history"):
+        page.goto(f"{here}/{section}")
+        expect(page.locator(".content")).to_be_visible()
+    page.goto(f"{here}/tasks/1/1")
+    expect(page.locator("#task")).to_contain_text(HOSTILE)
+    expect(page.locator("#script")).to_contain_text(HOSTILE)
+    page.goto(f"{here}/log")
     expect(page.locator("#log")).to_contain_text(HOSTILE)
     expect(page.locator("#log")).to_contain_text("\\x1b]0;pwned")
     page.goto(f"{console.url}/a/team/executions?search={HOSTILE}")
@@ -123,16 +144,19 @@ def test_two_users_do_not_see_each_other(site: Site, console: Running, browser: 
 
 
 def test_nine_tabs(site: Site, console: Running, page: Page):
-    """A tab that is not shown holds no connection: the ninth tab opens (a browser has six per host)."""
+    """All tabs share one event stream: the ninth tab opens (a browser has six connections per host), and
+    each one hears of a change.
+    """
     log_in(page, console.link)
-    hide = """() => { Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
-        document.dispatchEvent(new Event("visibilitychange")); }"""
     tabs = [page]
     for _ in range(8):
-        tabs[-1].evaluate(hide)  # headless Chromium counts every tab as shown
         tabs.append(page.context.new_page())
         tabs[-1].goto(f"{console.url}/a/team/executions", timeout=10_000)
         expect(tabs[-1].get_by_text("No executions yet.")).to_be_visible()
+    (site.launch_dir / "broken.nf").write_text("workflow { error 'no' }")
+    site.run("launch", "broken.nf")
+    for tab in (tabs[0], tabs[-1]):
+        expect(tab.locator("#rows")).to_contain_text("FAILED", timeout=20_000)
     for tab in tabs[1:]:
         tab.close()
 
@@ -158,7 +182,9 @@ def test_every_page_can_be_read(site: Site, console: Running, page: Page):
 
     look("login", "login")
     log_in(page, console.link)
-    for path in ("executions", f"executions/{name}", f"launch?pipeline={site.launch_dir}/fail-late",
+    for path in ("executions", f"executions/{name}", *(f"executions/{name}/{section}" for section in (
+                     "tasks", "tasks/1/1", "timeline", "graph", "why", "log", "results", "storage", "history",
+                     "relaunch")), f"launch?pipeline={site.launch_dir}/fail-late",
                  "billing", "settings", "executions/gone"):
         look(f"a/team/{path}", path.partition("?")[0].replace(name, "one").replace("/", "-"))
 
@@ -180,9 +206,9 @@ def test_without_javascript_and_without_a_mouse(site: Site, console: Running, br
     site.run("wait", page.url.rpartition("/")[2])
     page.reload()
     expect(page.locator("#state")).to_have_text("FAILED")
-    page.get_by_text("Relaunch from Failed Task").focus()
+    page.get_by_role("link", name="Relaunch from Failed Task").focus()
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Relaunch").focus()
+    page.get_by_role("button", name="Relaunch", exact=True).first.focus()
     page.keyboard.press("Enter")
     page.wait_for_load_state()
     expect(page.locator("#facts")).to_contain_text("2 of 2")
@@ -209,13 +235,16 @@ def test_a_python_workflow(site: Site, console: Running, page: Page):
     page.wait_for_url(re.compile("/executions/assembly-assemble-"))
     expect(page.locator("#state")).to_have_text("FAILED", timeout=30_000)
     expect(page.locator("#failed")).to_contain_text("report (1)")
-    expect(page.locator("#failed pre").last).to_contain_text("ValueError: gc_contnet is misspelt")
+    expect(page.locator("#failed")).to_contain_text("ValueError: gc_contnet is misspelt")
+    expect(page.locator("#headline")).to_contain_text("gc_contnet is misspelt")
     expect(page.locator("#facts")).to_contain_text("Python 3.")
     script.write_text(script.read_text().replace("sample,gc_contnet", "sample,gc_content"))
     page.get_by_text("Relaunch from Failed Task").click()
-    expect(page.locator("#relaunch")).to_contain_text("2 finished tasks are reused")
-    page.get_by_role("button", name="Relaunch").click()
+    expect(page.locator("#forecast")).to_contain_text("Relaunch reuses 2 of 3 tasks")
+    page.get_by_role("button", name="Relaunch", exact=True).first.click()
     expect(page.locator("#state")).to_have_text("SUCCEEDED", timeout=30_000)
+    expect(page.locator("#progress")).to_contain_text("report")
+    page.get_by_role("link", name="Tasks").click()
     expect(page.locator("#tasks")).to_contain_text("CACHED")
     found = next((site.base / "launches/team").iterdir()) / "results/reports/report.csv"
     assert found.read_text() == "# careful\nsample,gc_content\na,0.500\n"

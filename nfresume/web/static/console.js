@@ -1,7 +1,51 @@
 "use strict";
-// Live parts of a page, the tail of a log, countdowns, and plots. Everything else works without JavaScript.
+// Live parts of a page, the tail of a log, times, and plots. Everything else works without JavaScript.
 
-// Fetches the page again, and replaces each element that is marked data-live.
+// -- live parts: the page is fetched again, and only what differs is changed ------------------------
+
+function keyOf(node) {
+  return node.nodeType === 1 ? node.id || node.dataset.key || "" : "";
+}
+
+function sameKind(a, b) {
+  return a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
+}
+
+// Makes `old` like `next`. What the user has opened, chosen, typed or scrolled stays.
+function morph(old, next) {
+  if (old.nodeType !== 1) { if (old.data !== next.data) old.data = next.data; return; }
+  const attributes = new Set([...old.getAttributeNames(), ...next.getAttributeNames()]);
+  let changed = false;
+  for (const name of attributes) {
+    if (name === "open" && old.nodeName === "DETAILS") continue;
+    const value = next.getAttribute(name);
+    if (old.getAttribute(name) === value) continue;
+    changed = true;
+    if (value === null) old.removeAttribute(name); else old.setAttribute(name, value);
+  }
+  if (old.hasAttribute("data-keep")) {
+    if (changed && !old.hasAttribute("data-tail")) old.textContent = next.textContent;
+    return;
+  }
+  morphChildren(old, next);
+}
+
+function morphChildren(old, next) {
+  const keyed = new Map();
+  for (const child of old.children) if (keyOf(child)) keyed.set(keyOf(child), child);
+  let at = old.firstChild;
+  for (const wanted of [...next.childNodes]) {
+    let found = keyOf(wanted) ? keyed.get(keyOf(wanted)) : at;
+    if (found && !sameKind(found, wanted)) found = null;
+    keyed.delete(keyOf(wanted));  // two parts may have one key
+    if (found && found === at) { at = at.nextSibling; morph(found, wanted); }
+    else if (found) { old.insertBefore(found, at); morph(found, wanted); }
+    else old.insertBefore(document.importNode(wanted, true), at);
+  }
+  while (at) { const after = at.nextSibling; at.remove(); at = after; }
+}
+
+const body = document.body;
 let refreshing = false, again = false;
 async function refresh() {
   if (refreshing) { again = true; return; }
@@ -11,63 +55,101 @@ async function refresh() {
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
     if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const before = document.getElementById("state")?.textContent;
     for (const old of document.querySelectorAll("[data-live]")) {
       const next = fresh.getElementById(old.id);
-      if (!next || next.innerHTML === old.innerHTML || busy(old)) continue;
-      old.replaceChildren(...next.childNodes);
+      if (next) morph(old, next);
     }
+    if (fresh.body.dataset.ended) body.dataset.ended = fresh.body.dataset.ended;
+    document.title = fresh.title;
+    localTimes();
+    const after = document.getElementById("state")?.textContent, say = document.getElementById("announce");
+    if (say && after !== before) say.textContent = `${body.dataset.execution} is ${after}`;
   } catch { /* the next event tries again */ } finally {
-    refreshing = false;
-    if (again) { again = false; setTimeout(refresh, 300); }
+    setTimeout(() => { refreshing = false; if (again) { again = false; refresh(); } }, 700);
   }
 }
 
-// True for an element in which the user is typing or has chosen something: it is not replaced now.
-function busy(part) {
-  return part.contains(document.activeElement) && part.querySelector("input, textarea, select")
-    || part.querySelector("details[open], input:checked");
+// A page that is not shown fetches nothing; it is refreshed when it is shown again.
+let stale = false, first = true;
+function changed() {
+  if (document.hidden) stale = true; else refresh();
+}
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && stale) { stale = false; refresh(); tail(); }
+});
+
+function heard(message) {
+  body.classList.toggle("offline", message.type === "error");
+  if (message.type === "open") { if (!first) changed(); first = false; }
+  else if (message.type !== "error" && [undefined, message.id].includes(body.dataset.execution)) changed();
 }
 
-// A browser has six connections per host: a page that is not visible holds none.
-const events = document.body.dataset.events;
-if (events && document.querySelector("[data-live]")) {
-  let source = null;
-  const follow = () => {
-    if (document.hidden) { source?.close(); source = null; return; }
-    if (source) return;
-    source = new EventSource(events);
-    for (const name of ["event", "progress"]) source.addEventListener(name, refresh);
-    source.addEventListener("error", () => document.body.classList.add("offline"));
-    source.addEventListener("open", () => { document.body.classList.remove("offline"); refresh(); });
-  };
-  document.addEventListener("visibilitychange", follow);
-  addEventListener("pagehide", () => { source?.close(); source = null; });
-  addEventListener("pageshow", follow);
-  follow();
+// A browser has six connections per host: all pages share one stream. Without SharedWorker each page that
+// is shown has one.
+function follow() {
+  if (window.SharedWorker) {
+    const port = new SharedWorker("/static/events.js", { name: body.dataset.events }).port;
+    port.onmessage = event => heard(event.data);
+    addEventListener("pagehide", () => port.postMessage("bye"), { once: true });
+    return;
+  }
+  const source = new EventSource(body.dataset.events);
+  source.addEventListener("open", () => heard({ type: "open" }));
+  source.addEventListener("error", () => heard({ type: "error" }));
+  for (const name of ["event", "progress"])
+    source.addEventListener(name, event => heard({ type: name, id: JSON.parse(event.data).id }));
+  const hide = () => { if (document.hidden) { stale = true; source.close(); } };
+  document.addEventListener("visibilitychange", hide);
+  addEventListener("pagehide", () => source.close(), { once: true });
+  document.addEventListener("visibilitychange", function back() {
+    if (!document.hidden && source.readyState === EventSource.CLOSED) {
+      document.removeEventListener("visibilitychange", back);
+      document.removeEventListener("visibilitychange", hide);
+      follow();
+    }
+  });
 }
+if (body.dataset.events && document.querySelector("[data-live]")) {
+  follow();
+  addEventListener("pageshow", event => { if (event.persisted) { follow(); changed(); } });
+}
+
+// -- the tail of a log: until its attempt has ended ------------------------------------------------
 
 const log = document.querySelector("[data-tail]");
-if (log) {
-  const decoder = new TextDecoder();
-  let offset = Number(log.dataset.offset);
-  log.scrollTop = log.scrollHeight;
-  const visible = text => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
-    c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
-  setInterval(async () => {
-    if (document.hidden) return;
-    try {
+const decoder = new TextDecoder();
+let offset = log ? Number(log.dataset.offset) : 0;
+const visible = text => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
+  c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
+async function tail() {
+  if (!log) return;
+  try {
+    for (;;) {
       const answer = await fetch(log.dataset.tail + "?offset=" + offset);
-      if (!answer.ok) return;
-      const bytes = await answer.arrayBuffer();
+      const bytes = answer.ok ? await answer.arrayBuffer() : new ArrayBuffer(0);
       if (!bytes.byteLength) return;
       offset += bytes.byteLength;
       const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
       log.append(visible(decoder.decode(bytes, { stream: true })));
       if (log.textContent.length > 2_000_000) log.textContent = log.textContent.slice(-1_000_000);
       if (atEnd) log.scrollTop = log.scrollHeight;
-    } catch { /* the next interval tries again */ }
-  }, 1000);
+    }
+  } catch { /* the next look tries again */ }
 }
+async function keepTailing() {
+  const ended = body.dataset.ended === "yes";
+  if (!document.hidden) await tail();
+  if (!ended) setTimeout(keepTailing, 1500);  // once more after the end, and no more
+}
+if (log) {
+  log.scrollTop = log.scrollHeight;
+  keepTailing();
+  new MutationObserver(() => { if (body.dataset.ended === "no") keepTailing(); })
+    .observe(body, { attributeFilter: ["data-ended"] });
+}
+
+// -- times ------------------------------------------------------------------------------------------
 
 function left(seconds) {
   if (seconds <= 0) return "now";
@@ -82,6 +164,45 @@ setInterval(() => {
   for (const part of document.querySelectorAll("[data-until]"))
     part.textContent = left((new Date(part.dataset.until) - Date.now()) / 1000);
 }, 1000);
+
+// Times in the reader's zone and words; the title has UTC.
+const near = new Intl.DateTimeFormat(undefined, { weekday: "long", hour: "2-digit", minute: "2-digit" });
+const far = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+function localTimes() {
+  for (const part of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(part.dateTime);
+    const text = (Math.abs(at - Date.now()) < 6 * 86_400_000 ? near : far).format(at);
+    if (part.textContent !== text) part.textContent = text;
+  }
+}
+localTimes();
+
+// -- forms and plots --------------------------------------------------------------------------------
+
+addEventListener("change", event => {  // choose all on this page
+  const name = event.target.dataset?.all;
+  if (!name) return;
+  for (const box of event.target.form.elements)
+    if (box.type === "checkbox" && box.name === name) box.checked = event.target.checked;
+});
+
+// A timeline is zoomed by drawing over it with the mouse; without JavaScript its links do that.
+let drawn = null;
+addEventListener("pointerdown", event => {
+  const cell = event.target.closest?.(".gantt td");
+  drawn = cell && event.button === 0 ? { cell, x: event.clientX } : null;
+});
+addEventListener("dragstart", event => { if (event.target.closest?.(".gantt")) event.preventDefault(); });
+addEventListener("pointerup", event => {
+  if (!drawn || Math.abs(event.clientX - drawn.x) < 12) return;
+  const { start, end } = drawn.cell.closest(".gantt").dataset, box = drawn.cell.getBoundingClientRect();
+  const at = x => Math.round(Number(start) + (Number(end) - Number(start)) * Math.min(1, Math.max(0, (x - box.left) / box.width)));
+  const query = new URLSearchParams(location.search);
+  query.set("start", at(Math.min(event.clientX, drawn.x)));
+  query.set("end", at(Math.max(event.clientX, drawn.x)));
+  addEventListener("click", click => click.preventDefault(), { capture: true, once: true });
+  location.search = query;
+});
 
 addEventListener("submit", event => {
   const question = event.submitter?.dataset.confirm;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,15 +16,21 @@ from nfresume import settings
 from nfresume.domain.people import Role
 from nfresume.nextflow import evidence, record
 from nfresume.nextflow.record import Status, Task
+from nfresume.runs import task_index
 from nfresume.service.identity import Identity
 from nfresume.storage import Root
 from nfresume.store import Store, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.web import app
+from nfresume.web.frames import SECTIONS
 from tests.integration.web.test_web import log_in
 
 PAGE = "/a/team/executions/run-1"
 WES = "/ga4gh/wes/v1/runs/run-1"
+#: Pages of an execution that answer in 0.1 s with 100,000 tasks.
+PATHS = ("", "/tasks", "/tasks?sort=name", "/tasks?sort=longest", "/tasks?text=ple_77",
+         "/tasks?state=completed", "/tasks?process=P_7", "/tasks/1/77777", "/log", "/results", "/storage",
+         "/history")
 
 
 class Web:
@@ -34,7 +42,7 @@ class Web:
             "NFRESUME_ROOT": str(base / "root"), "NFRESUME_WEB_LAUNCHES": str(base / "launches")})
         self.store = Store.open(conf.database_url)
         root = Root.mark(base / "root")
-        folder = root.execution("team", "run-1")
+        folder = self.folder = root.execution("team", "run-1")
         with self.store.begin() as tx:
             transitions.register_root(tx, root.id, str(root.path), root.inode)
             transitions.launch(tx, NewExecution(
@@ -56,8 +64,8 @@ class Web:
             self.writer.write(line)
         self.writer.flush()
 
-    def page(self, **words: object) -> str:
-        answer = self.client.get(PAGE, params=words)
+    def page(self, path: str = "", **words: object) -> str:
+        answer = self.client.get(PAGE + path, params=words or None)
         assert answer.status_code == 200
         return answer.text
 
@@ -75,23 +83,92 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 def test_tasks_in_pages(web: Web):
-    """The newest first, 200 at a time, by state, process and text; what is new shows in the next request."""
+    """The newest first, 100 at a time, by state, process and text; what is new shows in the next request."""
     web.write(*(Task(n, f"A (sample_{n})", Status.COMPLETED, "ab/cdef01", f"ab/cdef01{n:024x}", exit=0)
                 for n in range(1, 501)))
-    first = web.page()
-    assert "1 to 200 of 500" in first
-    assert first.index("A (sample_500)") < first.index("A (sample_301)")
-    assert "A (sample_300)" not in first
-    assert "401 to 500 of 500" in web.page(task_from=400)
-    assert "A (sample_77)" in web.page(task_text="e_77")
-    assert "A (sample_76)" not in web.page(task_text="e_77")
+    first = web.page("/tasks")
+    assert "1 to 100 of 500" in first
+    assert first.index("A (sample_500)") < first.index("A (sample_401)")
+    assert "A (sample_400)" not in first
+    assert "401 to 500 of 500" in web.page("/tasks", after=400)
+    assert "A (sample_77)" in web.page("/tasks", text="e_77")
+    assert "A (sample_76)" not in web.page("/tasks", text="e_77")
+    assert "completed (500)" in first
     started = Task(501, "B <b>", Status.RUNNING, "cd/000001")
     web.write(started, started._replace(status=Status.FAILED, was="RUNNING", error="it broke", exit=3))
-    failed = web.page(task_state="failed")
-    assert failed.count("B &lt;b&gt;") >= 2
-    assert "it broke" in failed
+    failed = web.page("/tasks", state="failed")
+    assert "B &lt;b&gt;" in failed
+    assert "1 to 1 of 1" in failed
     assert "B <b>" not in failed
-    assert "sample" not in web.page(task_process="B <b>").split('id="tasks"')[1].split("</section>")[0]
+    assert "it broke" in web.page()
+    assert "sample" not in web.page("/tasks", process="B <b>").split('id="tasks"')[1]
+    for sort in task_index.SORTS:
+        assert "1 to 100 of 501" in web.page("/tasks", sort=sort)
+
+
+def test_a_page_for_a_task(web: Web):
+    """Its script, output, inputs with their producers, users, results and cause: as text, escaped."""
+    work = web.folder.work
+    make, use = f"ab/{'1' * 30}", f"cd/{'2' * 30}"
+    for name, script in ((make, "#!/bin/bash\necho '<b>'"), (use, "#!/usr/bin/env python\nimport os")):
+        (work / name).mkdir(parents=True)
+        (work / name / ".command.sh").write_text(script)
+    (work / make / ".command.out").write_text("<script>alert(1)</script>\x1b[2J")
+    (work / make / "made.txt").write_text("12345")
+    (work / make / ".command.trace").write_text("nextflow.trace/v2\n%cpu=985\npeak_rss=2048\nrchar=x\n")
+    web.write(
+        record.Header(work=str(work)),
+        Task(1, "MAKE <i>", Status.COMPLETED, make[:9], make, exit=0, submitted=1_795_654_800_000,
+             started=1_795_654_801_000, completed=1_795_654_802_500, container="ubuntu:<24>"),
+        Task(2, "USE", Status.FAILED, use[:9], use, exit=1, error="it broke",
+             inputs=((f"{work}/{make}/made.txt", 5, 1), ("/data/<x>.csv", -1, 0))),
+        record.Published("/out/made.txt", f"{work}/{make}/made.txt", "link", make))
+    maker, user = web.page("/tasks/1/1"), web.page("/tasks/1/2")
+    for shown in ("MAKE &lt;i&gt;", "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J", "ubuntu:&lt;24&gt;",
+                  "98.5 % of a CPU", "2.0 MiB", "made.txt", "5 Bytes", "/out/made.txt", "hl-",
+                  "nothing had run before", "1 s until it began"):
+        assert shown in maker, shown
+    assert "<script>alert" not in maker
+    assert f'href="{PAGE}/tasks/1/2">USE</a>' in maker
+    assert f'href="{PAGE}/tasks/1/1">MAKE &lt;i&gt;</a>' in user
+    assert "/data/&lt;x&gt;.csv" in user
+    assert '<p class="notice bad">it broke</p>' in user
+    assert web.client.get(f"{PAGE}/tasks/1/1/stdout").content == b"<script>alert(1)</script>\x1b[2J"
+    for path in ("/tasks/1/3", "/tasks/2/1", "/tasks/1/1/passwd", "/tasks/1/x", "/tasks/0/1"):
+        assert web.client.get(f"{PAGE}{path}").status_code in (404, 422), path
+    for other in ("rivals", "ada"):
+        assert web.client.get(f"/a/{other}/executions/run-1/tasks/1/1").status_code == 404
+        assert web.client.get(f"/a/{other}/executions/run-1/tasks/1/1/stdout").status_code == 404
+    shutil.rmtree(work / make)
+    assert "Its task dir is gone" in web.page("/tasks/1/1")
+
+
+def test_results_are_links(web: Web):
+    """A published file is a link to its bytes; what was not published is not."""
+    out, task = web.folder.path.parent.parent.parent / "results", f"ab/{'1' * 30}"
+    out.mkdir()
+    (out / "a b%.txt").write_text("published")
+    (out / "secret.txt").write_text("not published")
+    web.write(Task(1, "A", Status.COMPLETED, task[:9], task, exit=0),
+              record.Published(f"{out}/a b%.txt", task=task), record.Published("s3://bucket/x"))
+    page = web.page("/results")
+    [link] = re.findall(r'href="([^"]+/result/1/[^"]+)"', page)
+    assert web.client.get(link).text == "published"
+    assert "attachment" in web.client.get(link).headers["content-disposition"]
+    assert "s3://bucket/x" in page
+    assert web.client.get(link.replace("a%20b%25", "secret")).status_code == 404
+    assert web.client.get(link.replace("/a/team/", "/a/ada/")).status_code == 404
+
+
+def test_every_section_answers(web: Web):
+    """Each section of a running execution, with its headline; a tab says how many tasks there are."""
+    web.write(Task(1, "A", Status.RUNNING, "ab/cdef01"), Task(2, "A", Status.COMPLETED, "ab/cdef02", exit=0))
+    for path in ("", *(f"/{name}" for name, _ in SECTIONS if name)):
+        page = web.page(path)
+        assert "1 of 2 tasks done" in page, path
+        assert "Tasks <small>2</small>" in page, path
+        assert len(page) < 150_000
+    assert web.client.get(f"{PAGE}/log", params={"attempt": 2}).status_code == 404
 
 
 def test_tasks_of_wes(web: Web):
@@ -121,6 +198,8 @@ def test_kept_output_is_marked(web: Web):
     answer = web.wes(f"/task-logs/{name}/stdout")
     assert (answer.text, answer.headers["X-Kept"]) == ("it said", "yes")
     assert "this is what was kept of its files" in web.page()
+    assert "it said" in web.page("/tasks/1/1")
+    assert web.client.get(f"{PAGE}/tasks/1/1/stdout").text == "it said"
 
 
 @pytest.mark.long
@@ -133,12 +212,14 @@ def test_a_hundred_thousand_tasks(web: Web, record_property):
     web.write(*(task._replace(status=Status.COMPLETED, dir=f"{task.hash[:2]}/{task.n:030x}", was="RUNNING",
                               exit=0, submitted=1, completed=1000) for task in started))
     web.page()
-    took = []
-    for number in range(20):
-        first = 200_000 + number * 100
-        web.write(*(Task(first + n, "LATE", Status.RUNNING, "ab/cdef01") for n in range(100)))
-        begun = time.process_time()
-        assert "LATE" in web.page()
-        took.append(time.process_time() - begun)
-    record_property("milliseconds", 1000 * sorted(took)[10])
-    assert sorted(took)[10] < 0.1
+    for path in PATHS:
+        took = []
+        for number in range(20):
+            first = 200_000 + number * 100
+            web.write(*(Task(first + n, "LATE", Status.RUNNING, "ab/cdef01") for n in range(100)))
+            begun = time.process_time()
+            page = web.page(path)
+            took.append(time.process_time() - begun)
+            assert len(page) < 150_000, path
+        record_property(f"milliseconds of {path or '/'}", 1000 * sorted(took)[10])
+        assert sorted(took)[10] < 0.1, path

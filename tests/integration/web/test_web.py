@@ -163,11 +163,16 @@ def test_other_accounts_answer_404(web: Web):
         assert ask("GET", "/events", params={"run_id": name}).status_code == 404
     assert web.api("ada")("GET", "/runs/run-b").status_code == 404
     browser, csrf = web.browser("bob")
-    for path in ("executions", f"executions/{name}", "billing", "settings", "launch", "events",
-                 f"executions/{name}/log/1/stdout"):
+    pages = ("", "/tasks", "/tasks/1/1", "/tasks/1/1/stdout", "/timeline", "/graph", "/why", "/log",
+             "/results", "/result/1/x", "/storage", "/history", "/relaunch", "/log/1/stdout")
+    for path in ("executions", "billing", "billing.csv", "settings", "launch", f"launch?former={name}",
+                 "events", *(f"executions/{name}{page}" for page in pages)):
         assert browser.get(f"/a/team/{path}").status_code == 404, path
-    assert browser.get(f"/a/rivals/executions/{name}").status_code == 404
+    for page in pages:
+        assert browser.get(f"/a/rivals/executions/{name}{page}").status_code == 404, page
+    assert browser.get(f"/a/rivals/launch?former={name}").status_code == 404
     for path in (f"/a/team/executions/{name}/delete", f"/a/rivals/executions/{name}/delete", "/a/team/launch",
+                 f"/a/team/executions/{name}/relaunch", f"/a/rivals/executions/{name}/relaunch",
                  "/a/team/members", "/a/team/tokens"):
         sent = browser.post(path, data={"csrf": csrf, "name": "bob", "role": "owner", "pipeline": "x"})
         assert sent.status_code == 404, path
@@ -403,14 +408,18 @@ def test_search_sort_and_bulk(web: Web):
     assert "Nothing matches" in browser.get("/a/team/executions?search=100%25").text
     for sort in ("newest", "oldest", "size", "expiry", "pipeline", "nonsense"):
         assert browser.get(f"/a/team/executions?sort={sort}").status_code == 200
-    sent = browser.post("/a/team/executions",
-                        data={"csrf": csrf, "action": "extend", "id": ["run-0", "run-1"], "hours": "100"})
-    assert sent.status_code == 303
+    def send(action: str, *ids: str, **more: str) -> Any:
+        return browser.post("/a/team/executions", data={
+            "csrf": csrf, "action": action, "id": list(ids), "hours": "100", **more})
+
+    asked = send("extend", "run-0", "run-1")
+    assert (asked.status_code, "2 executions" in asked.text) == (200, True)
+    assert send("extend", "run-0", "run-1", confirmed="yes").status_code == 303
     ask = web.api("ada")
     ends = [ask("GET", f"/runs/run-{n}/details").json()["work_dir"]["expires_at"] for n in range(3)]
     assert ends[0] > ends[2] < ends[1]
-    sent = browser.post("/a/team/executions",
-                        data={"csrf": csrf, "action": "delete", "id": ["run-0", "gone"]})
+    assert "Their work dirs are deleted" in send("delete", "run-0").text
+    sent = send("delete", "run-0", "gone", confirmed="yes")
     assert sent.status_code == 409
     assert "1 of 2 executions were not changed" in sent.text
     assert ask("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"

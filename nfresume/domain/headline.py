@@ -1,0 +1,105 @@
+"""One sentence that says what happened to an execution, and one that says what to do. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
+from nfresume.domain.wording import duration
+from nfresume.domain.workdirs import WorkDirState
+
+#: A line of output that looks like the reason of a failure.
+_TELLING = re.compile(r"error|exception|fail|not found|no such|cannot|can't|denied|killed|invalid|missing|"
+                      r"unknown|out of memory|no space", re.IGNORECASE)
+#: Lines that only say that something failed, or where.
+_EMPTY = re.compile(r"[\W_]*|(Traceback|Execution halted|Command exited|make: ).*|at .*|File \".*")
+#: So many characters of a reason are shown.
+_MOST = 160
+
+
+@dataclass(frozen=True)
+class FailedTask:
+    """The task that stopped a run. `reason` is the telling line of its output, empty if there is none."""
+
+    name: str
+    exit: int | None
+    reason: str
+
+
+def reason(stderr: str, stdout: str) -> str:
+    """The line that best tells why a task failed; empty when no line does.
+
+    The last line of the errors that tells something, else the last one that is not empty. Of the other
+    output only a telling line counts.
+
+    >>> reason("Traceback (most recent call last):\\n  File \\"x\\"\\nKeyError: 'gc'\\n", "done")
+    "KeyError: 'gc'"
+    """
+    errors = [line.strip() for line in stderr.splitlines() if not _EMPTY.fullmatch(line.strip())]
+    others = [line.strip() for line in stdout.splitlines() if not _EMPTY.fullmatch(line.strip())]
+    for lines in (errors, others):
+        for line in reversed(lines):
+            if _TELLING.search(line):
+                return _short(line)
+    return _short(errors[-1]) if errors else ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST else f"{text[:_MOST - 3]}..."
+
+
+def happened(
+    attempt: Attempt, counts: TaskCounts, failed: FailedTask | None, now: datetime
+) -> str:
+    """What happened to an attempt, in one sentence without its full stop."""
+    took = duration(_took(attempt, now))
+    if attempt.state is ExecutionState.QUEUED:
+        return f"Waiting to start for {duration(now - (attempt.created_at or now))}"
+    if attempt.state is ExecutionState.CANCELLING:
+        return f"Being cancelled after {took}: {_done(counts)}"
+    if attempt.state is ExecutionState.RUNNING:
+        return f"Running for {took}: {_done(counts)}"
+    if attempt.state is ExecutionState.SUCCEEDED:
+        reused = f", {counts.cached:,} of them reused" if counts.cached else ""
+        return f"Succeeded in {took}: {_tasks(counts.succeeded + counts.cached)}{reused}"
+    if attempt.state is ExecutionState.CANCELLED:
+        return f"Cancelled after {took}: {_done(counts)}"
+    if failed is None:
+        return f"Failed after {took}: {_short(attempt.error or 'no reason is known')}"
+    code = f" with exit status {failed.exit}" if failed.exit is not None else ""
+    return f"{failed.name} failed{code}" + (f": {failed.reason}" if failed.reason else "")
+
+
+def advice(e: Execution, attempt: Attempt, counts: TaskCounts) -> str:
+    """What to do next, in one sentence without its full stop; empty when there is nothing to do."""
+    if e.state.live or attempt.number != e.attempt:
+        return ""
+    if e.work_dir.state is WorkDirState.RETAINED:
+        finished = counts.succeeded + counts.cached
+        if e.state is ExecutionState.SUCCEEDED:
+            return "Its work dir is kept, and may be deleted"
+        return (f"Relaunch reuses {finished:,} of {_tasks(total(counts))}" if finished
+                else "Nothing had finished: a relaunch runs every task")
+    if e.state is ExecutionState.SUCCEEDED:
+        return ""
+    return f"Its work dir is {e.work_dir.state.lower()}: it cannot be relaunched, only launched again"
+
+
+def total(counts: TaskCounts) -> int:
+    """How many tasks an attempt had; a task that was tried several times counts once."""
+    return max(0, counts.submitted - counts.retried) + counts.cached
+
+
+def _took(attempt: Attempt, now: datetime) -> timedelta:
+    return (attempt.ended_at or now) - (attempt.started_at or attempt.created_at or now)
+
+
+def _done(counts: TaskCounts) -> str:
+    failed = f", {counts.failed:,} failed" if counts.failed else ""
+    return f"{counts.succeeded + counts.cached:,} of {_tasks(total(counts))} done{failed}"
+
+
+def _tasks(number: int) -> str:
+    return f"{number:,} {'task' if number == 1 else 'tasks'}"

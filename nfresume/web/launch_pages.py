@@ -1,0 +1,139 @@
+"""The launch form: a pipeline, its parameters as fields, files, and a former run to start from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any, BinaryIO
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import UploadFile
+
+from nfresume.domain.errors import NfresumeError
+from nfresume.domain.people import Role
+from nfresume.domain.workdirs import OnSuccess, Retain
+from nfresume.pipelines import parameters
+from nfresume.pipelines.parameters import Parameter
+from nfresume.service import amending, boundary, submissions
+from nfresume.service.submissions import Submission
+from nfresume.service.verbs import Service
+from nfresume.store.listing import Filter
+from nfresume.web.access import Editing, Viewing, Visitor, VisitorOf
+from nfresume.web.relaunch_pages import Sent
+from nfresume.web.rendering import page
+
+router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+
+#: The pipelines of so many of the newest executions are offered.
+_NEWEST = 200
+
+
+@router.get("/launch")
+def launch_page(
+    account: str, request: Request, who: VisitorOf, service: Viewing,
+    pipeline: Annotated[str, Query(max_length=2000)] = "",
+    former: Annotated[str, Query(max_length=100)] = "",
+) -> HTMLResponse:
+    """The form. `former`: the execution whose pipeline, options and parameters are filled in."""
+    sent = Sent({"pipeline": pipeline})
+    if former and who.user.roles[account].includes(Role.EDITOR):
+        sent.texts |= _of_former(service, former)
+    return _form(request, who, service, sent)
+
+
+def _of_former(service: Service, former: str) -> dict[str, str]:
+    """The texts of a form that launches what an execution of the account was. Raises NotFound."""
+    try:
+        last = amending.last(service, service.get(former))
+    except OSError:
+        return {}
+    return {"pipeline": last.pipeline, "revision": last.revision, "profiles": last.profiles, "former": former,
+            **{f"param.{each.name}": amending.shown(each.text) for each in last.fields if each.given}}
+
+
+def _form(request: Request, who: Visitor, service: Service, sent: Sent, status: int = 200) -> HTMLResponse:
+    account, conf = service.account, service.conf
+    may_edit = who.user.roles[account].includes(Role.EDITOR)
+    declared: list[Parameter] = []
+    unread = ""
+    if sent.get("pipeline") and may_edit:  # nothing is imported, downloaded or resolved
+        try:
+            declared = _declared(service, sent.get("pipeline"))
+        except NfresumeError as error:
+            unread = str(error)
+    known = {p.name for p in declared}
+    more = [name.removeprefix("param.") for name, text in sent.texts.items()
+            if name.startswith("param.") and text and name.removeprefix("param.") not in known]
+    return page(
+        request, "launch.html", status, user=who.user, account=account, csrf=who.csrf, sent=sent,
+        declared=[*declared, *map(Parameter, more)], unread=unread, saved=_saved(service),
+        closed=not conf.web_pipelines, profiles=conf.web_profiles, may_edit=may_edit,
+    )
+
+
+def _declared(service: Service, pipeline: str) -> list[Parameter]:
+    return service.declared_params(boundary.resolve(service.conf, pipeline, None, for_form=True))
+
+
+def _saved(service: Service) -> list[str]:
+    """The pipelines that the site lists by name, and those that the account launched last."""
+    listed = [] if boundary.is_open(service.conf) else [
+        each for each in service.conf.web_pipelines if not set(each) & set("*?[")]
+    recent = (e.pipeline for e in service.search(Filter(), "newest", _NEWEST, 0))
+    return list(dict.fromkeys([*listed, *recent]))[:50]
+
+
+@router.post("/launch")
+async def launch(account: str, request: Request, who: VisitorOf, service: Editing) -> Response:
+    """Launch the pipeline of the form, or (`show`) show the fields of its parameters.
+
+    A refusal shows the form again, with all that was typed and the reason beside its field.
+    """
+    form = await request.form()
+    sent = Sent({name: value for name, value in form.items() if isinstance(value, str)})
+    files = {file.filename: file.file for file in form.getlist("file")
+             if isinstance(file, UploadFile) and file.filename}
+
+    def answer() -> Response:
+        if sent.get("show"):
+            return _form(request, who, service, sent)
+        try:
+            sent.problems = _problems(service, sent)
+            if sent.problems:
+                return _form(request, who, service, sent, 400)
+            e = submissions.submit(service, _submission(sent.texts, files))
+        except NfresumeError as error:
+            sent.refuse(error, [name.removeprefix("param.") for name in sent.texts])
+            return _form(request, who, service, sent, error.http_status)
+        return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
+
+    return await asyncio.to_thread(answer)
+
+
+def _problems(service: Service, sent: Sent) -> dict[str, str]:
+    """What is wrong with the fields of parameters, by name, as far as the pipeline declares them."""
+    try:
+        declared = _declared(service, sent.get("pipeline").strip())
+    except NfresumeError:
+        return {}  # the launch says it
+    return {p.name: problem for p in declared if f"param.{p.name}" in sent.texts
+            and (problem := parameters.problem(p, sent.get(f"param.{p.name}")))}
+
+
+def _submission(texts: Mapping[str, str], files: Mapping[str, BinaryIO]) -> Submission:
+    """The submission of a form. A field `param.NAME` is the parameter NAME; empty means the default."""
+    params: dict[str, Any] = {}
+    for name, value in texts.items():
+        if name.startswith("param.") and value != "":
+            kind = texts.get(f"type.{name[6:]}", "")
+            params[name.removeprefix("param.")] = parameters.typed(value.replace("\r\n", "\n"), kind)
+    params |= submissions.parse_params(texts.get("params", ""))
+    return Submission(
+        pipeline=texts.get("pipeline", "").strip(), params=params, attachments=files,
+        profiles=tuple(texts.get("profiles", "").replace(",", " ").split()),
+        revision=texts.get("revision", "").strip() or None,
+        storage_expiration_hours=texts.get("hours", "").strip() or None, pinned=bool(texts.get("pin")),
+        retain=Retain.LEAN if texts.get("lean") else Retain.SLIM if texts.get("slim") else None,
+        on_success=OnSuccess.KEEP if texts.get("keep") else None,
+    )

@@ -1,0 +1,171 @@
+"""The form of a relaunch: what the last attempt was given, what would be reused, and why tasks ran before."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from nfresume.domain import headline
+from nfresume.domain.errors import NfresumeError
+from nfresume.domain.executions import python_workflow
+from nfresume.domain.people import Role
+from nfresume.domain.workdirs import WorkDirState
+from nfresume.nextflow.record import Task
+from nfresume.service import amending, explaining, forecasting, submissions
+from nfresume.service.amending import Amended, Last
+from nfresume.service.submissions import Resubmission
+from nfresume.service.verbs import Service
+from nfresume.web import frames
+from nfresume.web.access import Editing, SiteOf, VisitorOf
+from nfresume.web.frames import Frame, FrameOf
+
+router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+
+#: With more tasks a forecast, which looks at each task dir, is made only when it is asked for.
+_AT_ONCE = 300
+#: So many causes are on the page of an explanation.
+_CAUSES = 100
+#: Which field an error is about: words of its message or hint.
+_FIELDS = (("hours", r"\bhours\b|expiration"), ("profiles", r"\bprofile\b"), ("revision", r"\brevision\b"),
+           ("from_scratch", r"--from-scratch|full rerun"), ("jobs_are_gone", r"--jobs-are-gone"),
+           ("params", r"\bJSON\b"), ("pipeline", r"\bpipeline\b|not a file|no main\.nf"))
+
+
+@dataclass
+class Sent:
+    """The texts of a form, with the reason why it was refused and the field that this is about.
+
+    `problems` are what is wrong with parameters, by name.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+    hint: str = ""
+    where: str = ""
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str, other: str = "") -> str:
+        return self.texts.get(name, other)
+
+    def refuse(self, error: NfresumeError, names: list[str]) -> None:
+        """Note why the form was refused; `names` are those of its parameters."""
+        self.error, self.hint = error.message, error.hint
+        about = f"{error.message} {error.hint}"
+        named = re.search(r"\bparameter (\S+?)\b[ :]", about)
+        if named and named[1] in names:
+            self.where = f"param.{named[1]}"
+        elif self.get("pipeline") and self.get("pipeline") in about:
+            self.where = "pipeline"
+        else:
+            self.where = next((name for name, words in _FIELDS if re.search(words, about)), "")
+
+
+@router.get("/executions/{execution_id}/relaunch")
+def relaunch_page(request: Request, frame: FrameOf) -> HTMLResponse:
+    """The form, with what the last attempt was given and, for few tasks, the forecast."""
+    return _form(request, frame, Sent(), asked=headline.total(frame.counts) <= _AT_ONCE)
+
+
+def _form(request: Request, frame: Frame, sent: Sent, *, asked: bool) -> HTMLResponse:
+    e = frame.e
+    possible = frame.role(Role.EDITOR) and not e.state.live and e.work_dir.state is WorkDirState.RETAINED
+    values: dict[str, Any] = {"possible": possible, "sent": sent, "before": None, "forecast": [],
+                              "changes": (), "planned": False, "python": False}
+    if possible:
+        try:
+            before = values["before"] = amending.last(frame.service, e)
+            values["python"] = python_workflow(e.pipeline) is not None
+            if asked and not sent.error and not values["python"]:
+                amended = _amended(before, sent.texts)
+                values["changes"], values["planned"] = amended.changes, True
+                values["forecast"] = forecasting.lines(amending.forecast(frame.service, e, amended))
+        except NfresumeError as error:
+            sent.refuse(error, [])
+    return frames.show(request, frame, "relaunch.html", "relaunch", **values)
+
+
+@router.post("/executions/{execution_id}/relaunch")
+async def relaunch(
+    account: str, execution_id: str, request: Request, site: SiteOf, who: VisitorOf, service: Editing,
+) -> Response:
+    """Relaunch from the failed task with the changes of the form, or show what that would do.
+
+    A refusal shows the form again, with all that was typed and the reason beside its field.
+    """
+    form = await request.form()
+    sent = Sent({name: value for name, value in form.items() if isinstance(value, str)})
+
+    def answer() -> Response:
+        if not sent.get("forecast"):
+            refused = _relaunch(service, execution_id, sent)
+            if refused is None:
+                return RedirectResponse(f"/a/{account}/executions/{execution_id}", 303)
+        frame = frames.of(account, execution_id, site, who, service)
+        response = _form(request, frame, sent, asked=bool(sent.get("forecast")))
+        response.status_code = 200 if sent.get("forecast") and not sent.error else _status(sent)
+        return response
+
+    return await asyncio.to_thread(answer)
+
+
+def _status(sent: Sent) -> int:
+    return int(sent.get("status", "400"))
+
+
+def _relaunch(service: Service, execution_id: str, sent: Sent) -> NfresumeError | None:
+    """Relaunch; the error if that was refused. Raises NotFound for an execution that does not exist."""
+    e = service.get(execution_id)
+    names: list[str] = []
+    try:
+        before = amending.last(service, e)
+        names = [each.name for each in before.fields]
+        submissions.resubmit(service, e, _amended(before, sent.texts).resubmission)
+    except NfresumeError as error:
+        sent.refuse(error, names)
+        sent.texts["status"] = str(error.http_status)
+        return error
+    return None
+
+
+def _amended(before: Last, texts: dict[str, str]) -> Amended:
+    """What a form asks for. Raises UsageError."""
+    given = {name.removeprefix("param."): value for name, value in texts.items() if name.startswith("param.")}
+    more = submissions.parse_params(texts.get("params", ""))
+
+    def changed(name: str, old: str) -> str:
+        new = texts.get(name, "").strip()
+        return "" if new == old else new
+
+    profiles = changed("profiles", before.profiles).replace(",", " ").split()
+    return amending.amend(before, given, more, Resubmission(
+        pipeline=changed("pipeline", before.pipeline) or None, profiles=tuple(profiles),
+        revision=changed("revision", before.revision) or None,
+        storage_expiration_hours=texts.get("hours", "").strip() or None,
+        from_scratch=bool(texts.get("from_scratch")), accept_version_change=bool(texts.get("accept")),
+        jobs_are_gone=bool(texts.get("jobs_are_gone"))))
+
+
+@router.get("/executions/{execution_id}/why")
+def why(request: Request, frame: FrameOf) -> HTMLResponse:
+    """Why the tasks of an attempt ran: a tree of causes."""
+    groups: list[explaining.Group] = []
+    whole, left_out = "", 0
+    links: dict[str, Task] = {}
+    if frame.number == 1:
+        whole = "nothing had run before"
+    elif frame.ended:
+        with frames.reading(frame):
+            found = frame.service.explain_attempt(frame.e, frame.number)
+            groups, whole, left_out = explaining.tree(found), found.whole, found.left_out
+            if frame.records is not None:
+                with frame.records.tasks() as index:
+                    dirs = [group.first.dir for top in groups[:_CAUSES] for group in (top, *top.below())]
+                    links = {name: task for name in dirs[:_CAUSES * 5]
+                             if name and (task := index.by_dir(name))}
+    return frames.show(request, frame, "why.html", "why", groups=groups[:_CAUSES], more=len(groups) - _CAUSES,
+                       whole=whole, left_out=left_out, links=links)

@@ -1,0 +1,29 @@
+"use strict";
+// A SharedWorker: one event stream for all pages of a browser that show one account. Its name is the stream's URL.
+
+const ports = new Set();
+let source = null, open = false;
+
+function send(message) {
+  for (const port of ports) port.postMessage(message);
+}
+
+function follow() {
+  if (source && source.readyState !== EventSource.CLOSED) return;
+  source = new EventSource(self.name);
+  source.onopen = () => { open = true; send({ type: "open" }); };
+  source.onerror = () => { open = false; send({ type: "error" }); };
+  for (const name of ["event", "progress"])
+    source.addEventListener(name, event => send({ type: name, id: JSON.parse(event.data).id }));
+}
+
+onconnect = event => {
+  const port = event.ports[0];
+  ports.add(port);
+  port.onmessage = () => {  // a page says good-bye
+    ports.delete(port);
+    if (!ports.size) { source?.close(); source = null; open = false; }
+  };
+  follow();
+  if (open) port.postMessage({ type: "open" });
+};

@@ -1,0 +1,152 @@
+"""What people come for, in a console with 2,000 executions: by mouse and phone, with and without scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.screens.data import FAILED, LARGE, Filled
+from tests.screens.shooting import PAGES, log_in, serving
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Filled, str]]:
+    made = Filled(tmp_path_factory.mktemp("filled"))
+    with serving(made) as url:
+        yield made, url
+    made.store.close()
+
+
+@pytest.mark.parametrize(("size", "scheme", "scripts"), [
+    ((1440, 900), "light", True),
+    pytest.param((390, 844), "dark", True, marks=pytest.mark.long),
+    pytest.param((1440, 900), "dark", False, marks=pytest.mark.long),
+    ((390, 844), "light", False),
+])
+def test_the_jobs(filled: tuple[Filled, str], browser: Browser, size: tuple[int, int], scheme: str,
+                  scripts: bool):
+    """Find a failure, see why, mend a parameter; extend; find what is expensive; delete in bulk."""
+    made, url = filled
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, java_script_enabled=scripts,
+        color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    log_in(page, url, made.link())
+    page.get_by_label("Search").fill("rnaseq-4k")
+    page.get_by_label("State").select_option("FAILED")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#rows tr")).to_have_count(1)
+    page.get_by_role("link", name=FAILED).click()
+    expect(page.locator("#headline")).to_contain_text("column gc_contnet not found")
+    page.get_by_role("link", name="REPORT").first.click()
+    expect(page.locator("#why")).to_contain_text("parameter min_reads has changed: 20 -> 40")
+    expect(page.locator("#inputs")).to_contain_text("COUNT (liver)")
+    _relaunch(page)
+    page.get_by_label("Keep for").fill("100")
+    page.get_by_role("button", name="Extend").click()
+    expect(page.locator("#headline")).to_contain_text("Kept until")
+    expect(page.locator("#headline")).to_contain_text("4 d")
+    page.get_by_role("link", name="Billing").click()
+    first = page.locator("table").first.locator("tbody tr").first
+    expect(first).to_contain_text("nf-core/")
+    first.get_by_role("link").click()
+    expect(page.locator("#rows tr").first).to_contain_text("nf-core/")
+    _delete(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    context.close()
+
+
+def _relaunch(page: Page) -> None:
+    """Change a parameter; the refusal keeps what was typed. (There is no Nextflow here that could resume.)"""
+    page.get_by_role("link", name="Relaunch from Failed Task").click()
+    page.get_by_label("min_reads").fill("30")
+    page.get_by_label("Keep after a failure").fill("72")
+    page.get_by_role("button", name="Relaunch", exact=True).first.click()
+    expect(page.locator("#refused")).to_contain_text("cannot be resumed")
+    expect(page.get_by_label("min_reads")).to_have_value("30")
+    expect(page.get_by_label("Keep after a failure")).to_have_value("72")
+    page.get_by_role("link", name=FAILED).click()
+
+
+def _delete(page: Page) -> None:
+    boxes = page.get_by_role("checkbox", name=re.compile("^choose [a-z]+-0"))
+    chosen = [boxes.nth(n).get_attribute("value") for n in range(2)]
+    for n in range(2):
+        boxes.nth(n).check()
+    page.get_by_role("button", name="Delete work dirs").click()
+    expect(page.locator("#meaning")).to_contain_text("2 executions")
+    expect(page.locator("#meaning")).to_contain_text("USD a month")
+    page.get_by_role("button", name="Delete work dirs").click()
+    for name in chosen:
+        expect(page.locator("#list")).not_to_contain_text(name or "-")
+
+
+def test_axe_finds_nothing_serious(filled: tuple[Filled, str], browser: Browser):
+    """No page has a serious or critical violation of axe-core's rules, in light and in dark."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    log_in(page, url, made.link())
+    found = []
+    for name, path in PAGES.items():
+        page.goto(f"{url}/a/lab/{path}")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            for each in Axe().run(page).response["violations"]:
+                if each["impact"] in ("serious", "critical"):
+                    found.append((name, scheme, each["id"], [n["html"][:150] for n in each["nodes"][:3]]))
+    context.close()
+    assert found == []
+
+
+def test_nothing_moves_that_has_not_changed(filled: tuple[Filled, str], browser: Browser):
+    """When an event arrives only what changed is replaced: focus, scroll and opened details stay."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 1440, "height": 600})
+    page = context.new_page()
+    log_in(page, url, made.link())
+    page.goto(f"{url}/a/lab/executions/{LARGE}/tasks")
+    row = page.locator("#tasks tbody tr").nth(60)
+    row.scroll_into_view_if_needed()
+    row.get_by_role("link").focus()
+    page.evaluate("document.querySelectorAll('#tasks tbody tr')[60].marked = 'same'")
+    before = page.evaluate("scrollY")
+    assert before > 0
+    other = context.new_page()
+    other.goto(f"{url}/a/lab/executions/{LARGE}")
+    other.get_by_role("button", name="Pin").click()
+    expect(page.get_by_role("button", name="Unpin")).to_be_visible(timeout=20_000)
+    assert page.evaluate("document.querySelectorAll('#tasks tbody tr')[60].marked") == "same"
+    assert page.evaluate("scrollY") == before
+    assert page.evaluate("document.activeElement.closest('tr')?.marked") == "same"
+    context.close()
+
+
+def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path: Path):
+    """Printed, a page has no buttons; on a phone no page scrolls sideways, the relaunch is first."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    log_in(page, url, made.link())
+    for name, path in PAGES.items():
+        page.goto(f"{url}/a/lab/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    page.goto(f"{url}/a/lab/executions/{FAILED}")
+    relaunch = page.get_by_role("link", name="Relaunch from Failed Task").bounding_box()
+    delete = page.get_by_role("button", name="Delete work dir").bounding_box()
+    tabs = page.get_by_role("navigation", name="Sections").bounding_box()
+    assert relaunch is not None
+    assert delete is not None
+    assert tabs is not None
+    assert relaunch["y"] < tabs["y"] < delete["y"]
+    page.emulate_media(media="print")
+    expect(page.get_by_role("button", name="Delete work dir")).to_be_hidden()
+    expect(page.locator("#headline")).to_be_visible()
+    context.close()

@@ -1,0 +1,104 @@
+"""The launch form: fields by the declared parameters, files, a former run, refusals in place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfresume.web import launch_pages
+from tests.integration.web.test_relaunch_form import fail
+from tests.integration.web.test_web import HOSTILE, Web
+
+LAUNCH = "/a/team/launch"
+SCHEMA = {"$defs": {"io": {"title": "Input <b>", "required": ["input"], "properties": {
+    "input": {"type": "string", "description": "a samplesheet"},
+    "reads": {"type": "integer", "default": 5}, "mode": {"type": "string", "enum": ["fast", "good"]},
+    "memory": {"type": ["integer", "string"]}, "ratio": {"type": "number"}}}}}
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    made = Web(tmp_path, f"sqlite:///{tmp_path / 's.db'}")
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "main.nf").write_text("workflow {}")
+    (folder / "nextflow_schema.json").write_text(json.dumps(SCHEMA))
+    yield made
+    made.store.close()
+
+
+def send(web: Web, **texts: Any) -> Any:
+    browser, csrf = web.browser("ada")
+    files = {name: texts.pop(name) for name in [n for n in texts if n == "file"]}
+    return browser.post(LAUNCH, data={"csrf": csrf, "pipeline": f"{web.root.path.parent}/p", **texts},
+                        files=files or None)
+
+
+def test_declared_parameters_are_fields(web: Web):
+    """With help, types, choices and groups; what was typed stays when the fields are shown."""
+    page = send(web, show="yes", **{"param.input": "mine.csv", "hours": "7"})
+    assert page.status_code == 200
+    for shown in ("<h2>Input &lt;b&gt;</h2>", "a samplesheet", "input (required)", 'placeholder="5"',
+                  '<option value="good">', 'name="param.input" value="mine.csv"', 'value="7"'):
+        assert shown in page.text, shown
+
+
+def test_what_does_not_fit_is_told_beside_its_field(web: Web):
+    """All of them at once, and nothing is launched; what may be a text may be any text."""
+    answer = send(web, **{"param.input": "", "param.reads": "many", "param.mode": "slow",
+                          "param.ratio": "1.5", "param.memory": "8 GB", "params": "{}"})
+    assert answer.status_code == 400
+    assert "3 parameters do not fit" in answer.text
+    for name, reason in (("input", "input is required"), ("reads", "is not a whole number"),
+                         ("mode", "none of fast, good")):
+        field = re.search(rf'<label for="param.{name}".*?</div>', answer.text, re.DOTALL)
+        assert field is not None
+        assert reason in field[0]
+    assert 'value="8 GB"' in answer.text
+    assert not (web.conf.web_launches / "team").exists()
+
+
+@pytest.mark.parametrize(("texts", "where"), [
+    ({"pipeline": "/no/such.nf"}, "pipeline"), ({"pipeline": "--help"}, "pipeline"),
+    ({"profiles": "-x", "param.input": "a"}, "profiles"), ({"params": "[", "param.input": "a"}, "params"),
+    ({"revision": "..", "param.input": "a"}, "revision"), ({"hours": "x", "param.input": "a"}, "hours"),
+])
+def test_a_refusal_keeps_the_form(web: Web, texts: dict[str, str], where: str):
+    """The reason is beside its field, and all that was typed is there."""
+    answer = send(web, **{"param.hostile": HOSTILE, "pin": "on", **texts})
+    assert answer.status_code in (400, 404), answer.text
+    assert "<script>alert" not in answer.text
+    assert 'name="pin" checked' in answer.text
+    field = re.search(rf'<label for="{where}".*?</div>', answer.text, re.DOTALL)
+    assert field is not None
+    assert 'role="alert"' in field[0]
+
+
+def test_files_are_uploaded(web: Web, tmp_path: Path):
+    """They are attachments of the submission, and are refused like those of the API."""
+    found = launch_pages._submission({"pipeline": "p", "param.input": "a.csv", "type.input": "string"},
+                                     {"a.csv": (tmp_path / "c.toml").open("rb")})
+    assert (list(found.attachments), dict(found.params)) == (["a.csv"], {"input": "a.csv"})
+    assert send(web, **{"param.input": "a", "file": ("../x.csv", b"1", "text/csv")}).status_code == 400
+    viewer, csrf = web.browser("eve")
+    sent = viewer.post(LAUNCH, data={"csrf": csrf}, files={"file": ("a.csv", b"1" * 100_000, "text/csv")})
+    assert sent.status_code == 403
+
+
+def test_from_a_former_run(web: Web):
+    """Pipeline, options and parameters are those of its last attempt; others' runs are a 404."""
+    fail(web, "run-1")
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LAUNCH}?former=run-1").text
+    for shown in ('name="param.min_reads" value="20"', 'name="param.depth" value="3"',
+                  'name="profiles" value="test"', "Nothing of it is reused"):
+        assert shown in page, shown
+    assert "<script>alert" not in page
+    assert browser.get(f"{LAUNCH}?former=gone").status_code == 404
+    viewer, _ = web.browser("eve")
+    assert "samples.csv" not in viewer.get(f"{LAUNCH}?former=run-1").text

@@ -1,0 +1,110 @@
+"""The list of executions: filters, counts, orders, pages, and changes of many with one confirmation."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from nfresume.store import listing, schema
+from nfresume.web import app
+from tests.integration.web.test_web import HOSTILE, Web, log_in
+from tests.screens.data import Filled
+
+LIST = "/a/team/executions"
+
+
+@pytest.fixture
+def web(url: str, tmp_path: Path) -> Iterator[Web]:
+    made = Web(tmp_path, url)
+    yield made
+    made.store.close()
+
+
+def test_filters_and_counts(web: Web):
+    """By state, work dir, pipeline, user, tag and date; the count is that of all pages."""
+    for number in range(3):
+        web.failed(f"run-{number}", pipeline=f"p{number}.nf")
+    web.failed("theirs", "rivals")
+    browser, _ = web.browser("ada")
+
+    def ids(query: str) -> set[str]:
+        page = browser.get(f"{LIST}?{query}")
+        assert page.status_code == 200, page.text
+        return set(re.findall(r'data-key="(run-\d|theirs)"', page.text))
+
+    everything = {"run-0", "run-1", "run-2"}
+    for query in ("", "state=FAILED", "work=RETAINED", "tag=project=x", "tag=PROJECT", "user=me",
+                  "since=2020-01-01", "until=2100-01-01", "since=nonsense", "state=nonsense"):
+        assert ids(query) == everything, query
+    for query in ("state=RUNNING", "work=DELETED", "tag=project=y", "tag=q=x", "user=you", "since=2100-01-01",
+                  "until=2020-01-01", "pipeline=q", "tag=%25"):
+        assert ids(query) == set(), query
+    assert ids("pipeline=P1") == {"run-1"}
+    assert "1 to 3 of 3" in browser.get(f"{LIST}?tag=project=x").text
+    for sort in listing.SORTS:
+        assert ids(f"sort={sort}") == everything
+    hostile = browser.get(LIST, params=dict.fromkeys(("search", "tag", "user", "pipeline", "since"), HOSTILE))
+    assert hostile.status_code in (200, 422)
+    assert "<script>alert" not in hostile.text
+
+
+def test_one_confirmation_for_many(web: Web):
+    """It says how many, bytes and money, also for all that match; nothing changes before."""
+    for number in range(4):
+        web.failed(f"run-{number}", pipeline="p.nf" if number < 3 else "q.nf")
+    web.failed("theirs", "rivals")
+    with web.store.begin() as tx:
+        tx.conn.execute(sa.update(schema.work_dirs).values(metered_bytes=2**30))
+    browser, csrf = web.browser("ada")
+    every = {"csrf": csrf, "action": "delete", "all": "1", "back": "?pipeline=p.nf"}
+    asked = browser.post(LIST, data=every)
+    assert "3 executions, 3.0 GiB" in asked.text
+    assert "saves 0.90 USD a month" in asked.text
+    assert "run-3" not in asked.text
+    assert web.api("ada")("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "RETAINED"
+    other = browser.post(LIST, data={"csrf": csrf, "action": "delete", "id": ["theirs", "run-3"]})
+    assert "1 execution, 1.0 GiB" in other.text
+    assert "theirs" not in other.text
+    fields = {**dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text)), "id": [
+        "run-0", "run-1"]}
+    done = browser.post(LIST, data=fields)
+    assert (done.status_code, done.headers["location"]) == (303, f"{LIST}?pipeline=p.nf")
+    assert web.api("ada")("GET", "/runs/run-0/details").json()["work_dir"]["state"] == "DELETING"
+    refused = browser.post(LIST, data={"csrf": csrf, "action": "delete", "id": "theirs", "confirmed": "yes"})
+    assert refused.status_code == 409
+    assert browser.post(LIST, data={"csrf": csrf, "action": "purge"}).status_code == 400
+    away = browser.post(LIST, data={"csrf": csrf, "action": "extend", "id": "run-3", "confirmed": "yes",
+                                    "back": "https://evil.example/?state=FAILED"})
+    assert away.headers["location"].startswith(f"{LIST}?")
+    viewer, mine = web.browser("eve")
+    assert viewer.post(LIST, data={"csrf": mine, "action": "delete", "id": "run-3"}).status_code == 403
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_hundred_thousand_executions(tmp_path: Path, record_property):
+    """Each view of the list takes less than 0.1 s of the server's time, and less than 150 KB."""
+    filled = Filled(tmp_path, 100_000, 100)
+    client = TestClient(app.create(filled.conf, filled.store), base_url="http://127.0.0.1")
+    log_in(client, filled.link())
+    for query in ("", "state=FAILED", "work=RETAINED&sort=expiry", "work=RETAINED&sort=size", "sort=size",
+                  "user=ada", "tag=project=liver", "search=00777", "sort=pipeline",
+                  "pipeline=sarek&after=500"):
+        took = []
+        for _ in range(5):
+            client.app.state.site.cache.clear()
+            begun = time.process_time()
+            page = client.get(f"/a/lab/executions?{query}")
+            took.append(time.process_time() - begun)
+            assert page.status_code == 200
+            assert len(page.content) < 150_000
+        record_property(f"milliseconds of {query or 'all'}", 1000 * sorted(took)[2])
+        print(query, 1000 * sorted(took)[2])
+        assert sorted(took)[2] < 0.1, query
+    filled.store.close()

@@ -1,0 +1,52 @@
+"""`make screenshots`: every page of the console at two sizes, in light and dark, as pictures in docs/."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.conftest import PROJECT
+from tests.screens.data import Filled
+from tests.screens.shooting import PAGES, log_in, serving
+
+FOLDER = PROJECT / "docs" / "screens"
+SIZES = {"wide": (1440, 900), "phone": (390, 844)}
+
+
+def shoot(browser: Browser, url: str, secret: str, wanted: list[str], folder: Path) -> None:
+    """Store a picture of each page."""
+    context = browser.new_context(timezone_id="Europe/Vienna", locale="en-GB")
+    page = context.new_page()
+    log_in(page, url, secret)
+    for name, path in PAGES.items():  # the phone shows all of a page
+        if wanted and name not in wanted:
+            continue
+        for size, (width, height) in SIZES.items():
+            page.set_viewport_size({"width": width, "height": height})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                page.goto(f"{url}/a/lab/{path}")
+                page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=size == "phone")
+    context.close()
+
+
+def main() -> None:
+    found = shutil.which("chromium")
+    if found is None:
+        sys.exit("no chromium: apt-get install chromium")
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as base, sync_playwright() as playwright:
+        filled = Filled(Path(base))
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        with serving(filled) as url:
+            shoot(browser, url, filled.link(), sys.argv[1:], FOLDER)
+        browser.close()
+        filled.store.close()
+    print(f"{len(list(FOLDER.glob('*.png')))} pictures in {FOLDER}")
+
+
+main()

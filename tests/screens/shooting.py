@@ -1,0 +1,46 @@
+"""The console of a filled site, served by this process, and its pages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from playwright.sync_api import Page
+
+from nfresume.web import app
+from tests.conftest import until
+from tests.screens.data import FAILED, LARGE, Filled
+
+PAGES = {
+    "executions": "executions", "failed": f"executions/{FAILED}", "tasks": f"executions/{LARGE}/tasks",
+    "task": f"executions/{FAILED}/tasks/2/17", "log": f"executions/{FAILED}/log",
+    "timeline": f"executions/{LARGE}/timeline", "graph": f"executions/{FAILED}/graph",
+    "why": f"executions/{FAILED}/why", "relaunch": f"executions/{FAILED}/relaunch",
+    "results": f"executions/{FAILED}/results", "storage": f"executions/{FAILED}/storage",
+    "history": f"executions/{FAILED}/history", "launch": "launch", "billing": "billing",
+    "settings": "settings",
+}
+
+
+@contextmanager
+def serving(filled: Filled) -> Iterator[str]:
+    """The console of a filled site, served by this process on loopback."""
+    application = app.create(filled.conf, filled.store)
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, what="the server")
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def log_in(page: Page, url: str, secret: str) -> None:
+    """Log in with the secret of a login link."""
+    page.goto(f"{url}/login?token={secret}")
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/executions")

@@ -1,0 +1,85 @@
+"""The sentence that says what happened, and the one that says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from nfresume.domain import headline
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
+from nfresume.domain.headline import FailedTask
+from nfresume.domain.workdirs import WorkDir, WorkDirState
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+COUNTS = TaskCounts(submitted=5, cached=3, succeeded=4, failed=2, retried=1)
+
+
+def attempt(state: ExecutionState, **more: object) -> Attempt:
+    made = Attempt("run-1", 1, "run-1-1", state, (), "main.nf", None, None, COUNTS,
+                   created_at=NOW - timedelta(minutes=6), started_at=NOW - timedelta(minutes=5))
+    return replace(made, **more)
+
+
+def execution(state: ExecutionState, work_dir: WorkDirState) -> Execution:
+    return Execution("run-1", "team", "main.nf", "/here", "r", "s", state, 1, 5.0, "test", NOW, NOW,
+                     WorkDir("/w", work_dir))
+
+
+@pytest.mark.parametrize(("state", "more", "text"), [
+    (ExecutionState.QUEUED, {}, "Waiting to start for 6 min"),
+    (ExecutionState.RUNNING, {}, "Running for 5 min: 7 of 7 tasks done, 2 failed"),
+    (ExecutionState.CANCELLING, {}, "Being cancelled after 5 min: 7 of 7 tasks done, 2 failed"),
+    (ExecutionState.SUCCEEDED, {"ended_at": NOW - timedelta(minutes=4)},
+     "Succeeded in 1 min: 7 tasks, 3 of them reused"),
+    (ExecutionState.CANCELLED, {}, "Cancelled after 5 min: 7 of 7 tasks done, 2 failed"),
+    (ExecutionState.FAILED, {"error": "no such pipeline"}, "Failed after 5 min: no such pipeline"),
+    (ExecutionState.FAILED, {}, "Failed after 5 min: no reason is known"),
+])
+def test_every_state_has_a_sentence(state, more, text):
+    """Each state is told with its time and its counts."""
+    assert headline.happened(attempt(state, **more), COUNTS, None, NOW) == text
+
+
+def test_a_failure_names_its_task():
+    """A failure is told by its task, the exit status and the reason, as far as these are known."""
+    failed = attempt(ExecutionState.FAILED)
+    assert headline.happened(failed, COUNTS, FailedTask("REPORT", 1, "no column"), NOW) == (
+        "REPORT failed with exit status 1: no column")
+    assert headline.happened(failed, COUNTS, FailedTask("REPORT", None, ""), NOW) == "REPORT failed"
+
+
+@pytest.mark.parametrize(("state", "work_dir", "text"), [
+    (ExecutionState.FAILED, WorkDirState.RETAINED, "Relaunch reuses 7 of 7 tasks"),
+    (ExecutionState.SUCCEEDED, WorkDirState.RETAINED, "Its work dir is kept, and may be deleted"),
+    (ExecutionState.SUCCEEDED, WorkDirState.DELETED, ""),
+    (ExecutionState.RUNNING, WorkDirState.ACTIVE, ""),
+    (ExecutionState.FAILED, WorkDirState.DELETED,
+     "Its work dir is deleted: it cannot be relaunched, only launched again"),
+])
+def test_what_to_do(state, work_dir, text):
+    """Each end has its advice."""
+    assert headline.advice(execution(state, work_dir), attempt(state), COUNTS) == text
+
+
+def test_nothing_to_reuse():
+    """A relaunch that reuses nothing says so; an earlier attempt has no advice."""
+    e = execution(ExecutionState.FAILED, WorkDirState.RETAINED)
+    failed = attempt(ExecutionState.FAILED)
+    assert "runs every task" in headline.advice(e, failed, TaskCounts(1, failed=1))
+    assert headline.advice(replace(e, attempt=2), failed, COUNTS) == ""
+
+
+@pytest.mark.parametrize(("stderr", "stdout", "reason"), [
+    ("WARN: x\nError in f(): out of bounds\nExecution halted\n", "", "Error in f(): out of bounds"),
+    ("line 3: samtools: command not found\n", "", "line 3: samtools: command not found"),
+    ("first\nlast\n", "", "last"),
+    ("", "all is well\n", ""),
+    ("", "java.lang.OutOfMemoryError: heap\nbye\n", "java.lang.OutOfMemoryError: heap"),
+    ("----\n\n", "", ""),
+    ("Error: " + "x" * 500, "", "Error: " + "x" * 150 + "..."),
+])
+def test_the_telling_line(stderr, stdout, reason):
+    """The reason is the last line that tells something; of plain output only such a line counts."""
+    assert headline.reason(stderr, stdout) == reason
