@@ -16,7 +16,7 @@ from nfresume.nextflow import options, record
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import inputs
 from nfresume.runs.explaining import KEPT
-from nfresume.service import amending, forecasting
+from nfresume.service import amending
 from nfresume.service.submissions import Resubmission
 from nfresume.service.verbs import Service
 from nfresume.store import transitions
@@ -133,7 +133,6 @@ def test_a_forecast_starts_nothing(web: Web):
     assert browser.post(f"{PAGE}/relaunch", data={"forecast": "yes"}).status_code == 403
     viewer, other = web.browser("eve")
     assert viewer.post(f"{PAGE}/relaunch", data={"csrf": other, "forecast": "yes"}).status_code == 403
-    assert forecasting.lines(forecasting.Planned(forecasting.Forecast(), "x")) == ["every task would run: x"]
 
 
 def test_why_tasks_ran(web: Web):
