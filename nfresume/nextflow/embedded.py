@@ -23,6 +23,7 @@ from pathlib import Path
 import platformdirs
 
 from nfresume.domain.errors import EngineUnavailable
+from nfresume.system import acting
 
 VERSION = "24.10.5"
 COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"
@@ -72,7 +73,7 @@ def java(java_home: Path | None, newest: int = JAVA_MAX) -> Path:
 def _java_major(program: Path) -> int:
     try:
         done = subprocess.run([str(program), "-version"], capture_output=True, text=True, timeout=30,
-                              check=False)
+                              check=False, env=acting.environment())
     except (OSError, subprocess.TimeoutExpired) as e:
         raise EngineUnavailable(f"{program} cannot be run: {e}", "java_home must name a Java home") from None
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
@@ -83,7 +84,8 @@ def _java_major(program: Path) -> int:
 
 def folder() -> Path:
     """The folder of the jars of this version; it may not exist yet."""
-    return platformdirs.user_cache_path("nfresume") / "engine" / f"nextflow-{VERSION}"
+    engines = os.environ.get(acting.ENGINES) or platformdirs.user_cache_path("nfresume") / "engine"
+    return Path(engines) / f"nextflow-{VERSION}"
 
 
 def archive(java_program: Path, jars: Path) -> Path:
@@ -216,7 +218,7 @@ def _make_archive(java_program: Path, jars: Path) -> None:
                "-log", "nextflow.log", "-trace", "nextflow.processor.PublishDir", "run", "main.nf",
                "-ansi-log", "false", "-name", "training", "-with-trace", "trace.tsv",
                "--outdir", "results"]
-        env = {**os.environ, "NXF_HOME": str(place / "home"), "NXF_OFFLINE": "true",
+        env = {**acting.environment(), "NXF_HOME": str(place / "home"), "NXF_OFFLINE": "true",
                "NXF_CACHE_DIR": str(place / "cache")}
         _quietly(run, place, env)
         new = place / "classes.jsa"

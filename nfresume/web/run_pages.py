@@ -25,8 +25,9 @@ from nfresume.service.verbs import Service
 from nfresume.web import ranges
 from nfresume.web.access import Editing, Owning, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 _PAGE = 25  # executions
 _TASKS = 200
