@@ -7,6 +7,7 @@ which tasks of a killed head still run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import logging
@@ -106,8 +107,10 @@ def install(java_program: Path, notify: Callable[[str], None] = lambda _: None) 
     from filelock import FileLock
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f"{target.name}.lock"):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(acting.as_server())  # all users of a server read what it installs
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(target.parent / f"{target.name}.lock"))
             if not target.exists():
                 _download(target, notify)
             if not archive(java_program, target).exists():

@@ -29,7 +29,7 @@ _WILDCARD = re.compile(r"[*?\[{]")
 _BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
 _MAX_PATHS = 1000
 _MAX_FOLDERS = 10_000
-_PATH_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{0,500}/[^\s\"'<>,;|/]{0,99}")
+_WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
 #: Folders from which Nextflow, or a pipeline in them, takes code.
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
                            "plugins", "latch_metadata"})
@@ -186,9 +186,10 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
         if _plain(name) in _CONFIG_PARAMS:
             raise UsageError(f"parameter {name} is not allowed from the web: it names configuration, "
                              "which is code", "the site's administrator can set it")
+    private = _private(conf)
     for name, text in _texts(params):
         for path in _paths_in(text, launch_dir):
-            _check_path(conf, name, text, path)
+            _check_path(conf, private, name, text, path)
 
 
 def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None:
@@ -196,23 +197,27 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
 
     Does nothing on a site that allows any pipeline.
     """
-    folders: dict[str, Path | None] = {}
-    for file in () if is_open(conf) else files:
-        for text in hosts.matches_in_file(file, _PATH_IN_BYTES):
+    if is_open(conf):
+        return
+    private, folders = _private(conf), dict[str, Path | None]()
+    for file in files:
+        for text in hosts.matches_in_file(file, _WORD_IN_BYTES):
             folder, slash, name = text.rpartition("/")
-            if folder not in folders:
-                folders[folder] = _path_in(folder + slash, launch_dir)
+            if slash and folder not in folders:
+                place = _path_in(folder + slash, launch_dir)
+                near = place and any(_inside(place, each) or _inside(each, place) for each in private)
+                folders[folder] = place if near else None
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
-            if (place := folders[folder]) is not None and text != "/":
-                _check_path(conf, file.name, text, place / name)
+            if slash and text != "/" and (place := folders[folder]) is not None:
+                _check_path(conf, private, file.name, text, place / name)
 
 
-def _check_path(conf: Settings, name: str, text: str, path: Path) -> None:
+def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
     own = _real(conf.web_launches / conf.account)
-    private = any(_inside(path, place) or _inside(place, path) for place in _private(conf))
-    if private and not _inside(path, own):
+    near = any(_inside(path, place) or _inside(place, path) for place in private)
+    if near and not _inside(path, own):
         raise UsageError(f"parameter {name} names a file of nfresume or of another account, or a folder "
                          f"around them: {text[:200]}", "name a file of your own")
     output = any(word in _plain(name) for word in ("out", "publish", "result"))

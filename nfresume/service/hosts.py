@@ -28,7 +28,7 @@ RESOLVE_SECONDS = 3.0
 MAX_HOSTS = 50
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _CHUNK = 1 << 20
-_LONGEST = 600
+_LONGEST = 4200
 #: This machine, and the hosts from which a cloud's machines get their credentials.
 _METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
@@ -88,7 +88,7 @@ def _hosts_in_file(file: Path) -> Iterator[str]:
 
 
 def matches_in_file(file: Path, pattern: re.Pattern[bytes]) -> Iterator[str]:
-    """What matches a pattern, in matches of at most 600 bytes; some may come twice.
+    """What matches a pattern, in matches of at most 4,096 bytes; some may come twice.
 
     Nothing in a binary file, which has a NUL in its first 8 KiB.
     """
@@ -99,7 +99,7 @@ def matches_in_file(file: Path, pattern: re.Pattern[bytes]) -> Iterator[str]:
         tail = b""
         while data := opened.read(_CHUNK):
             text = tail + data
-            for found in pattern.findall(text):
+            for found in set(pattern.findall(text)):  # a sheet repeats its folders and hosts
                 yield os.fsdecode(found)
             tail = text[-_LONGEST:]  # a match may lie across two chunks
 

@@ -140,7 +140,8 @@ def _position(token: str) -> tuple[datetime, str] | None:
         at = datetime.fromisoformat(at_text)
         if at.tzinfo is None or not execution_id or "\0" in execution_id:
             raise ValueError
-    except ValueError:
+        at = at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError("this page token is not valid", "begin again without one") from None
     return at, execution_id
 

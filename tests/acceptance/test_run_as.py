@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from nfresume.service.identity import Identity
 from nfresume.store import Store
-from tests.conftest import Site, privileged, until
+from tests.conftest import PROJECT, Site, privileged, until
 from tests.serving import Running, serve
 
 pytestmark = [
@@ -136,6 +137,15 @@ def reachable() -> list[str]:
     return ["unshare", "--mount", "sh", "-c", script, "sh", str(base), str(hidden)]
 
 
+def bounded() -> list[str]:
+    """Words that start a program with the capabilities of deploy/README.md, and no others."""
+    text = (PROJECT / "deploy/README.md").read_text()
+    names = re.search(r"CapabilityBoundingSet=(CAP_SETUID [A-Z_ ]+)", text)
+    assert names is not None
+    wanted = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names[1].split())
+    return [*reachable(), "setpriv", f"--bounding-set=-all,{wanted}"]
+
+
 @pytest.fixture
 def open_site(site: Site, postgresql_database: str) -> Iterator[Site]:
     """A site in a folder that every user can enter, with PostgreSQL and two users."""
@@ -170,7 +180,7 @@ def server(open_site: Site) -> Iterator[Server]:
         identity.add_user(name)
         tokens[name] = identity.create_token(name, "test", name, 1)
     store.close()
-    with serve(open_site, under=reachable()) as running:
+    with serve(open_site, under=bounded()) as running:
         yield Server(open_site, running, tokens)
 
 
@@ -209,3 +219,31 @@ def test_what_a_task_can_reach(server: Server):
     assert owners(base / "root/alice") == {ALICE}
     until(lambda: not (base / f"root/alice/{run}/work").exists(), what="the removal of the work dir")
     assert os.listdir(base / f"root/.trash/.{ALICE}") == []
+
+
+@pytest.mark.long
+def test_links_of_a_user_lead_nowhere(server: Server):
+    """What a user puts in place of its folders is looked at, measured, secured and deleted as this user: no
+    link shows anything of others, and nothing of others is deleted.
+    """
+    base = server.site.base
+    bobs = server.launch("bob", forbidden=[], server=1, fail=True)
+    alices = server.launch("alice", forbidden=[], server=1, fail=True)
+    assert (server.ended("bob", bobs), server.ended("alice", alices)) == ("EXECUTOR_ERROR", "EXECUTOR_ERROR")
+    own, other = base / f"root/alice/{alices}", base / f"root/bob/{bobs}"
+    files = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    for name in ("work", "cache"):
+        shutil.rmtree(own / name)
+        (own / name).symlink_to(other / name)
+    log = own / "attempts/1/stdout.log"
+    log.unlink(missing_ok=True)
+    log.symlink_to(base / "nfresume.toml")
+    assert server.ask("alice", "GET", f"/runs/{alices}/logs/stdout").status_code != 200
+    shutil.rmtree(own / "attempts/1")
+    (own / "attempts/1").symlink_to(other / "attempts/1")
+    for path in ("/logs/stdout", "/logs/stderr", "/logs/nextflow", "/tasks", ""):
+        answer = server.ask("alice", "GET", f"/runs/{alices}{path}")
+        assert bobs not in answer.text, path
+    assert server.ask("alice", "DELETE", f"/runs/{alices}/work-dir").status_code in (202, 409, 503)
+    server.site.run("sweep")
+    assert sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file()) == files

@@ -161,7 +161,8 @@ def test_parameters_that_are_allowed(place: Path):
 
 
 @pytest.mark.parametrize("text", [
-    "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml", "x\t/proc/1/environ",
+    "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml",
+    "x\t/proc/1/environ",
     "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv",
 ])
 def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: pytest.MonkeyPatch):
@@ -183,7 +184,8 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     "http:/127.0.0.1/",
     "http://127.0.0.1%2f@example.org/", "jar:http://127.0.0.1!/x", "http://192.168.0.1,http://example.org",
     "http://127.0.0.1\nabc", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://[::ffff:7f00:1]/",
-    "http://2130706433/", "http://0177.0.0.1/", "http://LOCALHOST./", "http://①②⑦.⓪.⓪.①/", "http://[fd00:ec2::254]/",
+    "http://2130706433/", "http://0177.0.0.1/", "http://LOCALHOST./",
+    "http://①②⑦.⓪.⓪.①/", "http://[fd00:ec2::254]/",
     "http://a@b@127.0.0.1/", "git+ssh://10.0.0.1/x", "http://169.254.169.254?x", "http://127.0.0.1#x",
 ])
 def test_urls_that_programs_read_in_other_ways(url: str):
