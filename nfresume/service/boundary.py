@@ -261,8 +261,10 @@ def _paths_in(text: str, launch_dir: Path) -> set[Path]:
 def _path_in(text: str, launch_dir: Path) -> Path | None:
     """The path that a text names, or the folder of its first wildcard; None if it is no path."""
     plain = re.sub(r"^file:(//[^/]*)?", "", text, flags=re.IGNORECASE)
-    if "/" not in plain or "://" in plain or "\0" in plain or len(plain) > 4096:
+    if "/" not in plain or "://" in plain or "\0" in plain:
         return None
+    if len(plain) > 4096:  # no path, unless a program shortens it first
+        plain = os.path.normpath(plain)
     literal, *pattern = _WILDCARD.split(plain, maxsplit=1)
     folder = literal.rpartition("/")
     try:
