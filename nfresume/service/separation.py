@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from nfresume.domain.errors import InvalidSettings, NfresumeError
 from nfresume.domain.separation import OTHERS
 from nfresume.settings import LauncherName, Settings, config_file
-from nfresume.storage import Root
+from nfresume.storage import Root, trash
 from nfresume.store import Store, queries
 from nfresume.system import acting
 
@@ -50,6 +50,9 @@ def _check_server(conf: Settings) -> None:
     if conf.sources["root"] == "default":
         raise InvalidSettings("run_as needs a root that all users reach", "set root")
     os.makedirs(conf.web_launches, mode=0o755, exist_ok=True)
+    if left := trash.entries(Root.open(conf.root)):
+        raise InvalidSettings(f"run_as: {len(left)} removals of the time before are not done, such as "
+                              f"{min(left)}", "run `nfresume sweep` without run_as first")
 
 
 @contextmanager
@@ -92,6 +95,7 @@ def _check_hidden(conf: Settings, user: str) -> None:
     if file.exists() and os.access(file, os.R_OK):
         raise InvalidSettings(f"run_as: {user} can read {file}, which names the database",
                               f"chmod 600 {file}")
-    if os.access(conf.root, os.W_OK):
-        raise InvalidSettings(f"run_as: {user} can rename the folders of others in {conf.root}",
-                              f"chmod 755 {conf.root}")
+    for folder in (conf.root, conf.root / ".trash", conf.web_launches):
+        if os.access(folder, os.W_OK):
+            raise InvalidSettings(f"run_as: {user} can rename the folders of others in {folder}",
+                                  f"chmod 755 {folder}")

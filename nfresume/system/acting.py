@@ -61,6 +61,8 @@ class OsUser:
 
 
 _ROOT = OsUser("root", 0, 0, (0,), None)
+#: For accounts without a user: it owns nothing, and the account's own folders are refused to it.
+_NOBODY = OsUser("nobody", 65534, 65534, (65534,), None)
 
 
 def user_of(conf: Settings, account: str) -> OsUser | None:
@@ -103,6 +105,19 @@ def for_account(conf: Settings, account: str) -> Iterator[None]:
     with as_user(_ROOT):
         _make_folders(conf, account, user)
     with as_user(user):
+        yield
+
+
+@contextmanager
+def for_looking(conf: Settings, account: str) -> Iterator[None]:
+    """The same for an endpoint: an account without a user sees what the database has, as `nobody`."""
+    try:
+        user_of(conf, account)
+    except NoUser:
+        with as_user(_NOBODY):
+            yield
+        return
+    with for_account(conf, account):
         yield
 
 
@@ -221,8 +236,8 @@ def environment(conf: Settings | None = None, user: OsUser | None = None) -> dic
     A program of another user gets neither the server's settings nor its secrets, and a home of its own.
     """
     conf = conf or (_enforced[0] if _enforced else None)
-    if conf is not None and user is None and os.geteuid() != 0:
-        users = (_known(entry.user) for entry in conf.run_as)
+    if conf is not None and user is None and conf.run_as and os.geteuid() != 0:
+        users = [*(_known(entry.user) for entry in conf.run_as), _NOBODY]
         user = next((each for each in users if each.uid == os.geteuid()), None)
     if conf is None or user is None:
         return dict(os.environ)

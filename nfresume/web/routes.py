@@ -30,7 +30,7 @@ def _acting(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         service = next((each for each in arguments.values() if isinstance(each, Service)), None)
         if service is None:
             return endpoint(**arguments)
-        with acting.for_account(service.conf, service.account):
+        with acting.for_looking(service.conf, service.account):
             return endpoint(**arguments)
 
     return call

@@ -140,9 +140,8 @@ def reachable() -> list[str]:
 
 
 def bounded() -> list[str]:
-    """Words that start a program with the capabilities of deploy/README.md, and no others."""
-    text = (PROJECT / "deploy/README.md").read_text()
-    names = re.search(r"CapabilityBoundingSet=(CAP_SETUID [A-Z_ ]+)", text)
+    """Words that start a program with the capabilities of deploy/run-as.conf, and no others."""
+    names = re.search(r"CapabilityBoundingSet=(.+)", (PROJECT / "deploy/run-as.conf").read_text())
     assert names is not None
     wanted = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names[1].split())
     return [*reachable(), "setpriv", f"--bounding-set=-all,{wanted}"]

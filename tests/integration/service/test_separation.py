@@ -195,6 +195,25 @@ def test_an_ordinary_user_acts_for_nobody(conf: Settings):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+@as_root
+def test_an_account_without_a_user_is_nobody(conf: Settings):
+    """An endpoint for it can use the database, and no file that is not everybody's; it launches nothing."""
+    with acting.for_looking(conf, "zoe"):
+        assert os.geteuid() == 65534
+        with pytest.raises(PermissionError):
+            settings.config_file().read_text()
+    with pytest.raises(NoUser), acting.for_account(conf, "zoe"):
+        pass
+
+
+@as_root
+def test_removals_of_the_time_before(conf: Settings, store: Store):
+    """Users have parts of the trash of their own: what is in it already must go first."""
+    (conf.root / ".trash/x-222222-abcdef01").mkdir()
+    with pytest.raises(InvalidSettings, match="1 removals of the time before"):
+        separation.check(conf, store)
+
+
 def test_every_endpoint_with_a_service_acts_as_the_user():
     """Whatever gets the Service of an account is an AccountRoute."""
     routes = [route for part in (wes, extensions, run_pages, site_pages, people_pages)
