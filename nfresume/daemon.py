@@ -18,6 +18,7 @@ from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.retained import disposal
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import delivery, sweeper
+from nfresume.service import separation
 from nfresume.service.health import Health
 from nfresume.service.identity import Identity
 from nfresume.settings import Settings, user_name
@@ -43,6 +44,7 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     stop = threading.Event()
     store = Store.open(conf.database_url)
     health = Health(scheduled=schedule, web=address is not None)
+    separation.check(conf, store)
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
     scheduler = _scheduler(store, conf, stop, health) if schedule else None

@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nfresume.domain import admission, budgets, notices
+from nfresume import home
+from nfresume.domain import admission, budgets, notices, separation
 from nfresume.domain.budgets import Budget
 from nfresume.domain.costs import DEFAULT_CURRENCY
 from nfresume.domain.errors import InvalidSettings, UsageError
@@ -22,8 +23,8 @@ from nfresume.domain.executions import check_account
 from nfresume.domain.notices import Channel
 from nfresume.domain.people import Role
 from nfresume.domain.retention import check_hours
+from nfresume.domain.separation import RunAs
 from nfresume.domain.workdirs import OnSuccess, Retain
-from nfresume.system import home
 
 CONFIG_ENV = "NFRESUME_CONFIG"
 #: The value of `web_pipelines` of a site whose editors may run any code.
@@ -299,6 +300,10 @@ SETTINGS = (
             "viewer, editor or owner; editors may launch", _one_of(Role), lambda: Role.VIEWER),
     Setting("web_proxies", "addresses or networks of the reverse proxies whose X-Forwarded-* headers are "
             "believed", _networks, lambda: ("127.0.0.1", "::1")),
+    Setting("run_as", "operating system user who runs what belongs to an account, by account, * for "
+            "all others (a table; JSON in the environment); `nfresume serve` must be root (default: the user "
+            "of `nfresume serve`)",
+            separation.parse, tuple),
     Setting("log_level", "what is logged: debug, info, warning or error", _one_of(LogLevel),
             lambda: LogLevel.INFO),
     Setting("log_format", "how it is logged: text, or json", _one_of(LogFormat), lambda: LogFormat.TEXT),
@@ -364,6 +369,7 @@ class Settings:
     oidc_groups_claim: str
     oidc_first_role: Role
     web_proxies: tuple[str, ...]
+    run_as: tuple[RunAs, ...]
     log_level: LogLevel
     log_format: LogFormat
     task_cache_hours: float

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,13 @@ class Site:
     def root(self) -> Path:
         return Path(self.env["NFRESUME_ROOT"])
 
-    def start(self, *words: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, *words: str, cwd: Path | None = None, under: Sequence[str] = (), **env: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*self.prefix, str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir,
-            env={**self.env, **env}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
+            [*self.prefix, *under, str(BIN / "nfresume"), *words], cwd=cwd or self.launch_dir,
+            env={**self.env, **env}, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
 
     def run(self, *words: str, cwd: Path | None = None, timeout: float = 0, **env: str) -> Done:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,11 +26,14 @@ class Running:
 
 
 @contextmanager
-def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Running]:
-    """Run a server until the end of the block. Fails if it exits with an error or prints a traceback."""
+def serve(site: Site, *words: str, port: int = 0, under: Sequence[str] = (), **env: str) -> Iterator[Running]:
+    """Run a server until the end of the block. Fails if it exits with an error or prints a traceback.
+
+    `under` are words that start the server in their place, such as `unshare`.
+    """
     site.env["NFRESUME_WEB_LAUNCHES"] = str(site.base / "launches")
     site.env.setdefault("NFRESUME_WEB_PIPELINES", "any")  # tests write pipelines of their own
-    process = site.start("serve", "--port", str(port), "--every", "1", *words, **env)
+    process = site.start("serve", "--port", str(port), "--every", "1", *words, under=under, **env)
     stderr: list[str] = []
     reader = threading.Thread(target=lambda: [stderr.append(line) for line in process.stderr or ()])
     reader.start()
@@ -40,7 +43,7 @@ def serve(site: Site, *words: str, port: int = 0, **env: str) -> Iterator[Runnin
         return match[1] if match else ""
 
     try:
-        url = until(lambda: found(r"serving at ([^\s,\"]+)"), what="the server to serve")
+        url = until(lambda: found(r"serving at ([^\s,\"]+)"), 180 if under else 60, "the server to serve")
         public = "NFRESUME_WEB_URL" in {**site.env, **env}
         local = found(r"listening at ([^\s\"]+)") if public else url
         link = "" if public else until(lambda: found(r"(http://\S+/login\?token=\S+)\n"), what="its link")

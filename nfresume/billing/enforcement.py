@@ -56,7 +56,7 @@ def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[
     lines: dict[str, PlanLine] = {}
     for standing in over:
         rates = {e.id: rate for e in standing.members
-                 if not _waits(e, now) and (rate := _seconds_per_gb(store, e)) is not None}
+                 if not _waits(e, now) and (rate := _seconds_per_gb(store, conf, e)) is not None}
         for execution in budgets.to_evict(standing, rates):
             lines[execution.id] = PlanLine(
                 execution, "evict", f"retained storage is {standing}; computing it again takes "
@@ -70,11 +70,11 @@ def _waits(execution: Execution, now: datetime) -> bool:
     return again is not None and again > now
 
 
-def _seconds_per_gb(store: Store, execution: Execution) -> float | None:
+def _seconds_per_gb(store: Store, conf: Settings, execution: Execution) -> float | None:
     if not budgets.may_be_evicted(execution):
         return None
     try:
-        saves = reuse_value.saved_by_relaunch(store, execution)
+        saves = reuse_value.saved_by_relaunch(store, conf, execution)
     except (NfresumeError, OSError):
         return None
     metered = execution.work_dir.metered_bytes or 1

@@ -10,12 +10,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from nfresume import home
 from nfresume.billing import aws
 from nfresume.domain.costs import DEFAULT_CURRENCY, Price
 from nfresume.domain.errors import AwsUnavailable
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, ledger, queries
-from nfresume.system import durable, home
+from nfresume.system import durable
 
 #: USD per GB-month where no other price is known: EFS Standard in us-east-1.
 TABLE_PRICE = Decimal("0.30")

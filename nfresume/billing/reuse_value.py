@@ -20,6 +20,7 @@ from nfresume.nextflow import reuse
 from nfresume.retained import places
 from nfresume.settings import Settings
 from nfresume.store import Store
+from nfresume.system import acting
 
 #: From how many of its newest failures a pipeline's reuse value is computed.
 _NEWEST_FAILURES = 20
@@ -47,7 +48,7 @@ def of_execution(store: Store, conf: Settings, execution: Execution, price: Pric
     """The reuse value of a retained execution. None: not retained, or its root is not mounted."""
     if execution.work_dir.state is not WorkDirState.RETAINED:
         return None
-    saves = saved_by_relaunch(store, execution)
+    saves = saved_by_relaunch(store, conf, execution)
     return None if saves is None else _value(conf, saves, execution.work_dir.metered_bytes or 0, price)
 
 
@@ -64,7 +65,7 @@ def of_pipelines(
             chosen.append(execution)
     found: dict[str, ReuseValue] = {}
     for pipeline, chosen in newest.items():
-        saved = [(saved_by_relaunch(store, e), _kept(e, samples[e.id])) for e in chosen]
+        saved = [(saved_by_relaunch(store, conf, e), _kept(e, samples[e.id])) for e in chosen]
         if each := [_value(conf, saves, most, price) for saves, most in saved if saves is not None]:
             found[pipeline] = _median(each)
     return found
@@ -77,13 +78,14 @@ def _kept(execution: Execution, samples: list[Sample]) -> int:
     return max(sample.metered for sample in samples)
 
 
-def saved_by_relaunch(store: Store, execution: Execution) -> timedelta | None:
+def saved_by_relaunch(store: Store, conf: Settings, execution: Execution) -> timedelta | None:
     """The task time that a relaunch would save. None: the root is not mounted."""
     try:
-        folder = places.folder_of(store, execution)
+        with acting.for_account(conf, execution.account):
+            folder = places.folder_of(store, execution)
+            return reuse.reusable(folder.attempt(1).parent, execution.attempt)
     except NfresumeError:
         return None
-    return reuse.reusable(folder.attempt(1).parent, execution.attempt)
 
 
 def _value(conf: Settings, saves: timedelta, metered: int, price: Price) -> ReuseValue:

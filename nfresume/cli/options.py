@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -86,11 +87,15 @@ def service(
     that the head gets as its standard input.
     """
     from nfresume import launchers, settings
+    from nfresume.domain.separation import OTHERS
+    from nfresume.system import acting
 
     def absolute(path: Path | None) -> str | None:
         return str(path.expanduser().absolute()) if path is not None else None
 
     conf = settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow))
+    acting.enforce(conf)
+    mapped = any(entry.account in (conf.account, OTHERS) for entry in conf.run_as)
     launcher = launchers.chosen(conf)
     if launching:
         launcher.prepare(stdin)
@@ -98,6 +103,7 @@ def service(
 
     opened = Service(conf, launcher)
     try:
-        yield opened
+        with acting.for_account(conf, conf.account) if mapped else contextlib.nullcontext():
+            yield opened
     finally:
         opened.close()

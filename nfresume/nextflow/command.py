@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfresume import home
 from nfresume.nextflow.options import STDIN, RunOptions
-from nfresume.system import durable, home
+from nfresume.system import durable
 
 PUBLISH_TRACE = "nextflow.processor.PublishDir"
 #: Environment variable of every process of an attempt, local tasks included: orphans are found by it.

@@ -7,6 +7,7 @@ which tasks of a killed head still run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import logging
@@ -20,8 +21,9 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+from nfresume import home
 from nfresume.domain.errors import EngineUnavailable
-from nfresume.system import home
+from nfresume.system import acting
 
 VERSION = "24.10.5"
 COORDINATES = "io.nextflow:nextflow:24.10.5+io.nextflow:nf-httpfs:24.10.0"
@@ -71,7 +73,7 @@ def java(java_home: Path | None, newest: int = JAVA_MAX) -> Path:
 def _java_major(program: Path) -> int:
     try:
         done = subprocess.run([str(program), "-version"], capture_output=True, text=True, timeout=30,
-                              check=False)
+                              check=False, env=acting.environment())
     except (OSError, subprocess.TimeoutExpired) as e:
         raise EngineUnavailable(f"{program} cannot be run: {e}", "java_home must name a Java home") from None
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
@@ -82,7 +84,8 @@ def _java_major(program: Path) -> int:
 
 def folder() -> Path:
     """The folder of the jars of this version; it may not exist yet."""
-    return home.folder("cache") / "engine" / f"nextflow-{VERSION}"
+    engines = os.environ.get(acting.ENGINES) or home.folder("cache") / "engine"
+    return Path(engines) / f"nextflow-{VERSION}"
 
 
 def archive(java_program: Path, jars: Path) -> Path:
@@ -103,8 +106,10 @@ def install(java_program: Path, notify: Callable[[str], None] = lambda _: None) 
     from filelock import FileLock
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f"{target.name}.lock"):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(acting.as_server())  # all users of a server read what it installs
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(target.parent / f"{target.name}.lock"))
             if not target.exists():
                 _download(target, notify)
             if not archive(java_program, target).exists():
@@ -215,7 +220,7 @@ def _make_archive(java_program: Path, jars: Path) -> None:
                "-log", "nextflow.log", "-trace", "nextflow.processor.PublishDir", "run", "main.nf",
                "-ansi-log", "false", "-name", "training", "-with-trace", "trace.tsv",
                "--outdir", "results"]
-        env = {**os.environ, "NXF_HOME": str(place / "home"), "NXF_OFFLINE": "true",
+        env = {**acting.environment(), "NXF_HOME": str(place / "home"), "NXF_OFFLINE": "true",
                "NXF_CACHE_DIR": str(place / "cache")}
         _quietly(run, place, env)
         new = place / "classes.jsa"

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nfresume import home
 from nfresume.domain.errors import EngineUnavailable
 from nfresume.nextflow import embedded
 from nfresume.settings import Settings
-from nfresume.system import durable, home
+from nfresume.system import acting, durable
 
 #: The first version with NXF_CACHE_DIR, which moves cache and history; older ones ignore it.
 MINIMUM = (24, 4)
@@ -164,7 +165,7 @@ def _version(path: Path, added: Mapping[str, str]) -> str:
     """
     real = Path(os.path.realpath(path))
     found = real.stat()
-    environ = {**os.environ, **added}
+    environ = {**acting.environment(), **added}
     identity = [str(real), found.st_size, found.st_mtime_ns,
                 *(environ.get(name, "") for name in ("NXF_VER", "JAVA_HOME", "NXF_JAVA_HOME", "JAVA_CMD",
                                                      "NXF_HOME", "NXF_DIST"))]

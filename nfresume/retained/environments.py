@@ -72,9 +72,9 @@ def touch(account_folder: Path, path: str) -> bool:
     return True
 
 
-def accounts(root: Root) -> Iterator[str]:
-    """The accounts that have a cache in a root."""
-    for place in sorted(root.path.glob(f"[!.]*/{FOLDER}")):
+def accounts(root: Root, only: str | None = None) -> Iterator[str]:
+    """The accounts that have a cache in a root, or one account if it has one."""
+    for place in sorted(root.path.glob(f"{only or '[!.]*'}/{FOLDER}")):
         if place.is_dir() and not place.is_symlink():
             yield place.parent.name
 
@@ -117,10 +117,13 @@ def to_remove(found: Iterable[Kept], conf: Settings, now: float, needed: float |
 
 def tidy(
     store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.time, only: str | None = None,
 ) -> None:
-    """Remove what was not used for long, and sample each cache, for a sweep. Raises OSError, RootUnusable."""
-    for account in accounts(root):
+    """Remove what was not used for long, and sample each cache, for a sweep. Raises OSError, RootUnusable.
+
+    `only`: just this account's.
+    """
+    for account in accounts(root, only):
         if stop.is_set():
             return
         place = root.path / account / FOLDER

@@ -45,16 +45,16 @@ def attached(folder: Path, names: Iterable[str]) -> list[tuple[str, int, int]]:
 
 def expire(
     store: Store, conf: Settings, root: Root, stop: threading.Event,
-    notify: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None, only: str | None = None,
 ) -> list[str]:
-    """Remove the records of a root whose time is over. Returns the ids of their executions.
+    """Remove the records of a root, or of one account, whose time is over. Returns the executions' ids.
 
     An execution that the database does not know stays. What cannot be removed is told to `notify`, and the
     others go on. Raises OSError, RootUnusable when the root is not there.
     """
     if conf.keep_records_days == 0:
         return []
-    due = _due(store, conf, root)
+    due = _due(store, conf, root, only)
     if not due or _clock_is_doubtful(store):
         return []
     gone = []
@@ -71,12 +71,12 @@ def expire(
     return gone
 
 
-def _due(store: Store, conf: Settings, root: Root) -> list[Execution]:
+def _due(store: Store, conf: Settings, root: Root, only: str | None) -> list[Execution]:
     """The executions on disk whose work dir was deleted long enough ago."""
     found = []
     with store.begin(write=False) as tx:
         before = tx.now - timedelta(days=conf.keep_records_days)
-        for account, execution_id in _on_disk(root):
+        for account, execution_id in _on_disk(root, only):
             try:
                 execution = queries.get(tx, execution_id)
             except (NotFound, TypeError, ValueError):
@@ -89,11 +89,12 @@ def _due(store: Store, conf: Settings, root: Root) -> list[Execution]:
     return found
 
 
-def _on_disk(root: Root) -> Iterator[tuple[str, str]]:
-    """Account and id of each folder of an execution."""
+def _on_disk(root: Root, only: str | None) -> Iterator[tuple[str, str]]:
+    """Account and id of each folder of an execution, of one account if it is named."""
     with os.scandir(root.path) as accounts:
         for account in accounts:
-            if ACCOUNT.fullmatch(account.name) and account.is_dir(follow_symlinks=False):
+            wanted = only in (None, account.name) and ACCOUNT.fullmatch(account.name)
+            if wanted and account.is_dir(follow_symlinks=False):
                 with os.scandir(account.path) as executions:
                     yield from ((account.name, e.name) for e in executions
                                 if not e.name.startswith(".") and e.is_dir(follow_symlinks=False))

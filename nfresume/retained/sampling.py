@@ -12,6 +12,7 @@ from nfresume.domain.executions import Execution
 from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.store import Store
+from nfresume.system import acting
 
 _log = logging.getLogger("nfresume.sampling")
 #: Seconds of rest for each second of measuring.
@@ -37,7 +38,8 @@ class Sampler:
             return False
         begun = time.monotonic()
         try:
-            disposal.record_size(self._store, self._conf, execution, stop, lambda _: watch())
+            with acting.for_account(self._conf, execution.account):
+                disposal.record_size(self._store, self._conf, execution, stop, lambda _: watch())
         except (NfresumeError, OSError) as e:
             _log.warning("%s: cannot be measured: %s", execution.id, e)
         now = time.monotonic()

@@ -28,9 +28,9 @@ class Pruned:
     reason: str
 
 
-def accounts(root: Root) -> Iterator[Cache]:
-    """The cache of each account that has one in a root."""
-    for place in sorted(root.path.glob(f"*/{FOLDER}")):
+def accounts(root: Root, only: str | None = None) -> Iterator[Cache]:
+    """The cache of each account that has one in a root, or of one account."""
+    for place in sorted(root.path.glob(f"{only or '*'}/{FOLDER}")):
         if place.is_dir() and not place.is_symlink():
             yield Cache(place.parent, place.parent.name)
 
@@ -68,12 +68,15 @@ def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -
     return count
 
 
-def tidy(store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool) -> None:
-    """Prune and sample each task cache of a root, for a sweep. Raises OSError, RootUnusable.
+def tidy(
+    store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool,
+    only: str | None = None,
+) -> None:
+    """Prune and sample each task cache of a root, or that of one account. Raises OSError, RootUnusable.
 
     Unless `thorough`, a cache that was tidied within the hour is skipped.
     """
-    for cache in accounts(root):
+    for cache in accounts(root, only):
         if stop.is_set():
             return
         if not tidying.is_due(cache.path, thorough=thorough):

@@ -70,7 +70,8 @@ def reconcile(
     if action == "adopt":
         folder = places.folder_of(store, execution)
         log = folder.attempt(execution.attempt) / "supervisor.log"
-        LocalLauncher(conf).start(execution.id, run_name(execution.id, execution.attempt), log)
+        launcher = LocalLauncher(conf.for_account(execution.account))
+        launcher.start(execution.id, run_name(execution.id, execution.attempt), log)
         return "a new supervisor follows it"
     if action == "fail":
         return f"settled as {fail_queued(store, conf, execution, reason, stop)}"

@@ -166,7 +166,7 @@ def open_root(store: Store, conf: Settings, launch_dir: Path) -> Root:
     else:
         root = Root.open(path)
     register(store, root, record)
-    root.check_space()
+    root.check_space(conf.account)
     return root
 
 

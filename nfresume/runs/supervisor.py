@@ -21,7 +21,7 @@ from nfresume.nextflow import command
 from nfresume.runs import delivery, sweeper
 from nfresume.runs.supervision import supervise
 from nfresume.store import Store
-from nfresume.system import logs
+from nfresume.system import acting, logs
 
 _log = logging.getLogger("nfresume.supervisor")
 #: How long a supervisor that is done waits for the delivery of its notices.
@@ -29,7 +29,12 @@ NOTIFY_SECONDS = 30.0
 
 
 def main() -> None:
-    """Supervise the execution named in the order on standard input."""
+    """Supervise the execution named in the order on standard input.
+
+    An argument names the user that this process, which root has started, becomes first.
+    """
+    if len(sys.argv) > 1:
+        acting.become(sys.argv[1])
     line = sys.stdin.readline()
     if not line:
         return  # no order: the launch was refused, or the process that started us has died

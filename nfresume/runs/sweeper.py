@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from pathlib import Path
 from nfresume.billing import enforcement, pricing
 from nfresume.domain import retention
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleClaim, StaleLease
-from nfresume.domain.executions import Execution
+from nfresume.domain.executions import ACCOUNT, Execution
 from nfresume.domain.workdirs import RemovalProgress, WorkDirState
 from nfresume.retained import deletion, disposal, places
 from nfresume.runs import lost
@@ -27,14 +27,14 @@ from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.storage.workers import Pace
 from nfresume.store import Store, clock, keeping, queries, removals
-from nfresume.system import processes
+from nfresume.system import acting, processes
 
 _log = logging.getLogger("nfresume.sweep")
 #: So many lines of a sweep are worked on side by side.
 SIDE_BY_SIDE = 8
 #: How often a server looks for records whose time is over, and when it did so last, by root.
 _LOOK_SECONDS = 3600.0
-_looked: dict[str, float] = {}
+_looked: dict[tuple[str, str | None], float] = {}
 #: One sweep of this process at a time tidies.
 _tidying = threading.Lock()
 #: What was done with a line that another sweep has.
@@ -159,7 +159,8 @@ class _Sweep:
     def _isolated(self, line: Callable[[], SweepLine], work: Callable[[], SweepLine]) -> SweepLine:
         """Whatever goes wrong with one execution stays in its line: also a fault of ours."""
         try:
-            return work()
+            with acting.for_account(self._conf, line().execution.account):
+                return work()
         except (Conflict, StaleLease, StaleClaim):
             return replace(line(), done=FASTER)
         except (NfresumeError, OSError) as e:
@@ -208,23 +209,43 @@ class _Sweep:
 def _tidy(
     store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
 ) -> None:
-    """Empty the trash, prune caches and old records."""
+    """Empty the trash, prune caches and old records: with `run_as` for each account as its user."""
+    with store.begin(write=False) as tx:
+        roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
+    for root in roots:
+        for account in _accounts(conf, root):
+            with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
+                with acting.for_account(conf, account or conf.account):
+                    _tidy_root(store, conf, root, stop, notify, account, thorough=thorough)
+
+
+def _accounts(conf: Settings, root: Root) -> Iterable[str | None]:
+    """The accounts for which a root is tidied one by one; None: all of them together."""
+    if not conf.run_as:
+        return [None]
+    with contextlib.suppress(OSError):
+        return sorted(path.name for path in root.path.iterdir()
+                      if ACCOUNT.fullmatch(path.name) and path.is_dir())
+    return []
+
+
+def _tidy_root(
+    store: Store, conf: Settings, root: Root, stop: threading.Event, notify: Callable[[str], None],
+    account: str | None, *, thorough: bool,
+) -> None:
     from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
         environments,
         old_records,
         task_caches,
     )
 
-    with store.begin(write=False) as tx:
-        roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
-    for root in roots:
-        with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
-            _drain_trash(store, conf, root, stop)
-            task_caches.tidy(store, conf, root, stop, thorough=thorough)
-            environments.tidy(store, conf, root, stop, thorough=thorough)
-            if thorough or time.monotonic() - _looked.get(root.id, -_LOOK_SECONDS) >= _LOOK_SECONDS:
-                _looked[root.id] = time.monotonic()
-                old_records.expire(store, conf, root, stop, notify)
+    _drain_trash(store, conf, root, stop)
+    task_caches.tidy(store, conf, root, stop, thorough=thorough, only=account)
+    environments.tidy(store, conf, root, stop, thorough=thorough, only=account)
+    key = root.id, account
+    if thorough or time.monotonic() - _looked.get(key, -_LOOK_SECONDS) >= _LOOK_SECONDS:
+        _looked[key] = time.monotonic()
+        old_records.expire(store, conf, root, stop, notify, account)
 
 
 def _tell_what_expires_soon(store: Store) -> None:

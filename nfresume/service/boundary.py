@@ -10,14 +10,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import python_workflow
 from nfresume.service import hosts
-from nfresume.settings import ANY_PIPELINE, Settings
+from nfresume.settings import ANY_PIPELINE, Settings, config_file
 
 _OWNER_REPO = re.compile(r"(?!\.)[A-Za-z0-9_.-]+/(?!\.)[A-Za-z0-9_.-]+")
 _URL_PATH = re.compile(r"/[A-Za-z0-9_./~+-]+")
@@ -25,6 +25,11 @@ _REVISION = r"[\w./*?\[\]-]+"
 #: A pattern of `web_pipelines` with a revision: `owner/repo@3.14.0`, `https://host/owner/repo@v*`.
 _WITH_REVISION = re.compile(rf"(?P<name>(?:\w+://[^/]+/)?[^@:]+)@(?P<revision>{_REVISION})")
 _WILDCARD = re.compile(r"[*?\[{]")
+#: What stands between the paths of a list in one parameter.
+_BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
+_MAX_PATHS = 1000
+_MAX_FOLDERS = 10_000
+_WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
 #: Folders from which Nextflow, or a pipeline in them, takes code.
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
                            "plugins", "latch_metadata"})
@@ -181,19 +186,52 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
         if _plain(name) in _CONFIG_PARAMS:
             raise UsageError(f"parameter {name} is not allowed from the web: it names configuration, "
                              "which is code", "the site's administrator can set it")
-    root, own = _real(conf.root), _real(conf.web_launches / conf.account)
-    launches = _real(conf.web_launches)
+    private = _private(conf)
     for name, text in _texts(params):
-        path = _path_in(text, launch_dir)
-        if path is None:
-            continue
-        if _inside(path, root) or (_inside(path, launches) and not _inside(path, own)):
-            raise UsageError(f"parameter {name} names a file of nfresume or of another account: "
-                             f"{text[:200]}", "name a file of your own")
-        output = any(word in _plain(name) for word in ("out", "publish", "result"))
-        if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
-            raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
-                             "choose another folder for results")
+        for path in _paths_in(text, launch_dir):
+            _check_path(conf, private, name, text, path)
+
+
+def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None:
+    """Raise UsageError if an attached text, such as a sample sheet, names files that are not the account's.
+
+    Does nothing on a site that allows any pipeline.
+    """
+    if is_open(conf):
+        return
+    private, folders = _private(conf), dict[str, Path | None]()
+    for file in files:
+        for text in hosts.matches_in_file(file, _WORD_IN_BYTES):
+            folder, slash, name = text.rpartition("/")
+            if slash and folder not in folders:
+                place = _path_in(folder + slash, launch_dir)
+                near = place and any(_inside(place, each) or _inside(each, place) for each in private)
+                folders[folder] = place if near else None
+                if len(folders) > _MAX_FOLDERS:
+                    raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
+                                     "copy the files to one place first")
+            if slash and text != "/" and (place := folders[folder]) is not None:
+                _check_path(conf, private, file.name, text, place / name)
+
+
+def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
+    own = _real(conf.web_launches / conf.account)
+    near = any(_inside(path, place) or _inside(place, path) for place in private)
+    if near and not _inside(path, own):
+        raise UsageError(f"parameter {name} names a file of nfresume or of another account, or a folder "
+                         f"around them: {text[:200]}", "name a file of your own")
+    output = any(word in _plain(name) for word in ("out", "publish", "result"))
+    if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
+        raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
+                         "choose another folder for results")
+
+
+def _private(conf: Settings) -> list[Path]:
+    """What no parameter may name: work dirs, launch dirs, settings, secrets, the database, processes."""
+    database = re.match(r"sqlite:///(/.*)", conf.database_url)
+    places = [conf.root, conf.web_launches, config_file(), Path("/proc")]
+    places += [Path(database[1])] if database else []
+    return [_real(place) for place in (*places, *([conf.task_secrets] if conf.task_secrets else []))]
 
 
 def _plain(name: str) -> str:
@@ -212,13 +250,26 @@ def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, value
 
 
+def _paths_in(text: str, launch_dir: Path) -> set[Path]:
+    """The paths that a text names: as a whole, and as a list."""
+    parts = {text.strip(), *(part for part in _BETWEEN.split(text) if "/" in part and part != "/")}
+    if len(parts) > _MAX_PATHS:
+        raise UsageError(f"a parameter names more than {_MAX_PATHS} paths", "put them into a file")
+    return {path for part in parts if (path := _path_in(part, launch_dir)) is not None}
+
+
 def _path_in(text: str, launch_dir: Path) -> Path | None:
-    """The path that a text names, up to its first wildcard; None if it is no path."""
-    plain = re.sub(r"^file:(//)?", "", text.strip(), flags=re.IGNORECASE)
-    if "/" not in plain or "://" in plain or "\0" in plain or len(plain) > 4096:
+    """The path that a text names, or the folder of its first wildcard; None if it is no path."""
+    plain = re.sub(r"^file:(//[^/]*)?", "", text, flags=re.IGNORECASE)
+    if "/" not in plain or "://" in plain or "\0" in plain:
         return None
+    if len(plain) > 4096:  # no path, unless a program shortens it first
+        plain = os.path.normpath(plain)
+    literal, *pattern = _WILDCARD.split(plain, maxsplit=1)
+    folder = literal.rpartition("/")
     try:
-        return _real(launch_dir / _WILDCARD.split(plain, maxsplit=1)[0])
+        found = launch_dir / (folder[0] + folder[1] if pattern else literal)
+        return found if "proc" in found.parts[:2] else _real(found)
     except (OSError, ValueError):
         return None
 

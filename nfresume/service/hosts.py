@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +13,22 @@ from urllib.parse import urlsplit
 from nfresume.domain.errors import UsageError
 from nfresume.system import bounded
 
-_URL = re.compile(r"(?:https?|ftps?|sftp|ssh|git)://", re.IGNORECASE)
-_URL_IN_BYTES = re.compile(rb"(?:https?|ftps?|sftp|ssh|git)://[^\s\"'<>,;|]{1,500}", re.IGNORECASE)
+#: Some programs take one slash, or backslashes, for two slashes.
+_URL = re.compile(r"(?:https?|ftps?|sftp|ssh|git):[/\\]+", re.IGNORECASE)
+_URL_IN_BYTES = re.compile(rb"(?:https?|ftps?|sftp|ssh|git):[/\\]+[^\s\"'<>,;|]{1,500}", re.IGNORECASE)
+#: User, host and port of a URL. A host with other letters is none.
+_AUTHORITY = re.compile(r"[^/\\?#\s,;|!'\"<>()]*")
+_SLASHES = re.compile(r":[/\\]+")
+#: Some programs drop these from a URL.
+_IGNORED = re.compile(r"[\t\r\n]")
 _SCP = re.compile(r"[\w.-]+@([\w.-]+):")
 #: How long the resolution of one host name may take.
 RESOLVE_SECONDS = 3.0
 #: How many different hosts the URLs of one request may name.
 MAX_HOSTS = 50
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _CHUNK = 1 << 20
-_LONGEST_URL = 600
+_LONGEST = 4200
 #: This machine, and the hosts from which a cloud's machines get their credentials.
 _METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
@@ -54,20 +62,36 @@ def _hosts(value: object) -> Iterator[str]:
         for each in value:
             yield from _hosts(each)
     elif isinstance(value, str):
-        for found in _URL.finditer(value):
-            yield _host_of(value[found.start():found.start() + 2000])
+        for text in {value, _IGNORED.sub("", value)}:
+            for found in _URL.finditer(text):
+                yield _host_of(text[found.end():found.end() + 2000])
         if scp := _SCP.match(value):
             yield scp[1].lower()
 
 
-def _host_of(url: str) -> str:
+def _host_of(rest: str) -> str:
+    """The host of a URL from behind its slashes; empty for one that programs could read in several ways."""
+    found = _AUTHORITY.match(rest)
+    authority = found[0] if found else ""
+    user, _, at = authority.rpartition("@")
+    if "%" in user or "@" in user or ("%" in at and not at.startswith("[")):
+        return ""
     try:
-        return (urlsplit(url).hostname or "").rstrip(".").lower()
+        return (urlsplit(f"//{at}").hostname or "").rstrip(".").lower()
     except ValueError:
         return ""
 
 
 def _hosts_in_file(file: Path) -> Iterator[str]:
+    for found in matches_in_file(file, _URL_IN_BYTES):
+        yield _host_of(_SLASHES.split(found, maxsplit=1)[1])
+
+
+def matches_in_file(file: Path, pattern: re.Pattern[bytes]) -> Iterator[str]:
+    """What matches a pattern, in matches of at most 4,096 bytes; some may come twice.
+
+    Nothing in a binary file, which has a NUL in its first 8 KiB.
+    """
     with file.open("rb") as opened:
         if b"\0" in opened.read(8192):
             return
@@ -75,9 +99,9 @@ def _hosts_in_file(file: Path) -> Iterator[str]:
         tail = b""
         while data := opened.read(_CHUNK):
             text = tail + data
-            for found in _URL_IN_BYTES.findall(text):
-                yield _host_of(found.decode("utf-8", "replace"))
-            tail = text[-_LONGEST_URL:]  # a URL may lie across two chunks
+            for found in set(pattern.findall(text)):  # a sheet repeats its folders and hosts
+                yield os.fsdecode(found)
+            tail = text[-_LONGEST:]  # a match may lie across two chunks
 
 
 def _check_host(host: str) -> None:
@@ -96,14 +120,24 @@ def _addresses(host: str) -> set[str]:
     return {str(entry[4][0]) for entry in found}
 
 
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address to which a translator or a tunnel leads (RFC 6052, 3056, 4380); None for others."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
 def _is_private(host: str) -> bool:
     """True for an IP address that is not public, in any notation that a resolver accepts.
 
     Examples are `0x7f.1` and `2852039166`. False for a name.
     """
     try:
-        return not ipaddress.ip_address(host.partition("%")[0]).is_global
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         pass
+    else:
+        inner = _embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
+        return not address.is_global or (inner is not None and not inner.is_global)
     parts = host.split(".")
     return all(re.fullmatch(r"0x[0-9a-f]*|\d+", part) for part in parts)

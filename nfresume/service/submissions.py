@@ -20,7 +20,7 @@ from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service import boundary, hosts
 from nfresume.service.verbs import LaunchRequest, Service, new_id
 from nfresume.settings import Settings
-from nfresume.system import durable
+from nfresume.system import acting, durable
 
 #: Limits of one request, in bytes.
 MAX_PARAMS = 5_000_000
@@ -56,12 +56,18 @@ def submit(service: Service, submission: Submission) -> Execution:
 
     Raises UsageError, and what `Service.launch` raises. Then the launch dir is removed again.
     """
+    with acting.for_account(service.conf, service.account):
+        return _submit(service, submission)
+
+
+def _submit(service: Service, submission: Submission) -> Execution:
     pipeline = check(service.conf, submission)
     folder = service.conf.web_launches / service.account / new_id(submission.pipeline)
     boundary.check_param_values(service.conf, submission.params, folder)
     folder.mkdir(parents=True, mode=0o700)
     try:
         _write(folder, submission.attachments)
+        boundary.check_files(service.conf, (folder / name for name in submission.attachments), folder)
         boundary.check_launch_dir(service.conf, pipeline, folder)
         words = [pipeline, *options(submission.profiles, submission.revision)]
         names = list(submission.attachments)

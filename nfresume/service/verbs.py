@@ -187,7 +187,7 @@ class Service(Inspection):
             last = queries.attempt(tx, execution.id, execution.attempt)
         folder = places.folder_of(self.store, execution)
         parsed, taken = self.relaunch_options(execution, last, request, folder)
-        folder.root.check_space()
+        folder.root.check_space(self.account)
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir), taken)
         assert parsed.pipeline is not None
         chosen = programs.find(self.conf, parsed.pipeline, notify)

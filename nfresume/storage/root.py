@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import RootUnusable
-from nfresume.system import durable
+from nfresume.system import acting, durable
 
 MARKER = ".nfresume"
 TRASH = ".trash"
@@ -99,11 +99,13 @@ class Root:
 
     def execution(self, account: str, execution_id: str) -> ExecutionFolder:
         """The folder of one execution; it need not exist yet."""
+        acting.require(account)
         return ExecutionFolder(self, account, execution_id)
 
-    def check_space(self) -> None:
-        """Raise RootUnusable when nothing can be written here."""
-        if not os.access(self.path, os.W_OK | os.X_OK):
+    def check_space(self, account: str = "") -> None:
+        """Raise RootUnusable when nothing can be written here, in the account's folder if there is one."""
+        own = self.path / account
+        if not os.access(own if account and own.exists() else self.path, os.W_OK | os.X_OK):
             raise RootUnusable(f"{self.path} is not writable", "choose another root, or ask its owner")
         if problem := out_of_space(self.path):
             raise RootUnusable(problem, "free some space: `nfresume list` shows what is retained")

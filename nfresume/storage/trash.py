@@ -69,7 +69,7 @@ def entries(root: Root) -> set[str]:
     with root.descriptor() as root_fd:
         trash_fd = open_trash(root_fd)
         try:
-            return {owner(entry) for entry in os.listdir(trash_fd)}
+            return {owner(entry) for entry in os.listdir(trash_fd) if not entry.startswith(".")}
         finally:
             os.close(trash_fd)
 
@@ -80,8 +80,20 @@ def owner(entry: str) -> str:
 
 
 def open_trash(root_fd: int) -> int:
-    """Open the trash; raises OSError if it is a link."""
-    return os.open(TRASH, descriptors.DIRECTORY, dir_fd=root_fd)
+    """Open the trash, or this user's own part of it where there is one; raises OSError if it is a link.
+
+    `run_as` gives each user a part, so that no user can touch what another one removes.
+    """
+    trash_fd = os.open(TRASH, descriptors.DIRECTORY, dir_fd=root_fd)
+    try:
+        own = os.open(f".{os.geteuid()}", descriptors.DIRECTORY, dir_fd=trash_fd)
+    except OSError:
+        return trash_fd
+    if os.fstat(own).st_uid != os.geteuid():
+        os.close(own)
+        return trash_fd
+    os.close(trash_fd)
+    return own
 
 
 def _is_directory(name: str, parent_fd: int) -> bool:

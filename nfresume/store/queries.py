@@ -251,6 +251,14 @@ def known_root(tx: Tx, root_id: str) -> RootRecord | None:
     return RootRecord(row.id, row.path, row.inode) if row else None
 
 
+def accounts_with_work_dirs(tx: Tx) -> list[str]:
+    """The accounts that have executions whose work dir is not deleted."""
+    query = (sa.select(executions.c.account).distinct()
+             .join(work_dirs, work_dirs.c.execution_id == executions.c.id)
+             .where(work_dirs.c.state != WorkDirState.DELETED))
+    return list(tx.conn.execute(query).scalars())
+
+
 def all_roots(tx: Tx) -> list[RootRecord]:
     """Every registered root."""
     return [RootRecord(r.id, r.path, r.inode) for r in tx.conn.execute(roots.select())]

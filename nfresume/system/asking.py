@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import InvalidMetadata, UsageError
+from nfresume.system import acting
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def ask(module: str, question: Mapping[str, Any], timeout: float) -> Answer:
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", module, str(write_end)], stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(write_end,), start_new_session=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**acting.environment(), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     os.close(write_end)
     try:

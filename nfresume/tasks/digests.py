@@ -23,7 +23,7 @@ from typing import Any
 from blake3 import blake3
 from nfresume_metadata import LatchDir, LatchFile, LPath, files
 
-from nfresume.system import home
+from nfresume import home
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
 from nfresume.tasks.shapes import class_name, fielded, fields_of, shape, shown

@@ -17,9 +17,10 @@ from nfresume.service.submissions import Resubmission
 from nfresume.web import models
 from nfresume.web.access import CallerOf, Governing, Listening, Reading, Writing
 from nfresume.web.problems import API
+from nfresume.web.routes import AccountRoute
 from nfresume.web.wes import PROBLEM
 
-router = APIRouter(prefix=API, tags=["nfresume"],
+router = APIRouter(route_class=AccountRoute, prefix=API, tags=["nfresume"],
                    responses=dict.fromkeys((400, 401, 403, 404, 409, 410, 422, 429), PROBLEM))
 
 

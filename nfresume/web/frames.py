@@ -23,6 +23,7 @@ from nfresume.nextflow.summary import Progress
 from nfresume.runs.records import Records
 from nfresume.service.inspection import Details
 from nfresume.service.verbs import Service
+from nfresume.system import acting
 from nfresume.web.access import SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
 
@@ -112,6 +113,13 @@ def of(
     attempt: int | None = None,
 ) -> Frame:
     """The frame of an attempt (default: the last one). Raises NotFound."""
+    with acting.for_looking(service.conf, service.account):
+        return _of(account, execution_id, site, who, service, attempt)
+
+
+def _of(
+    account: str, execution_id: str, site: SiteOf, who: VisitorOf, service: Service, attempt: int | None,
+) -> Frame:
     details = service.details(service.get(execution_id))
     e = details.execution
     number = attempt or e.attempt

@@ -198,7 +198,13 @@ def _host(text: str) -> str:
 
 
 def _principal(request: Request) -> str:
-    """Whom the limits count: a session, a token, or the address of the client."""
+    """Whom the limits count: a session, a token, or the address of the client.
+
+    The body of a log-in is read before anyone is known. So it counts for its address: secrets can be made up.
+    Whatever else has a body is refused before it is read.
+    """
+    if request.url.path in _LOG_IN:
+        return client_network(request)
     secret = request.headers.get("authorization") or request.cookies.get(access.cookie_name(request)) or ""
     return digest_of(secret) if secret else client_network(request)
 

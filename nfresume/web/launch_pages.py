@@ -19,11 +19,13 @@ from nfresume.service import amending, boundary, submissions
 from nfresume.service.submissions import Submission
 from nfresume.service.verbs import Service
 from nfresume.store.listing import Filter
+from nfresume.system import acting
 from nfresume.web.access import Editing, Viewing, Visitor, VisitorOf
 from nfresume.web.relaunch_pages import Sent
 from nfresume.web.rendering import page
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 #: The pipelines of so many of the newest executions are offered.
 _NEWEST = 200
@@ -96,6 +98,10 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
              if isinstance(file, UploadFile) and file.filename}
 
     def answer() -> Response:
+        with acting.for_looking(service.conf, service.account):
+            return acted()
+
+    def acted() -> Response:
         if sent.get("show"):
             return _form(request, who, service, sent)
         try:

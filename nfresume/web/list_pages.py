@@ -25,8 +25,9 @@ from nfresume.store import listing
 from nfresume.store.listing import Filter
 from nfresume.web.access import Editing, SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 _PAGE = 25  # executions
 #: So many executions are changed at once.

@@ -12,8 +12,9 @@ from nfresume.domain.people import Role
 from nfresume.settings import SETTINGS
 from nfresume.web.access import PostedBy, SiteOf, Viewing, Visitor, VisitorOf, role_in
 from nfresume.web.rendering import page
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 #: The settings that the page shows; none of them is secret.
 _TRAIL = 200

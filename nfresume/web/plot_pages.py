@@ -13,8 +13,9 @@ from nfresume.runs import task_figures
 from nfresume.runs.task_figures import Box, Timeline
 from nfresume.web import drawing, frames
 from nfresume.web.frames import Frame, FrameOf
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 #: Rows of a process beyond these are drawn over each other.
 _ROWS = 40

@@ -20,11 +20,13 @@ from nfresume.service import amending, explaining, forecasting, submissions
 from nfresume.service.amending import Amended, Last
 from nfresume.service.submissions import Resubmission
 from nfresume.service.verbs import Service
+from nfresume.system import acting
 from nfresume.web import frames
 from nfresume.web.access import Editing, SiteOf, VisitorOf
 from nfresume.web.frames import Frame, FrameOf
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 #: With more tasks a forecast, which looks at each task dir, is made only when it is asked for.
 _AT_ONCE = 300
@@ -101,6 +103,10 @@ async def relaunch(
     sent = Sent({name: value for name, value in form.items() if isinstance(value, str)})
 
     def answer() -> Response:
+        with acting.for_looking(service.conf, service.account):
+            return acted()
+
+    def acted() -> Response:
         if not sent.get("forecast"):
             refused = _relaunch(service, execution_id, sent)
             if refused is None:

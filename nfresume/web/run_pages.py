@@ -16,8 +16,9 @@ from nfresume.service.outputs import Published
 from nfresume.web import frames, ranges
 from nfresume.web.access import Editing, Owning, Viewing
 from nfresume.web.frames import FrameOf
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 #: So many published files are on one page.
 _RESULTS = 200

@@ -19,8 +19,9 @@ from nfresume.domain.periods import Period, period
 from nfresume.web.access import SiteOf, Viewing, Visitor, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, include_in_schema=False)
 _PART = 64 * 1024
 _compressing = asyncio.Lock()
 

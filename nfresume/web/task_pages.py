@@ -21,8 +21,9 @@ from nfresume.service.verbs import Service
 from nfresume.web import frames, highlighting, ranges
 from nfresume.web.access import SiteOf, Viewing, VisitorOf
 from nfresume.web.frames import Frame, FrameOf
+from nfresume.web.routes import AccountRoute
 
-router = APIRouter(prefix="/a/{account}", include_in_schema=False)
+router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
 #: So many tasks, inputs, outputs and attempts are on one page.
 _TASKS, _INPUTS, _OUTPUTS, _ATTEMPTS = 100, 200, 200, 20

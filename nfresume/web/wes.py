@@ -27,6 +27,7 @@ from nfresume.store.outcomes import Outcome
 from nfresume.web import models, ranges, run_requests
 from nfresume.web.access import MaybeReading, Reading, SiteOf, Writing
 from nfresume.web.problems import API
+from nfresume.web.routes import AccountRoute
 from nfresume.web.run_requests import BODY, DSL, ENGINE_PARAMETERS, FormOf, python_versions
 
 
@@ -44,7 +45,8 @@ class _Bytes(Convertor[str]):
 
 register_url_convertor("bytes", _Bytes())
 PROBLEM = {"model": models.Problem, "content": {"application/problem+json": {}}}
-router = APIRouter(prefix=API, responses=dict.fromkeys((400, 401, 403, 404, 409, 429), PROBLEM))
+router = APIRouter(route_class=AccountRoute, prefix=API,
+                   responses=dict.fromkeys((400, 401, 403, 404, 409, 429), PROBLEM))
 
 STATES = {
     ExecutionState.QUEUED: "QUEUED", ExecutionState.RUNNING: "RUNNING",
@@ -138,7 +140,8 @@ def _position(token: str) -> tuple[datetime, str] | None:
         at = datetime.fromisoformat(at_text)
         if at.tzinfo is None or not execution_id or "\0" in execution_id:
             raise ValueError
-    except ValueError:
+        at = at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError("this page token is not valid", "begin again without one") from None
     return at, execution_id
 

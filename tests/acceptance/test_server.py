@@ -257,12 +257,16 @@ def test_behind_a_reverse_proxy(site: Site):
         assert guess("192.0.2.2") == 401
 
 
-@pytest.mark.parametrize("name", ["nfresume.service", "nfresume@.service"])
-def test_the_systemd_units(tmp_path: Path, name: str):
+@pytest.mark.parametrize(("name", "drop_in"), [
+    ("nfresume.service", ""), ("nfresume@.service", ""), ("nfresume.service", "run-as.conf")])
+def test_the_systemd_units(tmp_path: Path, name: str, drop_in: str):
     """systemd accepts the units of deploy/, and rates their exposure at 3.0 or less of 10."""
     analyze = needs("systemd-analyze")
     unit = tmp_path / name.replace("@", "@daemon")
-    unit.write_text((PROJECT / "deploy" / name).read_text().replace("/opt/nfresume/bin", str(BIN)))
+    text = (PROJECT / "deploy" / name).read_text().replace("/opt/nfresume/bin", str(BIN))
+    if drop_in:  # systemd reads it after the unit; it has one section
+        text = text.replace("[Install]", f"{(PROJECT / 'deploy' / drop_in).read_text()}\n[Install]")
+    unit.write_text(text)
     done = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     done = subprocess.run([analyze, "security", "--offline=true", "--no-pager", str(unit)],

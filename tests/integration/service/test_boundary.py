@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,17 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "{place}/launches/other/x/samples.csv"}, {"input": ["{place}/launches/oth*/x"]},
     {"a": {"b": "../../other/x/samples.csv"}}, {"outdir": "{place}/pipelines/qc"},
     {"publish_dir": "{place}/elsewhere/../pipelines/new"},
+    {"input": "file://localhost{place}/root/other/x"}, {"input": "a.csv,{place}/root/other/x"},
+    {"input": "a.csv {place}/launches/other/x"}, {"input": "{{place}/root/other,/y}/*.x"},
+    {"input": "{place}/ro*t/other/x"}, {"input": "{place}/*/other/**"}, {"input": "{place}"}, {"input": "/"},
+    {"input": "/proc/1/root{place}/root/other/x"}, {"input": "/proc/self/environ"},
+    {"input": "/etc/../proc/1"},
+    {"input": "{place}/nfresume.toml"}, {"input": "{place}/state.db"}, {"input": "{place}/secrets/key"},
+    {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
-def test_parameters_that_are_refused(place: Path, params: dict[str, object]):
+def test_parameters_that_are_refused(
+    place: Path, params: dict[str, object], monkeypatch: pytest.MonkeyPatch
+):
     """A parameter names no configuration, no file of another account, and no output among the pipelines."""
     def put(value: object) -> object:
         if isinstance(value, str):
@@ -132,10 +142,12 @@ def test_parameters_that_are_refused(place: Path, params: dict[str, object]):
             return [put(each) for each in value]
         return {k: put(v) for k, v in value.items()} if isinstance(value, dict) else value
 
+    monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
     given = put(params)
     assert isinstance(given, dict)
+    conf = replace(listed(place), database_url=f"sqlite:///{place}/state.db", task_secrets=place / "secrets")
     with pytest.raises(UsageError):
-        boundary.check_param_values(listed(place), given, place / "launches/team/run-1")
+        boundary.check_param_values(conf, given, place / "launches/team/run-1")
 
 
 def test_parameters_that_are_allowed(place: Path):
@@ -143,8 +155,43 @@ def test_parameters_that_are_allowed(place: Path):
     boundary.check_param_values(listed(place), {
         "input": "samples.csv", "outdir": "results", "reference": f"{place}/pipelines/qc/ref.fa", "n": 3,
         "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b",
-        "text": "a/b c",
+        "text": "a/b c", "unit": "counts / million", "glob": "data/*.fastq", "bucket": "s3://b/k/*.bam",
+        "list": f"a.csv,{place}/launches/team/run-0/b.csv", "regex": "[^/]+/(?<x>a|b)",
     }, place / "launches/team/run-1")
+
+
+@pytest.mark.parametrize("text", [
+    "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml",
+    "x\t/proc/1/environ",
+    "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv",
+])
+def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: pytest.MonkeyPatch):
+    """An attached sample sheet names no files of other accounts, wherever they stand in it."""
+    monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
+    launch_dir = place / "launches/team/run-1"
+    launch_dir.mkdir(parents=True)
+    sheet = launch_dir / "samples.csv"
+    sheet.write_text(f"sample,reads\n{'b,data/b.fq ' * 100_000}\n{text.replace('{place}', str(place))}\n")
+    with pytest.raises(UsageError, match=r"samples.csv names a file"):
+        boundary.check_files(listed(place), [sheet], launch_dir)
+    own = f"{place}/launches/team/run-0/x.fq"
+    sheet.write_text(f"sample,reads\na,data/a.fq,{own},https://example.org/{place}/root\n")
+    boundary.check_files(listed(place), [sheet], launch_dir)
+
+
+@pytest.mark.parametrize("url", [
+    "http://good@127.0.0.1/", "http:/\\127.0.0.1/", "http:\\\\127.0.0.1", "ht\ttp://127.0.0.1/",
+    "http:/127.0.0.1/",
+    "http://127.0.0.1%2f@example.org/", "jar:http://127.0.0.1!/x", "http://192.168.0.1,http://example.org",
+    "http://127.0.0.1\nabc", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://[::ffff:7f00:1]/",
+    "http://2130706433/", "http://0177.0.0.1/", "http://LOCALHOST./",
+    "http://①②⑦.⓪.⓪.①/", "http://[fd00:ec2::254]/",
+    "http://a@b@127.0.0.1/", "git+ssh://10.0.0.1/x", "http://169.254.169.254?x", "http://127.0.0.1#x",
+])
+def test_urls_that_programs_read_in_other_ways(url: str):
+    """Whatever a browser, curl, Java or Python could take for the host, it is a public one."""
+    with pytest.raises(UsageError):
+        boundary.hosts.check({"input": [url]})
 
 
 def test_urls_in_attached_files(place: Path):

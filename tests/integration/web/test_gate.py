@@ -73,6 +73,34 @@ def test_open_event_streams_hold_no_slot(web: Web):
     assert asyncio.run(attack("/page", 1)) == [200] * AT_ONCE + [429] * 2
 
 
+def test_slow_log_ins_of_one_address(web: Web):
+    """Log-ins whose bodies do not arrive are limited by address, with whatever secrets they come."""
+    application: Any = web.client.app
+
+    async def attack(path: str) -> list[int]:
+        gate, codes = Gate(application.routes_and_errors, application.state.site), []
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                codes.append(message["status"])
+
+        asked = []
+        for n in range(AT_ONCE + 3):
+            headers = [(b"host", b"127.0.0.1"), (b"content-length", b"100"),
+                       (b"authorization", b"Bearer %d" % n), (b"cookie", b"nfresume=%d" % n)]
+            scope = {**scope_of(application, path), "method": "POST", "headers": headers}
+            asked.append(asyncio.create_task(gate(scope, silent, send)))
+        while len(codes) < 3:
+            await asyncio.sleep(0.01)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        return codes
+
+    for path in ("/login", "/login/oidc"):
+        assert asyncio.run(attack(path)) == [429] * 3
+
+
 def test_nobody_waits_behind_the_reads_of_another():
     """However many pages one user asks for, another's is next."""
     async def attack() -> list[str]:

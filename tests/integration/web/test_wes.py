@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import uuid
 from collections.abc import Iterator
@@ -126,6 +127,9 @@ def test_page_sizes_are_clamped(web: Web):
     for bad in ({"page_size": -1}, {"page_size": "x"}, {"page_token": "nonsense"}):
         schema.check_error(ask("GET", "/runs", params=bad), 400)
     schema.check_error(ask("GET", tasks, params={"page_token": "x"}), 400)
+    for time in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01"):
+        token = base64.urlsafe_b64encode(f"{time}|x".encode()).decode()
+        schema.check_error(ask("GET", "/runs", params={"page_token": token}), 400)
 
 
 GOOD = {"workflow_url": "main.nf", "workflow_type": "NFL", "workflow_type_version": "DSL2"}

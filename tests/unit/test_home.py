@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nfresume import home
 from nfresume.domain.errors import UsageError
-from nfresume.system import home
 from tests.conftest import ORDINARY_USER
 
 
