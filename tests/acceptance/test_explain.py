@@ -230,6 +230,7 @@ workflow { LAST(EDITED(FIRST()), VALUE(params.v)) }
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_two_versions_and_a_relaunch_from_scratch(site: Site, older_nextflow: Path):
     """Task dirs of another version are understood, and reused. After a run from scratch its tasks count."""
     main = site.launch_dir / "main.nf"
