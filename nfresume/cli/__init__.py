@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from nfresume.cli import streams
 
-        streams.fill()
+        streams.prepare()
         from nfresume.cli.app import run
     except KeyboardInterrupt:
         os._exit(130)  # nothing has begun

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,7 +69,7 @@ def explain(
     Example: nfresume cache explain assembly.py:trim --reads sample.fastq
     """
     with common.service(account, root) as service:
-        found = service.explain(task, tuple(words or ()), Path.cwd())
+        found = service.explain(task, tuple(words or ()), common.here())
     if as_json:
         print_json(found)
         return

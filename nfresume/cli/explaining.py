@@ -43,6 +43,10 @@ def explain(
 
         caching.explain(words[0], words[1:], account, root, as_json)
         return
+    if len(words) > 2:
+        from nfresume.domain.errors import UsageError
+
+        raise UsageError(f"one task at a time: {' '.join(words[1:])}", "a name with blanks stands in quotes")
     with common.service(account, root) as service:
         execution = service.find(words[0])
         explained = service.explain_attempt(execution, attempt)
@@ -85,8 +89,7 @@ def _one(
 ) -> None:
     from nfresume.service import explaining
 
-    found = [task for task in explained.tasks
-             if wanted in (task.name, task.process) or (task.dir and task.dir.startswith(wanted))]
+    found = explaining.called(explained, wanted)
     if not found:
         _reused(service, execution, explained, wanted, as_json=as_json)
         return

@@ -143,7 +143,7 @@ def launch(
     detach = detach or parsed.background
     signals = Signals(detached=detach)
     script, stdin = _standard_input(parsed.pipeline, detach=detach)
-    here = Path.cwd()
+    here = common.here()
     with common.service(account, root, nextflow, launching=True, stdin=stdin) as service:
         from nfresume.service.verbs import LaunchRequest
 
@@ -221,7 +221,7 @@ def relaunch(
         from nfresume.runs.relaunching import RelaunchRequest
 
         found = service.find(words[0])
-        given = options.absolute((*words[1:], *_jobs(jobs)), Path.cwd(), Path(found.launch_dir))
+        given = options.absolute((*words[1:], *_jobs(jobs)), common.here(), Path(found.launch_dir))
         parsed = options.parse(given)
         _note_work_dir(parsed.work_dir)
         _note_two_dashes(parsed, found.pipeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -75,6 +76,16 @@ def chosen(kind: type[Choice], value: str | None, option: str) -> Choice | None:
                          f"for example {option} {next(iter(kind))}") from None
 
 
+def here() -> Path:
+    """The current folder. Raises UsageError when it was removed."""
+    from nfresume.domain.errors import UsageError
+
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was removed", "change into a folder that exists") from None
+
+
 @contextmanager
 def service(
     account: str | None = None, root: Path | None = None, nextflow: Path | None = None,
@@ -91,7 +102,7 @@ def service(
     from nfresume.system import acting
 
     def absolute(path: Path | None) -> str | None:
-        return str(path.expanduser().absolute()) if path is not None else None
+        return str(here() / os.path.expanduser(path)) if path is not None else None
 
     conf = settings.load(account=account, root=absolute(root), nextflow=absolute(nextflow))
     acting.enforce(conf)

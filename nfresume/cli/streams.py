@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
@@ -50,11 +51,16 @@ class Stream:
         return self._fd in ready and self._wake not in ready
 
 
-def fill() -> None:
-    """Open /dev/null where a standard stream is closed: otherwise another file would get its number."""
+def prepare() -> None:
+    """Open /dev/null where a standard stream is closed: otherwise another file would get its number.
+
+    What the encoding of standard output cannot express is printed as an escape.
+    """
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             setattr(sys, name, os.fdopen(fd, mode, closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

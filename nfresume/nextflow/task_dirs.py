@@ -29,6 +29,18 @@ def beginning_with(work: Path, short: str) -> list[str]:
     return sorted(f"{first}/{name}" for name in names if name.startswith(rest))
 
 
+def means(wanted: str, name: str, task_dir: str) -> bool:
+    """True if a user who writes `wanted` means this task.
+
+    It is the task's name or that of its process, with or without the workflows in front of it
+    (`RNASEQ:ALIGN (liver)`, `ALIGN (liver)`, `ALIGN`), or the start of its task dir, of two letters or more.
+    """
+    process, tag = name.partition(" (")[::2]
+    own = process.rpartition(":")[2]
+    names = (name, process, own, name.removeprefix(process.removesuffix(own)) if tag else own)
+    return wanted in names or (len(wanted) > 1 and task_dir.startswith(wanted))
+
+
 def find(work: Path, short: str, name: str, *, unfinished: bool = False) -> str:
     """The task dir of a task; empty when there is none, or it stays ambiguous.
 

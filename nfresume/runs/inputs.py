@@ -323,7 +323,12 @@ def params(content: bytes) -> dict[str, Any]:
 
 
 def check_json(options: RunOptions, taken: Taken) -> None:
-    """Raise UsageError for a params file that ends in .json and is not JSON."""
+    """Raise UsageError for a params file of a Python workflow that ends in .json and is not JSON.
+
+    That of a Nextflow pipeline is Nextflow's to judge: it accepts `{"x": 1,}`, for example.
+    """
+    if options.pipeline is None or python_workflow(options.pipeline) is None:
+        return
     given = options.value("-params-file")
     content = taken.named("-params-file")
     if given is None or content is None or not given.endswith(".json"):

@@ -122,10 +122,10 @@ class Records:
             return 0
 
     def task(self, wanted: str) -> Task:
-        """The last task with this name, process or start of a task dir. Raises NotFound."""
+        """The last task that a user means by this text (`task_dirs.means`). Raises NotFound."""
         found: Task | None = None
         for task in self._candidates(wanted):
-            if task.label.startswith(wanted) or wanted in (task.name, task.process):
+            if task_dirs.means(wanted, task.name, task.label):
                 found = task
         if found is None:
             raise NotFound(f"there is no task {wanted!r} in {self._folder.execution_id}",

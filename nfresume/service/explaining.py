@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nfresume.domain.wording import printable
+from nfresume.nextflow import task_dirs
 from nfresume.runs.explaining import Explained, Explanation
 
 #: So many lines follow a relaunch.
@@ -95,6 +96,11 @@ def document(explained: Explained, tasks: Iterable[Explanation] | None = None) -
                 "causes": [{"kind": cause.kind, "text": cause.text, "detail": list(cause.detail),
                             "upstream": cause.upstream or None} for cause in task.causes],
             } for task in (explained.tasks if tasks is None else tasks)]}
+
+
+def called(explained: Explained, wanted: str) -> list[Explanation]:
+    """The tasks that a user means by this text (`task_dirs.means`)."""
+    return [task for task in explained.tasks if task_dirs.means(wanted, task.name, task.dir)]
 
 
 def chain(explained: Explained, task: Explanation) -> list[Explanation]:

@@ -151,6 +151,8 @@ class Inspection:
         """Why the tasks of attempt `number` (default: the last one) ran. Raises NotFound."""
         from nfresume.runs import explaining
 
+        if number is not None and number > execution.attempt:
+            raise NotFound(f"{execution.id} has no attempt {number}", f"its last one is {execution.attempt}")
         self.records(execution, number)  # raises NotFound when they have expired
         return explaining.of(self.folder(execution), execution.session_id, number or execution.attempt)
 

@@ -186,7 +186,9 @@ def test_each_kind_of_change(site: Site):
     chain = site.ok("explain", e["id"], "SORT").out.splitlines()
     assert [line.split()[0] for line in chain if " ran again: " in line] == ["SORT", "ALIGN", "INDEX"]
     assert site.ok("explain", e["id"], "STABLE").out == "STABLE was reused from attempt 1\n"
-    assert site.run("explain", e["id"], "NOTHING").code == 66
+    for nothing in (["NOTHING"], [""], ["--attempt", "9"]):
+        assert site.run("explain", e["id"], *nothing).code == 66
+    assert site.run("explain", e["id"], "SORT", "(1)").code == 64
     # Of a pipeline that has not changed it is certain that a parameter did it. That holds without a work dir.
     site.ok("relaunch", e["id"], "--n", "3")
     site.ok("unpin", e["id"])
@@ -230,6 +232,7 @@ workflow { LAST(EDITED(FIRST()), VALUE(params.v)) }
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_two_versions_and_a_relaunch_from_scratch(site: Site, older_nextflow: Path):
     """Task dirs of another version are understood, and reused. After a run from scratch its tasks count."""
     main = site.launch_dir / "main.nf"
@@ -255,7 +258,7 @@ def test_two_versions_and_a_relaunch_from_scratch(site: Site, older_nextflow: Pa
     assert "(24.10.5 -> 24.10.0), or a value did" in back["VALUE"][0]["text"]
 
     assert again("--from-scratch") == {}
-    assert site.ok("explain", e).out == "every task ran: it was relaunched from scratch\n"
+    assert site.ok("explain", e).out == "every task of attempt 4 ran: it was relaunched from scratch\n"
     main.write_text(VERSIONS.replace("echo 1", "echo 2").replace("echo old", "echo new"))
     after = again()
     assert set(after) == {"FIRST", "EDITED", "LAST"}
@@ -265,4 +268,4 @@ def test_two_versions_and_a_relaunch_from_scratch(site: Site, older_nextflow: Pa
     assert site.run("launch", "--pin", "main.nf").code == 1  # another execution, with another session
     other = site.show()["id"]
     assert other != e
-    assert site.ok("explain", other).out == "every task ran: nothing had run before\n"
+    assert site.ok("explain", other).out == "every task of attempt 1 ran: nothing had run before\n"

@@ -164,3 +164,43 @@ def test_a_terminal_that_is_closed(site: Site):
     assert status != 0
     until(lambda: states(site) == ["CANCELLED"], 60, "the cancel")
     until(lambda: site.processes() == [], 30, "the end of all processes")
+
+
+@pytest.mark.long
+def test_a_script_that_passes_its_signal_on(site: Site):
+    """nextflow#3509: a batch job that runs the command with `&` and passes its SIGTERM on ends the run."""
+    (site.launch_dir / "main.nf").write_text("process A { script: 'sleep 100' }\nworkflow { A() }\n")
+    (site.launch_dir / "job.sh").write_text(
+        f'trap \'kill -TERM $child\' TERM\n"{BIN}/nfresume" launch main.nf & child=$!\nwait $child\n'
+        "wait $child\nexit $?\n")
+    job = subprocess.Popen(["bash", "job.sh"], cwd=site.launch_dir, env=site.env, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: site.runs("sleep"), what="a running task")
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(60) == 1
+    assert site.show()["state"] == "CANCELLED"
+    assert not site.runs("sleep")
+
+
+@pytest.mark.long
+def test_in_the_background_of_a_terminal(site: Site):
+    """nextflow#1221, wf-single-cell#184: `nfresume launch ... &` on a terminal is not stopped by it."""
+    import pty
+
+    (site.launch_dir / "main.nf").write_text("workflow { println 'said' }\n")
+    pid, control = pty.fork()
+    if pid == 0:
+        os.chdir(site.launch_dir)
+        script = f"set -m; stty tostop; '{BIN}/nfresume' launch main.nf > out 2> err & wait; cat out; exit 7"
+        os.execve("/bin/bash", ["bash", "--norc", "-c", script], site.env)
+    seen = b""
+    try:
+        while more := os.read(control, 4096):
+            seen += more
+    except OSError:  # the terminal is closed by its last process
+        pass
+    _, status = os.waitpid(pid, 0)
+    os.close(control)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert b"said" in seen
+    assert site.show()["state"] == "SUCCEEDED"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.conftest import run_plain
 from tests.conftest import BIN, Done, Site, snapshot, until
 
 pytestmark = pytest.mark.slow
@@ -33,13 +34,54 @@ workflow {
 """
 
 
+#: Fails at its last task until there is a file `ok`.
+TWO_STEPS = """\
+params.x = 0
+process FIRST { publishDir 'results', mode: 'copy'; output: path 'a'; script: "echo first ${params.x} > a" }
+process LAST {
+    publishDir 'results', mode: 'copy'
+    input: path 'in'
+    output: path 'b'
+    script: "ls > b; [ -e $launchDir/ok ]"
+}
+workflow { LAST(FIRST()) }
+"""
+OK = {"ok": ""}
+EXEC = """\
+process WRITE { input: val v; output: path 'w.json'; exec: task.workDir.resolve('w.json').text = v }
+process LAST { publishDir 'results', mode: 'copy'; input: path w; output: path 'b'
+    script: "cat $w > b; [ -e $launchDir/ok ]" }
+workflow { LAST(WRITE('x')) }
+"""
+MODES = """\
+process COPIED { publishDir 'copied', mode: 'copy'; output: path 'd'
+    script: "mkdir d; echo > d/x; echo > d/y; chmod 750 d; chmod 640 d/x; chmod 755 d/y" }
+process LINKED { publishDir 'linked/deep'; output: path 'd'; output: path 'f'
+    script: "mkdir d; echo > d/x; echo > f; chmod 750 d; chmod 640 d/x; chmod 600 f" }
+process MOVED { publishDir 'moved', mode: 'move'; output: path 'f'; script: "echo > f; chmod 444 f" }
+workflow { COPIED(); LINKED(); MOVED() }
+"""
+HANDLERS = """\
+workflow.onError { println "onError ${workflow.errorMessage} ${workflow.exitStatus}" }
+workflow.onComplete { println "onComplete ${workflow.success} ${workflow.resume} ${workflow.profile}" }
+process A { script: "echo said; exit 3" }
+workflow { A() }
+"""
+
+
 @dataclass
 class Case:
-    """One command line, and what stands on standard input and in the launch dir."""
+    """A command line, and what stands on standard input, in the launch dir and in the environment.
+
+    `then`: further command lines, each with the files that are written before it.
+    """
 
     words: list[str]
     stdin: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    umask: int = 0o022
+    then: tuple[tuple[list[str], dict[str, str]], ...] = ()
 
 
 CASES = {
@@ -61,6 +103,13 @@ CASES = {
     "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"]),
     "a params file and a parameter": Case(
         ["main.nf", "-params-file", "p.json", "--y", "2"], files={"p.json": '{"x": "é", "y": 1}'}),
+    "a params file that Nextflow takes for JSON": Case(
+        ["main.nf", "-params-file", "p.json"],
+        files={"p.json": '{"x": "a\tb", "title": "t", "nested": {"name": "nextflow#2091"},}'}),
+    "parameters with dots (nextflow#2023)": Case(
+        ["main.nf", "-params-file", "p.yml", "--on=false", "--c.on=false"],
+        files={"p.yml": "a.on: false\nb: {on: false}\n",
+               "nextflow.config": "params { on = true\n a.on = true\n b.on = true\n c.on = true }"}),
     "configuration with includes": Case(
         ["main.nf", "-c", "a.config,b.config", "--x", "1"],
         files={"a.config": "includeConfig 'more/c.config'\n", "b.config": "params.b = 2\n",
@@ -76,53 +125,102 @@ CASES = {
     "two dashes (nf-core/chipseq#131)": Case(["main.nf", "--resume", "--profile", "a"]),
     "no entry workflow (nextflow#4900)": Case(["e.nf"], files={"e.nf": "workflow HELLO { println 1 }"}),
     "exit 42": Case(["e.nf"], files={"e.nf": "workflow { System.exit(42) }"}),
+    "a failure, and -resume": Case(["a.nf"], files={"a.nf": TWO_STEPS}, then=((["a.nf", "-resume"], OK),)),
+    "-resume of a failure that fails again": Case(
+        ["a.nf", "--x", "1"], files={"a.nf": TWO_STEPS},
+        then=((["a.nf", "--x", "1", "-resume"], {}), (["a.nf", "--x", "2", "-resume"], OK))),
+    "-resume with an edited script": Case(
+        ["a.nf"], files={"a.nf": TWO_STEPS},
+        then=((["a.nf", "-resume"], {**OK, "a.nf": TWO_STEPS.replace("echo first", "echo edited")}),)),
+    "-resume with another name of an input (nextflow#4106)": Case(
+        ["a.nf"], files={"a.nf": TWO_STEPS},
+        then=((["a.nf", "-resume"], {**OK, "a.nf": TWO_STEPS.replace("'in'", "'other'")}),)),
+    "-resume of an exec process (nextflow#3962)": Case(
+        ["a.nf"], files={"a.nf": EXEC}, then=((["a.nf", "-resume"], OK),)),
+    "modes of results under umask 077": Case(["m.nf"], files={"m.nf": MODES}, umask=0o077),
+    "modes of results under umask 002": Case(["m.nf"], files={"m.nf": MODES}, umask=0o002),
+    "LANG=C and a dumb terminal": Case(
+        ["é.nf", "--x", "grüße"], files={"é.nf": SHOW}, env={"LC_ALL": "C", "LANG": "C", "TERM": "dumb"}),
+    "odd names": Case(["my pipe [1]/main (x).nf", "--outdir", "out $HOME `id`; *"],
+                      files={"my pipe [1]/main (x).nf": SHOW}),
+    "handlers at the end": Case(["h.nf"], files={"h.nf": HANDLERS}),
 }
 
 
-def both(site: Site, plain_nextflow: Path, case: Case) -> tuple[Done, Done, Path, Path]:
+@dataclass
+class Ran:
+    """What a command left: its exit status and output, and the launch dir after it."""
+
+    done: Done
+    made: dict[str, object]
+
+
+def both(site: Site, plain_nextflow: Path, case: Case) -> tuple[list[Ran], list[Ran]]:
     """Run a case with nfresume and with plain Nextflow, each in a folder of its own with the same name."""
-    done, folders = [], []
-    for program, options in ([str(BIN / "nfresume"), "launch"], []), ([str(plain_nextflow), "run"],
-                                                                      ["-ansi-log", "false"]):
-        place = site.base / ("plain" if options else "ours") / "launch"
-        place.mkdir(parents=True)
-        for name, text in {"main.nf": SHOW, **case.files}.items():
+    ours, plain = [str(BIN / "nfresume"), "launch"], [str(plain_nextflow), "run"]
+    return (_run(site, site.base / "ours", ours, [], case),
+            _run(site, site.base / "plain", plain, ["-ansi-log", "false"], case))
+
+
+def _run(site: Site, base: Path, program: list[str], options: list[str], case: Case) -> list[Ran]:
+    place, ran = base / "launch", []
+    place.mkdir(parents=True)
+    env = {**site.env, **case.env, "NXF_OFFLINE": "true", "NXF_HOME": str(site.base / "home"),
+           "NFRESUME_STORAGE_EXPIRATION_HOURS": "1" if case.then else "0"}
+    for given, files in ((case.words, {"main.nf": SHOW, **case.files}), *case.then):
+        for name, text in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text(text)
-        words = list(case.words)
+        words, start = list(given), list(program)
         if options and "-C" in words:  # plain Nextflow takes it before the word `run`
             at = words.index("-C")
-            program, words = [program[0], *words[at:at + 2], *program[1:]], words[:at] + words[at + 2:]
+            start, words = [start[0], *words[at:at + 2], *start[1:]], words[:at] + words[at + 2:]
         # Nextflow's own option stands in front, unless the pipeline is read from standard input.
         words = [*words, *options] if words[0] in ("-", "-stub") else [*options, *words]
-        env = {**site.env, "NXF_OFFLINE": "true", "NXF_HOME": str(site.base / "home")}
         stdin = {"stdin": subprocess.DEVNULL} if case.stdin is None else {"input": case.stdin}
-        run = subprocess.run([*program, *words], cwd=place, env=env, text=True, capture_output=True,
-                             timeout=120, **stdin)
-        done.append(Done(run.returncode, run.stdout, run.stderr))
-        folders.append(place)
-    return done[0], done[1], folders[0], folders[1]
+        run = subprocess.run([*start, *words], cwd=place, env=env, text=True, capture_output=True,
+                             timeout=120, umask=case.umask, errors="surrogateescape", **stdin)
+        ran.append(Ran(Done(run.returncode, neutral(run.stdout, place), run.stderr), _made(place)))
+    return ran
 
 
-def neutral(text: str) -> str:
-    """Standard output without what differs from run to run: hashes, run names, temporary files, log names."""
+def _made(place: Path) -> dict[str, object]:
+    """Modes of all files and folders, and the bytes of the files; links are followed."""
+    found: dict[str, object] = {k: v for k, v in snapshot(place).items()
+                                if not k.startswith((".nextflow", "work/"))}
+    for folder, names, _ in os.walk(place, followlinks=True):
+        for name in names:
+            path = Path(folder, name)
+            if not str(path.relative_to(place)).startswith((".nextflow", "work")):
+                found[str(path.relative_to(place))] = path.stat().st_mode
+    return found
+
+
+def neutral(text: str, place: Path) -> str:
+    """Standard output without what differs from run to run: hashes, run names, paths, tips, log names."""
     text = re.sub(r"\[[0-9a-f]{2}/[0-9a-f]{6}\]", "[hash]", text)
     text = re.sub(r"(Launching `)[^`]*/nextflow\d+\.tmp(`)", r"\1SCRIPT\2", text)
     text = re.sub(r"(Launching `[^`]+`) \[\S+\]", r"\1 [name]", text)
+    text = re.sub(r"\S+/work/[0-9a-f]{2}/[0-9a-f]{30}", "TASK_DIR", text).replace(str(place), "HERE")
+    # Which tip is shown is chance, and whether an agent is interrupted at the end.
+    text = re.sub(r"^Tip: .*\n|^WARN: Got an interrupted exception.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(\[hash\] .*\n)+", lambda lines: "".join(sorted(lines[0].splitlines(True))), text,
+                  flags=re.MULTILINE)
     return re.sub(r"'[^']*nextflow\.log'", "LOG", text)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.long if case.then or case.umask != 0o022 else ())
+    for name, case in CASES.items()])
 def test_the_same_as_nextflow_run(site: Site, plain_nextflow: Path, name: str):
-    """Exit status, standard output and results with their modes are those of plain Nextflow."""
-    ours, theirs, here, there = both(site, plain_nextflow, CASES[name])
-    if theirs.code and not theirs.out.count("Launching"):  # refused before anything ran
-        assert ours.code, ours.err
-        return
-    assert (ours.code, neutral(ours.out)) == (theirs.code, neutral(theirs.out)), ours.err
-    made = [{k: v for k, v in snapshot(place).items() if not k.startswith((".nextflow", "work/"))}
-            for place in (here, there)]
-    assert made[0] == made[1]
+    """Exit status, standard output, and results with their modes and folders are those of plain Nextflow."""
+    for ours, theirs in zip(*both(site, plain_nextflow, CASES[name]), strict=True):
+        if theirs.done.code and not theirs.done.out.count("Launching"):  # refused before anything ran
+            assert ours.done.code, ours.done.err
+            assert ours.made == theirs.made
+            continue
+        assert (ours.done.code, ours.done.out) == (theirs.done.code, theirs.done.out), ours.done.err
+        assert ours.made == theirs.made
 
 
 FAILING = """\
@@ -297,17 +395,32 @@ def test_a_terminals_input_reaches_the_pipeline(site: Site):
     assert (child.returncode, "read yes" in out) == (0, True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_end_the_run(site: Site, number: signal.Signals):
-    """SIGTERM and SIGHUP to the command end the run, as they end `nextflow run`."""
+@pytest.mark.parametrize("number", [
+    signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+def test_signals_end_the_run(site: Site, plain_nextflow: Path, number: signal.Signals):
+    """SIGINT, SIGTERM and SIGHUP to the command do to the run what they do to `nextflow run`."""
     child = site.start("launch", str(site.pipeline("slow")), *KEPT)
     until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(number)
-    _, said = child.communicate(timeout=60)
-    assert child.returncode != 0
+    out, said = child.communicate(timeout=60)
+    theirs, their_out = ended_by(site, plain_nextflow, number)
+    assert (child.returncode, neutral(out, site.launch_dir)) == (theirs, their_out)
     assert "Traceback" not in said
     until(lambda: site.show()["state"] == "CANCELLED", what="its end")
     assert not site.runs("sleep")
+
+
+def ended_by(site: Site, plain_nextflow: Path, number: signal.Signals) -> tuple[int, str]:
+    """Run the pipeline with plain Nextflow, send the signal to it; its exit status and standard output."""
+    place = site.base / "plain"
+    place.mkdir()
+    words = [str(plain_nextflow), "run", "-ansi-log", "false", str(site.launch_dir / "slow")]
+    child = subprocess.Popen(words, cwd=place, env=site.env, text=True, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    until(lambda: site.runs("sleep"), what="a running task")
+    child.send_signal(number)
+    out, _ = child.communicate(timeout=60)
+    return child.returncode, neutral(out, site.launch_dir)
 
 
 @pytest.mark.long
@@ -373,6 +486,13 @@ def test_nextflow_inside_a_task(site: Site, plain_nextflow: Path):
     env = {"PATH": f"{plain_nextflow.parent}:{site.env['PATH']}", "NXF_OPTS": "-Dsome=thing"}
     done = site.ok("launch", "--nextflow", str(plain_nextflow), "main.nf", **env)
     assert "native 0 true" in done.out
+    plain = site.base / "plain"
+    plain.mkdir()
+    shutil.copy(site.launch_dir / "main.nf", plain)
+    theirs = run_plain(plain_nextflow, plain, "main.nf", env={**site.env, **env})
+    assert theirs.returncode == 0, theirs.stdout
+    assert neutral(done.out, site.launch_dir) == neutral(theirs.stdout, plain)
+    assert snapshot(plain / "seen") == snapshot(site.launch_dir / "seen")
     seen = site.launch_dir / "seen"
     # NXF_CLI is exported by Nextflow's own launcher, NXF_TASK_WORKDIR by Nextflow.
     assert (seen / "env.txt").read_text().split() == ["NXF_CLI", "NXF_OPTS", "NXF_TASK_WORKDIR"]
@@ -460,7 +580,8 @@ def test_forms_of_a_remote_pipeline(site: Site, repository: Path, plain_nextflow
                                 env={**site.env, **env}, text=True, capture_output=True, timeout=120,
                                 check=False, stdin=subprocess.DEVNULL)
         ours = site.run("launch", *words, **env)
-        assert (ours.code, neutral(ours.out)) == (theirs.returncode, neutral(theirs.stdout)), ours.err
+        said = neutral(ours.out, site.launch_dir), neutral(theirs.stdout, site.base)
+        assert (ours.code, said[0]) == (theirs.returncode, said[1]), ours.err
         assert "other" in ours.out
     unknown = site.run("launch", "nonsense", **env)
     assert (unknown.code, "nextflow-io/nonsense" in unknown.err + unknown.out) == (1, True)
@@ -531,3 +652,13 @@ def test_work_dir_and_environment(site: Site):
     assert not (site.launch_dir / "elsewhere").exists()
     assert site.run("launch", "main.nf", "-w", "s3://bucket/work").code == 64
     assert os.listdir(site.launch_dir / "results") == ["x.txt"]
+
+
+@pytest.mark.long
+def test_a_folder_that_was_removed(site: Site):
+    """A launch from a folder that is gone is refused in one line."""
+    place = site.base / "gone"
+    place.mkdir()
+    done = subprocess.run(["bash", "-c", f'rmdir "{place}"; "{BIN}/nfresume" launch main.nf'], cwd=place,
+                          env=site.env, text=True, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, "the current folder was removed" in done.stderr) == (64, True)

@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 111
+CASES = 113
 
 
 def test_the_matrix():
