@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from nfresume.service.identity import Identity
 from nfresume.store import Store
 from tests.conftest import PROJECT, Site, privileged, until
-from tests.serving import Running, serve
+from tests.serving import Running, log_in, serve
 
 pytestmark = [
     pytest.mark.slow, pytest.mark.timeout(900),
@@ -226,6 +226,29 @@ def test_what_a_task_can_reach(server: Server):
     assert owners(base / "root/alice") == {ALICE}
     until(lambda: not (base / f"root/alice/{run}/work").exists(), what="the removal of the work dir")
     assert os.listdir(base / f"root/.trash/.{ALICE}") == []
+
+
+def test_pages_of_the_console(server: Server):
+    """Each page of the console reads the account's folders as its user; its form relaunches as this user."""
+    run = server.launch("alice", forbidden=[], server=1, fail=True)
+    assert server.ended("alice", run) == "EXECUTOR_ERROR", server.stdout("alice", run)
+    page = f"/a/alice/executions/{run}"
+    with httpx.Client(base_url=server.running.url, timeout=120) as browser:
+        with contextlib.closing(Store.open(server.site.env["NFRESUME_DATABASE_URL"])) as store:
+            log_in(browser, f"/login?token={Identity(store).login_link('alice')}")
+        tasks = browser.get(f"{page}/tasks")
+        links = re.findall(rf'href="({page}/tasks/1/\d+)"', tasks.text)
+        assert links, tasks.text
+        sections = ("tasks", "timeline", "graph", "why", "log", "results", "storage", "history", "relaunch")
+        shown_too = (f"{page}/{name}" for name in sections)
+        for path in ("/a/alice/executions", "/a/alice/launch", page, *shown_too, *links):
+            shown = browser.get(path)
+            assert (shown.status_code, "cannot be read" in shown.text) == (200, False), (path, shown.text)
+        csrf = re.findall(r'name="csrf" value="([^"]+)"', browser.get(f"{page}/relaunch").text)[0]
+        sent = browser.post(f"{page}/relaunch", data={"csrf": csrf})
+        assert sent.status_code == 303, sent.text
+    assert server.ended("alice", run) == "COMPLETE"
+    assert owners(server.site.base / "root/alice") == {ALICE}
 
 
 @pytest.mark.long

@@ -201,6 +201,9 @@ def test_without_javascript_and_without_a_mouse(site: Site, console: Running, br
     page.keyboard.type(str(pipeline))
     page.get_by_label("Keep the work dir after a failure").focus()
     page.keyboard.type("5")
+    page.keyboard.press("Enter")  # shows the parameters: nothing is launched by accident
+    expect(page.get_by_label("Keep the work dir after a failure")).to_have_value("5")
+    page.get_by_role("button", name="Launch", exact=True).focus()
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/executions/fail-late-"))
     site.run("wait", page.url.rpartition("/")[2])

@@ -108,7 +108,7 @@ class Filled:
                 "retried": 0, "error": (error or "COUNT (liver) terminated with an error exit status (1)")
                 if state == "FAILED" else None})
         common = {"execution_id": name, "attempt": 1, "detail": {}}
-        rows["v"] += [{**common, "name": "launch", "actor": f"{who} (web)", "at": at},
+        rows["v"] += [{**common, "name": "launch", "actor": f"{who}@web(10.0.0.7)", "at": at},
                       {**common, "name": "claim", "actor": "supervisor@node1", "at": at}]
         if not live:
             rows["v"].append({**common, "name": "fail" if failed else "succeed", "at": end,

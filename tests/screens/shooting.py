@@ -28,7 +28,8 @@ PAGES = {
 def serving(filled: Filled) -> Iterator[str]:
     """The console of a filled site, served by this process on loopback."""
     application = app.create(filled.conf, filled.store)
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(
+        application, port=0, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -149,7 +149,8 @@ def test_ranges(web: Web, wanted: str, status: int, length: int):
 
 @pytest.mark.parametrize("path", [
     "/a/team/executions?after=" + "9" * 290, "/a/team/executions?after=-1", "/a/team/executions?search=%ff",
-    f"{API}/runs?page_size=" + "9" * 30, "/a/team/executions/run-1?task_from=1099511627776",
+    f"{API}/runs?page_size=" + "9" * 30, "/a/team/executions/run-1/tasks?after=1099511627776",
+    "/a/team/executions/run-1/timeline?start=4503599627370496&end=0",
 ])
 def test_numbers_that_are_too_large(web: Web, path: str):
     """Numbers that no database takes give an answer, and no fault."""
