@@ -142,9 +142,9 @@ def prepare(
         start = {entry.producer for entry in entries}
         because = refused or "all files are made whole"
     known = lean_needs.tasks(folder, number - 1)
-    again = lean_needs.closure(start, entries, known, folder.work) if start else set()
-    producers = {entry.producer for entry in entries} & again
-    moved = _set_aside(folder, number, producers | _readers(folder, number), heartbeat)
+    again = lean_needs.closure(start, entries, known, folder.work) if start else lean_needs.Again()
+    producers = {entry.producer for entry in entries} & again.tasks
+    moved = _set_aside(folder, number, producers | again.unnoticed | _readers(folder, number), heartbeat)
     left = [entry for entry in entries if entry.producer not in producers]
     crashpoints.reach("producers-set-aside")
     if left != listed:
@@ -267,7 +267,7 @@ class Watch:
         if needs.named:
             meant = Named(needs.named)
             needs.named |= {target for alias, target in _aliases(self._folder.work, files) if alias in meant}
-        if needs.read:
+        if needs.read or needs.readers:  # others may have used what these have made
             needs.readers |= {task.dir for task in ran.values() if task.status is Status.COMPLETED}
         if needs:
             lean_needs.save(self._dir, needs)
@@ -344,7 +344,7 @@ def to_make_again(folder: ExecutionFolder, attempts: int, needs: Needs) -> dict[
     if needs.read or not start:
         return {}
     known = lean_needs.tasks(folder, attempts)
-    again = lean_needs.closure(start, entries, known, folder.work)
+    again = lean_needs.closure(start, entries, known, folder.work).tasks
     files = [entry.path for entry in entries if entry.producer in start]
     processes = sorted({known[task_dir].process for task_dir in again if task_dir in known})
     took = sum(reuse.milliseconds(known[task_dir]) for task_dir in again if task_dir in known)

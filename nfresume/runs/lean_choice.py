@@ -25,8 +25,6 @@ _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha25
 _FINISHED = (Status.COMPLETED, Status.CACHED)
 #: A wrapper or script that is longer is not read whole: then nothing is chosen.
 _TEXT_BYTES = 1 << 24
-#: Small files that a task has staged are looked into, as the guard does.
-_SHEET_BYTES = 2 << 20
 #: So many links are followed from the inputs of tasks that have not finished.
 _MOST_LINKS = 100_000
 
@@ -325,7 +323,7 @@ def _text(path: Path) -> str | None:
 def _sheet(path: str) -> str | None:
     """The content of a small file, such as a samplesheet; None for a larger or another one."""
     try:
-        if not os.path.isfile(path) or os.path.getsize(path) > _SHEET_BYTES:
+        if not os.path.isfile(path) or os.path.getsize(path) > lean_needs.SHEET_BYTES:
             return None
         return Path(path).read_text(errors="replace")
     except OSError:
