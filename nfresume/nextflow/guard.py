@@ -20,6 +20,8 @@ from nfresume.system import durable
 
 #: In the folder of an attempt: what no task may name, and a folder with a file for each task that does.
 LIST, NEEDED = "emptied.txt", "needed"
+#: Executors whose tasks get the environment of the head, and with it the guard.
+EXECUTORS = frozenset({"local", "slurm"})
 #: The exit status of a task that was ended.
 STATUS = 187
 #: In a task dir: the attempt whose guard has looked at the task. A task without it is not to be trusted.

@@ -228,12 +228,14 @@ class Watch:
             self._entries = emptying.load(self._folder.cache) if (self._dir / guard.LIST).exists() else []
         return bool(self._entries)
 
-    def must_end(self, ended: int) -> bool:
-        """True when the attempt must end now. `ended` is how many tasks have ended so far."""
+    def must_end(self, log: Summary) -> bool:
+        """True when the attempt must end now. `log` is what is recorded of it so far."""
         if not self.active:
             return False
-        if guard.is_needed(self._dir):
+        if guard.is_needed(self._dir) or log.executors - guard.EXECUTORS:
             return True
+        counts = log.counts
+        ended = counts.succeeded + counts.failed + counts.ignored + counts.retried
         now = time.monotonic()
         if ended == self._ended or now - self._looked < max(_LOOK_SECONDS, self._took / _LOOK_SHARE):
             return False
@@ -251,7 +253,7 @@ class Watch:
         if not self.active:
             return needs
         files = {entry.path for entry in self._entries or ()}
-        needs.named = guard.needed(self._dir)
+        needs.named = guard.needed(self._dir) | (files if log.executors - guard.EXECUTORS else set())
         failure = log.failure
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join(texts), files)

@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import assets, mentions, reading, record, task_dirs, wrapper
+from nfresume.nextflow import assets, guard, mentions, reading, record, task_dirs, wrapper
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import forecasting, lean_needs, sources
 from nfresume.runs.inputs import FOLDER
 from nfresume.storage.root import ExecutionFolder
 
-#: Executors whose tasks the guard can end.
-_GUARDED = frozenset({"local", "slurm"})
 _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
 _FINISHED = (Status.COMPLETED, Status.CACHED)
 #: A wrapper or script that is longer is not read whole: then nothing is chosen.
@@ -130,7 +128,7 @@ class _Choice:
                 raise Unsure(f"the record of attempt {number} is not complete")
             last: dict[int, Task] = {}
             for line in record.lines(path):
-                if isinstance(line, record.Executor) and line.name not in _GUARDED:
+                if isinstance(line, record.Executor) and line.name not in guard.EXECUTORS:
                     raise Unsure(f"the executor {line.name} is not guarded")
                 if isinstance(line, record.Doubt) and line.damage:
                     raise Unsure(f"the log of attempt {number} is damaged")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfresume.nextflow.mentions import Named, ancestors
@@ -38,6 +38,7 @@ def runs(draw: st.DrawFn) -> tuple[dict[str, Task], list[Emptied]]:
 
 
 @given(runs(), st.data())
+@settings(deadline=None)
 def test_what_runs_again_has_its_inputs(run: tuple[dict[str, Task], list[Emptied]], data: st.DataObject):
     """Whatever is needed, no task that runs again reads a file that stays empty."""
     tasks, entries = run
@@ -54,6 +55,7 @@ def test_what_runs_again_has_its_inputs(run: tuple[dict[str, Task], list[Emptied
 
 
 @given(runs(), st.randoms())
+@settings(deadline=None)
 def test_it_ends(run: tuple[dict[str, Task], list[Emptied]], rng):
     """Needing one file after the other takes at most as many attempts as tasks have emptied files."""
     tasks, entries = run
