@@ -136,6 +136,8 @@ def prepare(
     entries = emptying.finish(folder.work, listed, heartbeat, whole=False)
     needs = lean_needs.before(folder, number)
     refused = None if everything else emptying.refusal(folder.cache)
+    if any(_is_unknown(folder.attempt(each)) for each in range(1, number)):
+        refused = refused or "it is not known what an earlier attempt needed"
     start = lean_needs.producers(needs.paths, entries)
     because = "their files are needed" if start else ""
     if everything or refused is not None:
@@ -162,13 +164,25 @@ def _seconds(entries: Iterable[Emptied], moved: Iterable[str]) -> float:
 
 
 def _readers(folder: ExecutionFolder, number: int) -> set[str]:
-    """Task dirs of earlier attempts whose results are not to be trusted, and that have not run again."""
+    """Task dirs of earlier attempts whose results are not to be trusted, and that have not run again.
+
+    Of an attempt that was not looked at to its end, nothing is trusted.
+    """
     left: set[str] = set()
     for each in range(1, number):
-        if left:
-            left -= {line.dir for line in reading.lines(folder.attempt(each)) if isinstance(line, Task)}
-        left |= lean_needs.load(folder.attempt(each)).readers
+        place = folder.attempt(each)
+        unknown = _is_unknown(place)
+        if left or unknown:
+            tasks = [line for line in reading.lines(place) if isinstance(line, Task)]
+            left -= {task.dir for task in tasks}
+            left |= {task.dir for task in tasks if task.status is Status.COMPLETED} if unknown else set()
+        left |= lean_needs.load(place).readers
     return left
+
+
+def _is_unknown(attempt_dir: Path) -> bool:
+    """True for an attempt with emptied files of which it was not written what it needed."""
+    return (attempt_dir / guard.LIST).exists() and not (attempt_dir / lean_needs.FILE).exists()
 
 
 def _set_aside(
@@ -248,7 +262,7 @@ class Watch:
         return emptying.were_read(self._folder.work, self._entries or (), fresh=fresh)
 
     def conclude(self, log: Summary) -> Needs:
-        """What the attempt needed, now that its head has ended; kept durably. Raises OSError."""
+        """What the attempt needed, now that its head has ended; kept durably. Raises OSError, Conflict."""
         needs = Needs()
         if not self.active:
             return needs
@@ -271,8 +285,7 @@ class Watch:
             needs.named |= {target for alias, target in _aliases(self._folder.work, files) if alias in meant}
         if needs.read or needs.readers:  # others may have used what these have made
             needs.readers |= {task.dir for task in ran.values() if task.status is Status.COMPLETED}
-        if needs:
-            lean_needs.save(self._dir, needs)
+        lean_needs.save(self._dir, needs)
         return needs
 
     def _published(self, line: record.Published) -> set[str]:
