@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -210,14 +210,24 @@ def _aliases(work: Path, files: set[str]) -> list[tuple[str, str]]:
     named = {name for path in files for name in mentions.ancestors(path)}
     real = os.path.realpath(work)
     found = []
-    for above, folders, names in os.walk(work):
-        if above == str(work):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in (*folders, *names):
-            path = os.path.join(above, name)
-            if os.path.islink(path) and (target := os.path.realpath(path)[len(real) + 1:]) in named:
-                found.append((path[len(str(work)) + 1:], target))
+    for path in _links(str(work)):
+        if (target := os.path.realpath(path)[len(real) + 1:]) in named:
+            found.append((path[len(str(work)) + 1:], target))
     return found
+
+
+def _links(work: str) -> Iterator[str]:
+    """The links below the work dir, but for what was set aside. A folder that cannot be listed has none."""
+    waiting = [work]
+    while waiting:
+        place = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False) and not (
+                        place == work and entry.name.startswith(".")):
+                    waiting.append(entry.path)
 
 
 # -- while it runs --------------------------------------------------------------------------------
