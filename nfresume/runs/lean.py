@@ -201,7 +201,10 @@ def _names(work: Path, entries: Iterable[Emptied]) -> set[str]:
     files = {entry.path for entry in entries}
     found = {name for path in files for name in mentions.ancestors(path)}
     for alias, target in _aliases(work, files):
-        found.update(mentions.ancestors(alias) if target in files else [alias])
+        found.update(mentions.ancestors(alias))
+        for path in files:
+            if path.startswith(f"{target}/"):
+                found.update(mentions.ancestors(alias + path[len(target):]))
     return found
 
 
