@@ -20,18 +20,27 @@ from nfresume.system import durable
 
 #: In the folder of an attempt: what no task may name, and a folder with a file for each task that does.
 LIST, NEEDED = "emptied.txt", "needed"
+#: Executors whose tasks get the environment of the head, and with it the guard.
+EXECUTORS = frozenset({"local", "slurm"})
 #: The exit status of a task that was ended.
 STATUS = 187
 #: In a task dir: the attempt whose guard has looked at the task. A task without it is not to be trusted.
 MARK = ".command.guarded"
 _END = "# end"
+#: An absolute path in a text of a shell, with escaped characters.
+_PATH = r"/(\\.|[^][:space:]\"'`;,:()<>|&[])+"
 #: Larger files are not looked into, in KiB.
 _SHEET_KIB = 2048
 
 _SCRIPT = r"""
+_nfresume_real() (
+    printf '%s\n' "$1" | tr '\n' '\0' | xargs -0 readlink -f -- 2> /dev/null
+    ended=("${PIPESTATUS[@]}")  # 123: some of them lead nowhere
+    [ ${ended[1]} = 0 ] && { [ ${ended[2]} = 0 ] || [ ${ended[2]} = 123 ]; }
+)
 _nfresume_named() (
     set +eux; set +o pipefail; shopt -u nullglob failglob; unset GREP_OPTIONS; export LC_ALL=C; IFS=$' \t\n'
-    list=@LIST@ token=@TOKEN@
+    list=@LIST@ token=@TOKEN@ path=@PATH@
     cd -- "$1" || exit 2
     for program in grep sed sort tr xargs readlink find tail; do
         command -v $program > /dev/null || { echo "there is no $program"; exit 2; }
@@ -41,20 +50,24 @@ _nfresume_named() (
     for name in .command.run .command.stage .command.sh; do [ ! -e $name ] || files+=($name); done
     [ -r .command.run ] || { echo "cannot read $1/.command.run"; exit 2; }
     text=$(grep -aohE "$token" "${files[@]}"); [ $? -le 1 ] || { echo "cannot read $1"; exit 2; }
-    paths=$(grep -aohE '/(\\.|[^][:space:]\"'"'"'`;,:()<>|&[])+' "${files[@]}" |
-        sed -E 's/\\(.)/\1/g' | sort -u)
-    real=$(printf '%s\n' "$paths" | tr '\n' '\0' | xargs -0 readlink -f -- 2> /dev/null)
+    paths=$(grep -aohE "$path" "${files[@]}" | sed -E 's/\\(.)/\1/g' | sort -u)
+    real=$(_nfresume_real "$paths") || { echo "cannot follow links"; exit 2; }
     sheets=$(printf '%s\n' "$paths" | tr '\n' '\0' | xargs -0 sh -c \
         'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k -print0' sh 2> /dev/null |
-        xargs -0 -r grep -IohE "$token" -- 2> /dev/null)
+        xargs -0 -r grep -IohE "$token|$path" -- 2> /dev/null | sort -u)
+    [ -z "$sheets" ] || real+=$'\n'$(_nfresume_real "$sheets") || { echo "cannot follow links"; exit 2; }
     printf '%s\n' "$text" "$real" "$sheets" | grep -aoE "$token" | sed -E \
         -e 's:^(.{33})[^/].*$:\1:' -e 's://+:/:g' -e 's:^(.{33})/(.*/)?\.\.(/.*)?$:\1:' \
         -e 's:/[^/]*[^/@SAFE@].*$::' -e 's:(/\.)+(/|$):\2:g' -e 's:/+$::' |
-        sort -u | grep -xF -f "$list"
+        grep -xF -f "$list"
+    ended=("${PIPESTATUS[@]}")  # of printf, grep, sed, grep
+    [ ${ended[0]} = 0 ] && [ ${ended[1]} -le 1 ] && [ ${ended[2]} = 0 ] || exit 2
+    exit ${ended[3]}
 )
 _nfresume_guard() {
     local named status file
     named=$(_nfresume_named "$1") && status=0 || status=$?
+    [ $status != 0 ] || named=$(printf '%s\n' "$named" | sort -u)
     if [ $status = 1 ] && echo @ATTEMPT@ > "$1/@MARK@"; then export _NFRESUME_GUARDED=$1; return 0; fi
     if [ $status = 0 ]; then
         file=@NEEDED@/$$-$RANDOM
@@ -79,7 +92,8 @@ unset _nfresume_task
 def script(attempt_dir: Path) -> str:
     """The text of the guard for an attempt."""
     values = {"LIST": shlex.quote(str(attempt_dir / LIST)), "NEEDED": shlex.quote(str(attempt_dir / NEEDED)),
-              "TOKEN": shlex.quote(mentions.PATTERN), "SAFE": mentions.SAFE, "END": shlex.quote(_END),
+              "TOKEN": shlex.quote(mentions.PATTERN), "PATH": shlex.quote(_PATH),
+              "SAFE": mentions.SAFE, "END": shlex.quote(_END),
               "MARK": MARK, "ATTEMPT": shlex.quote(str(attempt_dir)),
               "STATUS": str(STATUS), "SHEET": str(_SHEET_KIB)}
     text = _SCRIPT

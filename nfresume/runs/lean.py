@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,15 +136,17 @@ def prepare(
     entries = emptying.finish(folder.work, listed, heartbeat, whole=False)
     needs = lean_needs.before(folder, number)
     refused = None if everything else emptying.refusal(folder.cache)
+    if any(_is_unknown(folder.attempt(each)) for each in range(1, number)):
+        refused = refused or "it is not known what an earlier attempt needed"
     start = lean_needs.producers(needs.paths, entries)
     because = "their files are needed" if start else ""
     if everything or refused is not None:
         start = {entry.producer for entry in entries}
         because = refused or "all files are made whole"
     known = lean_needs.tasks(folder, number - 1)
-    again = lean_needs.closure(start, entries, known, folder.work) if start else set()
-    producers = {entry.producer for entry in entries} & again
-    moved = _set_aside(folder, number, producers | _readers(folder, number), heartbeat)
+    again = lean_needs.closure(start, entries, known, folder.work) if start else lean_needs.Again()
+    producers = {entry.producer for entry in entries} & again.tasks
+    moved = _set_aside(folder, number, producers | again.unnoticed | _readers(folder, number), heartbeat)
     left = [entry for entry in entries if entry.producer not in producers]
     crashpoints.reach("producers-set-aside")
     if left != listed:
@@ -162,13 +164,25 @@ def _seconds(entries: Iterable[Emptied], moved: Iterable[str]) -> float:
 
 
 def _readers(folder: ExecutionFolder, number: int) -> set[str]:
-    """Task dirs of earlier attempts whose results are not to be trusted, and that have not run again."""
+    """Task dirs of earlier attempts whose results are not to be trusted, and that have not run again.
+
+    Of an attempt that was not looked at to its end, nothing is trusted.
+    """
     left: set[str] = set()
     for each in range(1, number):
-        if left:
-            left -= {line.dir for line in reading.lines(folder.attempt(each)) if isinstance(line, Task)}
-        left |= lean_needs.load(folder.attempt(each)).readers
+        place = folder.attempt(each)
+        unknown = _is_unknown(place)
+        if left or unknown:
+            tasks = [line for line in reading.lines(place) if isinstance(line, Task)]
+            left -= {task.dir for task in tasks}
+            left |= {task.dir for task in tasks if task.status is Status.COMPLETED} if unknown else set()
+        left |= lean_needs.load(place).readers
     return left
+
+
+def _is_unknown(attempt_dir: Path) -> bool:
+    """True for an attempt with emptied files of which it was not written what it needed."""
+    return (attempt_dir / guard.LIST).exists() and not (attempt_dir / lean_needs.FILE).exists()
 
 
 def _set_aside(
@@ -187,7 +201,10 @@ def _names(work: Path, entries: Iterable[Emptied]) -> set[str]:
     files = {entry.path for entry in entries}
     found = {name for path in files for name in mentions.ancestors(path)}
     for alias, target in _aliases(work, files):
-        found.update(mentions.ancestors(alias) if target in files else [alias])
+        found.update(mentions.ancestors(alias))
+        for path in files:
+            if path.startswith(f"{target}/"):
+                found.update(mentions.ancestors(alias + path[len(target):]))
     return found
 
 
@@ -196,14 +213,24 @@ def _aliases(work: Path, files: set[str]) -> list[tuple[str, str]]:
     named = {name for path in files for name in mentions.ancestors(path)}
     real = os.path.realpath(work)
     found = []
-    for above, folders, names in os.walk(work):
-        if above == str(work):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in (*folders, *names):
-            path = os.path.join(above, name)
-            if os.path.islink(path) and (target := os.path.realpath(path)[len(real) + 1:]) in named:
-                found.append((path[len(str(work)) + 1:], target))
+    for path in _links(str(work)):
+        if (target := os.path.realpath(path)[len(real) + 1:]) in named:
+            found.append((path[len(str(work)) + 1:], target))
     return found
+
+
+def _links(work: str) -> Iterator[str]:
+    """The links below the work dir, but for what was set aside. A folder that cannot be listed has none."""
+    waiting = [work]
+    while waiting:
+        place = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    yield entry.path
+                elif entry.is_dir(follow_symlinks=False) and not (
+                        place == work and entry.name.startswith(".")):
+                    waiting.append(entry.path)
 
 
 # -- while it runs --------------------------------------------------------------------------------
@@ -228,12 +255,14 @@ class Watch:
             self._entries = emptying.load(self._folder.cache) if (self._dir / guard.LIST).exists() else []
         return bool(self._entries)
 
-    def must_end(self, ended: int) -> bool:
-        """True when the attempt must end now. `ended` is how many tasks have ended so far."""
+    def must_end(self, log: Summary) -> bool:
+        """True when the attempt must end now. `log` is what is recorded of it so far."""
         if not self.active:
             return False
-        if guard.is_needed(self._dir):
+        if guard.is_needed(self._dir) or log.executors - guard.EXECUTORS:
             return True
+        counts = log.counts
+        ended = counts.succeeded + counts.failed + counts.ignored + counts.retried
         now = time.monotonic()
         if ended == self._ended or now - self._looked < max(_LOOK_SECONDS, self._took / _LOOK_SHARE):
             return False
@@ -246,12 +275,12 @@ class Watch:
         return emptying.were_read(self._folder.work, self._entries or (), fresh=fresh)
 
     def conclude(self, log: Summary) -> Needs:
-        """What the attempt needed, now that its head has ended; kept durably. Raises OSError."""
+        """What the attempt needed, now that its head has ended; kept durably. Raises OSError, Conflict."""
         needs = Needs()
         if not self.active:
             return needs
         files = {entry.path for entry in self._entries or ()}
-        needs.named = guard.needed(self._dir)
+        needs.named = guard.needed(self._dir) | (files if log.executors - guard.EXECUTORS else set())
         failure = log.failure
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join(texts), files)
@@ -267,10 +296,9 @@ class Watch:
         if needs.named:
             meant = Named(needs.named)
             needs.named |= {target for alias, target in _aliases(self._folder.work, files) if alias in meant}
-        if needs.read:
+        if needs.read or needs.readers:  # others may have used what these have made
             needs.readers |= {task.dir for task in ran.values() if task.status is Status.COMPLETED}
-        if needs:
-            lean_needs.save(self._dir, needs)
+        lean_needs.save(self._dir, needs)
         return needs
 
     def _published(self, line: record.Published) -> set[str]:
@@ -344,7 +372,7 @@ def to_make_again(folder: ExecutionFolder, attempts: int, needs: Needs) -> dict[
     if needs.read or not start:
         return {}
     known = lean_needs.tasks(folder, attempts)
-    again = lean_needs.closure(start, entries, known, folder.work)
+    again = lean_needs.closure(start, entries, known, folder.work).tasks
     files = [entry.path for entry in entries if entry.producer in start]
     processes = sorted({known[task_dir].process for task_dir in again if task_dir in known})
     took = sum(reuse.milliseconds(known[task_dir]) for task_dir in again if task_dir in known)

@@ -12,21 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import assets, mentions, reading, record, task_dirs, wrapper
+from nfresume.nextflow import assets, guard, mentions, reading, record, task_dirs, wrapper
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import forecasting, lean_needs, sources
 from nfresume.runs.inputs import FOLDER
 from nfresume.storage.root import ExecutionFolder
 
-#: Executors whose tasks the guard can end.
-_GUARDED = frozenset({"local", "slurm"})
 _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
 _FINISHED = (Status.COMPLETED, Status.CACHED)
 #: A wrapper or script that is longer is not read whole: then nothing is chosen.
 _TEXT_BYTES = 1 << 24
-#: Small files that a task has staged are looked into, as the guard does.
-_SHEET_BYTES = 2 << 20
 #: So many links are followed from the inputs of tasks that have not finished.
 _MOST_LINKS = 100_000
 
@@ -132,7 +128,7 @@ class _Choice:
                 raise Unsure(f"the record of attempt {number} is not complete")
             last: dict[int, Task] = {}
             for line in record.lines(path):
-                if isinstance(line, record.Executor) and line.name not in _GUARDED:
+                if isinstance(line, record.Executor) and line.name not in guard.EXECUTORS:
                     raise Unsure(f"the executor {line.name} is not guarded")
                 if isinstance(line, record.Doubt) and line.damage:
                     raise Unsure(f"the log of attempt {number} is damaged")
@@ -325,7 +321,7 @@ def _text(path: Path) -> str | None:
 def _sheet(path: str) -> str | None:
     """The content of a small file, such as a samplesheet; None for a larger or another one."""
     try:
-        if not os.path.isfile(path) or os.path.getsize(path) > _SHEET_BYTES:
+        if not os.path.isfile(path) or os.path.getsize(path) > lean_needs.SHEET_BYTES:
             return None
         return Path(path).read_text(errors="replace")
     except OSError:

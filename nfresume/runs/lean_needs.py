@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import reading, task_dirs
+from nfresume.nextflow import mentions, reading, task_dirs
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.storage.emptying import Emptied
@@ -20,6 +20,8 @@ from nfresume.storage.root import ExecutionFolder
 from nfresume.system import durable
 
 FILE = "emptied-needed.json"
+#: Larger files are not looked into.
+SHEET_BYTES = 2 << 20
 _FINISHED = (Status.COMPLETED, Status.CACHED)
 
 
@@ -96,9 +98,18 @@ def producers(paths: Iterable[str], entries: Iterable[Emptied]) -> set[str]:
     return {entry.producer for entry in entries if entry.path in named}
 
 
+@dataclass(frozen=True)
+class Again:
+    """Task dirs that run again. Of those Nextflow would reuse `unnoticed`: they read files by paths that are
+    values, or stand in a samplesheet, so that their hashes do not change."""
+
+    tasks: frozenset[str] = frozenset()
+    unnoticed: frozenset[str] = frozenset()
+
+
 def closure(
     start: Iterable[str], entries: Iterable[Emptied], known: Mapping[str, Task], work: Path
-) -> set[str]:
+) -> Again:
     """All task dirs that run again if those of `start` do, or must, because their files are empty.
 
     What uses files of a task that runs again runs again, too: they get another modification time. Each one
@@ -107,23 +118,26 @@ def closure(
     by_producer: dict[str, Named] = {}
     for entry in entries:
         by_producer.setdefault(entry.producer, Named()).add(entry.path)
-    inputs = {task_dir: _inputs(task, work) for task_dir, task in known.items()}
+    staged = {task_dir: _staged(task, work) for task_dir, task in known.items()}
+    named = {task_dir: _named(task, work) - staged[task_dir] for task_dir, task in known.items()}
     users: dict[str, set[str]] = {}
-    for task_dir, paths in inputs.items():
-        for path in paths:
+    for task_dir in known:
+        for path in staged[task_dir] | named[task_dir]:
             users.setdefault(producer_of(path), set()).add(task_dir)
     found, waiting = set(start), list(start)
     while waiting:
         task_dir = waiting.pop()
         new = {user for user in users.get(task_dir, ()) if known[user].status in _FINISHED}
-        new |= {maker for path in inputs.get(task_dir, ()) if (maker := producer_of(path)) in by_producer
-                and path in by_producer[maker]}
+        new |= {maker for path in staged.get(task_dir, set()) | named.get(task_dir, set())
+                if (maker := producer_of(path)) in by_producer and path in by_producer[maker]}
         waiting += new - found
         found |= new
-    return found
+    unnoticed = {task_dir for task_dir in found if any(
+        producer_of(path) in found for path in named.get(task_dir, ()) if producer_of(path) != task_dir)}
+    return Again(frozenset(found), frozenset(unnoticed))
 
 
-def _inputs(task: Task, work: Path) -> set[str]:
+def _staged(task: Task, work: Path) -> set[str]:
     """The inputs of a task in the work dir, as they are named and where links lead."""
     found = set()
     real = os.path.realpath(work)
@@ -132,3 +146,23 @@ def _inputs(task: Task, work: Path) -> set[str]:
             if task_dirs.of_path(each, place).count("/"):
                 found.add(each[len(place) + 1:])
     return found
+
+
+def _named(task: Task, work: Path) -> set[str]:
+    """What the script of a task names of other task dirs, and what small files among its inputs do."""
+    texts = [_small(work / task.dir / ".command.sh"), *(_small(Path(path)) for path, _, _ in task.inputs)]
+    found = {token for text in texts for token in mentions.of(text)}
+    real = os.path.realpath(work)
+    found |= {target[len(real) + 1:] for token in found
+              if (target := os.path.realpath(work / token)).startswith(f"{real}/")}
+    return {token for token in found if producer_of(token) != task.dir}
+
+
+def _small(path: Path) -> str:
+    """The content of a small file; empty for a larger one, and for what is no file or cannot be read."""
+    try:
+        if not path.is_file() or path.stat().st_size > SHEET_BYTES:
+            return ""
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -12,6 +12,7 @@ from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, OnSuccess, Retain
+from nfresume.launchers.slurm import SlurmLauncher
 from nfresume.retained import deletion, disposal, securing
 from nfresume.runs import cache_check, explaining, lean
 from nfresume.runs.lean_needs import Needs
@@ -77,7 +78,8 @@ def conclude(
             clean_end=verdict.clean_end, decision=decision, secured=secured.results.complete,
             notice_at=retention.notice_at(tx.now, until, conf.notify_before_expiry),
         )
-        again = _to_make_again(folder, execution, verdict, decision, needs)
+        slurm = queries.attempt(tx, execution.id, execution.attempt).launcher == SlurmLauncher.name
+        again = _to_make_again(folder, execution, verdict, decision, needs, slurm=slurm)
         state, claim = transitions.settle(tx, lease, outcome, evidence.log.counts, actor,
                                           deletion.claimant(), goes_on=bool(again))
         for name, told in notes.items():
@@ -102,10 +104,12 @@ def _without_needs(verdict: Verdict, needs: Needs | None) -> Verdict:
 
 def _to_make_again(
     folder: ExecutionFolder, execution: Execution, verdict: Verdict, decision: retention.Decision,
-    needs: Needs | None,
+    needs: Needs | None, *, slurm: bool,
 ) -> dict[str, Any]:
     """What a new attempt makes again at once; empty when this is the end, as for a held work dir."""
     if not needs or decision.keep is None or verdict.doubt or execution.state is not ExecutionState.RUNNING:
+        return {}
+    if slurm:  # the job of its supervisor has the name of this attempt, and ends with it
         return {}
     try:
         return lean.to_make_again(folder, execution.attempt, needs)

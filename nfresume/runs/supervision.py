@@ -284,9 +284,7 @@ class _Supervisor:
 
     def _end_if_emptied_is_needed(self) -> None:
         """End the head when a task needs an emptied file, or has read one."""
-        counts = self._recorder.summary.counts
-        ended = counts.succeeded + counts.failed + counts.ignored + counts.retried
-        if self._stopping is None and self._watch.must_end(ended):
+        if self._stopping is None and self._watch.must_end(self._recorder.summary):
             self._stopping = time.monotonic()
             if found := nextflow_processes.read(self._attempt_dir):
                 found.terminate()

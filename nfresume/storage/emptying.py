@@ -241,7 +241,8 @@ def were_read(work: Path, entries: Iterable[Emptied], *, fresh: bool = False) ->
         path = work / entry.path
         with contextlib.suppress(FileNotFoundError):
             if fresh:
-                os.chmod(path, 0)
+                with contextlib.suppress(PermissionError):  # of another user
+                    os.chmod(path, 0)
             status = path.lstat()
             if status.st_ino == entry.inode and (status.st_atime_ns, status.st_mtime_ns, status.st_size) != (
                     0, entry.mtime, entry.size):

@@ -281,3 +281,60 @@ def test_cache_deep_and_other_doubts(site: Site):
     assert emptied(e) == []
     assert json.dumps(e["retain"]) == '"lean"'
     assert re.search("lean: no file was emptied.*cache 'deep'", e["said"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["symlink", "rellink", "link", "copy"])
+def test_published_for_the_first_time_from_the_cache(site: Site, mode: str):
+    """A relaunch that publishes what was not published before gets the whole file, not a link to nothing."""
+    e = fail(site, CHAIN)
+    more = CHAIN.replace('process A { tag "$n";',
+                         f"process A {{ tag \"$n\"; publishDir 'results', mode: '{mode}';")
+    relaunch(site, e, more)
+    found = results(site)
+    assert len(found["a1.bin"]) == len(found["a2.bin"]) == BIG
+    assert set(found["a1.bin"]) == set("a1\n")
+    assert found == plain(site, more)
+
+
+@pytest.mark.long
+def test_a_new_reader_and_another_reference(site: Site):
+    """A new process that reads an emptied output, and a changed input of the first task, get whole files."""
+    e = fail(site, CHAIN)
+    more = CHAIN.replace("workflow {", """process NEW { publishDir 'results', mode: 'copy'
+  scratch true
+  stageInMode 'copy'
+  input: tuple val(n), path(a)
+  output: path("new${n}.txt")
+  script: "cat $a | cksum > new${n}.txt" }
+workflow {""").replace("D(C(B(A(Channel.of(1, 2)))).toSortedList { it.name })",
+                       "A(Channel.of(1, 2)); NEW(A.out); D(C(B(A.out)).toSortedList { it.name })")
+    relaunch(site, e, more)
+    assert results(site) == plain(site, more)
+
+
+@pytest.mark.long
+def test_rehydrate(site: Site):
+    """Everything is made again, what was emptied is whole, and the work dir is kept slim from then on."""
+    e = fail(site, CHAIN)
+    shown = site.ok("show", e["id"]).out
+    assert "lean: 4 files, 11.4 MiB, keep no content, which saves" in shown
+    assert "up to 4 tasks again" in site.ok("measure", e["id"]).out
+    assert "more would be kept in full" in site.ok("costs").out
+    told = site.ok("relaunch", "--dry-run", e["id"]).out
+    assert "would be reused for certain: 6 tasks" in told
+    assert "one of 4 files whose content is not kept (lean): at most 4 tasks" in told
+    done = site.run("rehydrate", e["id"])
+    assert done.code == 1, done.err  # its last task fails again
+    after = site.show()
+    assert after["retain"] == "slim"
+    assert emptied(after) == []
+    work = Path(after["work_dir"]["path"])
+    sizes = {p.name: p.stat().st_blocks > 0 for p in work.glob("[0-9a-f][0-9a-f]/*/[ab]?.bin")
+             if not p.is_symlink()}
+    assert sizes == dict.fromkeys(("a1.bin", "a2.bin", "b1.bin", "b2.bin"), True)
+    relaunch(site, e)
+    assert len(cached(site, 3)) == 6
+    again = site.run("rehydrate", e["id"])
+    assert again.code != 0
+    assert "no file" in again.err

@@ -92,6 +92,14 @@ def test_a_samplesheet_and_a_link(tasks: Tasks):
     assert tasks.is_stopped()
 
 
+def test_a_path_through_links_in_a_samplesheet(tasks: Tasks):
+    """A samplesheet may name an emptied file by a link, of which nothing but its target tells."""
+    (tasks.base / "elsewhere").symlink_to((tasks.work / FILE).parent)
+    (tasks.base / "sheet.csv").write_text(f"x,{tasks.base}/elsewhere/big.bam\n")
+    tasks.files[".command.run"] = f"ln -s {tasks.base}/sheet.csv sheet.csv"
+    assert tasks.is_stopped()
+
+
 def test_a_link_of_the_user(tasks: Tasks):
     """A link outside of the work dir is followed, also one with a blank in its name."""
     (tasks.base / "my link").symlink_to(tasks.work / FILE)
@@ -147,8 +155,9 @@ PIECES = st.sampled_from([f"{EMPTIED}", f"/w/{EMPTIED}", USER, "/x", "/../", "//
 def test_python_and_bash_find_the_same(text: str):
     """What the choice takes for named, the guard does, too."""
     script = guard.script(Path("/nowhere"))
-    pattern = script[script.index("sed -E \\"):script.index("sort -u | grep -xF")]
+    pattern = script[script.index("sed -E \\"):script.index('grep -xF -f "$list"')]
     token = f"token={script.split('token=', 1)[1].splitlines()[0]}"
+    token = token.partition(" path=")[0]
     command = f'{token}; grep -aoE "$token" | {pattern} sort -u'
     done = subprocess.run(["bash", "-c", command], input=text, text=True, capture_output=True,
                           env={**os.environ, "LC_ALL": "C"})

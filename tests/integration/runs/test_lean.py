@@ -1,0 +1,168 @@
+"""Lean retention against a model of Nextflow with real tasks: what is emptied, and that results are right."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nfresume.domain.errors import Conflict
+from nfresume.nextflow import record
+from nfresume.nextflow.record import Task
+from nfresume.runs import lean, lean_choice, lean_needs
+from nfresume.storage import emptying
+from tests.conftest import PROJECT
+from tests.proof.lean_model import MINIMUM, SESSION, Engine, Pipeline, Process
+
+#: Runs a command so that modes bind it.
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"] if os.geteuid() == 0 else []
+
+
+@pytest.mark.parametrize("seeds", ["1 3", pytest.param("1000 300", marks=[pytest.mark.long,
+                                                                         pytest.mark.timeout(3600)])])
+def test_random_pipelines(seeds: str):
+    """Random failures, edits, readers and publications: every result is what it must be, and it ends."""
+    first, count = seeds.split()
+    done = subprocess.run([*BOUND, sys.executable, "-m", "tests.proof.lean_model", "--seed", first, "--seeds",
+                           count], cwd=PROJECT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert f"{count} of {count} pipelines right" in done.stdout
+
+
+class Chain:
+    """P0 -> P1 -> P2, of which P2 fails."""
+
+    def __init__(self, base: Path, folder: bool = False) -> None:
+        first = Process("P0", folder, [], 1)
+        second = Process("P1", False, [(first, "staged")], 2)
+        self.pipeline = Pipeline(random.Random(1))
+        self.pipeline.processes = [first, second, Process("P2", False, [(second, "staged")], 3, fails=True)]
+        self.engine = Engine(base, random.Random(1))
+
+    def fail(self) -> None:
+        """One attempt, which fails; nothing is emptied."""
+        self.engine.number += 1
+        self.engine.folder.provision(self.engine.number)
+        lean_choice.sources.keep(self.engine.script, self.engine.script.parent, self.attempt)
+        self.engine.hook = self.attempt / "none.sh"
+        assert not self.engine.run(self.pipeline)
+
+    @property
+    def attempt(self) -> Path:
+        return self.engine.folder.attempt(self.engine.number)
+
+    def choose(self) -> lean_choice.Choice:
+        return lean_choice.choose(self.engine.folder, SESSION, "main.nf", self.engine.number, MINIMUM)
+
+    def chosen(self) -> list[str]:
+        found = self.choose()
+        assert not found.refused
+        return sorted(c.task.name for c in found.candidates)
+
+    def rewrite(self, change) -> None:
+        """Change the tasks in the record."""
+        path = record.path_of(self.attempt, 1)
+        lines = [change(line) if isinstance(line, Task) else line for line in record.lines(path)]
+        path.write_bytes(b"".join(map(record.encode, lines)))
+
+
+def test_what_the_failed_task_reads_stays(tmp_path: Path):
+    """Of a chain the output that the failed task has staged is kept; those before it are chosen."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    assert chain.chosen() == ["P0"]
+
+
+def test_what_a_failed_task_reads_through_links(tmp_path: Path):
+    """An output that is a link to an earlier output keeps that one whole, too."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    tasks = lean_needs.tasks(chain.engine.folder, 1)
+    by_name = {task.name: Path(chain.engine.work, task.dir) for task in tasks.values()}
+    first, second = by_name["P0"], by_name["P1"]
+    (second / "out.bin").unlink()
+    (second / "out.bin").symlink_to(first / "out.bin")
+    assert chain.chosen() == []
+
+
+@pytest.mark.parametrize("doubt", ["no record", "unfinished record", "executor", "no task dir", "deep",
+                                   "no sources", "no cache", "damaged log"])
+def test_doubts_keep_everything(tmp_path: Path, doubt: str):
+    """Whatever is not known for certain keeps every file, and says why."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    path = record.path_of(chain.attempt, 1)
+    (chain.attempt / "nextflow.log").touch()
+    if doubt == "no record":
+        path.unlink()
+    elif doubt == "unfinished record":
+        path.write_bytes(path.read_bytes().rpartition(b'{"kind":"end"')[0])
+    elif doubt == "executor":
+        path.write_bytes(path.read_bytes().replace(b'"name":"local"', b'"name":"awsbatch"'))
+    elif doubt == "no task dir":
+        chain.rewrite(lambda task: task._replace(dir="") if task.name == "P2" else task)
+    elif doubt == "deep":
+        chain.engine.script.write_text("process P { cache 'deep'\n }\n")
+    elif doubt == "no sources":
+        (chain.attempt / "sources.json").unlink()
+    elif doubt == "no cache":
+        next(chain.engine.folder.cache.rglob("CURRENT")).unlink()
+    else:
+        path.write_bytes(record.encode(record.Doubt("lost", damage=True)) + path.read_bytes())
+    found = chain.choose()
+    if doubt == "no cache":  # then every task runs again, and needs what it has read
+        assert found.candidates == ()
+    else:
+        assert found.refused
+        assert found.candidates == ()
+
+
+@pytest.mark.parametrize("kept", ["hard link", "small", "another user", "odd name", "control"])
+def test_files_that_stay(tmp_path: Path, kept: str):
+    """Files with a second name, small ones, those with odd names, and Nextflow's own are not emptied."""
+    chain = Chain(tmp_path, folder=True)
+    chain.fail()
+    out = next(p for p in Path(chain.engine.work).glob("*/*/out"))
+    was = out.stat().st_mtime_ns
+    if kept == "hard link":
+        os.link(out / "a", tmp_path / "mine")
+    elif kept == "small":
+        (out / "a").write_bytes(b"x" * (MINIMUM - 1))
+    elif kept == "another user":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        os.chown(out / "a", 12345, -1)
+    elif kept == "odd name":
+        (out / "a").rename(out / "a b")
+    else:
+        (out / "a").rename(out / ".command.big")
+    os.utime(out, ns=(was, was))  # the folder is an input: its time must be what it was
+    listed = lean._described(chain.engine.work, chain.choose().candidates, lambda: None)
+    assert [Path(entry.path).name for entry in listed] == ["b"]
+
+
+def test_a_published_folder_keeps_all_of_it(tmp_path: Path):
+    """A folder is emptied as a whole or not at all: one published file in it keeps the others."""
+    chain = Chain(tmp_path, folder=True)
+    chain.fail()
+    assert len(chain.choose().candidates) == 2
+    out = next(p for p in Path(chain.engine.work).glob("*/*/out"))
+    path = record.path_of(chain.attempt, 1)
+    task_dir = f"{out.parent.parent.name}/{out.parent.name}"
+    line = record.Published("/results/a", str(out / "a"), "copy", task_dir)
+    *lines, end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, record.encode(line), end]))
+    assert chain.choose().candidates == ()
+
+
+def test_a_damaged_manifest_starts_no_head(tmp_path: Path):
+    """An attempt cannot begin when it is not known what is empty."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (chain.engine.folder.cache / emptying.MANIFEST).write_text("{")
+    with pytest.raises(Conflict, match="cannot be read"):
+        lean.prepare(chain.engine.folder, 2)
