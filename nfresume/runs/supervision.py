@@ -67,10 +67,9 @@ def supervise(
     """Own the current attempt until it is settled and its work dir removed or measured.
 
     If it needed files that lean retention has emptied, this goes on with a new attempt that makes them again.
-    `stop` pauses that removal or measurement. Without `stop` SIGTERM does so; a sweep passes its own `stop`,
-    because it may run in a thread, which cannot handle signals. `settled` is called when the outcome is
-    stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or the path of a
-    file (default: nothing).
+    `stop` pauses that removal or measurement; in the main thread SIGTERM sets it. `settled` is called when
+    the outcome is stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or
+    the path of a file (default: nothing).
 
     Raises Conflict when another supervisor owns the attempt, StaleLease when one took over meanwhile.
     """
@@ -381,7 +380,7 @@ class _Supervisor:
     def _see_to_the_work_dir(self, claim: Claim | None) -> None:
         """Delete it, or measure it."""
         with contextlib.ExitStack() as stack:
-            stop = self._stop or stack.enter_context(pausing.pausable()).event
+            stop = stack.enter_context(pausing.pausable(self._stop)).event
             if claim is not None:
                 deletion.delete(self._store, claim, self._actor, disposal.pace_of(self._conf, stop))
             with self._store.begin(write=False) as tx:

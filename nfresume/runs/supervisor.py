@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from nfresume.nextflow import command
 from nfresume.runs import delivery, sweeper
 from nfresume.runs.supervision import supervise
 from nfresume.store import Store
-from nfresume.system import acting, logs
+from nfresume.system import acting, logs, pausing
 
 _log = logging.getLogger("nfresume.supervisor")
 #: How long a supervisor that is done waits for the delivery of its notices.
@@ -59,8 +60,10 @@ def _run(order: dict[str, Any]) -> None:
     store = Store.open(conf.database_url)
     notices = delivery.Sender(store, conf)
     try:
-        supervise(store, conf, order["execution"], settled=notices.start, stdin=order.get("stdin"))
-        _sweep(store, conf)
+        stop = threading.Event()
+        supervise(store, conf, order["execution"], stop, settled=notices.start, stdin=order.get("stdin"))
+        if not stop.is_set():
+            _sweep(store, conf, stop)
     except (Conflict, StaleLease, StaleClaim) as e:
         _log.info("nothing to do: %s", e)
     finally:
@@ -69,9 +72,10 @@ def _run(order: dict[str, Any]) -> None:
         store.close()
 
 
-def _sweep(store: Store, conf: settings.Settings) -> None:
+def _sweep(store: Store, conf: settings.Settings, stop: threading.Event) -> None:
     try:
-        lines = sweeper.sweep_a_little(store, conf)
+        with pausing.pausable(stop):
+            lines = sweeper.sweep_a_little(store, conf, stop)
     except NfresumeError as e:
         _log.warning("sweep: %s", e)
         return

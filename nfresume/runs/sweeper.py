@@ -96,16 +96,19 @@ def sweep(
     return lines
 
 
-def sweep_a_little(store: Store, conf: Settings) -> list[SweepLine]:
-    """Delete the first few work dirs of an account that are due: expiry then needs no server."""
+def sweep_a_little(store: Store, conf: Settings, stop: threading.Event) -> list[SweepLine]:
+    """Delete the first few work dirs of an account that are due: expiry then needs no server.
+
+    `stop` pauses a removal, and what has not begun is left to the next sweep.
+    """
     planned, noted = _plan(store, replace(conf, budgets=()), thorough=False)
     mine = [line for line in planned
             if line.execution.account == conf.account and line.action in ("delete", "continue")]
     if not mine or _clock_jumped(store, mine, noted=noted):
         return []
     mine.sort(key=lambda line: line.execution.work_dir.files or 0)
-    sweeping = _Sweep(store, conf, lambda _e, _r: None, threading.Event(), None, dry_run=False)
-    return [sweeping.carry_out(line) for line in mine[:A_LITTLE]]
+    sweeping = _Sweep(store, conf, lambda _e, _r: None, stop, None, dry_run=False)
+    return [sweeping.carry_out(line) for line in mine[:A_LITTLE] if not stop.is_set()]
 
 
 def actor() -> str:

@@ -26,13 +26,14 @@ class Pause:
 
 
 @contextmanager
-def pausable() -> Iterator[Pause]:
+def pausable(event: threading.Event | None = None) -> Iterator[Pause]:
     """In this block the first signal asks for a pause, and a second one ends the process.
 
+    It sets `event`, if that is given.
     The previous handlers are restored at the end of the block. In another thread than the main one, as in a
     server, no signal can be taken, and nothing asks for a pause.
     """
-    pause = Pause()
+    pause = Pause(event or threading.Event())
     if threading.current_thread() is not threading.main_thread():
         yield pause
         return

@@ -112,15 +112,18 @@ def test_a_full_disk_of_the_log(site: Site, freed: bool):
             (small / "filler").unlink()
         site.run("wait", e["id"], "--timeout", "60")
         e = site.show(e["id"])
+        assert [(site.launch_dir / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
+        if freed and e["state"] == "SUCCEEDED":  # what the log's last block could hold was enough
+            assert "results_secured" in [event["name"] for event in e["events"]]
+            return
         assert (e["work_dir"]["state"], e["work_dir"]["expires_at"]) == ("RETAINED", None)
         assert "log" in e["work_dir"]["reason"]
         assert "was its disk full?" in e["work_dir"]["reason"]
-        assert (site.launch_dir / "results/slow.1").read_text() == "begin\nend\n"
         (small / "filler").unlink(missing_ok=True)
         site.ok("relaunch", e["id"])  # cached tasks publish again, and this log is complete
     e = site.show(e["id"])
-    assert (e["state"], e["work_dir"]["state"], e["attempts"][2]["tasks"]["cached"]) == (
-        "SUCCEEDED", "DELETED", 3)
+    assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "DELETED")
+    assert e["attempts"][2]["tasks"]["cached"] >= 2  # a task whose end the log does not tell runs again
     assert [(site.launch_dir / f"results/slow.{n}").read_text() for n in (1, 2)] == ["begin\nend\n"] * 2
 
 
