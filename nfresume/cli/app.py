@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -48,9 +49,15 @@ def _main(
 def run() -> None:
     """Run the command line and exit. An error is one line on stderr, perhaps a hint, and an exit code."""
     code = _run()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            stream.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # nobody reads it any more
+    except OSError as e:
+        say(f"error: standard output cannot be written: {e.strerror}")
+        code = code or NfresumeError.exit_code
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)  # everything is closed by now; a normal interpreter exit would take 40 ms longer
 
 
@@ -72,7 +79,10 @@ def _run() -> int:
         return 130
     except BrokenPipeError:
         return 141  # the reader of our output has closed the pipe: 128 + SIGPIPE, as shells report it
-    except Exception:
+    except Exception as e:
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
+            say(f"error: {e.filename or 'the output'} cannot be written: {e.strerror}")
+            return NfresumeError.exit_code
         traceback.print_exc()
         say("error: this is a bug in nfresume; nothing was deleted because of it")
         return NfresumeError.exit_code

@@ -1,0 +1,33 @@
+"""What a command does when its output cannot be written."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BIN, Site
+
+
+@pytest.mark.parametrize(("words", "code", "to"), [
+    ("list --json", 70, "> /dev/full"), ("config", 70, "> /dev/full"), ("list --json", 0, "2> /dev/full"),
+    ("show nothing", 66, "2> /dev/full"), ("list --json", 0, "2>&-"), ("list --json", 0, "<&-"),
+])
+def test_a_full_disk_and_closed_streams(site: Site, words: str, code: int, to: str):
+    """A full disk at standard output is an error in one line; at standard error it changes nothing."""
+    done = subprocess.run(["bash", "-c", f'"{BIN}/nfresume" {words} {to}'], cwd=site.launch_dir, env=site.env,
+                          text=True, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    if to == "> /dev/full":
+        assert "cannot be written: No space left on device" in done.stderr
+
+
+def test_what_an_encoding_cannot_express(site: Site):
+    """A file name that standard output's encoding lacks is printed as an escape."""
+    (site.base / "é.toml").touch()
+    env = {**site.env, "PYTHONIOENCODING": "ascii", "NFRESUME_CONFIG": str(site.base / "é.toml"),
+           "NFRESUME_NEXTFLOW": str(Path("/é/nextflow"))}
+    done = subprocess.run([str(BIN / "nfresume"), "config"], cwd=site.launch_dir, env=env, check=False,
+                          text=True, capture_output=True, timeout=60)
+    assert (done.returncode, "/\\xe9/nextflow" in done.stdout) == (0, True), done.stderr
