@@ -20,7 +20,7 @@ from nfresume.service import submissions
 from nfresume.system import logs
 from nfresume.web import access, problems
 from nfresume.web.problems import API
-from nfresume.web.site import Site, client, client_network, digest_of
+from nfresume.web.site import Site, client, client_network, digest_of, site_of
 
 _log = logging.getLogger("nfresume.web")
 KIB = 1024
@@ -196,15 +196,14 @@ def _host(text: str) -> str:
 
 
 def _principal(request: Request) -> str:
-    """Whom the limits count: a session, a token, or the address of the client.
+    """Whom the limits count: a session or token that was valid lately, or else the address of the client.
 
-    The body of a log-in is read before anyone is known. So it counts for its address: secrets can be made up.
-    Whatever else has a body is refused before it is read.
+    Secrets can be made up. The body of a log-in is read before anyone is known, so it counts for its address.
     """
-    if request.url.path in _LOG_IN:
-        return client_network(request)
     secret = request.headers.get("authorization") or request.cookies.get(access.cookie_name(request)) or ""
-    return digest_of(secret) if secret else client_network(request)
+    digest = digest_of(secret)
+    known = request.url.path not in _LOG_IN and digest in site_of(request).valid
+    return digest if known else client_network(request)
 
 
 def _has_body(request: Request) -> bool:
