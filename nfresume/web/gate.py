@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -39,6 +40,7 @@ STREAMS = 20
 BUSY_SECONDS = 1.0
 #: A refused body of at most so many bytes is read before the answer.
 DRAINED = 1_000_000
+DRAIN_SECONDS = 2.0
 #: A body must arrive in this time, plus a second for so many bytes.
 BODY_SECONDS = 20.0
 BYTES_PER_SECOND = 100_000
@@ -217,11 +219,16 @@ def _declared(request: Request) -> int:
 
 
 async def _drain(request: Request, receive: Receive) -> None:
-    """Read and drop a small body: closed in the middle of it, a browser would not show the answer."""
+    """Read and drop a small body: closed in the middle of it, a browser would not show the answer.
+
+    A body that does not arrive in DRAIN_SECONDS is given up: nobody holds a connection by being refused.
+    """
     if 0 < _declared(request) <= DRAINED:
         limited = _Limited(receive, DRAINED)
-        while limited.error is None and (await limited()).get("more_body"):
-            pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while limited.error is None and (await limited()).get("more_body"):
+                    pass
 
 
 async def _whole(receive: Receive, limit: int) -> bytes:

@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from nfresume.web import ranges
-from nfresume.web.gate import AT_ONCE, STREAMS, Gate
+from nfresume.web.gate import AT_ONCE, BODY_SECONDS, STREAMS, Gate
 from nfresume.web.site import Reads
 from tests.integration.web.test_web import API, Web
 
@@ -131,6 +131,25 @@ def test_slow_log_ins_of_one_address(web: Web):
 
     for path in ("/login", "/login/oidc"):
         assert asyncio.run(attack(path)) == [429] * 3
+
+
+def test_a_refused_body_that_does_not_arrive(web: Web):
+    """Whoever is refused does not hold a connection: the answer comes after two seconds at the latest."""
+    application: Any = web.client.app
+    answered = []
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    async def attack() -> None:
+        gate = Gate(application.routes_and_errors, application.state.site)
+        headers = [(b"host", b"127.0.0.1"), (b"content-length", b"1000")]
+        scope = {**scope_of(application, f"{API}/runs"), "method": "POST", "headers": headers}
+        async with asyncio.timeout(BODY_SECONDS / 2):
+            await gate(scope, silent, send)
+
+    asyncio.run(attack())
+    assert answered[0]["status"] == 401
 
 
 def test_nobody_waits_behind_the_reads_of_another():
