@@ -15,6 +15,7 @@ from nfresume.service.repairing import UnknownFolder
 from nfresume.settings import Settings, user_name
 from nfresume.storage import Root, trash
 from nfresume.store import Store, queries
+from nfresume.system import acting
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,13 @@ def repair(conf: Settings, unknown: UnknownFolder, *, keep: bool) -> str:
             record = queries.root_at(tx, str(root.path))
         preflight.register(store, root, record)
         actor = f"{user_name()}@{conf.host}"
-        if keep:
-            repairing.adopt(store, root, unknown, actor)
-            return f"{unknown.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, `delete`)"
-        done = repairing.release(store, conf, root, unknown, actor)
-        return f"{unknown.id}: its work dir is {done.work_dir.state}"
+        with acting.for_account(conf, unknown.account):
+            if keep:
+                repairing.adopt(store, root, unknown, actor)
+                return (f"{unknown.id} is adopted: kept until you decide (`nfresume relaunch`, `extend`, "
+                        "`delete`)")
+            done = repairing.release(store, conf, root, unknown, actor)
+            return f"{unknown.id}: its work dir is {done.work_dir.state}"
 
 
 def _engine(conf: Settings) -> str:

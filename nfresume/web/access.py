@@ -127,6 +127,7 @@ def visitor(request: Request) -> Visitor:
     known = site_of(request).identity.session(session) if session else None
     if known is None:
         raise Unauthorized("you are not logged in", "log in first")
+    site_of(request).note_valid(session)
     return Visitor(known[0], session, known[1])
 
 
@@ -216,6 +217,7 @@ def caller(
             count_failure(request, "token")
         raise Unauthorized("a bearer token is needed" if not secret else "this token is not valid",
                            "`nfresume token create` creates one")
+    site_of(request).note_valid(authorization)
     user, token = known
     account = x_account or token.account or user.name
     if token.account not in (None, account):

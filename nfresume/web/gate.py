@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -20,7 +21,7 @@ from nfresume.service import submissions
 from nfresume.system import logs
 from nfresume.web import access, problems
 from nfresume.web.problems import API
-from nfresume.web.site import Site, client, client_network, digest_of
+from nfresume.web.site import Site, client, client_network, digest_of, site_of
 
 _log = logging.getLogger("nfresume.web")
 KIB = 1024
@@ -39,6 +40,7 @@ STREAMS = 20
 BUSY_SECONDS = 1.0
 #: A refused body of at most so many bytes is read before the answer.
 DRAINED = 1_000_000
+DRAIN_SECONDS = 2.0
 #: A body must arrive in this time, plus a second for so many bytes.
 BODY_SECONDS = 20.0
 BYTES_PER_SECOND = 100_000
@@ -198,15 +200,14 @@ def _host(text: str) -> str:
 
 
 def _principal(request: Request) -> str:
-    """Whom the limits count: a session, a token, or the address of the client.
+    """Whom the limits count: a session or token that was valid lately, or else the address of the client.
 
-    The body of a log-in is read before anyone is known. So it counts for its address: secrets can be made up.
-    Whatever else has a body is refused before it is read.
+    Secrets can be made up. The body of a log-in is read before anyone is known, so it counts for its address.
     """
-    if request.url.path in _LOG_IN:
-        return client_network(request)
     secret = request.headers.get("authorization") or request.cookies.get(access.cookie_name(request)) or ""
-    return digest_of(secret) if secret else client_network(request)
+    digest = digest_of(secret)
+    known = request.url.path not in _LOG_IN and digest in site_of(request).valid
+    return digest if known else client_network(request)
 
 
 def _has_body(request: Request) -> bool:
@@ -224,11 +225,16 @@ def _declared(request: Request) -> int:
 
 
 async def _drain(request: Request, receive: Receive) -> None:
-    """Read and drop a small body: closed in the middle of it, a browser would not show the answer."""
+    """Read and drop a small body: closed in the middle of it, a browser would not show the answer.
+
+    A body that does not arrive in DRAIN_SECONDS is given up: nobody holds a connection by being refused.
+    """
     if 0 < _declared(request) <= DRAINED:
         limited = _Limited(receive, DRAINED)
-        while limited.error is None and (await limited()).get("more_body"):
-            pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while limited.error is None and (await limited()).get("more_body"):
+                    pass
 
 
 async def _whole(receive: Receive, limit: int) -> bytes:

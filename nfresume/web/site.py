@@ -76,6 +76,8 @@ class Site:
     reads: Reads = field(default_factory=Reads)
     cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
     refused: dict[str, tuple[float, int]] = field(default_factory=dict)
+    #: Digests of secrets that were valid, for the limits of requests; no right follows from them.
+    valid: set[str] = field(default_factory=set)
     engine_version: str = ""
     health: Health = field(default_factory=Health)
 
@@ -88,6 +90,12 @@ class Site:
                 self.cache.clear()
             self.cache[kind, key] = (time.monotonic(), found)
         return cast("Result", found)
+
+    def note_valid(self, header: str) -> None:
+        """Note that this cookie, or this Authorization header, had a valid secret."""
+        if len(self.valid) > _MAX_CACHED:
+            self.valid.clear()
+        self.valid.add(digest_of(header))
 
     @classmethod
     def open(cls, conf: Settings, store: Store, health: Health | None = None) -> Site:

@@ -26,7 +26,7 @@ from tests.conftest import PROJECT, Site, privileged, until
 from tests.serving import Running, log_in, serve
 
 pytestmark = [
-    pytest.mark.slow, pytest.mark.timeout(900),
+    pytest.mark.slow, pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0 or not privileged(), reason="only root may become other users"),
 ]
 API = "/ga4gh/wes/v1"
@@ -122,7 +122,7 @@ class Server:
             now = self.ask(account, "GET", f"/runs/{run}/status").json()["state"]
             return "" if now in ("QUEUED", "RUNNING", "CANCELING") else now
 
-        return str(until(state, 240, f"the end of {run}"))
+        return str(until(state, 800, f"the end of {run}", every=1.0))
 
     def stdout(self, account: str, run: str) -> str:
         return self.ask(account, "GET", f"/runs/{run}/logs/stdout").text
@@ -224,7 +224,7 @@ def test_what_a_task_can_reach(server: Server):
     assert not [name for name in found["environment"] if name in (
         "NFRESUME_DATABASE_URL", "NFRESUME_RUN_AS", "NFRESUME_ROOT", "NFRESUME_WEB_PIPELINES")]
     assert owners(base / "root/alice") == {ALICE}
-    until(lambda: not (base / f"root/alice/{run}/work").exists(), what="the removal of the work dir")
+    until(lambda: not (base / f"root/alice/{run}/work").exists(), 120, "the removal of the work dir")
     assert os.listdir(base / f"root/.trash/.{ALICE}") == []
 
 

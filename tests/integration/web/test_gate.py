@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from nfresume.web import ranges
-from nfresume.web.gate import AT_ONCE, STREAMS, Gate
+from nfresume.web.gate import AT_ONCE, BODY_SECONDS, STREAMS, Gate
 from nfresume.web.site import Reads
 from tests.integration.web.test_web import API, Web
 
@@ -73,6 +73,38 @@ def test_open_event_streams_hold_no_slot(web: Web):
     assert asyncio.run(attack("/page", 1)) == [200] * AT_ONCE + [429] * 2
 
 
+def test_secrets_that_are_made_up(web: Web):
+    """Requests with secrets that nobody has count for their address; those of a user count for the user."""
+    application: Any = web.client.app
+    token = web.identity.create_token("ada", "x", "team", 1)
+    assert web.client.get(f"{API}/runs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+    async def stays(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.Event().wait()
+
+    async def attack() -> list[int]:
+        gate, codes = Gate(stays, application.state.site), []
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                codes.append(message["status"])
+
+        asked = []
+        for secret in (*map(str, range(AT_ONCE + 2)), token):
+            headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {secret}".encode())]
+            scope = {**scope_of(application, "/readyz"), "headers": headers}
+            asked.append(asyncio.create_task(gate(scope, silent, send)))
+            while len(codes) < len(asked):
+                await asyncio.sleep(0.01)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        return codes
+
+    assert asyncio.run(attack()) == [200] * AT_ONCE + [429] * 2 + [200]
+
+
 def test_slow_log_ins_of_one_address(web: Web):
     """Log-ins whose bodies do not arrive are limited by address, with whatever secrets they come."""
     application: Any = web.client.app
@@ -99,6 +131,25 @@ def test_slow_log_ins_of_one_address(web: Web):
 
     for path in ("/login", "/login/oidc"):
         assert asyncio.run(attack(path)) == [429] * 3
+
+
+def test_a_refused_body_that_does_not_arrive(web: Web):
+    """Whoever is refused does not hold a connection: the answer comes after two seconds at the latest."""
+    application: Any = web.client.app
+    answered = []
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    async def attack() -> None:
+        gate = Gate(application.routes_and_errors, application.state.site)
+        headers = [(b"host", b"127.0.0.1"), (b"content-length", b"1000")]
+        scope = {**scope_of(application, f"{API}/runs"), "method": "POST", "headers": headers}
+        async with asyncio.timeout(BODY_SECONDS / 2):
+            await gate(scope, silent, send)
+
+    asyncio.run(attack())
+    assert answered[0]["status"] == 401
 
 
 def test_nobody_waits_behind_the_reads_of_another():
