@@ -15,6 +15,8 @@ _TELLING = re.compile(r"error|exception|fail|not found|no such|cannot|can't|deni
                       r"unknown|out of memory|no space", re.IGNORECASE)
 #: Lines that only say that something failed, or where.
 _EMPTY = re.compile(r"[\W_]*|(Traceback|Execution halted|Command exited|make: ).*|at .*|File \".*")
+#: Nextflow's words for an exit status, which the headline has anyway.
+_STATUS_ONLY = re.compile(r"Process .* terminated with an error exit status \(\d+\)", re.DOTALL)
 #: So many characters of a reason are shown.
 _MOST = 160
 
@@ -28,15 +30,18 @@ class FailedTask:
     reason: str
 
 
-def reason(stderr: str, stdout: str) -> str:
+def reason(stderr: str, stdout: str, error: str = "") -> str:
     """The line that best tells why a task failed; empty when no line does.
 
-    The last line of the errors that tells something, else the last one that is not empty. Of the other
-    output only a telling line counts.
+    `error` is what the engine says, and counts if it says more than an exit status. Otherwise it is the last
+    line of the errors that tells something, or the last one that is not empty. Of plain output only a telling
+    line counts.
 
     >>> reason("Traceback (most recent call last):\\n  File \\"x\\"\\nKeyError: 'gc'\\n", "done")
     "KeyError: 'gc'"
     """
+    if error and not _STATUS_ONLY.fullmatch(error):
+        return _short(" ".join(error.split()))
     errors = [line.strip() for line in stderr.splitlines() if not _EMPTY.fullmatch(line.strip())]
     others = [line.strip() for line in stdout.splitlines() if not _EMPTY.fullmatch(line.strip())]
     for lines in (errors, others):

@@ -155,8 +155,8 @@ def _read(made: Frame) -> None:
     if made.failed:
         task = made.failed[0]
         texts = files_of(found, task, ("stderr", "stdout"))[0]
-        made.why = FailedTask(task.name, task.exit, task.error or headline.reason(
-            texts["stderr"], texts["stdout"]))
+        made.why = FailedTask(task.name, task.exit, headline.reason(
+            texts["stderr"], texts["stdout"], task.error))
 
 
 def _first(failed: list[Task], error: str) -> list[Task]:

@@ -105,9 +105,13 @@ def list_page(
     """The account's executions: filtered, searched, sorted, counted and paged by the server."""
     offset = int(after) if after.isdecimal() and len(after) < 10 else 0
     counts = site.cached("counts", account, service.state_counts)
-    total = sum(counts.values()) if chosen.wanted.everything else site.cached(
-        "count", f"{account}{chosen.wanted}", lambda: service.count(chosen.wanted))
     found = service.search(chosen.wanted, chosen.sort, limit=_PAGE, offset=offset)
+    total = offset + len(found)
+    if chosen.wanted.everything:
+        total = sum(counts.values())
+    elif len(found) == _PAGE or not found:  # not the last page
+        total = max(total, site.cached("count", f"{account}{chosen.wanted}", lambda: service.count(
+            chosen.wanted))) if found or offset else 0
     return page(
         request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found, total=total,
         most=listing.MOST_COUNTED, offset=offset, page_size=_PAGE, chosen=chosen, columns=_COLUMNS,

@@ -30,7 +30,8 @@ def shoot(browser: Browser, url: str, secret: str, wanted: list[str], folder: Pa
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 page.goto(f"{url}/a/lab/{path}")
-                page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=size == "phone")
+                page.screenshot(path=folder / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=70,
+                                full_page=size == "phone")
     context.close()
 
 
@@ -46,7 +47,7 @@ def main() -> None:
             shoot(browser, url, filled.link(), sys.argv[1:], FOLDER)
         browser.close()
         filled.store.close()
-    print(f"{len(list(FOLDER.glob('*.png')))} pictures in {FOLDER}")
+    print(f"{len(list(FOLDER.glob('*.jpg')))} pictures in {FOLDER}")
 
 
 main()

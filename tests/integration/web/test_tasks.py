@@ -29,7 +29,7 @@ PAGE = "/a/team/executions/run-1"
 WES = "/ga4gh/wes/v1/runs/run-1"
 #: Pages of an execution that answer in 0.1 s with 100,000 tasks.
 PATHS = ("", "/tasks", "/tasks?sort=name", "/tasks?sort=longest", "/tasks?text=ple_77",
-         "/tasks?state=completed", "/tasks?process=P_7", "/tasks/1/77777", "/log", "/results", "/storage",
+         "/tasks?state=completed", "/tasks?process=P_7", "/tasks/1/77777", "/graph", "/log", "/results", "/storage",
          "/history")
 
 
@@ -203,7 +203,7 @@ def test_kept_output_is_marked(web: Web):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_hundred_thousand_tasks(web: Web, record_property):
     """Once the server knows the record, a page takes less than 0.1 s of its time, also while tasks end."""
     started = [Task(n, f"P_{n % 40} (sample_{n})", Status.RUNNING, f"{n % 256:02x}/{n:06x}")
@@ -214,12 +214,12 @@ def test_a_hundred_thousand_tasks(web: Web, record_property):
     web.page()
     for path in PATHS:
         took = []
-        for number in range(20):
+        for number in range(5):
             first = 200_000 + number * 100
             web.write(*(Task(first + n, "LATE", Status.RUNNING, "ab/cdef01") for n in range(100)))
             begun = time.process_time()
             page = web.page(path)
             took.append(time.process_time() - begun)
             assert len(page) < 150_000, path
-        record_property(f"milliseconds of {path or '/'}", 1000 * sorted(took)[10])
-        assert sorted(took)[10] < 0.1, path
+        record_property(f"milliseconds of {path or '/'}", 1000 * sorted(took)[2])
+        assert sorted(took)[2] < 0.1, path

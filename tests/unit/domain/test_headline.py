@@ -83,3 +83,12 @@ def test_nothing_to_reuse():
 def test_the_telling_line(stderr, stdout, reason):
     """The reason is the last line that tells something; of plain output only such a line counts."""
     assert headline.reason(stderr, stdout) == reason
+
+
+def test_the_engine_tells_more_than_the_output():
+    """What Nextflow says counts, unless it only repeats the exit status."""
+    status = "Process `REPORT (a)` terminated with an error exit status (1)"
+    assert headline.reason("KeyError: gc", "", status) == "KeyError: gc"
+    assert headline.reason("", "", status) == ""
+    assert headline.reason("noise", "", "Missing output file(s)\n `x` expected") == (
+        "Missing output file(s) `x` expected")
