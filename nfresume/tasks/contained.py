@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from nfresume.system import processes
 from nfresume.tasks import calling, worker
 
 
@@ -20,8 +21,7 @@ def main() -> None:
         for parent, folders, files in os.walk(task_dir):
             for name in (*folders, *files):
                 os.chown(os.path.join(parent, name), int(user), int(group), follow_symlinks=False)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    processes.flush_streams()
     os._exit(code)  # whatever threads the task has left
 
 
