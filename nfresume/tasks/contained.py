@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from nfresume.tasks import calling, worker
 
 def main() -> None:
     """Call the task of the order in the task dir that argv names, and give its files to the host's user."""
+    if os.getpid() == 1:  # for which the kernel ignores signals without a handler
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     task_dir = Path(sys.argv[1])
     order = worker.read_order(task_dir)
     wish = worker.wish_of(task_dir, order)
