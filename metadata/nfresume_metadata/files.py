@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any, Protocol
+from typing import IO, Annotated, Any, Protocol, Self
 
 from nfresume_metadata.annotations import FlyteAnnotation
 from nfresume_metadata.real import Meeting
@@ -86,11 +87,21 @@ class _LatchPath(Meeting):
         remote = remote_path if remote_path is not None else path
         self._raw_remote_path = str(remote) if _REMOTE.fullmatch(str(remote)) else None
         self._fetched: str | None = None
+        self._given = False
+
+    def given(self) -> Self:
+        """Mark it as the input of a task, and return it. See `remote_path`."""
+        self._given = True
+        return self
 
     @property
     def remote_path(self) -> str | None:
-        """The `latch://`, `s3://`, `gs://` or `az://` URL; None for a local path."""
-        return self._raw_remote_path
+        """The `latch://`, `s3://`, `gs://` or `az://` URL. A local path has none.
+
+        On Latch every input of a task has one, and files take names from it. So for a local input it is the
+        local path.
+        """
+        return self._raw_remote_path or (self.local_path if self._given else None)
 
     remote_source = remote_path
 
@@ -134,9 +145,10 @@ class _LatchPath(Meeting):
         return [(str(each), each.is_dir()) for each in sorted(Path(self.local_path).iterdir())]
 
     def _child(self, path: str, folder: bool) -> Any:
-        remote = self.remote_path
+        remote = self._raw_remote_path
         beside = None if remote is None else f"{remote.rstrip('/')}/{path.rstrip('/').rpartition('/')[2]}"
-        return (LatchDir if folder else LatchFile)(path, beside)
+        found = (LatchDir if folder else LatchFile)(path, beside)
+        return found.given() if self._given else found
 
     def __fspath__(self) -> str:
         return self.local_path
@@ -148,7 +160,7 @@ class _LatchPath(Meeting):
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and (
-            (other.path, other.remote_path) == (self.path, self.remote_path)
+            (other.path, other._raw_remote_path) == (self.path, self._raw_remote_path)
         )
 
     def __hash__(self) -> int:
@@ -170,6 +182,17 @@ class LatchFile(_LatchPath):
         """Nothing: flytekit's name for the format of a file."""
         return ""
 
+    def __class_getitem__(cls, _format: object) -> type[LatchFile]:
+        """The class itself: flytekit's `FlyteFile["csv"]` names a format."""
+        return cls
+
+    @classmethod
+    def new_remote_file(cls, name: str | None = None, **_: object) -> LatchFile:
+        """A new file, to be written and returned by the task that calls this."""
+        return cls(os.path.join(tempfile.mkdtemp(), name or "file"))
+
+    new = new_remote_file
+
 
 class LatchDir(_LatchPath):
     """A folder, local or remote."""
@@ -185,6 +208,39 @@ class LatchDir(_LatchPath):
     def extension(cls) -> str:
         """Nothing: flytekit's name for the format of a folder."""
         return ""
+
+    def __class_getitem__(cls, _format: object) -> type[LatchDir]:
+        """The class itself, as for LatchFile."""
+        return cls
+
+    @classmethod
+    def listdir(cls, directory: LatchDir) -> list[Any]:
+        """The same as `directory.iterdir()`: flytekit's name. Raises OSError."""
+        return directory.iterdir()
+
+    def crawl(self, **_: object) -> Iterator[tuple[str, str]]:
+        """The folder, and the relative path of each file below it. Raises OSError."""
+        top = Path(self.local_path)
+        for each in sorted(top.rglob("*")):
+            if each.is_file():
+                yield str(top), str(each.relative_to(top))
+
+    @classmethod
+    def new_remote(cls, *_: object, **__: object) -> LatchDir:
+        """A new folder, to be filled and returned by the task that calls this."""
+        return cls(tempfile.mkdtemp())
+
+    new = new_remote
+
+    def new_file(self, name: str | None = None) -> LatchFile:
+        """A new file in the folder, to be written."""
+        return LatchFile(os.path.join(self.local_path, name or "file"))
+
+    def new_dir(self, name: str | None = None) -> LatchDir:
+        """A new folder in the folder. Raises OSError."""
+        path = Path(self.local_path, name or "folder")
+        path.mkdir(parents=True, exist_ok=True)
+        return LatchDir(str(path))
 
 
 class LPath(_LatchPath):

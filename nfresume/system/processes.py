@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +15,18 @@ import psutil
 GRACE_SECONDS = 10.0
 #: How long to wait for processes to be gone after SIGKILL.
 KILL_SECONDS = 5.0
+
+
+def flush_streams() -> None:
+    """Flush the standard output and error of this process. A stream that was closed or removed is left."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None or stream.closed:
+            continue
+        try:
+            stream.flush()
+        except OSError as e:
+            if e.errno != errno.EBADF:  # its descriptor was closed
+                raise
 
 
 def host() -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from nfresume.tasks.declaring import (
     CACHED,
     SIZED,
+    Cache,
     Dynamic,
     LaunchPlan,
     MapTask,
@@ -43,7 +44,7 @@ from nfresume.tasks.sections import create_conditional_section
 globals().update({**SIZED, **CACHED})
 
 __all__ = [
-    "Dynamic", "LaunchPlan", "MapTask", "Task", "Workflow", "create_conditional_section",
+    "Cache", "Dynamic", "LaunchPlan", "MapTask", "Task", "Workflow", "create_conditional_section",
     "custom_memory_optimized_task", "custom_task", "dynamic", "large_gpu_task", "large_task",
     "lustre_setup_task", "map_task", "medium_task", "message", "nextflow_runtime_task", "small_gpu_task",
     "small_task", "task", "workflow", *SIZED, *CACHED,

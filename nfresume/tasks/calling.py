@@ -20,8 +20,9 @@ from typing import Any
 
 from nfresume_metadata import files
 
-from nfresume.system import crashpoints, durable
-from nfresume.tasks import digests, isolation, outputs, promises, task_files, values
+from nfresume.system import crashpoints, durable, processes
+from nfresume.tasks import coercion, copies, digests, isolation, outputs, promises, task_files, values
+from nfresume.tasks.copies import Copies
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.isolation import NotPossible, View, Wish
 from nfresume.tasks.outputs import BadOutput
@@ -44,7 +45,7 @@ def call(
     """
     promises.schedule(None)
     try:
-        view = isolation.enter(wish) if isolate else View()
+        view = isolation.enter(wish) if isolate else copies.of(wish)
     except NotPossible as e:
         print(f"nfresume: the task shares /root and /tmp with others: {e}", file=sys.stderr, flush=True)
         (task_dir / NOT_ISOLATED).write_text(str(e))
@@ -69,14 +70,16 @@ def _answer(
     files.use(Remote(wish.work, lambda path: _for_task(path, task_dir, view)))
     originals: set[str] = set()
     given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
-    unprotected = _stamps(path for path in wish.inputs if path not in view.staged)
+    linked = view.linked if isinstance(view, Copies) else []
+    unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
     began = time.monotonic()
     with sharing or contextlib.nullcontext():
-        value: Any = task.function(**given)
+        value: Any = task.call(given)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
         seconds = time.monotonic() - began
-        sys.stdout.flush()
+        processes.flush_streams()
+        value = coercion.as_declared(value, task.hints.get("return", Any))
         found = values.Writer(task_dir / VALUES).encode(value)
         found = values.replace_paths(found, _unchanged(found, view, originals))
         found = outputs.collect(found, task_dir, originals, view.changed_file)
@@ -166,4 +169,4 @@ def _print_traceback(error: BaseException) -> None:
             ours):
         frames = frames.tb_next
     traceback.print_exception(type(error), error, frames, file=sys.stderr)
-    sys.stderr.flush()
+    processes.flush_streams()

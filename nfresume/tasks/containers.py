@@ -56,8 +56,16 @@ class Container:
         volumes = [word for path, how in mounts.items() for word in ("--volume", f"{path}:{path}{how}")]
         passed = [word for name in names for word in ("--env", name)]
         owner = ["--env", f"NFRESUME_OWNER={os.getuid()}:{os.getgid()}"] if self.kind == "docker" else []
-        return [self.engine, "run", "--rm", "--init", "--workdir", str(task_dir), "--entrypoint", words[0],
+        init = ["--init"] if self.kind == "docker" or _has_init() else []
+        return [self.engine, "run", "--rm", *init, "--workdir", str(task_dir), "--entrypoint", words[0],
                 *volumes, *passed, *owner, self.image, *words[1:]]
+
+
+def _has_init() -> bool:
+    """True when podman has the program that `--init` needs: Debian's package only recommends it."""
+    folders = (os.environ.get("PATH", os.defpath), "/usr/libexec/podman", "/usr/lib/podman",
+               "/usr/libexec/catatonit")
+    return any(shutil.which("catatonit", path=folder) for folder in folders)
 
 
 def _python() -> list[Path]:

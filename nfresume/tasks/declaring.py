@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from nfresume.tasks import pods, promises, shapes, sizes, source
+from nfresume.tasks import coercion, pods, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
 _WITHOUT_EFFECT = frozenset({
     "interruptible", "deprecated", "secret_requests", "execution_mode", "task_resolver",
-    "enable_memory_profiling", "disable_deck", "enable_deck", "docs", "node_name", "name",
+    "enable_memory_profiling", "disable_deck", "enable_deck", "docs", "node_name", "name", "pod_template",
+    "pod_template_name", "accelerator", "deck_fields", "pickle_untyped", "shared_memory", "labels",
+    "annotations",
 })
 #: All tasks that the loaded file declares, in its order. A worker process finds its task by its number here.
 declared_tasks: list[Task] = []
@@ -81,7 +83,7 @@ class Task:
         try:
             return inspect.getsource(self.function)
         except (OSError, TypeError):
-            return f"# {self.function.__qualname__}\n"
+            return f"# {self.name}\n"
 
     @functools.cached_property
     def code(self) -> str:
@@ -95,18 +97,24 @@ class Task:
 
         return closures.digest_of(self.function, pinned=bool(self.version))
 
-    def bind(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of a call by name, with defaults. Raises TypeError for arguments that do not fit."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as e:
             raise TypeError(f"{self.name}: {e}") from None
         bound.apply_defaults()
-        return dict(bound.arguments)
+        return {name: coercion.as_declared(value, self.hints.get(name, Any))
+                for name, value in bound.arguments.items()}
 
     def needs(self, inputs: Mapping[str, Any]) -> Resources:
         """The resources of a call with these inputs."""
         return self.resources if isinstance(self.resources, Resources) else self.resources(**inputs)
+
+    def call(self, given: Mapping[str, Any]) -> Any:
+        """Call the function with inputs by name."""
+        bound = inspect.BoundArguments(self.signature, dict(given))
+        return self.function(*bound.args, **bound.kwargs)
 
     def overridden(self, options: Mapping[str, Any]) -> Task:
         """The same task with other options, as `with_overrides` gives them."""
@@ -118,15 +126,25 @@ class Task:
         made.version = str(options.get("cache_version") or made.version)
         return made
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
         if scheduler is None:
             return None if promises.left_out() else self.function(*args, **kwargs)
         return scheduler.submit(self, self.bind(*args, **kwargs))
 
 
+class Cache:
+    """Flyte's `cache=Cache(version="1")`. Without a version the digest of the code counts, as for `True`."""
+
+    def __init__(self, version: str | None = None, serialize: bool = False,
+                 ignored_inputs: str | Sequence[str] = (), **_policies: object) -> None:
+        self.version = version or ""
+        self.serialize = serialize
+        self.ignored_inputs = (ignored_inputs,) if isinstance(ignored_inputs, str) else tuple(ignored_inputs)
+
+
 def task(
-    _task_function: Callable[..., Any] | None = None, *, resources: Any = None, cache: bool = False,
+    _task_function: Callable[..., Any] | None = None, *, resources: Any = None, cache: bool | Cache = False,
     cache_serialize: bool = False, cache_version: str | None = "",
     cache_ignore_input_vars: Sequence[str] = (), retries: int = 0, timeout: int | timedelta | None = 0,
     environment: Mapping[str, str] | None = None, task_config: Any = None, requests: Any = None,
@@ -138,6 +156,9 @@ def task(
     """
     if unknown := sorted(set(more) - _WITHOUT_EFFECT):
         raise TypeError(f"a task has no option {unknown[0]!r}")
+    if isinstance(cache, Cache):
+        cache_serialize, cache_version, cache_ignore_input_vars, cache = (
+            cache.serialize, cache.version, cache.ignored_inputs, True)
     seconds = _seconds(timeout)
     if retries < 0:
         raise ValueError("retries must not be negative")
@@ -171,7 +192,7 @@ class Dynamic:
         functools.update_wrapper(self, self.function)
         self.signature = inspect.signature(self.function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
         if scheduler is None:
             return None if promises.left_out() else self.function(*args, **kwargs)
@@ -256,7 +277,11 @@ class MapTask:
     task: Task
     bound: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, **lists: Any) -> Any:
+    def with_overrides(self, **options: Any) -> MapTask:
+        """The same map with other options of its task."""
+        return MapTask(self.task.overridden(options), self.bound)
+
+    def __call__(self, /, **lists: Any) -> Any:
         scheduler = promises.running()
         if scheduler is not None:
             return scheduler.submit_all(self.task, self.bound, lists)
@@ -277,8 +302,11 @@ def call_inputs(name: str, lists: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-def map_task(task_function: Any, **_options: Any) -> MapTask:
-    """Map a task, or a functools.partial of one, over lists. Raises TypeError for anything else."""
+def map_task(task_function: Any, *, metadata: Any = None, **_options: Any) -> MapTask:
+    """Map a task, or a functools.partial of one, over lists. Raises TypeError for anything else.
+
+    `metadata`: flytekit's TaskMetadata, whose cache, cache_version, retries and timeout then hold.
+    """
     bound: dict[str, Any] = {}
     if isinstance(task_function, functools.partial):
         if task_function.args:
@@ -286,7 +314,7 @@ def map_task(task_function: Any, **_options: Any) -> MapTask:
         task_function, bound = task_function.func, dict(task_function.keywords)
     if not isinstance(task_function, Task):
         raise TypeError(f"map_task needs a task, not {task_function!r}")
-    return MapTask(task_function, bound)
+    return MapTask(task_function.overridden(vars(metadata)) if metadata else task_function, bound)
 
 
 @dataclass(eq=False)
@@ -311,8 +339,16 @@ class Workflow:
         """Types by parameter name; `return` for the result's."""
         return source.hints_of(self.function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        scheduler = promises.running()
+        if scheduler is None or not (asked := source.asked_as_promises(self.function)):
+            return self.function(*args, **kwargs)
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        for name in asked & bound.arguments.keys():
+            if not isinstance(bound.arguments[name], promises.Promise):
+                bound.arguments[name] = scheduler.constant(name, bound.arguments[name])
+        return self.function(*bound.args, **bound.kwargs)
 
 
 def workflow(
@@ -325,13 +361,38 @@ def workflow(
 
 
 class LaunchPlan:
-    """Named inputs for a workflow. Latch files declare them for tests; nfresume does not use them."""
+    """Named inputs for a workflow. Latch files declare them for tests. In a workflow one can be called."""
 
-    def __init__(self, workflow: Workflow, name: str, default_params: Mapping[str, Any] | None = None,
-                 **_options: Any) -> None:
+    def __init__(self, workflow: Workflow, name: str, default_params: Mapping[str, Any] | None = None, *,
+                 fixed: Mapping[str, Any] | None = None, **_options: Any) -> None:
         self.workflow = workflow
         self.name = name
         self.default_params = dict(default_params or {})
+        self.fixed = dict(fixed or {})
+
+    @classmethod
+    def create(
+        cls, name: str, workflow: Workflow, default_inputs: Mapping[str, Any] | None = None,
+        fixed_inputs: Mapping[str, Any] | None = None, **_options: Any,
+    ) -> LaunchPlan:
+        """The form of flytekit."""
+        return cls(workflow, name, default_inputs, fixed=fixed_inputs)
+
+    @classmethod
+    def get_or_create(cls, workflow: Workflow, name: str | None = None, **options: Any) -> LaunchPlan:
+        """The form of flytekit. Without a name it has that of the workflow."""
+        return cls.create(name or workflow.function.__name__, workflow, **options)
+
+    @classmethod
+    def get_default_launch_plan(cls, _context: object, workflow: Workflow) -> LaunchPlan:
+        """The plan of a workflow that fixes nothing: flytekit's form."""
+        return cls(workflow, workflow.function.__name__)
+
+    def __call__(self, /, **given: Any) -> Any:
+        """Call the workflow. Raises TypeError for an input that the plan fixes."""
+        if taken := sorted(given.keys() & self.fixed.keys()):
+            raise TypeError(f"launch plan {self.name}: it fixes {taken[0]}")
+        return self.workflow(**{**self.default_params, **given, **self.fixed})
 
 
 def message(typ: str, data: Mapping[str, Any]) -> None:

@@ -186,7 +186,8 @@ def canonical(value: Any, digest_path: PathDigest) -> Any:
     if kind in (bytes, bytearray):
         return [kind.__name__, blake3(bytes(value)).hexdigest(16)]
     if kind in (datetime, date):
-        return [kind.__name__, value.isoformat()]
+        zone = getattr(getattr(value, "tzinfo", None), "key", None)
+        return [kind.__name__, value.isoformat(), *([zone] if zone else [])]
     if kind is timedelta:
         return ["timedelta", repr(value)]
     if fielded(value):

@@ -94,14 +94,14 @@ class Executor:
         self._log.line(text)
         print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
-    def _outputs(self, node: Node) -> tuple[str, ...]:
-        """The paths that a call gets as places for output, each a file or a folder."""
+    def _outputs(self, node: Node) -> dict[str, bool]:
+        """The paths that a call gets as places for output, and whether each must be a folder."""
         assert node.task is not None
         hints = node.task.hints
-        return tuple(
-            os.path.abspath(value) for name, value in node.inputs.items()
+        return {
+            os.path.abspath(value): isinstance(value, LatchDir) for name, value in node.inputs.items()
             if isinstance(value, Path) or (inputs.is_output(hints.get(name)) and "://" not in str(value)
-                                           and isinstance(value, LatchFile | LatchDir)))
+                                           and isinstance(value, LatchFile | LatchDir))}
 
     def add(self, node: Node, *, restore: bool) -> None:
         """Queue a call. `restore`: copy its cache entry instead of running it."""
@@ -152,10 +152,12 @@ class Executor:
         writer = values.Writer(task_dir / calling.VALUES)
         given = {name: encoded(value, writer) for name, value in node.inputs.items()}
         written = self._outputs(node)
-        places = [Path.cwd(), *(isolation.output_place(Path(path)) for path in written)]
+        here = Path.cwd()
+        places = dict.fromkeys([here, *(isolation.output_place(Path(path), here, is_folder=is_folder)
+                                        for path, is_folder in written.items())])
         order = worker.Order(
             self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
-            str(self._output), run.restore, written,
+            str(self._output), run.restore, tuple(written),
             tuple(str(path) for path in places if isolation.may_be_shared(path)), self._project,
             self._isolate, task.cache, task.cache_serialize, None if run.restore else self._container(task))
         order.write(task_dir)

@@ -67,7 +67,7 @@ class Node:
         """The name, in the form of Nextflow's task names: `trim (2)`."""
         if self.task is None:
             return self.label or f"map {self.number}"
-        return f"{self.task.function.__name__} ({self.call})"
+        return f"{self.task.name.rpartition('.')[2]} ({self.call})"
 
     def __str__(self) -> str:
         return self.name

@@ -24,6 +24,7 @@ from nfresume_metadata import files
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.nextflow.command import LOG
+from nfresume.system import processes
 from nfresume.tasks import calls, executing, inputs, loading, promises, publishing, recording, sections
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
@@ -129,6 +130,13 @@ class Head:
 
         node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False, label=function.__name__)
         return Promise(self, self._add(node), kind)
+
+    def constant(self, name: str, value: Any) -> Promise:
+        """Add a node that is done: an input of the workflow of which it asks what only promises answer."""
+        node = Node(len(self._nodes), None, {}, is_map=False, chosen=value, label=f"the input {name}")
+        node.state = State.DONE
+        self._nodes.append(node)
+        return Promise(self, node)
 
     def section(self, name: str) -> Node:
         """Add the node of a conditional section. It waits until `choose` is called."""
@@ -365,7 +373,7 @@ def run(order: Order) -> int:
 def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:
     promises.schedule(head)
     try:
-        return flow.function(**given)
+        return flow(**given)
     except NoResult:
         return None  # the function cannot continue; the calls that it has made so far still run
 
@@ -374,7 +382,7 @@ def main() -> None:
     """Run the workflow of the order in argv."""
     order = Order(**json.loads(sys.argv[1]), words=sys.argv[2:])
     code = run(order)
-    sys.stdout.flush()
+    processes.flush_streams()
     sys.exit(code)
 
 

@@ -179,10 +179,15 @@ def may_be_shared(path: Path) -> bool:
     return not any(real == place or real in place.parents for place in PLACES)
 
 
-def output_place(path: Path) -> Path:
-    """The folder in which a task may write to `path`; it is made if it is to be in a private place."""
-    if not path.is_dir() and path.suffix:
-        path = path.parent
+def output_place(path: Path, shared: Path, *, is_folder: bool) -> Path:
+    """The folder in which a task may write to `path`. `shared`: a folder that tasks share already.
+
+    A folder for output that is to be in a private place is made: only then it can be shared.
+    """
+    if shared == path or shared in path.parents:
+        return shared
+    if not path.is_dir() and not (is_folder and not path.suffix):
+        return path.parent
     if not path.exists() and any(place in path.parents for place in PLACES):
         path.mkdir(parents=True)
     return path
@@ -208,7 +213,12 @@ def _stage(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
         return tops[folder, name]
 
     def stage(source: Path) -> Path:
-        return show(source, source.name) if source.is_dir() else _show_file(source, show, view)
+        if not source.is_dir():
+            return _show_file(source, show, view)
+        if not source.is_symlink():
+            with contextlib.suppress(OSError):  # a folder in a mount can be moved and removed, a mount cannot
+                return show(source.parent, source.parent.name) / source.name
+        return show(source, source.name)
 
     for path in dict.fromkeys(wish.inputs):
         with contextlib.suppress(OSError):

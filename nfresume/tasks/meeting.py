@@ -44,7 +44,7 @@ def _register(engine: ModuleType, own: Any, real: Any) -> None:
 
         def to_literal(self, ctx: Any, python_val: Any, _t: Any, expected: Any) -> Any:
             value = real(python_val.path) if own is ours.LPath else real(
-                python_val.path, python_val.remote_path)
+                python_val.path, python_val._raw_remote_path)
             return theirs.to_literal(ctx, value, real, expected)
 
         def to_python_value(self, ctx: Any, lv: Any, _t: Any) -> Any:

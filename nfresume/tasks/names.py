@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Union  # noqa: UP035 - the types of latch.ty
 import nfresume_metadata as ours
 
 from nfresume import tasks
-from nfresume.tasks import cloud, operators, pods, sections
+from nfresume.tasks import cloud, json_classes, operators, pods, sections
 
 _FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
 
@@ -184,6 +184,14 @@ def kwtypes(**types: Any) -> dict[str, Any]:
     return types
 
 
+class ImageSpec(Kept):
+    """What an image would consist of. The tools and packages are those of this environment."""
+
+    def is_container(self) -> bool:
+        """True: files import what the image has when this says so."""
+        return True
+
+
 _JSON = Union[Dict[str, Any], List[Any], str, int, float, bool, None]  # noqa: UP006, UP007
 _FLYTE: dict[str, Any] = {
     "task": tasks.task, "workflow": tasks.workflow, "map_task": tasks.map_task,
@@ -191,9 +199,11 @@ _FLYTE: dict[str, Any] = {
     "conditional": sections.create_conditional_section, "Resources": Resources,
     "reference_launch_plan": cloud.reference_launch_plan, "reference_task": cloud.reference_launch_plan,
     "reference_workflow": cloud.reference_launch_plan, "current_context": Context, "kwtypes": kwtypes,
-    "create_node": sections.create_node, "logger": Context.logging,
+    "create_node": sections.create_node, "logger": Context.logging, "Cache": tasks.Cache,
+    "FlyteFile": ours.LatchFile, "FlyteDirectory": ours.LatchDir, "ImageSpec": ImageSpec,
     **_kept("Secret", "CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
-            "AuthRole", "HashMethod", "Checkpoint"),
+            "AuthRole", "HashMethod", "Checkpoint", "PodTemplate", "TaskMetadata",
+            "Documentation", "Description", "SourceCode", "CachePolicy"),
     "WorkflowFailurePolicy": Enum("WorkflowFailurePolicy", ["FAIL_IMMEDIATELY",
                                                            "FAIL_AFTER_EXECUTABLE_NODES_COMPLETE"]),
 }
@@ -277,11 +287,20 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit.core.resources": _flyte("Resources"),
         "flytekit.core.condition": _flyte("conditional"),
         "flytekit.core.node_creation": _flyte("create_node"),
+        "flytekit.core.cache": _flyte("Cache", "CachePolicy"),
+        "flytekit.core.base_task": _flyte("TaskMetadata"),
+        "flytekit.core.context_manager": {"current_context": Context},
+        "flytekit.core.array_node_map_task": _flyte("map_task"),
+        "flytekit.core.pod_template": _flyte("PodTemplate"),
+        "flytekit.image_spec": _flyte("ImageSpec"),
+        "flytekit.experimental": _flyte("map_task"),
         "flytekit.core.launch_plan": _flyte("LaunchPlan", "reference_launch_plan"),
         "flytekit.loggers": _flyte("logger"),
         "flytekit.types": {},
-        "flytekit.types.file": {"FlyteFile": ours.LatchFile},
-        "flytekit.types.directory": {"FlyteDirectory": ours.LatchDir},
+        "flytekit.types.file": _flyte("FlyteFile"),
+        "flytekit.types.file.file": _flyte("FlyteFile"),
+        "flytekit.types.directory": _flyte("FlyteDirectory"),
+        "flytekit.types.directory.types": _flyte("FlyteDirectory"),
         "flytekitplugins": {}, "flytekitplugins.pod": {"Pod": pods.Pod},
     }
 
@@ -292,4 +311,5 @@ FALLBACK: Mapping[str, Callable[[str], Any]] = {
     "kubernetes.client": lambda name: importlib.import_module("kubernetes.client.models")
     if name == "models" else pods.model(name),
     "kubernetes.client.models": pods.model,
+    **json_classes.MODULES,
 }

@@ -93,9 +93,12 @@ def combine(channel_0: Sequence[Any], channel_1: Sequence[Any], by: int | None =
 def file_glob(pattern: str, remote_directory: str, target_dir: Path | None = None) -> list[LatchFile]:
     """The files that a pattern matches in the working folder or `target_dir`, with their remote paths.
 
-    They are sorted. An empty list when `remote_directory` is not a URL, as in Latch's.
+    They are sorted. Where `remote_directory` is a local folder they have no remote paths. An empty list when
+    it is another text, as in Latch's.
     """
+    found = sorted((Path.cwd() if target_dir is None else Path(target_dir)).glob(pattern))
+    if remote_directory.startswith("/"):
+        return [LatchFile(str(path)) for path in found]
     if "://" not in remote_directory:
         return []
-    found = sorted((Path.cwd() if target_dir is None else Path(target_dir)).glob(pattern))
     return [LatchFile(str(path), remote_directory.removesuffix("/") + "/" + path.name) for path in found]

@@ -116,5 +116,9 @@ def getters() -> dict[str, Any]:
     def getter(resources: Resources) -> Any:
         return lambda: of_size(resources)
 
-    return {f"{'' if name.startswith('v100') else '_'}get_{name}_pod": getter(resources)
-            for name, resources in SIZES.items()}
+    def l40s(_instance_type: str, cpu: float, memory_gib: float, gpus: int) -> Pod:
+        return of_size(Resources(cpu, memory_gib, gpu=gpus))
+
+    return {"_get_l40s_pod": l40s} | {
+        f"{'' if name.startswith('v100') else '_'}get_{name}_pod": getter(resources)
+        for name, resources in SIZES.items()}

@@ -24,6 +24,9 @@ class Scheduler(Protocol):
     def submit_all(self, task: Any, bound: Mapping[str, Any], lists: Mapping[str, Any]) -> Any:
         """Add a node for each element of `lists`; all have the inputs `bound`. Returns the list's Promise."""
 
+    def constant(self, name: str, value: Any) -> Any:
+        """The Promise of an input of the workflow, whose value is known."""
+
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. When its task failed, raises what ends the workflow."""
 
@@ -137,6 +140,10 @@ class Promise:
     def is_false(self) -> Expression:
         """The condition that the value is false."""
         return Expression((self,), operator.not_, f"{self!r}.is_false()")
+
+    def is_(self, value: bool) -> Expression:
+        """The condition that the value is true, or false."""
+        return self.is_true() if value else self.is_false()
 
     def is_none(self) -> Expression:
         """The condition that the value is None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -52,7 +53,9 @@ def publish(value: Any, work: Path, output: Path) -> None:
                 target, number = output / f"{number}-{source.name}", number + 1
             new_paths[path] = str(target)
             task_files.publish(source, target)
-    print(json.dumps(_plain(values.replace_paths(encoded, new_paths)), indent=2, ensure_ascii=False))
+    text = json.dumps(_plain(values.replace_paths(encoded, new_paths)), indent=2, ensure_ascii=False)
+    # a name that is not UTF-8 has characters that cannot be printed
+    print(re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _plain(value: Any) -> Any:

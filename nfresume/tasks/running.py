@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume.launchers import slurm
+from nfresume.system import processes
 from nfresume.tasks import worker
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.sizes import Resources
@@ -59,8 +60,7 @@ def start_local(task_dir: Path, order: Order, task: Task) -> Process:
     """Start a task on this host, in a process group of its own. Its output goes to its task dir."""
     if len(os.listdir("/proc/self/task")) > 1:
         return _spawn([sys.executable, "-P", "-m", "nfresume.tasks.worker", str(task_dir)], task_dir)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    processes.flush_streams()
     pid = os.fork()
     if pid == 0:
         _run_in_child(task_dir, lambda: worker.perform(task_dir, order, lambda: task))
@@ -83,8 +83,7 @@ def _run_in_child(task_dir: Path, run: Callable[[], int]) -> None:
         os.dup2(null, 0)
         os.close(null)
         code = run()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        processes.flush_streams()
     finally:
         os._exit(code & 0xFF if code >= 0 else 1)
 

@@ -17,6 +17,8 @@ from typing import Any
 
 #: Fields of the syntax tree that do not change what the code does.
 _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
+#: Methods of promises that no other value has.
+_OF_PROMISES = frozenset({"is_true", "is_false", "is_none", "is_"})
 
 
 def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
@@ -38,8 +40,20 @@ def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def asked_as_promises(function: Callable[..., Any]) -> set[str]:
+    """The parameters of a workflow on which its code calls `is_true` and the like, as only promises have."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return set()
+    return {node.value.id for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+            and node.attr in _OF_PROMISES and isinstance(node.value, ast.Name)}
+
+
 def _name(function: Any) -> str:
-    return str(function.co_name if isinstance(function, types.CodeType) else function.__qualname__)
+    if isinstance(function, types.CodeType):
+        return function.co_name
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -23,6 +23,10 @@ import nfresume_metadata as ours
 from nfresume.tasks import meeting
 
 _FAMILIES = ("latch", "latch_cli", "flytekit", "flytekitplugins")
+#: Packages that come with latch. They are provided where they are not installed.
+_COMPANIONS = ("kubernetes", "dataclasses_json", "mashumaro")
+#: Python's modules whose names Latch's modules have without offering them. Some files import them from there.
+_LEAKING = ("typing", "dataclasses", "enum")
 #: A folder with a package for each family, for processes that Python's multiprocessing starts: see `install`.
 _PACKAGES = str(Path(__file__).parent / "importable")
 
@@ -47,6 +51,8 @@ class _Standin(ModuleType):
     __path__: list[str] = []  # noqa: RUF012 - the import system's own attribute, one per module
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__all__":  # for `from latch.types import *`
+            return [each for each in _provided().get(self.__name__, ()) if not each.startswith("_")]
         if name.startswith("__"):
             raise AttributeError(name)
         try:
@@ -63,9 +69,27 @@ class _Standin(ModuleType):
             try:
                 return importlib.import_module(f"{self.__name__}.{name}")
             except ImportError:
-                raise AttributeError(
-                    f"{self.__name__}.{name} is not provided by nfresume, and no installed package has it"
-                ) from None
+                pass
+        return _leaked(self.__name__, name)
+
+
+def _leaked(module: str, name: str) -> Any:
+    """A name that a module of Latch has, but does not offer: `List`, `_combine` for `combine`, or one that it
+    has from another module of Latch.
+
+    Raises AttributeError for any other name.
+    """
+    if name.startswith("_") and name[1:] in _provided().get(module, ()):
+        return _value(module, name[1:])
+    for leaking in _LEAKING:
+        if name in (found := importlib.import_module(leaking)).__all__:
+            return getattr(found, name)
+    if name in ("Path", "re", "os", "sys"):
+        return Path if name == "Path" else importlib.import_module(name)
+    for other, values in _provided().items():
+        if other.split(".")[0] == module.split(".")[0] and name in values:
+            return values[name]
+    raise AttributeError(f"{module}.{name} is not provided by nfresume, and no installed package has it")
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -110,7 +134,7 @@ class _Fallback(MetaPathFinder, Loader):
     """Provides the modules of packages that are not installed. It is asked last."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if fullname.split(".")[0] != "kubernetes":
+        if fullname.split(".")[0] not in _COMPANIONS:
             return None
         from nfresume.tasks import names
 

@@ -110,14 +110,32 @@ def _replace_file(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: str, target: str) -> str:
+    if not clone(Path(source), Path(target)):
+        with open(source, "rb") as read, open(target, "wb") as write:
+            shutil.copyfileobj(read, write, 4 << 20)
+        with contextlib.suppress(OSError):
+            shutil.copystat(source, target)
+    return target
+
+
+def clone(source: Path, target: Path) -> bool:
+    """Let a new file share the blocks of another one, copy-on-write. False: the file system cannot.
+
+    Raises OSError when one of them cannot be opened.
+    """
     with open(source, "rb") as read, open(target, "wb") as write:
         try:
             fcntl.ioctl(write.fileno(), _FICLONE, read.fileno())
         except OSError:
-            shutil.copyfileobj(read, write, 4 << 20)
+            cloned = False
+        else:
+            cloned = True
+    if not cloned:
+        target.unlink()
+        return False
     with contextlib.suppress(OSError):
         shutil.copystat(source, target)
-    return target
+    return True
 
 
 def settle_links(folder: Path) -> None:

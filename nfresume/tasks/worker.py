@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.system import crashpoints, durable, namespaces
+from nfresume.system import crashpoints, durable, namespaces, processes
 from nfresume.tasks import calling, digests, isolation, keys, task_files, values
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
@@ -142,8 +142,7 @@ def _in_child(run: Callable[[], int]) -> int:
 
     A signal that stops the task goes to its process group. This process waits for what the child makes of it.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    processes.flush_streams()
     parent, before = os.getpid(), {number: signal.getsignal(number) for number in _STOPPING}
     for number in _STOPPING:
         signal.signal(number, lambda *_: None)
@@ -158,8 +157,7 @@ def _in_child(run: Callable[[], int]) -> int:
         except BaseException:  # not the task's own: it has a handler
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            processes.flush_streams()
             os._exit(code & 0xFF)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     for number, handler in before.items():

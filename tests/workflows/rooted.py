@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -57,6 +58,21 @@ def edited(file: LatchFile, folder: LatchDir) -> List[str]:
     files = edits(file=file, folder=folder)
     again = edits(file=file, folder=folder)
     return [read(file=files[0]), read(file=files[1]), read(file=files[2]), read(file=again[0])]
+
+
+@task
+def moves(file: LatchFile, folder: LatchDir) -> int:
+    """Moves its inputs away, as `shutil.move(reads.local_path, folder)` does in public files. Their bytes."""
+    os.mkdir("reads")
+    places = [shutil.move(each.local_path, "reads") for each in (file, folder)]
+    assert not os.path.lexists(file.local_path)
+    assert not os.path.lexists(folder.local_path)
+    return sum(path.stat().st_size for path in Path("reads").rglob("*") if path.is_file()) if places else 0
+
+
+@workflow
+def moved(file: LatchFile, folder: LatchDir) -> int:
+    return moves(file=file, folder=folder)
 
 
 @task

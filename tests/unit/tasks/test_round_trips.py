@@ -6,11 +6,15 @@ import json
 import tempfile
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import Enum, Flag, IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nfresume_metadata import LatchDir, LatchFile, LPath, SamplesheetItem
@@ -129,3 +133,38 @@ def test_different_values_have_different_digests(one: Any, other: Any):
     if digests.of_value(one) == digests.of_value(other):
         assert one == other
         assert types(one) == types(other)
+
+
+ZONED = datetime(2020, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+PICKLED = [
+    ZONED, ZoneInfo("UTC"), pd.Timestamp(ZONED), pd.NaT, pd.Timedelta(1), pd.Interval(0, 1),
+    pd.DataFrame({"when": pd.date_range(ZONED, periods=2), "kind": pd.Categorical(["a", "b"])}),
+    pd.timedelta_range(1, periods=2), pd.interval_range(0, 2), pd.period_range("2020", periods=2),
+    np.ma.array([1, 2], mask=[False, True]), np.random.default_rng(1), ..., NotImplemented,
+]
+
+
+@pytest.mark.parametrize("value", PICKLED, ids=lambda value: type(value).__name__)
+def test_values_of_libraries(value: Any, tmp_path: Path):
+    """Time zones, and all kinds of values of pandas and numpy, come back from their pickles."""
+    found = values.decode(json.loads(values.dumps(values.Writer(tmp_path).encode(value))))
+    assert (type(found), repr(found)) == (type(value), repr(value)) or isinstance(value, np.random.Generator)
+
+
+def test_a_time_zone_counts():
+    """A zone with its rules is another value than its offset at the time."""
+    fixed = datetime.fromisoformat(ZONED.isoformat())
+    assert fixed == ZONED
+    assert digests.of_value(fixed) != digests.of_value(ZONED)
+
+
+def test_getattr_in_a_pickle():
+    """Only that of a time zone is allowed."""
+    data = b"cbuiltins\ngetattr\n(cpathlib\nPosixPath\nVunlink\ntR."
+    with pytest.raises(values.Unreadable, match=r"a pickle that names unlink of .* is refused"):
+        values.unpickle(data)
+
+
+def test_a_name_that_is_not_utf8():
+    """It is a text with a lone surrogate, which comes back from the bytes of JSON."""
+    assert json.loads(values.dumps({"path": "\udcff\u00e9"})) == {"path": "\udcff\u00e9"}

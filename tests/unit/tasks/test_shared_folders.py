@@ -40,3 +40,12 @@ def test_a_scratch_folder_of_somebody_else(tmp_path: Path, monkeypatch: pytest.M
     folder.mkdir()
     os.chown(folder, 65534, 65534)
     assert all(folder not in path.parents for path in isolation.scratch_of(tmp_path / "work/ab/cdef"))
+
+
+def test_places_for_output(tmp_path: Path):
+    """What is in a folder that tasks share needs no place of its own, and nothing is made there."""
+    inside, outside = tmp_path / "launch/new", tmp_path / "other"
+    assert isolation.output_place(inside, tmp_path / "launch", is_folder=True) == tmp_path / "launch"
+    assert isolation.output_place(outside / "new", tmp_path / "launch", is_folder=False) == outside
+    assert not inside.exists()
+    assert not outside.exists()

@@ -1,0 +1,87 @@
+"""Texts and paths where a task declares a LatchFile or LatchDir: Flyte takes them as files and folders."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import types
+import typing
+from pathlib import PurePath
+from typing import Any
+
+from nfresume_metadata import LatchDir, LatchFile
+
+from nfresume.tasks.source import hints_of
+
+
+def as_declared(value: Any, kind: Any) -> Any:
+    """The value with texts and paths turned into LatchFile and LatchDir where its type declares these.
+
+    It looks into lists, dicts, tuples and fields of dataclasses. A value that needs no change is returned as
+    it is.
+    """
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return as_declared(value, parts[0])
+    if isinstance(value, str | PurePath):
+        return _path(value, kind, parts)
+    if origin in (typing.Union, types.UnionType):
+        return next((made for part in parts if (made := as_declared(value, part)) is not value), value)
+    if isinstance(value, dict) and origin is dict:
+        return _changed(value, {k: as_declared(v, parts[1]) for k, v in value.items()})
+    if isinstance(value, list) and origin is list:
+        return _changed(value, [as_declared(item, parts[0]) for item in value])
+    if isinstance(value, tuple):
+        return _tuple(value, kind, parts)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _fields(value)
+    return value
+
+
+def _path(value: str | PurePath, kind: Any, parts: tuple[Any, ...]) -> Any:
+    if kind in (LatchFile, LatchDir):
+        return kind(str(value))
+    found = [part for part in parts if part in (LatchFile, LatchDir)]
+    taken = isinstance(value, parts_as_types(parts))
+    return found[0](str(value)) if len(found) == 1 and not taken else value
+
+
+def parts_as_types(parts: tuple[Any, ...]) -> tuple[type, ...]:
+    """Those of the parts of a type that are classes."""
+    return tuple(part for part in parts if isinstance(part, type))
+
+
+def _tuple(value: tuple[Any, ...], kind: Any, parts: tuple[Any, ...]) -> Any:
+    if hasattr(value, "_fields"):
+        hints = hints_of(type(value))
+        made = [as_declared(v, hints.get(name, Any)) for name, v in zip(value._fields, value, strict=True)]
+        return value if all(a is b for a, b in zip(made, value, strict=True)) else type(value)(*made)
+    kinds = parts if len(parts) == len(value) and Ellipsis not in parts else (
+        parts[:1] * len(value) if Ellipsis in parts else ())
+    if isinstance(kind, tuple) and len(kind) == len(value):  # an annotation such as (LatchFile, str)
+        kinds = kind
+    if len(kinds) != len(value):
+        return value
+    return _changed(value, tuple(as_declared(v, each) for v, each in zip(value, kinds, strict=True)))
+
+
+def _changed(value: Any, made: Any) -> Any:
+    """The value itself when nothing in it was changed, so that subclasses and identity stay."""
+    items = zip(made.values(), value.values(), strict=True) if isinstance(made, dict) else zip(
+        made, value, strict=True)
+    return value if all(a is b for a, b in items) else made
+
+
+def _fields(value: Any) -> Any:
+    hints = hints_of(type(value))
+    made = {}
+    for field in dataclasses.fields(value):
+        before = getattr(value, field.name, None)
+        if (after := as_declared(before, hints.get(field.name, Any))) is not before:
+            made[field.name] = after
+    if not made:
+        return value
+    changed = copy.copy(value)
+    for name, item in made.items():
+        object.__setattr__(changed, name, item)  # also of a frozen one
+    return changed
