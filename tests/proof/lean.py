@@ -81,7 +81,7 @@ class Process:
                  "cp out/a.bin out/b.bin; echo small > out/small"
                  if self.folder else f"yes \\$(cat seed) | head -c {SIZE} > out.bin")
         fails = ("" if self.fails_at is None else f"[ $n != {self.fails_at} ] || "
-                 f"[ -e ${{params.base}}/over{self.fails_round} ] || exit 3\n  ")
+                 f"[ -e ${{params.base}}/over{self.fails_round} ] || {{ sleep 8; exit 3; }}\n  ")
         words = [d if "(" in d else d.replace(" ", "(", 1) + ")" for d in declared]
         taken = f"tuple {', '.join(words)}" if len(words) > 1 else declared[0]
         lines = [*self.directives, "publishDir 'results', mode: 'copy', pattern: '*.digest'"]
@@ -130,7 +130,7 @@ class Pipelines:
             dag: list[Process] = []
             for at in range(self.rng.randint(3, 6)):
                 dag.append(self.process(f"D{number}P{at}", dag))
-            failing = dag[-1] if self.rng.random() < 0.5 else self.rng.choice(dag[1:])
+            failing = dag[-1] if self.rng.random() < 0.8 else self.rng.choice(dag[1:])
             failing.fails_at = self.rng.choice(SAMPLES)
             failing.fails_round = self.rng.randint(1, self.rounds)
             self.processes.append(dag)

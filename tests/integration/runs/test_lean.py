@@ -166,3 +166,58 @@ def test_a_damaged_manifest_starts_no_head(tmp_path: Path):
     (chain.engine.folder.cache / emptying.MANIFEST).write_text("{")
     with pytest.raises(Conflict, match="cannot be read"):
         lean.prepare(chain.engine.folder, 2)
+
+
+def emptied(chain: Chain) -> list[emptying.Emptied]:
+    """Empty what is chosen, whoever this user is."""
+    folder = chain.engine.folder
+    entries = lean._described(folder.work, chain.choose().candidates, lambda: None)
+    emptying.save(folder.cache, entries)
+    return emptying.finish(folder.work, entries)
+
+
+def test_where_a_net_does_not_hold_all_is_made_again(tmp_path: Path):
+    """Root reads whatever it likes: nothing is emptied for it, and what is empty is made again first."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    told = lean.empty(chain.engine.folder, chain.engine.execution, 1, MINIMUM)
+    chain.engine.folder.provision(2)
+    prepared = lean.prepare(chain.engine.folder, 2)
+    if os.geteuid() == 0:
+        assert "modes do not bind this user" in told["left_alone"]
+        assert "modes do not bind this user" in prepared.because
+        assert prepared.set_aside == (entry.producer,)
+        assert prepared.guard == ""
+        assert emptying.load(chain.engine.folder.cache) == []
+    else:
+        assert told["files"] == 1
+        assert prepared.set_aside == ()
+        assert str(chain.engine.folder.attempt(2)) in prepared.guard
+
+
+def test_an_attempt_that_was_not_looked_at_is_not_trusted(tmp_path: Path):
+    """If nobody wrote down what an attempt with emptied files needed, its tasks and those files run again."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    emptied(chain)
+    lean_choice.guard.arm(chain.attempt, [])
+    completed = {task.dir for task in lean_needs.tasks(chain.engine.folder, 1).values()
+                 if task.status == "COMPLETED"}
+    chain.engine.folder.provision(2)
+    prepared = lean.prepare(chain.engine.folder, 2)
+    assert set(prepared.set_aside) == completed
+    assert not (chain.engine.work / next(iter(completed))).exists()
+    assert emptying.load(chain.engine.folder.cache) == []
+
+
+def test_rehydrating_makes_everything_again(tmp_path: Path):
+    """With `everything` all producers go, and nothing is listed any more; a second time nothing happens."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    chain.engine.folder.provision(2)
+    prepared = lean.prepare(chain.engine.folder, 2, everything=True)
+    assert prepared.set_aside == (entry.producer,)
+    assert prepared.seconds == 1.0
+    assert lean.prepare(chain.engine.folder, 2, everything=True) == lean.Prepared()
