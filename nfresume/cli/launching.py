@@ -170,9 +170,6 @@ def relaunch(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Run every task again, in the same work dir.")
     ] = False,
-    accept_version_change: Annotated[
-        bool, typer.Option("--accept-version-change", help="Relaunch although Nextflow's version changed.")
-    ] = False,
     jobs_are_gone: Annotated[
         bool, typer.Option("--jobs-are-gone", help="Confirm that no grid job of the execution is running.")
     ] = False,
@@ -225,11 +222,10 @@ def relaunch(
         parsed = options.parse(given)
         _note_work_dir(parsed.work_dir)
         _note_two_dashes(parsed, found.pipeline)
-        if pipeline is not None and Path(pipeline.partition(".py:")[0] + ".py").exists():
-            pipeline = str(Path(pipeline).absolute())  # `file.py:function`: the function stays at the end
-        elif pipeline is not None and Path(pipeline).exists():
+        if pipeline is not None and (Path(pipeline).exists() or Path(
+                pipeline.partition(".py:")[0] + ".py").exists()):  # `file.py:function`
             pipeline = str(Path(pipeline).absolute())
-        request = RelaunchRequest(given, pipeline, from_scratch, accept_version_change, jobs_are_gone,
+        request = RelaunchRequest(given, pipeline, from_scratch, jobs_are_gone,
                                   storage_expiration_hours, pin, **policy)
         if dry_run:
             return outcome.forecast(service, found, request, as_json=as_json)

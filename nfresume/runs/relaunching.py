@@ -26,7 +26,6 @@ class RelaunchRequest:
     words: tuple[str, ...] = ()
     pipeline: str | None = None
     from_scratch: bool = False
-    accept_version_change: bool = False
     jobs_are_gone: bool = False
     storage_expiration_hours: object = None
     pinned: bool = False
@@ -67,7 +66,7 @@ def version_note(last: Attempt, version: str, request: RelaunchRequest) -> list[
     before = last.nextflow_version
     if python_workflow(last.pipeline) is not None or before in (None, version) or request.from_scratch:
         return []
-    return [] if request.accept_version_change else [
+    return [
         f"the last attempt ran on Nextflow {before}, this one runs on {version}: finished tasks are reused, "
         "unless a process is read differently"]
 

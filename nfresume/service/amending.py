@@ -146,8 +146,7 @@ def forecast(service: Service, execution: Execution, amended: Amended) -> Planne
         boundary.check_param_values(service.conf, wanted.params, Path(execution.launch_dir))
     planned = forecasting.plan(service, execution, RelaunchRequest(
         words=tuple(submissions.options(wanted.profiles, wanted.revision)), pipeline=pipeline,
-        without=wanted.without, from_scratch=wanted.from_scratch, jobs_are_gone=wanted.jobs_are_gone,
-        accept_version_change=wanted.accept_version_change))
+        without=wanted.without, from_scratch=wanted.from_scratch, jobs_are_gone=wanted.jobs_are_gone))
     planned.forecast.unless.extend(
         f"parameter {name} ({'not given' if old is None else old} -> "
         f"{'not given' if new is None else new}) concerns them" for name, old, new in amended.changes)

@@ -100,7 +100,6 @@ class Resubmission:
     storage_expiration_hours: object = None
     pinned: bool = False
     from_scratch: bool = False
-    accept_version_change: bool = False
     jobs_are_gone: bool = False
     without: tuple[str, ...] = ()
 
@@ -129,8 +128,8 @@ def resubmit(service: Service, execution: Execution, resubmission: Resubmission)
     try:
         return service.relaunch(execution, RelaunchRequest(
             words=tuple(words), pipeline=pipeline, from_scratch=resubmission.from_scratch,
-            accept_version_change=resubmission.accept_version_change, pinned=resubmission.pinned,
-            jobs_are_gone=resubmission.jobs_are_gone, attached=attached, without=resubmission.without,
+            pinned=resubmission.pinned, jobs_are_gone=resubmission.jobs_are_gone, attached=attached,
+            without=resubmission.without,
             storage_expiration_hours=resubmission.storage_expiration_hours,
         ))
     except BaseException:

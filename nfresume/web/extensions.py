@@ -38,7 +38,6 @@ def relaunch(run_id: str, service: Writing, wanted: models.Relaunch) -> models.R
         pipeline=wanted.workflow_url, params=wanted.workflow_params, profiles=tuple(wanted.profiles or ()),
         revision=wanted.revision, storage_expiration_hours=wanted.storage_expiration_hours,
         pinned=wanted.pinned, from_scratch=wanted.from_scratch, jobs_are_gone=wanted.jobs_are_gone,
-        accept_version_change=wanted.accept_version_change,
     ))
     return models.RunStatus(run_id=e.id, state="QUEUED")
 

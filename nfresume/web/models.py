@@ -165,7 +165,6 @@ class Relaunch(BaseModel):
     storage_expiration_hours: float | None = Field(None, ge=0, le=87_600)
     pinned: bool = False
     from_scratch: bool = False
-    accept_version_change: bool = False
     jobs_are_gone: bool = False
 
 

@@ -152,8 +152,7 @@ def _amended(before: Last, texts: dict[str, str]) -> Amended:
         pipeline=changed("pipeline", before.pipeline) or None, profiles=tuple(profiles),
         revision=changed("revision", before.revision) or None,
         storage_expiration_hours=texts.get("hours", "").strip() or None,
-        from_scratch=bool(texts.get("from_scratch")), accept_version_change=bool(texts.get("accept")),
-        jobs_are_gone=bool(texts.get("jobs_are_gone"))))
+        from_scratch=bool(texts.get("from_scratch")), jobs_are_gone=bool(texts.get("jobs_are_gone"))))
 
 
 @router.get("/executions/{execution_id}/why")

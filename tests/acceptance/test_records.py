@@ -40,7 +40,7 @@ def test_counts_are_those_of_nextflow(site: Site, fixture: str):
     site.pipeline(fixture)
     words = ["--n", "40", "--fail"] if fixture == "many-tasks" else []
     site.run("launch", "--pin", fixture, *words)
-    site.run("relaunch", "--accept-version-change", site.show()["id"])
+    site.run("relaunch", site.show()["id"])
     e = site.show()
     for number in (1, 2):
         total, _ = recorded(e, number)
