@@ -29,8 +29,8 @@ PAGE = "/a/team/executions/run-1"
 WES = "/ga4gh/wes/v1/runs/run-1"
 #: Pages of an execution that answer in 0.1 s with 100,000 tasks.
 PATHS = ("", "/tasks", "/tasks?sort=name", "/tasks?sort=longest", "/tasks?text=ple_77",
-         "/tasks?state=completed", "/tasks?process=P_7", "/tasks/1/77777", "/graph", "/log", "/results", "/storage",
-         "/history")
+         "/tasks?state=completed", "/tasks?process=P_7", "/tasks/1/77777", "/graph", "/log", "/results",
+         "/storage", "/history")
 
 
 class Web:
