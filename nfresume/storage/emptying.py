@@ -226,7 +226,8 @@ def arm(work: Path, entries: Iterable[Emptied]) -> None:
     """Set the access times to 0 before an attempt: a backup may have read the files. Raises OSError."""
     for entry in entries:
         path = work / entry.path
-        if path.lstat().st_atime_ns != 0:
+        status = path.lstat()
+        if status.st_ino == entry.inode and status.st_atime_ns != 0:
             os.utime(path, ns=(0, entry.mtime), follow_symlinks=False)
 
 
@@ -240,11 +241,14 @@ def were_read(work: Path, entries: Iterable[Emptied], *, fresh: bool = False) ->
     for entry in entries:
         path = work / entry.path
         with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if status.st_ino != entry.inode:
+                continue
             if fresh:
                 with contextlib.suppress(PermissionError):  # of another user
                     os.chmod(path, 0)
-            status = path.lstat()
-            if status.st_ino == entry.inode and (status.st_atime_ns, status.st_mtime_ns, status.st_size) != (
+                status = path.lstat()
+            if (status.st_atime_ns, status.st_mtime_ns, status.st_size) != (
                     0, entry.mtime, entry.size):
                 found.append(entry)
     return found

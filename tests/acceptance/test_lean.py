@@ -14,7 +14,7 @@ from nfresume.storage import emptying
 from tests.acceptance.test_resume import cached
 from tests.conftest import Done, Site, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # a relaunch may be two attempts
 #: Runs a command without what lets root read every file: lean retention needs modes that bind.
 BOUND = (("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--") if os.geteuid() == 0 else ())
 LEAN = ("--retain", "lean", "--storage-expiration-hours", "5")
@@ -41,7 +41,7 @@ workflow { D(C(B(A(Channel.of(1, 2)))).toSortedList { it.name }) }
 
 @pytest.fixture
 def site(site: Site) -> Site:
-    site.prefix, site.patience = BOUND, 500
+    site.prefix, site.patience = BOUND, 900
     return site
 
 
