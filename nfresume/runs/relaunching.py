@@ -1,16 +1,17 @@
-"""Checks before a relaunch. Each one raises an error that says exactly what is wrong."""
+"""What a relaunch is given, and the checks before it. Each raises an error that says exactly what is wrong."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nfresume.domain.errors import Conflict, Expired, NotFound
+from nfresume.domain.errors import Conflict, Expired, NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
 from nfresume.nextflow import history, options, reading, summary
 from nfresume.retained import old_records
+from nfresume.runs import inputs, preflight
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
 
@@ -36,6 +37,29 @@ class RelaunchRequest:
     attached: old_records.Attached = ()
     rehydrate: bool = False  # all files that lean retention has emptied are made again
     without: tuple[str, ...] = ()
+
+
+def options_of(
+    execution: Execution, last: Attempt, request: RelaunchRequest, folder: ExecutionFolder
+) -> tuple[options.RunOptions, inputs.Taken]:
+    """The options of a relaunch, and what it is given. Raises UsageError, NotFound."""
+    before = options.without(options.stored(last.pipeline, last.options), request.without)
+    given = options.parse(request.words)
+    if not request.replaces and (given.resume is not None or given.name is not None):
+        raise UsageError("-resume and -name have no meaning in a relaunch", "leave them out")
+    if given.pipeline and request.pipeline:
+        raise UsageError(f"two pipelines given: {request.pipeline} and {given.pipeline}",
+                         "--pipeline names the one to run")
+    given = replace(given, pipeline=request.pipeline or given.pipeline)
+    merged = given if request.replaces else options.merge(before, given)
+    launch_dir = Path(execution.launch_dir)
+    preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
+    attempt_dir = folder.attempt(last.number)
+    kept = [i for i in inputs.read(attempt_dir) if i.kept is None or not request.replaces]
+    taken = inputs.again(kept, attempt_dir, merged, given, launch_dir, request.script)
+    inputs.check_json(merged, taken)
+    preflight.check_workflow(merged, launch_dir)
+    return merged, taken
 
 
 def check_state(execution: Execution) -> None:

@@ -64,7 +64,7 @@ def plan(service: Service, execution: Execution, request: RelaunchRequest) -> Pl
     if request.from_scratch:
         return Planned(Forecast(), _money(service, execution, Forecast(), moment), "--from-scratch")
     folder = places.folder_of(service.store, execution)
-    parsed, taken = service.relaunch_options(execution, last, request, folder)
+    parsed, taken = relaunching.options_of(execution, last, request, folder)
     relaunching.check_cache(execution, folder, request)
     relaunching.check_leftovers(execution, last, folder, request)
     launch_dir = Path(execution.launch_dir)

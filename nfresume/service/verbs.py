@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,6 @@ from nfresume.domain.errors import (
 from nfresume.domain.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
-    Attempt,
     Execution,
     id_stem,
     run_name,
@@ -186,7 +185,7 @@ class Service(Inspection):
         with self.store.begin(write=False) as tx:
             last = queries.attempt(tx, execution.id, execution.attempt)
         folder = places.folder_of(self.store, execution)
-        parsed, taken = self.relaunch_options(execution, last, request, folder)
+        parsed, taken = relaunching.options_of(execution, last, request, folder)
         folder.root.check_space(self.account)
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir), taken)
         assert parsed.pipeline is not None
@@ -245,28 +244,6 @@ class Service(Inspection):
         given = preflight.retention_of(None, execution.pipeline, request.storage_expiration_hours, None,
                                        self.conf)
         return given.hours, given.source
-
-    def relaunch_options(
-        self, execution: Execution, last: Attempt, request: RelaunchRequest, folder: ExecutionFolder
-    ) -> tuple[options.RunOptions, inputs.Taken]:
-        """The options of a relaunch, and what it is given. Raises UsageError, NotFound."""
-        before = options.without(options.stored(last.pipeline, last.options), request.without)
-        given = options.parse(request.words)
-        if not request.replaces and (given.resume is not None or given.name is not None):
-            raise UsageError("-resume and -name have no meaning in a relaunch", "leave them out")
-        if given.pipeline and request.pipeline:
-            raise UsageError(f"two pipelines given: {request.pipeline} and {given.pipeline}",
-                             "--pipeline names the one to run")
-        given = replace(given, pipeline=request.pipeline or given.pipeline)
-        merged = given if request.replaces else options.merge(before, given)
-        launch_dir = Path(execution.launch_dir)
-        preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
-        attempt_dir = folder.attempt(last.number)
-        kept = [i for i in inputs.read(attempt_dir) if i.kept is None or not request.replaces]
-        taken = inputs.again(kept, attempt_dir, merged, given, launch_dir, request.script)
-        inputs.check_json(merged, taken)
-        preflight.check_workflow(merged, launch_dir)
-        return merged, taken
 
     # -- wait and measure -----------------------------------------------------------------------
 

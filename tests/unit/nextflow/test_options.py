@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nfresume.cli.launching import launch, relaunch, split
+from nfresume.cli.launching import launch, relaunch
+from nfresume.cli.words import split
 from nfresume.domain.errors import UsageError
 from nfresume.nextflow.assets import is_remote
 from nfresume.nextflow.command import Run, argv
