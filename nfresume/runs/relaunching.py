@@ -1,4 +1,4 @@
-"""What a relaunch is given, and the checks before it. Each raises an error that says exactly what is wrong."""
+"""What a relaunch is given, and the checks before it. Each raises an error that says what is wrong."""
 
 from __future__ import annotations
 
