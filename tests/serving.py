@@ -43,7 +43,7 @@ def serve(site: Site, *words: str, port: int = 0, under: Sequence[str] = (), **e
         return match[1] if match else ""
 
     try:
-        url = until(lambda: found(r"serving at ([^\s,\"]+)"), 180 if under else 60, "the server to serve")
+        url = until(lambda: found(r"serving at ([^\s,\"]+)"), 400 if under else 60, "the server to serve")
         public = "NFRESUME_WEB_URL" in {**site.env, **env}
         local = found(r"listening at ([^\s\"]+)") if public else url
         link = "" if public else until(lambda: found(r"(http://\S+/login\?token=\S+)\n"), what="its link")

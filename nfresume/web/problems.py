@@ -39,6 +39,12 @@ def install(app: FastAPI) -> None:
             response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
+    @app.exception_handler(PermissionError)
+    def _unreadable(request: Request, error: PermissionError) -> Response:
+        _log.warning("not permitted: %s", error)
+        return answer(request, 409, "not-permitted", "the server may not read a file that this needs",
+                      "see the log of `nfresume serve`, or change the mode of the file")
+
     @app.exception_handler(Exception)
     def _fault(request: Request, error: Exception) -> Response:
         _log.error("a fault of nfresume", exc_info=error)
