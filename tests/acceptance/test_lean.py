@@ -219,6 +219,7 @@ def test_a_crash_at_a_settlement(site: Site, point: str):
         return site.show()["state"] == "FAILED"
 
     until(settled, 300, every=0.5)
+    del site.env["NFRESUME_LEASE_SECONDS"]
     e = site.show()
     assert len(emptied(e)) == 4
     relaunch(site, e)
@@ -242,6 +243,7 @@ def test_a_crash_while_it_mends_itself(site: Site, point: str):
         return site.show()["state"] in ("FAILED", "SUCCEEDED")
 
     until(ended, 300, every=0.5)
+    del site.env["NFRESUME_LEASE_SECONDS"]
     if site.show()["state"] == "FAILED":
         relaunch(site, e, changed)
     assert results(site) == plain(site, changed)
