@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import json
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 import threading
@@ -16,7 +20,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from nfresume import settings
+from nfresume import settings, web
 from nfresume.domain.errors import InvalidSettings
 from nfresume.domain.separation import NoUser, parse
 from nfresume.service import separation
@@ -24,7 +28,6 @@ from nfresume.settings import LauncherName, Settings
 from nfresume.storage import Root
 from nfresume.store import Store, transitions
 from nfresume.system import acting
-from nfresume.web import extensions, people_pages, run_pages, site_pages, wes
 from nfresume.web.routes import AccountRoute
 from tests.conftest import privileged
 
@@ -215,8 +218,16 @@ def test_removals_of_the_time_before(conf: Settings, store: Store):
 
 
 def test_every_endpoint_with_a_service_acts_as_the_user():
-    """Whatever gets the Service of an account is an AccountRoute."""
-    routes = [route for part in (wes, extensions, run_pages, site_pages, people_pages)
-              for route in part.router.routes if isinstance(route, APIRoute)]
-    assert len(routes) > 30
-    assert [route.path for route in routes if not isinstance(route, AccountRoute)] == []
+    """Whatever gets the Service of an account, or a frame of its pages, is an AccountRoute."""
+    modules = [importlib.import_module(f"nfresume.web.{each.name}")
+               for each in pkgutil.iter_modules(web.__path__)]
+    routes = [route for module in modules if hasattr(module, "router")
+              for route in module.router.routes if isinstance(route, APIRoute)]
+
+    def gets(route: APIRoute) -> set[str]:
+        annotations = inspect.get_annotations(inspect.unwrap(route.endpoint), eval_str=True)
+        return set(re.findall(r"\w+", " ".join(map(str, annotations.values()))))
+
+    given = [route for route in routes if {"Service", "Frame"} & gets(route)]
+    assert len(given) > 40
+    assert [route.path for route in given if not isinstance(route, AccountRoute)] == []
