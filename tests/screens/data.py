@@ -67,7 +67,7 @@ class Filled:
         for number in range(count):
             at = self.now - timedelta(minutes=17 * (count - number))
             failed, live = number % 9 == 0, False
-            retained = failed and number > count * 0.9
+            retained = failed and number > count * 0.8
             pipeline = PIPELINES[number % 4 if number % 7 else 1]
             name = f"{id_stem(pipeline.removesuffix('/main.nf'))}-{number:06d}"
             size = self.chance.randrange(1, 900) * 2**28
