@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ import pytest
 from nfresume.domain import views
 from nfresume.store import Store, queries
 from tests import databases
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what is started here inherits it, and nohup ignores it
 
 PROJECT = Path(__file__).resolve().parent.parent
 FIXTURES = PROJECT / "nextflow-fixtures"

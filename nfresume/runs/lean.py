@@ -319,7 +319,8 @@ class Watch:
     def _look_at(self, task: Task, files: set[str], needs: Needs) -> None:
         """A task that the guard has ended, or that was denied a file, has needed it.
 
-        A task at which the guard did not look may have needed all of them.
+        A task at which the guard did not look may have needed all of them. One that has completed although it
+        was denied a file has found its path by itself: a file that is made again may have another one.
         """
         denied: set[str] = set()
         guarded = True
@@ -331,10 +332,13 @@ class Watch:
                 denied = self._denied(place, files)
                 mark = self._text(place, guard.MARK).strip()
                 guarded = task.exit is None or mark == str(self._dir)
-        if task.status is Status.COMPLETED and not guarded:
-            denied = files
-        needs.named |= denied
-        needs.readers |= {task.dir} if denied and task.status is Status.COMPLETED else set()
+        if task.status is not Status.COMPLETED:
+            needs.named |= denied
+        elif denied:
+            needs.read |= denied
+        elif not guarded:
+            needs.named |= files
+            needs.readers |= {task.dir}
 
     def _denied(self, place: int, files: set[str]) -> set[str]:
         found: set[str] = set()

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,13 @@ def _failure(evidence: Evidence) -> str:
         return f"Nextflow was stopped by {log.error}"
     if log.error:
         return f"{log.error} ({evidence.helps})" if evidence.helps else log.error
-    return evidence.said[-1] if evidence.said else f"Nextflow ended with exit status {code}"
+    return _telling(evidence.said) or f"Nextflow ended with exit status {code}"
+
+
+def _telling(said: Sequence[str]) -> str:
+    """The line that names a cause, or the last one with words: a parser's last line is only a marker."""
+    causes = (line for line in said if re.search(r"\bCause(d by)?: ", line))
+    return next(causes, next((line for line in reversed(said) if re.search(r"\w{3}", line)), ""))
 
 
 def ran_here(attempt: Attempt, conf: Settings) -> bool:

@@ -92,7 +92,7 @@ def _check_account(conf: Settings, account: str) -> None:
 def _check_hidden(conf: Settings, user: str) -> None:
     """Refuse a settings file that the user can read: it names the database, and holds secrets."""
     file = config_file()
-    if file.exists() and os.access(file, os.R_OK):
+    if os.access(file, os.R_OK):
         raise InvalidSettings(f"run_as: {user} can read {file}, which names the database",
                               f"chmod 600 {file}")
     for folder in (conf.root, conf.root / ".trash", conf.web_launches):

@@ -175,15 +175,19 @@ def test_a_read_past_the_guard_fails_the_attempt(site: Site):
 
 
 def test_a_denied_read_in_a_pipe_is_no_success(site: Site):
-    """A path that no net can see, read in a pipe without pipefail: what the task said tells."""
+    """A path that no net can see, read in a pipe without pipefail: what the task said holds it."""
     e = fail(site, CHAIN)
     path = next(Path(e["work_dir"]["path"]).glob("*/*/b1.bin"))
     (site.launch_dir / "hidden").write_text(str(path)[::-1])
     sneaky = CHAIN.replace("cat $cs > d.txt", "p=\\$(rev ${launchDir}/hidden); "
                            "(cat $cs; cat \\$p | wc -c) > d.txt")
-    relaunch(site, e, sneaky)
-    assert site.show()["attempts"][-1]["number"] == 3
-    assert (site.launch_dir / "results/d.txt").read_text().splitlines()[-1] == str(BIG + 2)
+    relaunch(site, e, sneaky, codes=(1, 70))
+    after = site.show()
+    assert (after["state"], after["attempts"][-1]["number"]) == ("FAILED", 2)
+    assert "b1.bin was read although its content is not kept" in after["attempts"][-1]["error"]
+    assert (after["work_dir"]["state"], after["work_dir"]["expires_at"]) == ("RETAINED", None)
+    relaunch(site, e, CHAIN)
+    assert results(site) == plain(site, CHAIN)
 
 
 def test_where_modes_do_not_bind_slim_is_used(site: Site):
@@ -253,25 +257,25 @@ def test_what_is_published_or_not_yet_staged_stays(site: Site):
     """Published files, small ones, files that nobody has staged, and what a failed task reads keep all."""
     script = """
 process A { publishDir 'results', mode: 'copy', pattern: 'public.bin'
-  output: path 'public.bin', emit: public
+  output: path 'public.bin', emit: shown
           path 'nobody.bin', emit: nobody
           path 'small.txt', emit: small
           path 'needed.bin', emit: needed
           path 'folder', emit: folder
   script: '''for n in public nobody needed; do yes $n | head -c 2000000 > $n.bin; done; echo s > small.txt
   mkdir -p folder/deep; yes f | head -c 2000000 > folder/deep/in.bin; echo f > folder/deep/small''' }
-process B { input: path public
+process B { input: path shown
                    path small
                    path needed
                    path folder
   output: path 'b.txt'
-  script: "cat $public $small $needed $folder/deep/in.bin | wc -c > b.txt" }
+  script: "cat $shown $small $needed $folder/deep/in.bin | wc -c > b.txt" }
 process C { publishDir 'results', mode: 'copy'
   input: path needed
          path b
   output: path 'c.txt'
   script: "wc -c < $needed > c.txt; [ -e ${launchDir}/fixed ]" }
-workflow { A(); B(A.out.public, A.out.small, A.out.needed, A.out.folder); C(A.out.needed, B.out) }
+workflow { A(); B(A.out.shown, A.out.small, A.out.needed, A.out.folder); C(A.out.needed, B.out) }
 """
     e = fail(site, script)
     assert emptied(e) == ["in.bin"]

@@ -403,11 +403,11 @@ def test_signals_end_the_run(site: Site, plain_nextflow: Path, number: signal.Si
     until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(number)
     out, said = child.communicate(timeout=60)
-    theirs, their_out = ended_by(site, plain_nextflow, number)
-    assert (child.returncode, before_the_end(out, site)) == (theirs, their_out)
     assert "Traceback" not in said
     until(lambda: site.show()["state"] == "CANCELLED", what="its end")
     assert not site.runs("sleep")
+    theirs, their_out = ended_by(site, plain_nextflow, number)
+    assert (child.returncode, before_the_end(out, site)) == (theirs, their_out)
 
 
 def ended_by(site: Site, plain_nextflow: Path, number: signal.Signals) -> tuple[int, str]:

@@ -60,7 +60,7 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     expect(page.locator("#inputs")).to_contain_text("GC_CONTENT")
     expect(page.locator("#script .hl-nb").first).to_be_visible()
     screenshot(page, "console-succeeded")
-    page.get_by_role("link", name="Executions").click()
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Executions").click()
     expect(page.locator("#rows")).to_contain_text("SUCCEEDED")
     page.get_by_role("link", name="Billing").click()
     expect(page.get_by_role("heading", name="Nextflow storage")).to_be_visible()

@@ -175,7 +175,7 @@ def test_only_a_little(site: Kept):
         site.failed(f"due{number}")
     site.failed("theirs", account="other")
     site.failed("later", hours=5.0)
-    lines = sweeper.sweep_a_little(site.store, site.conf)
+    lines = sweeper.sweep_a_little(site.store, site.conf, threading.Event())
     assert len(lines) == sweeper.A_LITTLE
     assert all(line.done.startswith("deleted") for line in lines)
     assert (site.state("theirs"), site.state("later")) == (WorkDirState.RETAINED, WorkDirState.RETAINED)

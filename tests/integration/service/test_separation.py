@@ -9,8 +9,10 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,10 +38,17 @@ USER = 54001
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that every user can enter: those of pytest are closed to others."""
+    place = Path(tempfile.mkdtemp(prefix="nfresume-separation-", dir="/var/tmp"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings under which nothing but the database and Python could be refused."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     file = tmp_path / "nfresume.toml"
     file.touch(0o600)
     monkeypatch.setenv(settings.CONFIG_ENV, str(file))
