@@ -210,8 +210,8 @@ def test_where_modes_do_not_bind_slim_is_used(site: Site):
     assert results(site) == plain(site, CHAIN)
 
 
-@pytest.mark.parametrize("point", ["listed-as-emptied", "mode-set", *(
-    pytest.param(point, marks=pytest.mark.long) for point in ("truncated", "half-emptied", "settled"))])
+@pytest.mark.parametrize("point", ["listed-as-emptied", *(
+    pytest.param(point, marks=pytest.mark.long) for point in ("mode-set", "truncated", "half-emptied", "settled"))])
 def test_a_crash_at_a_settlement(site: Site, point: str):
     """A supervisor that dies while it empties leaves a run that the next sweep settles."""
     site.env["NFRESUME_LEASE_SECONDS"] = "1"
@@ -283,6 +283,7 @@ workflow { A(); B(A.out.shown, A.out.small, A.out.needed, A.out.folder); C(A.out
     assert sorted(cached(site, 2)) == ["A", "B"]
 
 
+@pytest.mark.long
 def test_cache_deep_and_other_doubts(site: Site):
     """Where a process hashes contents, nothing is emptied, and the reason is told."""
     e = fail(site, CHAIN.replace("process C {", "process C { cache 'deep';"))
