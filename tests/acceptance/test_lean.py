@@ -211,7 +211,8 @@ def test_where_modes_do_not_bind_slim_is_used(site: Site):
 
 
 @pytest.mark.parametrize("point", ["listed-as-emptied", *(
-    pytest.param(point, marks=pytest.mark.long) for point in ("mode-set", "truncated", "half-emptied", "settled"))])
+    pytest.param(point, marks=pytest.mark.long)
+    for point in ("mode-set", "truncated", "half-emptied", "settled"))])
 def test_a_crash_at_a_settlement(site: Site, point: str):
     """A supervisor that dies while it empties leaves a run that the next sweep settles."""
     site.env["NFRESUME_LEASE_SECONDS"] = "1"
