@@ -17,8 +17,15 @@ FOLDER = PROJECT / "docs" / "screens"
 SIZES = {"wide": (1440, 900), "phone": (390, 844)}
 
 
-def shoot(browser: Browser, url: str, secret: str, wanted: list[str], folder: Path) -> None:
-    """Store a picture of each page."""
+#: Takes the temporary folder of the site out of what is shown.
+WITHOUT_FOLDER = """base => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(base, "");
+}"""
+
+
+def shoot(browser: Browser, url: str, secret: str, wanted: list[str], base: str) -> None:
+    """Store a picture of each page of the site in the folder `base`."""
     context = browser.new_context(timezone_id="Europe/Vienna", locale="en-GB")
     page = context.new_page()
     log_in(page, url, secret)
@@ -30,7 +37,8 @@ def shoot(browser: Browser, url: str, secret: str, wanted: list[str], folder: Pa
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 page.goto(f"{url}/a/lab/{path}")
-                page.screenshot(path=folder / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=70,
+                page.evaluate(WITHOUT_FOLDER, base)
+                page.screenshot(path=FOLDER / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=70,
                                 full_page=size == "phone")
     context.close()
 
@@ -44,7 +52,7 @@ def main() -> None:
         filled = Filled(Path(base))
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         with serving(filled) as url:
-            shoot(browser, url, filled.link(), sys.argv[1:], FOLDER)
+            shoot(browser, url, filled.link(), sys.argv[1:], base)
         browser.close()
         filled.store.close()
     print(f"{len(list(FOLDER.glob('*.jpg')))} pictures in {FOLDER}")
