@@ -140,8 +140,8 @@ workflow {
 """
 
 
-@pytest.mark.parametrize("how", ["rows.splitCsv().first().map { it[0] }",
-                                 pytest.param("rows.map { it.text.size() }", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["rows.splitCsv().first().map { it[0] }", "rows.map { it.text.size() }"])
 def test_what_the_head_reads(site: Site, how: str):
     """An operator that reads an emptied file fails loudly, and the file is made again."""
     script = IN_THE_HEAD.replace("READ", how)
@@ -190,6 +190,7 @@ def test_a_denied_read_in_a_pipe_is_no_success(site: Site):
     assert results(site) == plain(site, CHAIN)
 
 
+@pytest.mark.long
 def test_where_modes_do_not_bind_slim_is_used(site: Site):
     """As root nothing is emptied, with the reason; what was emptied before is made again by a relaunch."""
     if os.geteuid() != 0:
@@ -210,9 +211,8 @@ def test_where_modes_do_not_bind_slim_is_used(site: Site):
     assert results(site) == plain(site, CHAIN)
 
 
-@pytest.mark.parametrize("point", ["listed-as-emptied", *(
-    pytest.param(point, marks=pytest.mark.long)
-    for point in ("mode-set", "truncated", "half-emptied", "settled"))])
+@pytest.mark.long
+@pytest.mark.parametrize("point", ["listed-as-emptied", "mode-set", "truncated", "half-emptied", "settled"])
 def test_a_crash_at_a_settlement(site: Site, point: str):
     """A supervisor that dies while it empties leaves a run that the next sweep settles."""
     site.env["NFRESUME_LEASE_SECONDS"] = "1"

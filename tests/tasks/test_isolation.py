@@ -141,7 +141,8 @@ def dead_mount() -> Iterator[Path]:
     place.rmdir()
 
 
-@pytest.mark.parametrize("way", list(WAYS)[:2])
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in list(WAYS)[:2]])
 def test_a_dead_mount(site: Site, way: str, dead_mount: Path):
     """A dead mount in /tmp takes nobody's file system away."""
     put(site, "rooted.py")
