@@ -174,6 +174,7 @@ def test_a_read_past_the_guard_fails_the_attempt(site: Site):
     assert results(site) == plain(site, CHAIN)
 
 
+@pytest.mark.long
 def test_a_denied_read_in_a_pipe_is_no_success(site: Site):
     """A path that no net can see, read in a pipe without pipefail: what the task said holds it."""
     e = fail(site, CHAIN)

@@ -228,6 +228,7 @@ def test_what_a_task_can_reach(server: Server):
     assert os.listdir(base / f"root/.trash/.{ALICE}") == []
 
 
+@pytest.mark.long
 def test_pages_of_the_console(server: Server):
     """Each page of the console reads the account's folders as its user; its form relaunches as this user."""
     run = server.launch("alice", forbidden=[], server=1, fail=True)
