@@ -196,6 +196,7 @@ def owners(folder: Path) -> set[int]:
             for name in (*folders, *names)}
 
 
+@pytest.mark.long
 def test_what_a_task_can_reach(server: Server):
     """Everything of an account runs as its user. Its tasks read neither the server's settings, secrets and
     memory, nor their own supervisor's, nor anything of another account; and nobody finds the database.
