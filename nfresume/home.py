@@ -11,6 +11,9 @@ import platformdirs
 
 from nfresume.domain.errors import UsageError
 
+#: Names the server's folder of embedded engines, which all users read.
+ENGINES = "NFRESUME_ENGINES"
+
 
 def folder(kind: Literal["cache", "config", "data", "state"]) -> Path:
     """The user's folder for nfresume's files of a kind, by the XDG Base Directory Specification.
@@ -23,6 +26,11 @@ def folder(kind: Literal["cache", "config", "data", "state"]) -> Path:
         return find("nfresume")
     except RuntimeError:
         raise _homeless() from None
+
+
+def engines() -> Path:
+    """The folder of embedded engines: the user's own, or that of a server which this user's account uses."""
+    return Path(os.environ.get(ENGINES) or folder("cache") / "engine")
 
 
 def home(environ: Mapping[str, str] = os.environ) -> Path:

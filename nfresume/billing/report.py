@@ -117,7 +117,7 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
         without_expiry=sum(e.work_dir.expires_at is None for e in stored), price=ledger.price,
         budgets=_budgets(store, conf, ledger),
         emptied=sum(found.metered for e in stored if e.retain is Retain.LEAN
-                    and (found := emptied.of(store, e)) is not None),
+                    and (found := emptied.of(store, conf, e)) is not None),
     )
 
 

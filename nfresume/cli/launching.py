@@ -179,8 +179,7 @@ def rehydrate(
 ) -> int:
     """Make all files again that lean retention has emptied, by a relaunch of the tasks that made them.
 
-    From then on the execution is kept slim, and after a success too. What follows from those tasks runs
-    again.
+    What follows from those tasks runs again. From then on it is kept slim, and after a success too.
 
     Example: nfresume rehydrate rnaseq-4k9x2m
     """

@@ -84,8 +84,7 @@ def _java_major(program: Path) -> int:
 
 def folder() -> Path:
     """The folder of the jars of this version; it may not exist yet."""
-    engines = os.environ.get(acting.ENGINES) or home.folder("cache") / "engine"
-    return Path(engines) / f"nextflow-{VERSION}"
+    return home.engines() / f"nextflow-{VERSION}"
 
 
 def archive(java_program: Path, jars: Path) -> Path:

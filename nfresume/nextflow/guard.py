@@ -10,7 +10,6 @@ that no error strategy of the pipeline sees it. Without a supervisor it ends wit
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +29,7 @@ _END = "# end"
 #: An absolute path in a text of a shell, with escaped characters.
 _PATH = r"/(\\.|[^][:space:]\"'`;,:()<>|&[])+"
 #: Larger files are not looked into, in KiB.
-_SHEET_KIB = 2048
+SHEET_KIB = 2048
 
 _SCRIPT = r"""
 _nfresume_real() (
@@ -95,7 +94,7 @@ def script(attempt_dir: Path) -> str:
               "TOKEN": shlex.quote(mentions.PATTERN), "PATH": shlex.quote(_PATH),
               "SAFE": mentions.SAFE, "END": shlex.quote(_END),
               "MARK": MARK, "ATTEMPT": shlex.quote(str(attempt_dir)),
-              "STATUS": str(STATUS), "SHEET": str(_SHEET_KIB)}
+              "STATUS": str(STATUS), "SHEET": str(SHEET_KIB)}
     text = _SCRIPT
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
@@ -110,21 +109,21 @@ def arm(attempt_dir: Path, names: Iterable[str]) -> None:
 
 def is_needed(attempt_dir: Path) -> bool:
     """True when a task of an attempt has named an emptied file."""
-    try:
-        with os.scandir(attempt_dir / NEEDED) as notes:
-            return any(not note.name.endswith(".tmp") for note in notes)
-    except OSError:
-        return False
+    return bool(_notes(attempt_dir))
 
 
 def needed(attempt_dir: Path) -> set[str]:
     """What tasks of an attempt have named in vain, as the guard has noted it."""
     found: set[str] = set()
-    try:
-        notes = [path for path in (attempt_dir / NEEDED).iterdir() if path.suffix != ".tmp"]
-    except OSError:
-        return found
-    for note in notes:
+    for note in _notes(attempt_dir):
         _, *names = note.read_text(errors="replace").splitlines()
         found.update(name for name in names if name != _END)
     return found
+
+
+def _notes(attempt_dir: Path) -> list[Path]:
+    """The whole notes of the guard; none before it was armed."""
+    try:
+        return [path for path in (attempt_dir / NEEDED).iterdir() if path.suffix != ".tmp"]
+    except OSError:
+        return []

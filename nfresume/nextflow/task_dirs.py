@@ -16,7 +16,12 @@ def of_path(path: str, work: str) -> str:
     """The task dir `ab/cdef...` in which a path lies; empty when it does not lie in the work dir."""
     if not path.startswith(f"{work}/"):
         return ""
-    return "/".join(path[len(work) + 1:].split("/")[:2])
+    return of_relative(path[len(work) + 1:])
+
+
+def of_relative(path: str) -> str:
+    """The task dir in which a path below the work dir lies."""
+    return "/".join(path.split("/")[:2])
 
 
 def beginning_with(work: Path, short: str) -> list[str]:

@@ -17,10 +17,10 @@ from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import forecasting, lean_needs, sources
 from nfresume.runs.inputs import FOLDER
+from nfresume.runs.lean_needs import FINISHED
 from nfresume.storage.root import ExecutionFolder
 
 _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
-_FINISHED = (Status.COMPLETED, Status.CACHED)
 #: A wrapper or script that is longer is not read whole: then nothing is chosen.
 _TEXT_BYTES = 1 << 24
 #: So many links are followed from the inputs of tasks that have not finished.
@@ -107,7 +107,7 @@ class _Choice:
         again = {each.task.dir for each in found.again}
         self._finished = {t.dir: t for t in found.reused
                           if t.dir and t.dir not in again and t.dir in self._seen.tasks
-                          and self._seen.tasks[t.dir].status in _FINISHED}
+                          and self._seen.tasks[t.dir].status in FINISHED}
         self._links = 0
         self._kept = Named()  # what coming tasks need, and what was published
         self._whole = self._half_published()
@@ -165,7 +165,7 @@ class _Choice:
             self._heartbeat()
             if task_dir in self._finished:
                 continue
-            if task.status not in _FINISHED and (task.process, self._paths(task_dir)) in done and (
+            if task.status not in FINISHED and (task.process, self._paths(task_dir)) in done and (
                     self._paths(task_dir)):
                 continue
             self._keep_needs_of(task_dir, task)
@@ -217,8 +217,9 @@ class _Choice:
             known.add(real)
             if os.path.isdir(real):
                 waiting += self._links_below(real)
-            elif (text := _sheet(real)) is not None:
-                waiting += [os.path.join(self._work, token) for token in mentions.of(text)]
+            else:
+                named = mentions.of(lean_needs.small_text(Path(real)))
+                waiting += [os.path.join(self._work, token) for token in named]
 
     def _links_below(self, place: str) -> list[str]:
         found = []
@@ -242,12 +243,13 @@ class _Choice:
     def candidates(self, minimum: int) -> Iterator[Candidate]:
         """The files that may be emptied: of outputs that finished tasks have staged, whole outputs only."""
         units = self._units()
-        good = {unit for unit in units if self._is_free(unit, units)}
+        readers = self._readers(units)
+        good = {unit for unit in units if self._is_free(unit, units[unit], readers)}
         bad = Named(units.keys() - good)
         given: set[str] = set()
         for unit in sorted(good):
             self._heartbeat()
-            task = self._finished[task_dirs.of_path(f"/{unit}", "")]
+            task = self._finished[task_dirs.of_relative(unit)]
             files = list(self._files(unit))
             if any(path in self._kept or path in bad for path in files):
                 continue
@@ -269,28 +271,30 @@ class _Choice:
                     found.setdefault(unit, set()).add(task.process)
         return found
 
-    def _is_free(self, unit: str, units: Mapping[str, set[str]]) -> bool:
-        """True if every process that has read an output of this kind has read this one, and none needs it."""
-        producer = task_dirs.of_path(f"/{unit}", "")
+    def _is_free(self, unit: str, own: set[str], readers: Mapping[tuple[str, str], set[str]]) -> bool:
+        """True if every process that has read an output of this kind has read this one, and none needs it.
+
+        `own`: the processes that have read it.
+        """
+        producer = task_dirs.of_relative(unit)
         if producer not in self._finished or producer in self._whole or unit in self._kept:
             return False
-        return self._readers(units)[self._kind(unit)] <= units[unit]
+        return readers[self._kind(unit)] <= own
 
     def _readers(self, units: Mapping[str, set[str]]) -> dict[tuple[str, str], set[str]]:
-        if not hasattr(self, "_readers_by_kind"):
-            found: dict[tuple[str, str], set[str]] = {}
-            for unit, processes in units.items():
-                found.setdefault(self._kind(unit), set()).update(processes)
-            for task_dir, task in self._seen.tasks.items():
-                for path in self._paths(task_dir) if task_dir not in self._finished else ():
-                    if (unit := self._inside(os.path.realpath(path)) or "") and unit.count("/") >= 2:
-                        found.setdefault(self._kind(unit), set()).add(task.process)
-            self._readers_by_kind = found
-        return self._readers_by_kind
+        """The processes that have read outputs of each kind."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for unit, processes in units.items():
+            found.setdefault(self._kind(unit), set()).update(processes)
+        for task_dir, task in self._seen.tasks.items():
+            for path in self._paths(task_dir) if task_dir not in self._finished else ():
+                if (unit := self._inside(os.path.realpath(path)) or "") and unit.count("/") >= 2:
+                    found.setdefault(self._kind(unit), set()).add(task.process)
+        return found
 
     def _kind(self, unit: str) -> tuple[str, str]:
         """The process that made an output, and the ending of its name: tasks of a process make the same."""
-        task = self._seen.tasks.get(task_dirs.of_path(f"/{unit}", ""))
+        task = self._seen.tasks.get(task_dirs.of_relative(unit))
         ending = re.sub(r"\d+", "", unit.rpartition("/")[2].partition(".")[2])
         return task.process if task is not None else "", ending
 
@@ -316,14 +320,3 @@ def _text(path: Path) -> str | None:
     if len(data) > _TEXT_BYTES:
         raise Unsure(f"{path} is too long")
     return data.decode("utf-8", "surrogateescape")
-
-
-def _sheet(path: str) -> str | None:
-    """The content of a small file, such as a samplesheet; None for a larger or another one."""
-    try:
-        if not os.path.isfile(path) or os.path.getsize(path) > lean_needs.SHEET_BYTES:
-            return None
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return None
-

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import mentions, reading, task_dirs
+from nfresume.nextflow import guard, mentions, reading, task_dirs
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.storage.emptying import Emptied
@@ -20,9 +20,9 @@ from nfresume.storage.root import ExecutionFolder
 from nfresume.system import durable
 
 FILE = "emptied-needed.json"
-#: Larger files are not looked into.
-SHEET_BYTES = 2 << 20
-_FINISHED = (Status.COMPLETED, Status.CACHED)
+#: Larger files are not looked into, as by the guard.
+SHEET_BYTES = guard.SHEET_KIB << 10
+FINISHED = (Status.COMPLETED, Status.CACHED)
 
 
 @dataclass
@@ -73,12 +73,7 @@ def before(folder: ExecutionFolder, number: int) -> Needs:
 
 def ever(folder: ExecutionFolder, attempts: int) -> set[str]:
     """Task dirs of which attempts 1 to `attempts` have needed a file: they are not emptied again."""
-    return {producer_of(path) for path in before(folder, attempts + 1).paths}
-
-
-def producer_of(path: str) -> str:
-    """The task dir in which a path below the work dir lies."""
-    return "/".join(path.split("/")[:2])
+    return {task_dirs.of_relative(path) for path in before(folder, attempts + 1).paths}
 
 
 def tasks(folder: ExecutionFolder, attempts: int) -> dict[str, Task]:
@@ -123,17 +118,18 @@ def closure(
     users: dict[str, set[str]] = {}
     for task_dir in known:
         for path in staged[task_dir] | named[task_dir]:
-            users.setdefault(producer_of(path), set()).add(task_dir)
+            users.setdefault(task_dirs.of_relative(path), set()).add(task_dir)
     found, waiting = set(start), list(start)
     while waiting:
         task_dir = waiting.pop()
-        new = {user for user in users.get(task_dir, ()) if known[user].status in _FINISHED}
+        new = {user for user in users.get(task_dir, ()) if known[user].status in FINISHED}
         new |= {maker for path in staged.get(task_dir, set()) | named.get(task_dir, set())
-                if (maker := producer_of(path)) in by_producer and path in by_producer[maker]}
+                if (maker := task_dirs.of_relative(path)) in by_producer and path in by_producer[maker]}
         waiting += new - found
         found |= new
     unnoticed = {task_dir for task_dir in found if any(
-        producer_of(path) in found for path in named.get(task_dir, ()) if producer_of(path) != task_dir)}
+        maker in found for path in named.get(task_dir, ())
+        if (maker := task_dirs.of_relative(path)) != task_dir)}
     return Again(frozenset(found), frozenset(unnoticed))
 
 
@@ -150,15 +146,16 @@ def _staged(task: Task, work: Path) -> set[str]:
 
 def _named(task: Task, work: Path) -> set[str]:
     """What the script of a task names of other task dirs, and what small files among its inputs do."""
-    texts = [_small(work / task.dir / ".command.sh"), *(_small(Path(path)) for path, _, _ in task.inputs)]
+    files = [work / task.dir / ".command.sh", *(Path(path) for path, _, _ in task.inputs)]
+    texts = map(small_text, files)
     found = {token for text in texts for token in mentions.of(text)}
     real = os.path.realpath(work)
     found |= {target[len(real) + 1:] for token in found
               if (target := os.path.realpath(work / token)).startswith(f"{real}/")}
-    return {token for token in found if producer_of(token) != task.dir}
+    return {token for token in found if task_dirs.of_relative(token) != task.dir}
 
 
-def _small(path: Path) -> str:
+def small_text(path: Path) -> str:
     """The content of a small file; empty for a larger one, and for what is no file or cannot be read."""
     try:
         if not path.is_file() or path.stat().st_size > SHEET_BYTES:

@@ -151,9 +151,7 @@ class Inspection:
         """Why the tasks of attempt `number` (default: the last one) ran. Raises NotFound."""
         from nfresume.runs import explaining
 
-        if number is not None and number > execution.attempt:
-            raise NotFound(f"{execution.id} has no attempt {number}", f"its last one is {execution.attempt}")
-        self.records(execution, number)  # raises NotFound when they have expired
+        self.records(execution, number)  # raises NotFound
         return explaining.of(self.folder(execution), execution.session_id, number or execution.attempt)
 
     def state_counts(self) -> dict[ExecutionState, int]:
@@ -191,9 +189,11 @@ class Inspection:
             return ""
 
     def records(self, execution: Execution, number: int | None = None) -> Records:
-        """The records of attempt `number` (default: the last one). Raises NotFound when they have expired."""
+        """The records of attempt `number` (default: the last one). Raises NotFound if there are none."""
         from nfresume.runs.records import Records
 
+        if number is not None and not 1 <= number <= execution.attempt:
+            raise NotFound(f"{execution.id} has no attempt {number}", f"its last one is {execution.attempt}")
         chosen = number or execution.attempt
         folder = self.folder(execution)
         if execution.work_dir.state is WorkDirState.DELETED and not folder.path.exists():
@@ -223,7 +223,7 @@ class Inspection:
 
     def emptied(self, execution: Execution) -> Total | None:
         """What lean retention saves of an execution; None when it has emptied nothing."""
-        return emptied.of(self.store, execution)
+        return emptied.of(self.store, self.conf, execution)
 
     def lean_refusal(self, execution: Execution) -> str | None:
         """Why lean retention will be refused for an execution, as seen from here; None when it will not."""

@@ -70,8 +70,7 @@ def page(tx: Tx, account: str, wanted: Filter, sort: str, limit: int, offset: in
     Ids are sorted first, and only the rows of the page are read: 100,000 whole rows would take a second.
     """
     ids = _ids(tx, account, wanted, sort, limit, offset)
-    query = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
-    found = {e.id: e for e in queries.of_rows(tx.conn.execute(query.where(executions.c.id.in_(ids))))}
+    found = queries.by_ids(tx, ids)
     return [found[each] for each in ids if each in found]
 
 

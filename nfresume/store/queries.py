@@ -259,6 +259,11 @@ def accounts_with_work_dirs(tx: Tx) -> list[str]:
     return list(tx.conn.execute(query).scalars())
 
 
+def by_ids(tx: Tx, ids: Iterable[str]) -> dict[str, Execution]:
+    """The executions with these ids; one that is not there, or cannot be read, is left out."""
+    return {e.id: e for e in _executions(tx.conn.execute(_JOINED.where(executions.c.id.in_(list(ids)))))}
+
+
 def all_roots(tx: Tx) -> list[RootRecord]:
     """Every registered root."""
     return [RootRecord(r.id, r.path, r.inode) for r in tx.conn.execute(roots.select())]
@@ -273,11 +278,6 @@ def root_at(tx: Tx, path: str) -> RootRecord | None:
     """The root that is registered at `path`, or None."""
     row = tx.conn.execute(roots.select().where(roots.c.path == path)).first()
     return RootRecord(row.id, row.path, row.inode) if row else None
-
-
-def of_rows(rows: Iterable[Any]) -> list[Execution]:
-    """The executions of rows that have the columns of `executions` and then of `work_dirs`."""
-    return _executions(rows)
 
 
 def _executions(rows: Iterable[Any]) -> list[Execution]:

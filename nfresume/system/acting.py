@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
+from nfresume import home
 from nfresume.domain import separation
 from nfresume.domain.separation import NoUser
 from nfresume.settings import CONFIG_ENV, Settings
@@ -32,8 +31,6 @@ _CALLS = {"x86_64": (116, 117, 119), "aarch64": (159, 147, 149)}
 #: What a program of another user gets of the server's environment, beside NXF_* and LC_*.
 _PASSED = ("PATH", "LANG", "TZ", "TERM", "JAVA_HOME", "JAVA_CMD", "SSL_CERT_FILE", "SSL_CERT_DIR",
            "http_proxy", "https_proxy", "no_proxy")
-#: Names the server's folder of embedded engines, which all users read.
-ENGINES = "NFRESUME_ENGINES"
 _PR_SET_DUMPABLE = 4
 _SECRET = ("NFRESUME_DATABASE_URL", "NFRESUME_OIDC_CLIENT_SECRET", "NFRESUME_NOTIFY")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -243,6 +240,5 @@ def environment(conf: Settings | None = None, user: OsUser | None = None) -> dic
         return dict(os.environ)
     passed = {name: value for name, value in os.environ.items()
               if name in _PASSED or name.startswith(("NXF_", "LC_"))}
-    engines = os.environ.get(ENGINES) or str(platformdirs.user_cache_path("nfresume") / "engine")
     return {**passed, "HOME": str(_home(conf, user)), "USER": user.name, "LOGNAME": user.name,
-            CONFIG_ENV: os.devnull, ENGINES: engines}
+            CONFIG_ENV: os.devnull, home.ENGINES: str(home.engines())}

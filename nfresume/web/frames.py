@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
 from fastapi.responses import HTMLResponse
 
+from nfresume.billing.usage import Storage
 from nfresume.domain import headline
 from nfresume.domain.costs import Price
 from nfresume.domain.errors import NfresumeError, NotFound
@@ -90,11 +92,15 @@ class Frame:
     def advice(self) -> str:
         return headline.advice(self.e, self.attempt, self.counts)
 
+    @cached_property
+    def storage(self) -> Storage:
+        """What its work dir has stored until now."""
+        return self.service.storage(self.e)
+
     @property
     def cost(self) -> Decimal | None:
         """What its storage has cost so far; None when nothing was measured."""
-        found = self.service.storage(self.e)
-        return found.used.cost(self.price.currency) if found.steps else None
+        return self.storage.used.cost(self.price.currency) if self.storage.steps else None
 
 
 def frame(

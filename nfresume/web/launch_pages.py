@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, BinaryIO
 
@@ -19,11 +18,10 @@ from nfresume.service import amending, boundary, submissions
 from nfresume.service.submissions import Submission
 from nfresume.service.verbs import Service
 from nfresume.store.listing import Filter
-from nfresume.system import acting
 from nfresume.web.access import Editing, Viewing, Visitor, VisitorOf
 from nfresume.web.relaunch_pages import Sent
 from nfresume.web.rendering import page
-from nfresume.web.routes import AccountRoute
+from nfresume.web.routes import AccountRoute, in_thread
 
 router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
@@ -98,10 +96,6 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
              if isinstance(file, UploadFile) and file.filename}
 
     def answer() -> Response:
-        with acting.for_looking(service.conf, service.account):
-            return acted()
-
-    def acted() -> Response:
         if sent.get("show"):
             return _form(request, who, service, sent)
         try:
@@ -114,7 +108,7 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
             return _form(request, who, service, sent, error.http_status)
         return RedirectResponse(f"/a/{account}/executions/{e.id}", 303)
 
-    return await asyncio.to_thread(answer)
+    return await in_thread(service, answer)
 
 
 def _problems(service: Service, sent: Sent) -> dict[str, str]:

@@ -106,12 +106,13 @@ def list_page(
     offset = int(after) if after.isdecimal() and len(after) < 10 else 0
     counts = site.cached("counts", account, service.state_counts)
     found = service.search(chosen.wanted, chosen.sort, limit=_PAGE, offset=offset)
-    total = offset + len(found)
     if chosen.wanted.everything:
         total = sum(counts.values())
-    elif len(found) == _PAGE or not found:  # not the last page
-        total = max(total, site.cached("count", f"{account}{chosen.wanted}", lambda: service.count(
-            chosen.wanted))) if found or offset else 0
+    elif len(found) == _PAGE or (offset and not found):  # not the last page
+        counted = site.cached("count", f"{account}{chosen.wanted}", lambda: service.count(chosen.wanted))
+        total = max(offset + len(found), counted)
+    else:
+        total = offset + len(found)
     return page(
         request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found, total=total,
         most=listing.MOST_COUNTED, offset=offset, page_size=_PAGE, chosen=chosen, columns=_COLUMNS,

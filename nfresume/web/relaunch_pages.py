@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +19,10 @@ from nfresume.service import amending, explaining, forecasting, submissions
 from nfresume.service.amending import Amended, Last
 from nfresume.service.submissions import Resubmission
 from nfresume.service.verbs import Service
-from nfresume.system import acting
 from nfresume.web import frames
 from nfresume.web.access import Editing, SiteOf, VisitorOf
 from nfresume.web.frames import Frame, FrameOf
-from nfresume.web.routes import AccountRoute
+from nfresume.web.routes import AccountRoute, in_thread
 
 router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
@@ -103,10 +101,6 @@ async def relaunch(
     sent = Sent({name: value for name, value in form.items() if isinstance(value, str)})
 
     def answer() -> Response:
-        with acting.for_looking(service.conf, service.account):
-            return acted()
-
-    def acted() -> Response:
         if not sent.get("forecast"):
             refused = _relaunch(service, execution_id, sent)
             if refused is None:
@@ -116,7 +110,7 @@ async def relaunch(
         response.status_code = 200 if sent.get("forecast") and not sent.error else _status(sent)
         return response
 
-    return await asyncio.to_thread(answer)
+    return await in_thread(service, answer)
 
 
 def _status(sent: Sent) -> int:

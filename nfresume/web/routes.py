@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi.routing import APIRoute
 
 from nfresume.service.verbs import Service
 from nfresume.system import acting
 
+Result = TypeVar("Result")
+
 
 class AccountRoute(APIRoute):
     """A route whose endpoint, if it gets a Service or a frame, acts as the user of its account.
 
-    An `async` endpoint does not: it touches no file, and leaves that to functions which act as the user.
+    An `async` endpoint does not: it touches no file, and leaves that to `in_thread`.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -35,3 +38,13 @@ def _acting(endpoint: Callable[..., Any]) -> Callable[..., Any]:
             return endpoint(**arguments)
 
     return call
+
+
+async def in_thread(service: Service, work: Callable[[], Result]) -> Result:
+    """What an `async` endpoint leaves to a thread, which acts as the user of the account."""
+
+    def act() -> Result:
+        with acting.for_looking(service.conf, service.account):
+            return work()
+
+    return await asyncio.to_thread(act)

@@ -77,8 +77,6 @@ def log_part(
 ) -> Response:
     """A whole log as a download; with `offset`, the part from this byte on, up to the header X-End."""
     e = service.get(execution_id)
-    if not 1 <= number <= e.attempt:
-        raise NotFound(f"{e.id} has no attempt {number}")
     found = service.records(e, number)
     if offset is None:
         return ranges.of_file(request, found.open_log(name), download=f"{e.id}-{number}-{name}.log")
@@ -108,8 +106,6 @@ def results(
 def result(execution_id: str, number: int, name: str, request: Request, service: Viewing) -> Response:
     """One published file as a download. Raises NotFound for whatever was not published."""
     e = service.get(execution_id)
-    if not 1 <= number <= e.attempt:
-        raise NotFound(f"{e.id} has no attempt {number}")
     fd = Published.of(e, service.records(e, number)).open(name)
     return ranges.of_file(request, fd, media_type="application/octet-stream",
                           download=name.rpartition("/")[2])
@@ -118,9 +114,8 @@ def result(execution_id: str, number: int, name: str, request: Request, service:
 @router.get("/executions/{execution_id}/storage")
 def storage(request: Request, frame: FrameOf) -> HTMLResponse:
     """What the work dir stores by process, what that has cost, and until when it is kept."""
-    found = frame.service.storage(frame.e)
-    processes = sorted(found.processes.items(), key=lambda item: -item[1])
-    return frames.show(request, frame, "storage.html", "storage", storage=found, processes=processes,
+    processes = sorted(frame.storage.processes.items(), key=lambda item: -item[1])
+    return frames.show(request, frame, "storage.html", "storage", storage=frame.storage, processes=processes,
                        emptied=frame.service.emptied(frame.e))
 
 

@@ -84,6 +84,12 @@ def event(e: dict[str, Any], name: str) -> dict[str, Any]:
     return next((v["detail"] for v in reversed(e["events"]) if v["name"] == name), {})
 
 
+def hide(site: Site, e: dict[str, Any]) -> None:
+    """Put the path of an emptied file where no net sees it: backwards, in a file of the launch dir."""
+    path = next(Path(e["work_dir"]["path"]).glob("*/*/b1.bin"))
+    (site.launch_dir / "hidden").write_text(str(path)[::-1])
+
+
 def emptied(e: dict[str, Any]) -> list[str]:
     """The names of the emptied files."""
     work = Path(e["work_dir"]["path"])
@@ -155,8 +161,7 @@ def test_what_the_head_reads(site: Site, how: str):
 def test_a_read_past_the_guard_fails_the_attempt(site: Site):
     """A path that no net can see, read with the rights of root: the access time tells, and it is held."""
     e = fail(site, CHAIN)
-    path = next(Path(e["work_dir"]["path"]).glob("*/*/b1.bin"))
-    (site.launch_dir / "hidden").write_text(str(path)[::-1])
+    hide(site, e)
     sneaky = CHAIN.replace("cat $cs > d.txt", "p=\\$(rev ${launchDir}/hidden); chmod 400 \\$p; "
                            "wc -c < \\$p; sha256sum < \\$p; cat $cs > d.txt")
     done = relaunch(site, e, sneaky, codes=(1, 70))  # 1: the head was ended before its own end
@@ -178,8 +183,7 @@ def test_a_read_past_the_guard_fails_the_attempt(site: Site):
 def test_a_denied_read_in_a_pipe_is_no_success(site: Site):
     """A path that no net can see, read in a pipe without pipefail: what the task said holds it."""
     e = fail(site, CHAIN)
-    path = next(Path(e["work_dir"]["path"]).glob("*/*/b1.bin"))
-    (site.launch_dir / "hidden").write_text(str(path)[::-1])
+    hide(site, e)
     sneaky = CHAIN.replace("cat $cs > d.txt", "p=\\$(rev ${launchDir}/hidden); "
                            "(cat $cs; cat \\$p | wc -c) > d.txt")
     relaunch(site, e, sneaky, codes=(1, 70))

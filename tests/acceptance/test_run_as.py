@@ -109,11 +109,11 @@ class Server:
         return httpx.request(method, f"{self.running.url}{API}{path}", timeout=120,
                              headers={"Authorization": f"Bearer {self.tokens[account]}"}, **words)
 
-    def launch(self, account: str, **params: Any) -> str:
+    def launch(self, account: str, *, retain: str = "full", **params: Any) -> str:
         answer = self.ask(account, "POST", "/runs", data={
             **PY, "workflow_url": f"{self.site.base}/pipelines/spy.py:look",
             "workflow_params": json.dumps(params),
-            "workflow_engine_parameters": '{"storage_expiration_hours": 1}'})
+            "workflow_engine_parameters": json.dumps({"storage_expiration_hours": 1, "retain": retain})})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["run_id"])
 
@@ -232,8 +232,10 @@ def test_what_a_task_can_reach(server: Server):
 @pytest.mark.long
 def test_pages_of_the_console(server: Server):
     """Each page of the console reads the account's folders as its user; its form relaunches as this user."""
-    run = server.launch("alice", forbidden=[], server=1, fail=True)
+    run = server.launch("alice", retain="lean", forbidden=[], server=1, fail=True)
     assert server.ended("alice", run) == "EXECUTOR_ERROR", server.stdout("alice", run)
+    report = server.site.run("costs", "--all-accounts", "--json")  # by root, of the files of each account
+    assert (report.code, "Traceback" in report.err) == (0, False), report.err
     page = f"/a/alice/executions/{run}"
     with httpx.Client(base_url=server.running.url, timeout=120) as browser:
         with contextlib.closing(Store.open(server.site.env["NFRESUME_DATABASE_URL"])) as store:
@@ -243,7 +245,7 @@ def test_pages_of_the_console(server: Server):
         assert links, tasks.text
         sections = ("tasks", "timeline", "graph", "why", "log", "results", "storage", "history", "relaunch")
         shown_too = (f"{page}/{name}" for name in sections)
-        for path in ("/a/alice/executions", "/a/alice/launch", page, *shown_too, *links):
+        for path in ("/a/alice/executions", "/a/alice/launch", "/a/alice/billing", page, *shown_too, *links):
             shown = browser.get(path)
             assert (shown.status_code, "cannot be read" in shown.text) == (200, False), (path, shown.text)
         csrf = re.findall(r'name="csrf" value="([^"]+)"', browser.get(f"{page}/relaunch").text)[0]

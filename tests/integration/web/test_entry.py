@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,6 @@ from nfresume.store import schema
 from nfresume.web import app, oidc
 from nfresume.web.changes import CHECK_SECONDS
 from tests.integration.web.test_web import API, Web, log_in
-
-
-@pytest.fixture
-def web(url: str, tmp_path: Path) -> Iterator[Web]:
-    made = Web(tmp_path, url)
-    yield made
-    made.store.close()
 
 
 def strange(web: Web) -> TestClient:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from tests.integration.web.test_web import HOSTILE, Web, log_in
 from tests.screens.data import Filled
 
 LIST = "/a/team/executions"
-
-
-@pytest.fixture
-def web(url: str, tmp_path: Path) -> Iterator[Web]:
-    made = Web(tmp_path, url)
-    yield made
-    made.store.close()
 
 
 def test_filters_and_counts(web: Web):

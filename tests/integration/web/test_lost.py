@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from nfresume.domain.people import Role
 from nfresume.domain.retention import Hold
@@ -20,13 +16,6 @@ from tests.integration.web.test_web import Web
 from tests.outcomes import CLAIMANT
 
 SETTLE = "The host is gone: settle it"
-
-
-@pytest.fixture
-def web(url: str, tmp_path: Path) -> Iterator[Web]:
-    made = Web(tmp_path, url)
-    yield made
-    made.store.close()
 
 
 def lost(web: Web, name: str, owner: Owner) -> str:

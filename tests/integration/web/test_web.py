@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,6 @@ class Web:
         folder.provision(1)
         (folder.attempt(1) / "stdout.log").write_text(f"hello {HOSTILE}\n")
         return name
-
-
-@pytest.fixture
-def web(url: str, tmp_path: Path) -> Iterator[Web]:
-    made = Web(tmp_path, url)
-    yield made
-    made.store.close()
 
 
 def test_runs_are_listed_in_pages(web: Web):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -29,13 +27,6 @@ name: ALIGN (s1); status: COMPLETED; exit: 0; error: -; workDir: {work}/ab/cdef0
 {stamp} [PublishDir-1] TRACE nextflow.processor.PublishDir - publishing file: {work}/ab/cdef0123456789/a.bam \
 -[SYMLINK]-> {out}/results/a.bam
 """
-
-
-@pytest.fixture
-def web(url: str, tmp_path: Path) -> Iterator[Web]:
-    made = Web(tmp_path, url)
-    yield made
-    made.store.close()
 
 
 def run_in(web: Web, state: S, exit_code: int | None = 1, error: str | None = "it failed") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nfresume.nextflow import task_dirs
 from nfresume.nextflow.mentions import Named, ancestors
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import lean_needs
@@ -51,7 +52,7 @@ def test_what_runs_again_has_its_inputs(run: tuple[dict[str, Task], list[Emptied
         if name in again:
             assert not any(path in left for path in inputs)
         else:
-            assert not any(lean_needs.producer_of(path) in again for path in inputs)
+            assert not any(task_dirs.of_relative(path) in again for path in inputs)
 
 
 @given(runs(), st.randoms())
