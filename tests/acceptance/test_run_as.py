@@ -20,6 +20,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from nfresume import home
 from nfresume.service.identity import Identity
 from nfresume.store import Store
 from tests.conftest import PROJECT, Site, privileged, until
@@ -152,8 +153,9 @@ def open_site(site: Site, postgresql_database: str) -> Iterator[Site]:
     """A site in a folder that every user can enter, with PostgreSQL and two users."""
     base = Path(tempfile.mkdtemp(prefix="nfresume-run-as-", dir="/var/tmp"))
     base.chmod(0o755)
-    for name in ("launch", "pipelines", "cache"):
+    for name in ("launch", "pipelines"):
         (base / name).mkdir()
+    shutil.copytree(home.engines(), base / "cache/nfresume/engine", ignore=shutil.ignore_patterns("*.jsa"))
     (base / "pipelines/spy.py").write_text(SPY)
     socket = Path(str(sa.make_url(postgresql_database).query["host"]))
     socket.chmod(0o755)
@@ -253,6 +255,47 @@ def test_pages_of_the_console(server: Server):
         assert sent.status_code == 303, sent.text
     assert server.ended("alice", run) == "COMPLETE"
     assert owners(server.site.base / "root/alice") == {ALICE}
+
+
+PIPELINE = r"""
+params.fail = true
+process MAKE {
+    publishDir params.outdir
+    output: path 'ids.txt'
+    script: 'id -u > ids.txt; test -O . && test -O \$HOME'
+}
+process READ {
+    publishDir params.outdir
+    input: path ids
+    output: path 'read.txt'
+    script: "cat $ids > read.txt; ${params.fail ? 'exit 3' : 'true'}"
+}
+workflow { READ(MAKE()) }
+"""
+
+
+@pytest.mark.long
+def test_nextflow(server: Server):
+    """Nextflow and its tasks run as the account's user: a failure, a relaunch, results, the removal."""
+    base = server.site.base
+    (base / "pipelines/main.nf").write_text(PIPELINE)
+    answer = server.ask("alice", "POST", "/runs", data={
+        "workflow_type": "NFL", "workflow_type_version": "DSL2",
+        "workflow_url": f"{base}/pipelines/main.nf", "workflow_params": '{"outdir": "results"}',
+        "workflow_engine_parameters": '{"storage_expiration_hours": 1}'})
+    assert answer.status_code == 200, answer.text
+    run = str(answer.json()["run_id"])
+    assert server.ended("alice", run) == "EXECUTOR_ERROR", server.stdout("alice", run)
+    assert owners(base / "root/alice") == {ALICE}
+    again = server.ask("alice", "POST", f"/runs/{run}/relaunch", json={
+        "workflow_params": {"fail": False, "outdir": "results"}})
+    assert again.status_code == 200, again.text
+    assert server.ended("alice", run) == "COMPLETE", server.stdout("alice", run)
+    assert "Cached process > MAKE" in server.stdout("alice", run)
+    until(lambda: not (base / f"root/alice/{run}/work").exists(), 120, "the removal of the work dir")
+    found = {path.name: path.read_text() for path in base.glob("launches/alice/**/results/*.txt")}
+    assert found == {"ids.txt": f"{ALICE}\n", "read.txt": f"{ALICE}\n"}
+    assert owners(base / "launches/alice") == {ALICE}
 
 
 @pytest.mark.long
