@@ -46,6 +46,8 @@ _FLAGS = (
     "-Dcom.sun.security.enableAIAcaIssuers=true", "-XX:+TieredCompilation", "-XX:TieredStopAtLevel=1",
     *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
 )
+#: So many class-data archives are kept, for users and hosts with several Javas.
+ARCHIVES = 6
 _MAIN = "nextflow.cli.Launcher"
 
 
@@ -232,6 +234,14 @@ def _make_archive(java_program: Path, jars: Path) -> None:
         else:
             temporary.touch()  # an empty file: the JVM ignores it, and later launches do not try again
         temporary.replace(final)
+        tidy(jars)
+
+
+def tidy(jars: Path) -> None:
+    """Remove all but the newest archives: each update of Java makes another, of 45 MB."""
+    made = sorted(jars.glob("classes-*.jsa"), key=lambda path: path.stat().st_mtime)
+    for old in made[:-ARCHIVES]:
+        old.unlink(missing_ok=True)
 
 
 def _quietly(words: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:

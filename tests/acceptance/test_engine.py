@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -42,3 +43,15 @@ def test_a_damaged_jar_is_noticed(site: Site):
     jar.write_bytes(jar.read_bytes()[:-1] + b"x")
     done = site.run("engine", "install", XDG_CACHE_HOME=str(cache))
     assert (done.code, jar.name in done.err, "damaged" in done.err) == (69, True, True)
+
+
+def test_old_archives_go(tmp_path: Path):
+    """Each update of Java makes another class-data archive: the newest stay, and the jars."""
+    for number in range(embedded.ARCHIVES + 2):
+        made = tmp_path / f"classes-{number:012x}.jsa"
+        made.touch()
+        os.utime(made, (number, number))
+    (tmp_path / "nextflow.jar").touch()
+    embedded.tidy(tmp_path)
+    kept = [f"classes-{number:012x}.jsa" for number in range(2, embedded.ARCHIVES + 2)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "nextflow.jar"]
