@@ -23,8 +23,9 @@ _LARGEST = 1 << 20
 _OTHERS = frozenset({".nextflow", ".git"})
 #: So many files that name the work dir are told by name.
 _TOLD = 20
-#: In the first line of Nextflow's own log, such as a copy by `-log`: nothing is computed from it.
-_LOG = b" nextflow.cli.Launcher - $> "
+#: At the beginning of Nextflow's own log, such as a copy by `-log`, and of its output, such as that of
+#: `nfresume launch > FILE`: nothing is computed from them.
+_LOG = re.compile(rb" nextflow\.cli\.Launcher - \$> |N E X T F L O W ")
 #: What follows the path of a work dir where a file of a task is meant. Logs and reports name task dirs only.
 _FILE_OF_A_TASK = rb"/[^/\s]+/[^/\s]+/(?!\.command|\.exitcode)[^/\s]"
 
@@ -148,7 +149,7 @@ class Look:
                 data = file.read(_LARGEST)
         except OSError:
             return
-        if b"\0" in data or _LOG in data[:4096]:
+        if b"\0" in data or _LOG.search(data[:4096]):
             return
         if self._names_it.search(data):
             with self._lock:

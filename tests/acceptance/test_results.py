@@ -231,13 +231,14 @@ workflow {
 }
 workflow.onComplete {
   file("$launchDir/run.log").text = "Work dir:\\n  $workDir/ab/cd\\nsee $workDir/ab/cd/.command.log"
+  file("$launchDir/output").text = " N E X T F L O W   ~  version 25.10.0\\nERROR ~ see $workDir/ab/cd/a.txt"
 }
 """
 
 
 def test_links_that_the_pipeline_made_itself(site: Site):
     """mklink, `ln -s` in a task, links in a storeDir and inside a published folder lead to the data
-    (nextflow#1325); a sheet that names their files is told of, a log that names task dirs is not."""
+    (nextflow#1325); a sheet that names their files is told of; a log, and output of Nextflow, is not."""
     (site.launch_dir / "kept").symlink_to("/etc/hostname")
     e = launch(site, OWN_LINKS)
     assert e["work_dir"]["state"] == "DELETED"
