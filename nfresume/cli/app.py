@@ -61,6 +61,14 @@ def run() -> None:
     os._exit(code)  # everything is closed by now; a normal interpreter exit would take 40 ms longer
 
 
+def _help_for(e: typer.TyperException) -> str:
+    context = getattr(e, "ctx", None)
+    command = context.command_path.partition(" ")[2] if context is not None else ""
+    see = f"see `nfresume {command} --help`" if command else "see `nfresume --help`"
+    wants_id = str(getattr(getattr(e, "param", None), "metavar", None)).startswith("ID")
+    return f"{see}; `nfresume list` shows the IDs" if wants_id else see
+
+
 def _run() -> int:
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
@@ -72,7 +80,7 @@ def _run() -> int:
         return e.exit_code
     except typer.TyperException as e:
         say(f"error: {e.format_message()}")
-        say("  see `nfresume --help` or `nfresume COMMAND --help`")
+        say(f"  {_help_for(e)}")
         return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         say("aborted")

@@ -31,3 +31,17 @@ def test_what_an_encoding_cannot_express(site: Site):
     done = subprocess.run([str(BIN / "nfresume"), "config"], cwd=site.launch_dir, env=env, check=False,
                           text=True, capture_output=True, timeout=60)
     assert (done.returncode, "/\\xe9/nextflow" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.parametrize(("words", "said", "help_for"), [
+    ("relaunch", "Missing argument 'ID [NEXTFLOW OPTIONS]...'",
+     "see `nfresume relaunch --help`; `nfresume list` shows the IDs"),
+    ("user role", "Missing argument 'NAME'", "see `nfresume user role --help`"),
+    ("frob", "No such command 'frob'", "see `nfresume --help`"),
+])
+def test_words_that_are_missing_or_wrong(site: Site, words: str, said: str, help_for: str):
+    """Two lines: what is wrong, and where the help for this very command is."""
+    done = site.run(*words.split())
+    assert done.code == 64
+    assert done.err.splitlines()[0].startswith(f"nfresume: error: {said}")
+    assert help_for in done.err.splitlines()[1]
