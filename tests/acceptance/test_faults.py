@@ -864,6 +864,7 @@ def test_a_clock_that_jumps_ahead(site: Site):
     assert site.show()["work_dir"]["state"] == "DELETED"
 
 
+@pytest.mark.long
 def test_a_database_from_a_backup(site: Site):
     """Case 49: executions that a restored backup does not know are kept until adopted or released."""
     site.pipeline("fail-late")

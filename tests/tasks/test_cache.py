@@ -222,6 +222,7 @@ def corrupt(place: Path, how: str) -> None:
         manifest.write_text(json.dumps(data))
 
 
+@pytest.mark.long
 def test_a_damaged_or_forged_entry_is_a_miss(site: Site, script: Path):
     """A damaged entry never gives a wrong result. The task runs, says why, and stores a correct entry."""
     launch(site, "spoilt")

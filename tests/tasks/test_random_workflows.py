@@ -33,7 +33,7 @@ def test_same_as_plain_python(site: Site, seed: int):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [101, *(pytest.param(n, marks=pytest.mark.long) for n in range(102, 116))])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.long) for n in range(101, 116)])
 def test_killed_at_random(site: Site, seed: int):
     """A random process is killed after a random time, until the run has succeeded by relaunches."""
     pick = random.Random(seed)
