@@ -128,6 +128,13 @@ def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
     return parse
 
 
+def _yes_or_no(value: Any) -> bool:
+    found = {"true": True, "false": False}.get(str(value).lower())
+    if found is None:
+        raise ValueError(f"must be true or false, not {value!r}")
+    return found
+
+
 def _workers(value: Any) -> int:
     workers = int(str(value))
     if not 1 <= workers <= 1024:
@@ -255,6 +262,8 @@ SETTINGS = (
             "lean (and without the content of intermediate files that no coming task reads)",
             _one_of(Retain), lambda: Retain.FULL),
     Setting("lean_min_size", "with retain = lean smaller files keep their content", _size, lambda: 1 << 20),
+    Setting("free_while_running", "with retain = lean files are emptied during a run, too, once an earlier "
+            "success of the pipeline has shown which processes read them", _yes_or_no, lambda: False),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
             "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
     Setting("keep_task_logs", "of which tasks scripts and output are kept when their task dirs are gone: "
@@ -344,6 +353,7 @@ class Settings:
     storage_expiration_hours: float | None
     retain: Retain
     lean_min_size: int
+    free_while_running: bool
     on_success: OnSuccess
     keep_task_logs: KeepTaskLogs
     keep_records_days: float

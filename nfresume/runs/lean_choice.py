@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,10 @@ _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha25
 _TEXT_BYTES = 1 << 24
 #: So many links are followed from the inputs of tasks that have not finished.
 _MOST_LINKS = 100_000
+#: The process that made an output, and the ending of its name: tasks of a process make the same.
+Kind = tuple[str, str]
+#: The processes that read the outputs of each kind.
+Readers = Mapping[Kind, Set[str]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,27 @@ def choose(
         found = forecasting.forecast(folder, session_id, attempts, code, heartbeat)
         if any("cannot be read" in text for text in (*found.unless, *found.unknown)):
             raise Unsure("Nextflow's cache cannot be read")
-        return Choice(tuple(_Choice(folder, attempts, found, heartbeat).candidates(minimum)))
+        again = {each.task.dir for each in found.again}
+        reused = {task.dir: task for task in found.reused if task.dir and task.dir not in again}
+        seen = _read(folder, attempts, heartbeat)
+        return Choice(tuple(_Choice(folder, attempts, seen, reused, heartbeat).candidates(minimum)))
+    except Unsure as e:
+        return Choice(refused=str(e))
+
+
+def choose_running(
+    folder: ExecutionFolder, pipeline: str, number: int, minimum: int, readers: Readers,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> Choice:
+    """Choose while attempt `number` runs: what all of `readers` have read, and what nobody is reading.
+
+    Finished are the tasks that have completed, or were found in the cache, in this attempt.
+    """
+    try:
+        _code(folder, pipeline, number)
+        seen = _read(folder, number, heartbeat, running=True)
+        done = {task_dir: task for task_dir, task in seen.last.items() if task.status in FINISHED}
+        return Choice(tuple(_Choice(folder, number, seen, done, heartbeat).candidates(minimum, readers)))
     except Unsure as e:
         return Choice(refused=str(e))
 
@@ -91,23 +115,55 @@ class _Seen:
     """What the records say, over all attempts."""
 
     tasks: dict[str, Task] = field(default_factory=dict)  # the last line of each task dir
+    last: dict[str, Task] = field(default_factory=dict)  # the same of the last attempt
     inputs: dict[str, tuple[tuple[str, int, int], ...]] = field(default_factory=dict)
     published: dict[str, set[str]] = field(default_factory=dict)  # sources, by task dir
 
 
+def _read(
+    folder: ExecutionFolder, attempts: int, heartbeat: Callable[[], None], *, running: bool = False
+) -> _Seen:
+    """Read the records. `running`: the last attempt has not ended. Raises Unsure."""
+    seen = _Seen()
+    for number in range(1, attempts + 1):
+        heartbeat()
+        runs = running and number == attempts
+        path = reading.newest(folder.attempt(number), ended=not runs)
+        if path is None:
+            raise Unsure(f"the record of attempt {number} is not complete")
+        last: dict[int, Task] = {}
+        for line in record.lines(path):
+            if isinstance(line, record.Executor) and line.name not in guard.EXECUTORS:
+                raise Unsure(f"the executor {line.name} is not guarded")
+            if isinstance(line, record.Doubt) and line.damage:
+                raise Unsure(f"the log of attempt {number} is damaged")
+            if isinstance(line, record.Published):
+                seen.published.setdefault(line.task, set()).add(line.source)
+            elif isinstance(line, Task) and line.status is not Status.STORED:
+                last[line.n] = line
+        for task in last.values():
+            if not task.dir and not runs:  # of a task that is just beginning it is not known yet
+                raise Unsure(f"the task dir of {task.name} is not known")
+            if task.dir and task.inputs:
+                seen.inputs[task.dir] = task.inputs
+        seen.last = {task.dir: task for task in last.values() if task.dir}
+        seen.tasks |= seen.last
+    return seen
+
+
 class _Choice:
+    """`certain`: the finished tasks that will not run again, as far as Nextflow can tell, by task dir."""
+
     def __init__(
-        self, folder: ExecutionFolder, attempts: int, found: forecasting.Forecast,
+        self, folder: ExecutionFolder, attempts: int, seen: _Seen, certain: Mapping[str, Task],
         heartbeat: Callable[[], None],
     ) -> None:
         self._work = str(folder.work)
         self._real = os.path.realpath(folder.work)
         self._heartbeat = heartbeat
-        self._seen = self._read(folder, attempts)
-        again = {each.task.dir for each in found.again}
-        self._finished = {t.dir: t for t in found.reused
-                          if t.dir and t.dir not in again and t.dir in self._seen.tasks
-                          and self._seen.tasks[t.dir].status in FINISHED}
+        self._seen = seen
+        self._finished = {task_dir: task for task_dir, task in certain.items()
+                          if task_dir in seen.tasks and seen.tasks[task_dir].status in FINISHED}
         self._links = 0
         self._kept = Named()  # what coming tasks need, and what was published
         self._whole = self._half_published()
@@ -117,32 +173,7 @@ class _Choice:
                 self._keep(source)
         self._keep_what_is_needed()
 
-    # -- what the records say -------------------------------------------------------------------
-
-    def _read(self, folder: ExecutionFolder, attempts: int) -> _Seen:
-        seen = _Seen()
-        for number in range(1, attempts + 1):
-            self._heartbeat()
-            path = reading.newest(folder.attempt(number))
-            if path is None:
-                raise Unsure(f"the record of attempt {number} is not complete")
-            last: dict[int, Task] = {}
-            for line in record.lines(path):
-                if isinstance(line, record.Executor) and line.name not in guard.EXECUTORS:
-                    raise Unsure(f"the executor {line.name} is not guarded")
-                if isinstance(line, record.Doubt) and line.damage:
-                    raise Unsure(f"the log of attempt {number} is damaged")
-                if isinstance(line, record.Published):
-                    seen.published.setdefault(line.task, set()).add(line.source)
-                elif isinstance(line, Task) and line.status is not Status.STORED:
-                    last[line.n] = line
-            for task in last.values():
-                if not task.dir:
-                    raise Unsure(f"the task dir of {task.name} is not known")
-                seen.tasks[task.dir] = task
-                if task.inputs:
-                    seen.inputs[task.dir] = task.inputs
-        return seen
+    # -- what is needed -------------------------------------------------------------------------
 
     def _half_published(self) -> set[str]:
         """Task dirs of which less was published than of others of their process: the rest may follow."""
@@ -152,8 +183,6 @@ class _Choice:
                 most[task.process] = max(most.get(task.process, 0), len(found))
         return {task_dir for task_dir, task in self._seen.tasks.items()
                 if len(self._seen.published.get(task_dir, ())) < most.get(task.process, 0)}
-
-    # -- what is needed -------------------------------------------------------------------------
 
     def _keep_what_is_needed(self) -> None:
         """Keep the inputs of every task that is not certain to be reused.
@@ -240,10 +269,13 @@ class _Choice:
 
     # -- what may be emptied --------------------------------------------------------------------
 
-    def candidates(self, minimum: int) -> Iterator[Candidate]:
-        """The files that may be emptied: of outputs that finished tasks have staged, whole outputs only."""
+    def candidates(self, minimum: int, readers: Readers | None = None) -> Iterator[Candidate]:
+        """The files that may be emptied: of outputs that finished tasks have staged, whole outputs only.
+
+        `readers` read an output of each kind; None: those that have done so in this execution.
+        """
         units = self._units()
-        readers = self._readers(units)
+        readers = self._readers(units) if readers is None else readers
         good = {unit for unit in units if self._is_free(unit, units[unit], readers)}
         bad = Named(units.keys() - good)
         given: set[str] = set()
@@ -271,19 +303,20 @@ class _Choice:
                     found.setdefault(unit, set()).add(task.process)
         return found
 
-    def _is_free(self, unit: str, own: set[str], readers: Mapping[tuple[str, str], set[str]]) -> bool:
-        """True if every process that has read an output of this kind has read this one, and none needs it.
+    def _is_free(self, unit: str, own: set[str], readers: Readers) -> bool:
+        """True if every process that reads outputs of this kind has read this one, and none needs it.
 
         `own`: the processes that have read it.
         """
         producer = task_dirs.of_relative(unit)
         if producer not in self._finished or producer in self._whole or unit in self._kept:
             return False
-        return readers[self._kind(unit)] <= own
+        expected = readers.get(self._kind(unit))
+        return expected is not None and expected <= own
 
-    def _readers(self, units: Mapping[str, set[str]]) -> dict[tuple[str, str], set[str]]:
+    def _readers(self, units: Mapping[str, set[str]]) -> Readers:
         """The processes that have read outputs of each kind."""
-        found: dict[tuple[str, str], set[str]] = {}
+        found: dict[Kind, set[str]] = {}
         for unit, processes in units.items():
             found.setdefault(self._kind(unit), set()).update(processes)
         for task_dir, task in self._seen.tasks.items():
@@ -292,11 +325,8 @@ class _Choice:
                     found.setdefault(self._kind(unit), set()).add(task.process)
         return found
 
-    def _kind(self, unit: str) -> tuple[str, str]:
-        """The process that made an output, and the ending of its name: tasks of a process make the same."""
-        task = self._seen.tasks.get(task_dirs.of_relative(unit))
-        ending = re.sub(r"\d+", "", unit.rpartition("/")[2].partition(".")[2])
-        return task.process if task is not None else "", ending
+    def _kind(self, unit: str) -> Kind:
+        return kind(self._seen.tasks, unit)
 
     def _files(self, unit: str) -> Iterator[str]:
         place = os.path.join(self._real, unit)
@@ -306,6 +336,13 @@ class _Choice:
         for above, _, names in os.walk(place):
             for name in names:
                 yield os.path.join(above, name)[len(self._real) + 1:]
+
+
+def kind(tasks: Mapping[str, Task], path: str) -> Kind:
+    """The kind of an output; `tasks` are known by task dir, `path` is below the work dir."""
+    task = tasks.get(task_dirs.of_relative(path))
+    ending = re.sub(r"\d+", "", path.rpartition("/")[2].partition(".")[2])
+    return task.process if task is not None else "", ending
 
 
 def _text(path: Path) -> str | None:

@@ -14,7 +14,7 @@ from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, OnSuccess, Retain
 from nfresume.launchers.slurm import SlurmLauncher
 from nfresume.retained import deletion, disposal, securing
-from nfresume.runs import cache_check, explaining, lean
+from nfresume.runs import cache_check, explaining, lean, lean_watch
 from nfresume.runs.lean_needs import Needs
 from nfresume.runs.verdict import Evidence, Verdict, judge
 from nfresume.settings import Settings
@@ -97,7 +97,7 @@ def _without_needs(verdict: Verdict, needs: Needs | None) -> Verdict:
     """An attempt that needed an emptied file has failed. One that has read zeros is held, too."""
     if not needs:
         return verdict
-    error = lean.failure_of(needs)
+    error = lean_watch.failure_of(needs)
     doubt = Hold(error, passing=False) if needs.read else verdict.doubt
     return Verdict(ExecutionState.FAILED, error, verdict.clean_end, doubt)
 
@@ -112,7 +112,7 @@ def _to_make_again(
     if slurm:  # the job of its supervisor has the name of this attempt, and ends with it
         return {}
     try:
-        return lean.to_make_again(folder, execution.attempt, needs)
+        return lean_watch.to_make_again(folder, execution.attempt, needs)
     except Conflict:
         return {}  # its next attempt says what is wrong
 

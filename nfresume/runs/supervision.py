@@ -33,6 +33,8 @@ from nfresume.runs import (
     expiration,
     inputs,
     lean,
+    lean_running,
+    lean_watch,
     log_copies,
     preflight,
     programs,
@@ -120,7 +122,8 @@ class _Supervisor:
         self._shim: int | None = None  # a pidfd, which becomes readable when the shim has ended
         self._stopping: float | None = None
         self._hung = False
-        self._watch = lean.Watch(self._folder, attempt.number)
+        self._watch = lean_watch.Watch(self._folder, attempt.number)
+        self._freeing = lean_running.Freeing(store, conf, execution, attempt, self._folder, self._actor)
         self._asked = 0.0
         self._renewal: Renewal
         self._sampler = Sampler(store, conf)
@@ -170,9 +173,10 @@ class _Supervisor:
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
-        guard = self._prepare_emptied()
+        prepared = self._prepare_emptied()
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         self._keep_sources(parsed.value("-main-script"))
+        guard = self._freeing.guard(prepared)
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
             resume=self._attempt.resume, work_dir=self._folder.work,
@@ -261,6 +265,7 @@ class _Supervisor:
             self._recorder.poll()
             self._tick()
             self._sample()
+            self._free()
             self._end_if_hung()
             self._end_if_emptied_is_needed()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
@@ -305,6 +310,15 @@ class _Supervisor:
             with self._store.begin(write=False) as tx:
                 execution = queries.get(tx, self._execution.id)
             self._sampler.measure(execution, ended, watch)
+
+    def _free(self) -> None:
+        """Empty what nobody will read any more, if that is wished."""
+        def look() -> None:
+            self._recorder.poll()
+            self._tick()
+
+        if self._freeing.poll(look):
+            self._watch.look_again()
 
     def _shim_ended(self, seconds: float) -> bool:
         """Wait up to `seconds`; True when the shim that this process started has ended."""

@@ -72,7 +72,7 @@ def find(tx: Tx, prefix: str, account: str) -> Execution:
 
 def newest(
     tx: Tx, account: str | None, *, states: Iterable[ExecutionState] = (), limit: int = 50,
-    launch_dir: str | None = None, session_id: str | None = None,
+    launch_dir: str | None = None, session_id: str | None = None, pipeline: str | None = None,
     before: tuple[datetime, str] | None = None,
 ) -> list[Execution]:
     """Executions, newest first, of one account (None = all).
@@ -92,6 +92,8 @@ def newest(
         query = query.where(executions.c.launch_dir == launch_dir)
     if session_id is not None:
         query = query.where(executions.c.session_id == session_id)
+    if pipeline is not None:
+        query = query.where(executions.c.pipeline == pipeline)
     return _executions(tx.conn.execute(query))
 
 

@@ -32,7 +32,7 @@ from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import Retain, WorkDir, WorkDirState
 from nfresume.nextflow import cache_db, guard, record, summary
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import lean, sources
+from nfresume.runs import lean, lean_watch, sources
 from nfresume.storage import Root, emptying
 from nfresume.storage.root import ExecutionFolder
 
@@ -137,14 +137,14 @@ class Engine:
             self.hook.write_text(prepared.guard)
             self.made_again = len(prepared.set_aside)
             done = self.run(pipeline)
-            watch = lean.Watch(self.folder, self.number)
+            watch = lean_watch.Watch(self.folder, self.number)
             log = summary.of(record.lines(record.path_of(self.folder.attempt(self.number), 1)))
             needs = watch.conclude(log)
             self.counts["attempts"] += 1
             if not needs:
                 break
             assert not needs.read, f"read: {needs}"
-            again = lean.to_make_again(self.folder, self.number, needs)
+            again = lean_watch.to_make_again(self.folder, self.number, needs)
             assert again, f"it cannot go on: {needs}"
             self.counts["went on by itself"] += 1
             assert self.number < 60, "it does not end"
