@@ -8,10 +8,12 @@ executions.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import cProfile
 import json
 import os
 import pstats
+import re
 import resource
 import statistics
 import subprocess
@@ -34,7 +36,7 @@ from nfresume.domain.periods import Period
 from nfresume.nextflow import record
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import settlement, verdict
+from nfresume.runs import settlement, sweeper, verdict
 from nfresume.service.inspection import Inspection
 from nfresume.storage import Root
 from nfresume.store import Store, ledger, schema, transitions
@@ -133,7 +135,7 @@ def settle(count: int, base: Path, profile: bool) -> dict[str, float]:
 
 
 def year(base: Path, count: int, url: str) -> tuple[settings.Settings, Store]:
-    """A database with `count` executions of one account, over a year: each was kept for days and then deleted.
+    """A database with `count` executions of one account, over a year: each was kept for days, then deleted.
 
     The last of them are still kept. Each has four sizes, of eight processes.
     """
@@ -173,7 +175,8 @@ def add(
         "launch_dir": "/here", "session_id": str(uuid.UUID(int=number)),
         "state": "FAILED" if failed or kept else "SUCCEEDED", "attempt": 1, "storage_expiration_hours": 48.0,
         "storage_expiration_source": "bench", "retain": "full", "on_success": "delete", "created_at": at,
-        "updated_at": at, "tags": {"project": f"x{number % 9}"}})
+        "updated_at": at, "launched_by": f"{launched_by}@web(10.0.0.1)",
+        "tags": {"project": f"x{number % 9}"}})
     rows[schema.work_dirs].append({
         "execution_id": name, "path": f"/w/{name}", "state": "RETAINED" if kept else "DELETED",
         "keep_kind": "rule" if kept else None, "kept_why": "bench" if kept else None,
@@ -193,14 +196,17 @@ def add(
         for share, part in ((0.05, 0.3), (0.1, 0.7), (0.2, 1), (1, 0)) if at + share * (gone - at) < now]
 
 
-def costs(count: int, base: Path, profile: bool, url: str = "") -> dict[str, float]:
-    """The costs report over a year, by process and by pipeline, and the billing page of 30 days."""
-    conf, store = year(base, count, url)
+def costs(count: int, base: Path, profile: bool) -> dict[str, float]:
+    """The costs report over a year, by process and by pipeline, and the figures of the billing page."""
+    conf, store = year(base, count, given_url())
     inspection = Inspection(conf, store)
     found = {"executions": float(count)}
-    for by in (By.PROCESS, By.PIPELINE):
-        found[f"by {by}, CPU s"] = timed(lambda by=by: inspection.costs(by, days(365)), profile)
-    found["page of 30 days, CPU s"] = timed(lambda: inspection.costs_figures(days(30)), profile)
+    for name, work in {
+        "by process, s": lambda: inspection.costs(By.PROCESS, days(365)),
+        "by pipeline, s": lambda: inspection.costs(By.PIPELINE, days(365)),
+        "page of 30 days, s": lambda: inspection.costs_figures(days(30)),
+    }.items():
+        found[name] = timed(work, profile)
     store.close()
     return found
 
@@ -209,7 +215,52 @@ def days(number: int) -> Callable[[datetime], Period]:
     return lambda now: Period(now - timedelta(days=number), now)
 
 
-SUBJECTS: dict[str, Callable[[int, Path, bool], dict[str, float]]] = {"settlement": settle, "costs": costs}
+#: Views of the list: plain, common filters, and filters that no execution passes.
+VIEWS = {"all": "", "user": "user=user3", "nobody": "user=nobody", "text": "search=nonsense",
+         "pipeline": "pipeline=nonsense", "tag": "tag=project=nonsense"}
+
+
+def pages(count: int, base: Path, profile: bool) -> dict[str, float]:
+    """Views of the list, and the billing page for the second time, in milliseconds of the server's CPU."""
+    from fastapi.testclient import TestClient
+
+    from nfresume.service.identity import Identity
+    from nfresume.web import app
+
+    conf, store = year(base, count, given_url())
+    client = TestClient(app.create(conf, store), base_url="http://127.0.0.1")
+    shown = client.get("/login", params={"token": Identity(store).login_link("bench", "team")})
+    client.post("/login", data=dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown.text)))
+
+    def show(path: str) -> None:
+        if client.get(f"/a/team/{path}").status_code != 200:
+            raise SystemExit(f"{path} is not shown")
+
+    found = {"executions": float(count)}
+    show("executions")
+    for name, query in VIEWS.items():
+        took = []
+        for _ in range(3):
+            client.app.state.site.cache.clear()  # type: ignore[attr-defined]
+            took.append(timed(lambda query=query: show(f"executions?{query}"), profile))  # type: ignore[misc]
+        found[f"{name}, ms"] = 1000 * statistics.median(took)
+    found["billing, ms"] = 1000 * timed(lambda: show("billing"), profile)
+    found["billing again, ms"] = 1000 * timed(lambda: show("billing"), profile)
+    sweeper.sweep(store, conf, thorough=False)
+    found["idle sweep, ms"] = 100 * timed(lambda: [
+        sweeper.sweep(store, conf, thorough=False) for _ in range(10)], profile)
+    store.close()
+    return found
+
+
+def given_url() -> str:
+    """The database that `--postgresql` made; empty: SQLite."""
+    return os.environ.get(URL, "")
+
+
+URL = "NFRESUME_BENCH_DATABASE_URL"
+SUBJECTS: dict[str, Callable[[int, Path, bool], dict[str, float]]] = {
+    "settlement": settle, "costs": costs, "pages": pages}
 
 
 def one(subject: str, size: int, where: str | None, profile: bool) -> dict[str, float]:
@@ -219,12 +270,64 @@ def one(subject: str, size: int, where: str | None, profile: bool) -> dict[str, 
     return {**found, "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, float]:
+    """The medians of one size, each time in a process of its own."""
+    words = [sys.executable, __file__, subject, "--one", "--sizes", str(size)]
+    words += ["--where", given.where] if given.where else []
+    words += ["--profile"] if given.profile else []
+    found = []
+    for _ in range(given.repeats):
+        with contextlib.ExitStack() as stack:
+            env = {**os.environ}
+            if given.postgresql and subject != "settlement":
+                from tests import databases
+
+                env[URL] = stack.enter_context(databases.server())
+            done = subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE, env=env)
+        found.append(json.loads(done.stdout))
+    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+
+
+def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
+    """Draw CPU time and peak memory over the size, a line for each subject."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "nfresume"
+    from matplotlib import pyplot
+
+    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(10, 4))
+    for subject, column, name, factor in LINES:
+        if subject in found:
+            sizes = [next(iter(row.values())) for row in found[subject]]
+            times.plot(sizes, [row[column] * factor for row in found[subject]], marker="o", label=name)
+    for subject, each in found.items():
+        memory.plot([next(iter(row.values())) for row in each], [row["peak MB"] for row in each], marker="o",
+                    label=subject)
+    times.set(xscale="log", yscale="log", xlabel="tasks, or executions", ylabel="CPU seconds")
+    memory.set(xscale="log", ylim=(0, None), xlabel="tasks, or executions", ylabel="peak memory, MB")
+    for axes in (times, memory):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
+
+
+#: What is drawn of each subject: its column, its name, and what makes it seconds.
+LINES = (("settlement", "CPU s", "settlement, 10 published files per task", 1.0),
+         ("costs", "by process, s", "costs of a year, by process", 1.0),
+         ("pages", "all, ms", "list page", 0.001),
+         ("pages", "text, ms", "list page, a text that none has", 0.001),
+         ("pages", "billing again, ms", "billing page, again", 0.001))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), help=", ".join(SUBJECTS))
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--where", help="where to build (default: a temporary folder)")
+    parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL server of its own")
     parser.add_argument("--profile", action="store_true", help="print the functions that take the time")
     parser.add_argument("--plot", type=Path, help="draw it into this SVG")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -232,20 +335,20 @@ def main() -> None:
     if given.one:
         print(json.dumps(one(given.subjects[0], given.sizes[0], given.where, given.profile)))
         return
+    found: dict[str, list[dict[str, float]]] = {}
     for subject in given.subjects:
         for at, size in enumerate(given.sizes):
-            words = [sys.executable, __file__, subject, "--one", "--sizes", str(size)]
-            words += ["--where", given.where] if given.where else []
-            words += ["--profile"] if given.profile else []
-            rows = [json.loads(subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE).stdout)
-                    for _ in range(given.repeats)]
+            row = rows(subject, size, given)
+            found.setdefault(subject, []).append(row)
             if not at:
-                print(f"\n{subject}\n\n| " + " | ".join(rows[0]) + " |")
-                print("|" + "---:|" * len(rows[0]))
-            row = {name: statistics.median(each[name] for each in rows) for name in rows[0]}
+                print(f"\n{subject}\n\n| " + " | ".join(row) + " |")
+                print("|" + "---:|" * len(row))
             cells = (f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in row.values())
             print("| " + " | ".join(cells) + " |", flush=True)
+            if given.plot:
+                plot(given.plot, found)
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
     main()

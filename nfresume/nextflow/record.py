@@ -419,4 +419,4 @@ def lines(path: Path, kinds: Collection[type[Line]] | None = None) -> Iterator[L
 
 def _beginning(kind: type[Line]) -> bytes:
     """How `encode` begins a line of this kind."""
-    return b'{"kind":%s' % _JSON(_TASK if kind is Task else kind.KIND).encode()
+    return b'{"kind":%s' % _JSON(getattr(kind, "KIND", _TASK)).encode()

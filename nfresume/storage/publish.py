@@ -284,7 +284,7 @@ class Materialiser:
         return how != "left"
 
     def _concerns_us(self, link: str, end: str) -> bool:
-        """Of a link that nobody told us of, and that ends at `end`: whether it is no link to a whole task dir.
+        """Of a link to `end` that nobody told us of: False for a link to a whole task dir, which is counted.
 
         Somebody else's link into what we may not see is none of our business.
         """

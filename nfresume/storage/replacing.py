@@ -168,7 +168,7 @@ class LinkReplacer:
         return source, mode
 
     def _free_of_links(self, folder: str) -> str:
-        """The path of a folder, free of links. Of a task dir only what lies below a known folder is looked at.
+        """The path of a folder, free of links. In the work dir only what is below a known one is looked at.
 
         Raises OSError as `Scratch.resolve` does.
         """
