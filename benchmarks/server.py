@@ -49,7 +49,7 @@ def fill(store: Store, root: Root, count: int) -> None:
                 "on_success": "delete", "created_at": at, "updated_at": at})
             work_dirs.append({
                 "execution_id": name, "path": f"/w/{name}", "state": "RETAINED" if retained else "DELETED",
-                "pinned": False, "expires_at": now + timedelta(days=3) if retained else None,
+                "expires_at": now + timedelta(days=3) if retained else None,
                 "metered_bytes": 10**9, "bytes": 10**9, "files": 1000, "directories": 100, "partial": False,
                 "measured_at": now, "notice_at": now + timedelta(days=2) if retained else None})
             attempts.append({

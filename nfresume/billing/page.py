@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from nfresume.billing import charts, report, usage
 from nfresume.billing.report import By, Line, Report
-from nfresume.billing.usage import Ledger
 from nfresume.domain import wording
+from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
 from nfresume.settings import Settings
 from nfresume.store import Store
 
-#: How many lines each table shows, the most expensive first.
+#: How many lines each table of the file shows, the most expensive first; and of the console.
 _LINES = 50
+_MOST_LINES = 100
 
 
 @dataclass(frozen=True)
 class CostsPage:
-    """What the page shows: the report by pipeline, the lines of each grouping, and plotly figures by name."""
+    """What the page shows: the report by pipeline, the first lines of each grouping, plotly figures by name.
 
-    ledger: Ledger
+    `executions` are those of the lines. `counts`: how many lines each grouping has.
+    """
+
+    now: datetime
     report: Report
     tables: dict[By, list[Line]]
+    counts: dict[By, int]
+    executions: dict[str, Execution]
     figures: dict[str, charts.Figure]
 
 
@@ -34,12 +40,16 @@ def gather(
     """Everything that the page shows about an account (None = all). `choose_period` makes it from now."""
     with store.begin(write=False) as tx:
         period = choose_period(tx.now)
-    ledger = usage.read(store, conf, account, period.end)
+    ledger = usage.read(store, conf, account, period.end, period.start)
     reports = {by: report.from_ledger(store, conf, ledger, by, period)
                for by in (By.PIPELINE, By.ACCOUNT, By.EXECUTION)}
     accounts = {line.key: line.usage for line in reports[By.ACCOUNT].lines if line.usage.parts}
+    tables = {by: each.lines[:_MOST_LINES] for by, each in reports.items()}
+    shown = [line.key for line in tables[By.EXECUTION] if line.key in ledger.executions]
     return CostsPage(
-        ledger, reports[By.PIPELINE], {by: each.lines for by, each in reports.items()},
+        ledger.now, replace(reports[By.PIPELINE], lines=[]), tables,
+        {by: len(each.lines) for by, each in reports.items()},
+        {key: ledger.executions[key] for key in shown},
         {"storage": charts.storage_over_time(ledger, period),
          "accounts": charts.cost_by_account(accounts, reports[By.ACCOUNT].currency),
          "expiry": charts.expiry(ledger)},
@@ -59,6 +69,7 @@ def build(
     environment.filters.update(size=wording.size, money=wording.money, moment=wording.moment,
                                duration=wording.duration)
     return environment.get_template("costs.html").render(
-        account=account, report=found.report, now=found.ledger.now, figures=found.figures,
-        plotly=get_plotlyjs(), lines=_LINES, tables=found.tables, executions=found.ledger.executions,
+        account=account, report=found.report, now=found.now, figures=found.figures,
+        plotly=get_plotlyjs(), lines=_LINES, tables=found.tables, counts=found.counts,
+        executions=found.executions,
     )

@@ -15,7 +15,7 @@ from nfresume.billing import aws
 from nfresume.domain.costs import DEFAULT_CURRENCY, Price
 from nfresume.domain.errors import AwsUnavailable
 from nfresume.settings import Settings
-from nfresume.store import Store, Tx, ledger, queries
+from nfresume.store import Tx, ledger, queries
 from nfresume.system import durable
 
 #: USD per GB-month where no other price is known: EFS Standard in us-east-1.
@@ -39,17 +39,11 @@ def known_price(conf: Settings, now: datetime, recorded: Price | None = None) ->
     return recorded or Price(now, TABLE_PRICE, DEFAULT_CURRENCY, TABLE_SOURCE)
 
 
-def record(store: Store, conf: Settings) -> str | None:
-    """Store the root's current price in the database. Ask AWS for it, bounded in time, at most once a day.
-
-    Returns why AWS could not be asked; None: it was asked, or need not be.
-    """
-    trouble = refresh(conf)
-    with store.begin() as tx:
-        root = queries.root_at(tx, str(conf.root))
-        if root is not None:
-            ledger.set_price(tx, root.id, known_price(conf, tx.now, ledger.newest_price(tx, root.id)))
-    return trouble
+def unrecorded(tx: Tx, conf: Settings, root: queries.RootRecord) -> Price | None:
+    """The root's current price, if the database does not have it yet. `root` is the configured one."""
+    recorded = ledger.newest_price(tx, root.id)
+    price = known_price(conf, tx.now, recorded)
+    return None if recorded is not None and recorded.same_as(price) else price
 
 
 def of_root(tx: Tx, conf: Settings, root_id: str) -> Price:

@@ -83,7 +83,8 @@ def build(
     """The report of an account (None = all). `choose_period` makes the period from now."""
     with store.begin(write=False) as tx:
         period = choose_period(tx.now)
-    return from_ledger(store, conf, usage.read(store, conf, account, period.end), by, period)
+    ledger = usage.read(store, conf, account, period.end, period.start, sizes=by is not By.PROCESS)
+    return from_ledger(store, conf, ledger, by, period)
 
 
 def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Period) -> Report:
@@ -100,7 +101,7 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
             store, conf, ledger.executions[line.key], ledger.price))
                  if line.key in ledger.executions else line for line in lines]
     elif by is By.PIPELINE:
-        suggested = reuse_value.of_pipelines(store, conf, ledger.executions.values(), ledger.samples,
+        suggested = reuse_value.of_pipelines(store, conf, ledger.account, [line.key for line in lines],
                                              ledger.price)
         lines = [replace(line, reuse_value=suggested.get(line.key)) for line in lines]
     rates = {e.id: ledger.prices(e)[-1] for e in stored}
@@ -159,17 +160,15 @@ def _by_process(store: Store, ledger: Ledger, period: Period) -> list[Line]:
     groups = Groups(ledger, period)
     stored: dict[str, int] = {}
     with store.begin(write=False) as tx:
-        for execution_id, steps in process_samples(tx, ledger.account, period.end):
-            execution = ledger.executions[execution_id]
-            _, meter = groups.meter(execution)
+        for execution_id, steps in process_samples(tx, ledger.account, ledger.since, period.end):
+            execution = ledger.executions.get(execution_id)
+            if execution is None:
+                continue  # launched since the ledger was read
             for (at, sizes), until in zip(steps, [*(at for at, _ in steps[1:]), period.end], strict=True):
-                pieces = list(meter.split(at, until))
-                for process, metered in sizes.items():
-                    _, amounts = groups.amounts(process, execution)
-                    for number, length in pieces:
-                        amounts[number] += metered * length
-            for process, metered in steps[-1][1].items():
-                stored[process] = stored.get(process, 0) + (metered if stored_now(execution) else 0)
+                groups.add_parts(sizes, execution, at, until)
+            if stored_now(execution):
+                for process, metered in steps[-1][1].items():
+                    stored[process] = stored.get(process, 0) + metered
     for cache in ledger.caches:
         groups.add(cache.pipeline, cache)
         stored[cache.pipeline] = stored.get(cache.pipeline, 0) + cache.metered

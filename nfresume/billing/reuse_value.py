@@ -5,21 +5,21 @@ It is compared with the cost of keeping the work dir.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
 from nfresume.domain import costs
-from nfresume.domain.costs import Price, Sample
+from nfresume.domain.costs import Price
 from nfresume.domain.errors import NfresumeError
-from nfresume.domain.executions import Execution, ExecutionState
+from nfresume.domain.executions import Execution
 from nfresume.domain.retention import MAX_HOURS
 from nfresume.domain.workdirs import Retain, WorkDirState
 from nfresume.nextflow import reuse
 from nfresume.retained import places
 from nfresume.settings import Settings
-from nfresume.store import Store
+from nfresume.store import Store, ledger, queries
 from nfresume.system import acting
 
 #: From how many of its newest failures a pipeline's reuse value is computed.
@@ -53,29 +53,28 @@ def of_execution(store: Store, conf: Settings, execution: Execution, price: Pric
 
 
 def of_pipelines(
-    store: Store, conf: Settings, executions: Iterable[Execution], samples: Mapping[str, list[Sample]],
-    price: Price,
+    store: Store, conf: Settings, account: str | None, pipelines: Iterable[str], price: Price
 ) -> dict[str, ReuseValue]:
-    """Reuse values by pipeline, from the records of its newest failures. Records outlive work dirs."""
-    newest: dict[str, list[Execution]] = {}
-    for execution in sorted(executions, key=lambda e: e.created_at, reverse=True):
-        chosen = newest.setdefault(execution.pipeline, [])
-        failed = execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
-        if failed and execution.id in samples and len(chosen) < _NEWEST_FAILURES:
-            chosen.append(execution)
+    """Reuse values by pipeline, from the records of its newest failures in an account (None = all).
+
+    Records outlive work dirs.
+    """
+    with store.begin(write=False) as tx:
+        newest = {pipeline: queries.newest_failures(tx, account, pipeline, _NEWEST_FAILURES)
+                  for pipeline in pipelines}
+        most = ledger.most(tx, [e.id for chosen in newest.values() for e in chosen])
     found: dict[str, ReuseValue] = {}
     for pipeline, chosen in newest.items():
-        saved = [(saved_by_relaunch(store, conf, e), _kept(e, samples[e.id])) for e in chosen]
+        saved = [(saved_by_relaunch(store, conf, e), _kept(e, most[e.id])) for e in chosen]
         if each := [_value(conf, saves, most, price) for saves, most in saved if saves is not None]:
             found[pipeline] = _median(each)
     return found
 
 
-def _kept(execution: Execution, samples: list[Sample]) -> int:
+def _kept(execution: Execution, most: int) -> int:
     """The metered bytes that a failure keeps; lean retention keeps less than there was during the run."""
-    if execution.retain is Retain.LEAN and execution.work_dir.metered_bytes:
-        return execution.work_dir.metered_bytes
-    return max(sample.metered for sample in samples)
+    lean = execution.work_dir.metered_bytes if execution.retain is Retain.LEAN else None
+    return lean or most
 
 
 def saved_by_relaunch(store: Store, conf: Settings, execution: Execution) -> timedelta | None:

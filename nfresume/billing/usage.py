@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nfresume.billing import pricing
 from nfresume.domain import costs
@@ -15,6 +15,8 @@ from nfresume.domain.workdirs import WorkDirState
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 
+#: A work dir that was deleted so long before a period has stored nothing in it.
+_SLACK = timedelta(days=1)
 #: What stands for the pipeline and the process of a cache, by its kind.
 CACHES = {"tasks": "(task cache)", "environments": "(environments)"}
 
@@ -63,6 +65,7 @@ class Ledger:
     root_id: str | None  # of the configured root
     price: Price  # of the configured root, now
     caches: Sequence[CacheHolder] = ()
+    since: datetime | None = None  # work dirs that were deleted before are left out
 
     def prices(self, holder: Holder) -> Sequence[Price]:
         """The prices of the holder's root; today's price where none was stored yet."""
@@ -85,16 +88,26 @@ class Ledger:
                 if e.work_dir.state is not WorkDirState.DELETED and e.work_dir.metered_bytes]
 
 
-def read(store: Store, conf: Settings, account: str | None, until: datetime | None = None) -> Ledger:
-    """Read the ledger of an account (None = all), with samples from before `until` (None = all)."""
+def read(
+    store: Store, conf: Settings, account: str | None, until: datetime, since: datetime | None = None, *,
+    sizes: bool = True,
+) -> Ledger:
+    """Read the ledger of an account (None = all), with samples from before `until`; no `sizes`: without them.
+
+    `since`: work dirs that were deleted before are left out.
+    """
+    since = since - _SLACK if since is not None else None
     with store.begin(write=False) as tx:
         root = queries.root_at(tx, str(conf.root))
         price = pricing.of_root(tx, conf, root.id) if root else pricing.known_price(conf, tx.now)
+        found = queries.newest(tx, account, limit=10**9) if since is None else queries.storing(
+            tx, account, since)
         return Ledger(
-            account, tx.now, {e.id: e for e in queries.newest(tx, account, limit=10**9)},
-            ledger.samples(tx, account, until or tx.now), ledger.price_history(tx), root.id if root else None,
+            account, tx.now, {e.id: e for e in found},
+            ledger.samples(tx, account, since, until) if sizes else {},
+            ledger.price_history(tx), root.id if root else None,
             price, [CacheHolder(root_id, whose, kind, steps) for (root_id, whose, kind), steps
-                    in ledger.samples_of_caches(tx, account, until or tx.now).items()],
+                    in ledger.samples_of_caches(tx, account, until).items()], since,
         )
 
 
@@ -152,6 +165,17 @@ class Groups:
         mine = holder.samples if isinstance(holder, CacheHolder) else self._ledger.samples.get(
             holder.id, ())
         meter.add(mine, amounts)
+
+    def add_parts(self, parts: Mapping[str, int], holder: Holder, begin: datetime, finish: datetime) -> None:
+        """Add what the holder stored in [begin, finish): `parts` are metered bytes by group."""
+        root, meter = self.meter(holder)
+        for number, length in meter.split(begin, finish):
+            for key, metered in parts.items():
+                try:
+                    amounts = self._amounts[key][root]
+                except KeyError:
+                    _, amounts = self.amounts(key, holder)
+                amounts[number] += metered * length
 
     def usage(self) -> dict[str, Usage]:
         """Usage by group."""

@@ -79,6 +79,10 @@ class Price:
     currency: str = DEFAULT_CURRENCY
     source: str = field(default="", compare=False)
 
+    def same_as(self, other: Price) -> bool:
+        """True when both cost the same, whatever they are known from and since when."""
+        return (self.per_gb_month, self.currency) == (other.per_gb_month, other.currency)
+
 
 @dataclass(frozen=True)
 class Usage:

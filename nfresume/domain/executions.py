@@ -130,6 +130,7 @@ class Execution:
     retain: Retain = Retain.FULL
     on_success: OnSuccess = OnSuccess.DELETE
     tags: Mapping[str, str] | None = None
+    launched_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nfresume.nextflow import record
@@ -19,13 +19,16 @@ from nfresume.nextflow.tracking import Tracker
 _CHUNK = 1 << 20
 
 
-def lines(attempt_dir: Path, *, ended: bool = True) -> Iterator[record.Line]:
+def lines(
+    attempt_dir: Path, *, ended: bool = True, kinds: Collection[type[record.Line]] | None = None
+) -> Iterator[record.Line]:
     """The lines of an attempt. `ended`: it has ended, so an unfinished record does not say all.
 
-    Then the lines are made from the log instead. They lack inputs and evidence.
+    Then the lines are made from the log instead. They lack inputs and evidence. `kinds`: only these kinds of
+    lines are wanted; a log may give others, too.
     """
     path = newest(attempt_dir, ended=ended)
-    return record.lines(path) if path is not None else of_log(attempt_dir, ended=ended)
+    return record.lines(path, kinds) if path is not None else of_log(attempt_dir, ended=ended)
 
 
 def newest(attempt_dir: Path, *, ended: bool = True) -> Path | None:

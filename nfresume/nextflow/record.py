@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,6 +24,7 @@ VERSION = 1
 _NAME = re.compile(r"record-(\d+)\.jsonl")
 _CHUNK = 1 << 20
 _JSON = json.JSONEncoder(separators=(",", ":")).encode
+_FROM_JSON = json.JSONDecoder().decode
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
 #: The last line is within this many bytes of the end of a finished record.
 _END_BYTES = 1 << 16
@@ -258,7 +259,7 @@ def encode(line: Line) -> bytes:
 def decode(data: bytes | str) -> Line | None:
     """A line as it was written; None when it is incomplete, or of a later version."""
     try:
-        found = json.loads(data)
+        found = _FROM_JSON(data if isinstance(data, str) else data.decode())
         if found["kind"] == _TASK:
             return _task(found)
         kind = _KINDS[found["kind"]]
@@ -404,10 +405,18 @@ class Reader:
             self._fd = -1
 
 
-def lines(path: Path) -> Iterator[Line]:
-    """All complete lines of a record."""
+def lines(path: Path, kinds: Collection[type[Line]] | None = None) -> Iterator[Line]:
+    """All complete lines of a record; `kinds`: only those of these kinds, and the others are not decoded."""
+    begins = None if kinds is None else tuple(map(_beginning, kinds))
     reader = Reader(path)
     try:
-        yield from reader.poll()
+        for _, data in reader.raw():
+            if (begins is None or data.startswith(begins)) and (line := decode(data)) is not None:
+                yield line
     finally:
         reader.close()
+
+
+def _beginning(kind: type[Line]) -> bytes:
+    """How `encode` begins a line of this kind."""
+    return b'{"kind":%s' % _JSON(getattr(kind, "KIND", _TASK)).encode()

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from nfresume.nextflow import reading, record
 from nfresume.nextflow.summary import Summary
 from nfresume.storage.publish import Target
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system.filesystems import FolderId
+
+#: All lines but those of published paths, of which there may be a million.
+_OTHERS = frozenset(get_args(record.Line)) - {record.Published}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ def of_attempt(folder: ExecutionFolder, number: int) -> Published:
     total = Summary()
     ids: dict[str, FolderId] = {}
     outputs: dict[str, None] = {}
-    for line in reading.lines(attempt_dir):
+    for line in reading.lines(attempt_dir, kinds=_OTHERS):
         total.add(line)
         if isinstance(line, record.Folder):
             ids[line.path] = FolderId(line.inode, line.device, line.source)
@@ -51,6 +55,6 @@ class _Targets(Iterable[Target]):
         self._ids = ids
 
     def __iter__(self) -> Iterator[Target]:
-        for line in reading.lines(self._attempt_dir):
+        for line in reading.lines(self._attempt_dir, kinds=(record.Published,)):
             if isinstance(line, record.Published) and "://" not in line.target:
                 yield Target(line.target, self._ids.get(line.target.rpartition("/")[0] or "/"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from nfresume.billing import enforcement, pricing
 from nfresume.domain import retention
+from nfresume.domain.costs import Price
 from nfresume.domain.errors import Conflict, NfresumeError, NotFound, StaleClaim, StaleLease
 from nfresume.domain.executions import ACCOUNT, Execution
 from nfresume.domain.workdirs import RemovalProgress, WorkDirState
@@ -26,7 +28,7 @@ from nfresume.runs import lost
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.storage.workers import Pace
-from nfresume.store import Store, clock, keeping, queries, removals
+from nfresume.store import Store, clock, keeping, ledger, queries, removals
 from nfresume.system import acting, processes
 
 _log = logging.getLogger("nfresume.sweep")
@@ -72,23 +74,28 @@ def sweep(
     that may overlap share a `pace`, so that the ceiling of the settings holds for all of them.
     """
     stop = stop or threading.Event()
-    if not dry_run and (trouble := pricing.record(store, conf)):
+    if not dry_run and (trouble := pricing.refresh(conf)):
         notify(f"the price of {conf.root} is not up to date: {trouble}")
+    look = _look(store, conf, thorough=thorough)
+    if not dry_run and look.price is not None:
+        with store.begin() as tx:
+            ledger.set_price(tx, *look.price)
     sweeping = _Sweep(store, conf, progress, stop, pace, dry_run=dry_run)
-    lines = sweeping.side_by_side([partial(sweeping.reconcile, e) for e in lost.find(store, conf)])
-    planned, noted = _plan(store, conf, thorough=thorough)
-    if not dry_run and (held := _clock_jumped(store, planned, noted=noted)):
+    lines = sweeping.side_by_side([partial(sweeping.reconcile, e) for e in look.lost])
+    if look.lost:
+        look = _look(store, conf, thorough=thorough)  # what was settled may be due
+    planned = _with_evictions(store, conf, look.planned)
+    if not dry_run and (held := _clock_jumped(store, planned, noted=look.noted)):
         notify(held)
         planned = [replace(line, action="keep", reason=held) if line.action in ("delete", "evict") else line
                    for line in planned]
-    # The smallest first, so that the few that are enormous hold up nobody.
-    planned.sort(key=lambda line: line.execution.work_dir.files or 0)
+    planned.sort(key=_by_size)
     lines += sweeping.side_by_side([partial(sweeping.carry_out, line) for line in planned])
     if not dry_run and not stop.is_set():
-        _tell_what_expires_soon(store)
+        _tell_what_expires_soon(store, look.near)
         if _tidying.acquire(blocking=False):
             try:
-                _tidy(store, conf, stop, notify, thorough=thorough)
+                _tidy(store, conf, look.roots, stop, notify, thorough=thorough)
             finally:
                 _tidying.release()
         for trouble in enforcement.warn(store, conf, actor()):
@@ -101,14 +108,24 @@ def sweep_a_little(store: Store, conf: Settings, stop: threading.Event) -> list[
 
     `stop` pauses a removal, and what has not begun is left to the next sweep.
     """
-    planned, noted = _plan(store, replace(conf, budgets=()), thorough=False)
+    with store.begin(write=False) as tx:
+        planned, noted = retention.plan(queries.due(tx), tx.now), clock.is_noted(tx)
     mine = [line for line in planned
             if line.execution.account == conf.account and line.action in ("delete", "continue")]
     if not mine or _clock_jumped(store, mine, noted=noted):
         return []
-    mine.sort(key=lambda line: line.execution.work_dir.files or 0)
+    mine.sort(key=_by_size)
     sweeping = _Sweep(store, conf, lambda _e, _r: None, stop, None, dry_run=False)
     return [sweeping.carry_out(line) for line in mine[:A_LITTLE] if not stop.is_set()]
+
+
+def _by_size(line: retention.PlanLine) -> float:
+    """The smallest first, so that the few that are enormous hold up nobody.
+
+    One that was never measured may be enormous.
+    """
+    files = line.execution.work_dir.files
+    return math.inf if files is None else files
 
 
 def actor() -> str:
@@ -210,12 +227,11 @@ class _Sweep:
 
 
 def _tidy(
-    store: Store, conf: Settings, stop: threading.Event, notify: Callable[[str], None], *, thorough: bool
+    store: Store, conf: Settings, roots: Iterable[queries.RootRecord], stop: threading.Event,
+    notify: Callable[[str], None], *, thorough: bool,
 ) -> None:
     """Empty the trash, prune caches and old records: with `run_as` for each account as its user."""
-    with store.begin(write=False) as tx:
-        roots = [Root(Path(r.path), r.id, r.inode) for r in queries.all_roots(tx)]
-    for root in roots:
+    for root in (Root(Path(r.path), r.id, r.inode) for r in roots):
         for account in _accounts(conf, root):
             with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
                 with acting.for_account(conf, account or conf.account):
@@ -251,26 +267,50 @@ def _tidy_root(
         old_records.expire(store, conf, root, stop, notify, account)
 
 
-def _tell_what_expires_soon(store: Store) -> None:
+def _tell_what_expires_soon(store: Store, near: Iterable[Execution]) -> None:
     """Record an event for each work dir of which somebody wants to know that it expires soon."""
-    with store.begin(write=False) as tx:
-        near = queries.expiring(tx)
     for execution in near:
         assert execution.work_dir.expires_at is not None
         with store.begin() as tx:
             keeping.expiry_near(tx, execution.id, execution.work_dir.expires_at, actor())
 
 
-def _plan(store: Store, conf: Settings, *, thorough: bool) -> tuple[list[retention.PlanLine], bool]:
-    """The plan: what is due, and what budgets evict of the rest. Also whether the time was noted lately."""
+@dataclass(frozen=True)
+class _Look:
+    """What a sweep asks the database, in one transaction: most sweeps find nothing to do.
+
+    `price`: the root's id and its price, if that is to be stored. `noted`: the time was noted lately. `near`:
+    work dirs of which somebody wants to know that they expire soon.
+    """
+
+    roots: list[queries.RootRecord]
+    price: tuple[str, Price] | None
+    lost: list[Execution]
+    planned: list[retention.PlanLine]
+    noted: bool
+    near: list[Execution]
+
+
+def _look(store: Store, conf: Settings, *, thorough: bool) -> _Look:
     with store.begin(write=False) as tx:
+        roots = queries.all_roots(tx)
+        mine = next((root for root in roots if root.path == str(conf.root)), None)
+        price = pricing.unrecorded(tx, conf, mine) if mine is not None else None
         found = queries.to_sweep(tx) if thorough or conf.budgets else queries.due(tx)
-        planned, noted = retention.plan(found, tx.now), clock.is_noted(tx)
+        return _Look(roots, (mine.id, price) if mine is not None and price is not None else None,
+                     queries.lost(tx, conf.lease_seconds), retention.plan(found, tx.now), clock.is_noted(tx),
+                     queries.expiring(tx))
+
+
+def _with_evictions(
+    store: Store, conf: Settings, planned: list[retention.PlanLine]
+) -> list[retention.PlanLine]:
+    """The plan, and what budgets evict of what would stay."""
     if not conf.budgets:
-        return planned, noted
+        return planned
     staying = [line.execution for line in planned if line.action == "keep"]
     evicted = {line.execution.id: line for line in enforcement.plan(store, conf, staying)}
-    return [evicted.get(line.execution.id, line) for line in planned], noted
+    return [evicted.get(line.execution.id, line) for line in planned]
 
 
 def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: bool) -> str | None:

@@ -20,7 +20,7 @@ from nfresume.retained import emptied, places
 from nfresume.settings import Settings
 from nfresume.storage.emptying import Total
 from nfresume.storage.root import ExecutionFolder, Root
-from nfresume.store import Store, listing, outcomes, queries
+from nfresume.store import Store, ledger, listing, outcomes, queries
 
 if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
     from nfresume.billing import aws_bill, page, report, usage
@@ -81,11 +81,6 @@ class Inspection:
         """How many of the account's executions match; at most `listing.MOST_COUNTED` are counted."""
         with self.store.begin(write=False) as tx:
             return listing.count(tx, self.account, wanted)
-
-    def launchers(self, executions: Iterable[Execution]) -> dict[str, str]:
-        """Who launched executions, by id."""
-        with self.store.begin(write=False) as tx:
-            return listing.launchers(tx, [e.id for e in executions])
 
     def task_counts(self, executions: Iterable[Execution]) -> dict[str, TaskCounts]:
         """The task counts of each execution's last attempt, by execution id."""
@@ -262,6 +257,11 @@ class Inspection:
         from nfresume.billing import page
 
         return page.gather(self.store, self.conf, self.account, choose_period)
+
+    def costs_version(self) -> tuple[int, ...]:
+        """What changes whenever an event, a size or a price is stored, of whatever account."""
+        with self.store.begin(write=False) as tx:
+            return ledger.version(tx)
 
     @property
     def on_efs(self) -> bool:

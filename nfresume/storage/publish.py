@@ -266,9 +266,7 @@ class Materialiser:
     def _replace(self, link: str, *, told: bool, named: bool) -> bool:
         """Replace a link; True when the folder around it changed. `named`: it was published itself."""
         try:
-            if not told and not self._concerns_us(link):
-                return False
-            how = self._replacer.replace(link)
+            how = self._replacer.replace(link, None if told else self._concerns_us)
         except FileNotFoundError as e:
             if named:
                 self._refuse(link, e.strerror)
@@ -276,24 +274,20 @@ class Materialiser:
         except OSError as e:
             self._refuse(link, e.strerror)
             return False
-        crashpoints.reach("results-half-materialised")
         if how is None:
             return False
+        crashpoints.reach("results-half-materialised")
         with self._lock:
             setattr(self.result, how, getattr(self.result, how) + 1)
             if how != "left":
                 self._done(link, how)
         return how != "left"
 
-    def _concerns_us(self, link: str) -> bool:
-        """Of a link that nobody told us of: whether it leads into the work dir, and is no whole task dir.
+    def _concerns_us(self, link: str, end: str) -> bool:
+        """Of a link to `end` that nobody told us of: False for a link to a whole task dir, which is counted.
 
         Somebody else's link into what we may not see is none of our business.
         """
-        try:
-            end = self._scratch.resolve(link)
-        except OSError:
-            return os.path.join(os.path.dirname(link), os.readlink(link)).startswith(f"{self._scratch.work}/")
         if not self._scratch.is_task_dir(end):
             return True
         with self._lock:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import os
 import shutil
 import stat
@@ -100,28 +101,40 @@ class LinkReplacer:
         self.scratch = scratch
         self._copy = copy
         self._nonce = uuid.uuid4().hex[:8]
-        self._resolved: dict[str, str] = {}  # cache: folder of a link's target -> its path free of links
+        self._numbers = itertools.count()
+        self._resolved: dict[str, str] = {}  # cache: folder -> its path free of links
 
-    def replace(self, link: str) -> str | None:
+    def replace(self, link: str, wanted: Callable[[str, str], bool] | None = None) -> str | None:
         """Replace a link; returns linked, copied, redirected or left, or None when it does not touch us.
 
         `left`: a copy would be needed, and is not asked for. Raises OSError when the link leads into the
-        work dir and cannot be replaced, or when that cannot be seen.
+        work dir and cannot be replaced, or when that cannot be seen. `wanted` is for links that nobody told
+        of: it is asked with the link and its final target. Then what cannot be seen touches us only if the
+        link names the work dir.
         """
         for _ in range(3):
-            with contextlib.suppress(_LinkChanged):
-                return self._replace(link)
+            try:
+                return self._replace(link, wanted)
+            except _LinkChanged:
+                pass
         raise OSError(errno.EBUSY, "another process keeps replacing it")
 
-    def _replace(self, link: str) -> str | None:
+    def _replace(self, link: str, wanted: Callable[[str, str], bool] | None = None) -> str | None:
         try:
             text = os.readlink(link)
         except OSError as e:
             if e.errno in (errno.EINVAL, errno.ENOENT):
                 return None  # no link any more: the user replaced or removed it
             raise
-        source, mode = self._source(link, text)
         scratch = self.scratch
+        try:
+            source, mode = self._source(link, text)
+        except OSError:
+            if wanted is None or os.path.join(os.path.dirname(link), text).startswith(f"{scratch.work}/"):
+                raise
+            return None
+        if wanted is not None and not wanted(link, source):
+            return None
         if not scratch.contains(source):
             if not self._passes_through(link):
                 return None
@@ -145,15 +158,31 @@ class LinkReplacer:
 
     def _source(self, link: str, text: str) -> tuple[str, int]:
         """The final target of a link, free of links, and its st_mode (0: nothing is there)."""
-        folder, name = os.path.split(os.path.join(os.path.dirname(link), text))
-        if folder not in self._resolved:
-            self._resolved[folder] = self.scratch.resolve(folder)
-        source = os.path.join(self._resolved[folder], name)
+        whole = text if text.startswith("/") else os.path.join(os.path.dirname(link), text)
+        folder, name = os.path.split(whole)
+        source = os.path.join(self._free_of_links(folder), name)
         mode = _mode(source)
         if name in ("", ".", "..") or stat.S_ISLNK(mode):  # a link to a link
             source = self.scratch.resolve(link)
             mode = _mode(source)
         return source, mode
+
+    def _free_of_links(self, folder: str) -> str:
+        """The path of a folder, free of links. In the work dir only what is below a known one is looked at.
+
+        Raises OSError as `Scratch.resolve` does.
+        """
+        if (found := self._resolved.get(folder)) is not None:
+            return found
+        above, _, name = folder.rpartition("/")
+        if above.startswith(self.scratch.work) and name not in ("", ".", "..") and (
+                not self.scratch.former_paths):
+            below = f"{self._free_of_links(above)}/{name}"
+            if stat.S_ISDIR(_mode(below)):
+                self._resolved[folder] = below
+                return below
+        found = self._resolved[folder] = self.scratch.resolve(folder)
+        return found
 
     def _passes_through(self, link: str) -> bool:
         """True when a link leads out of the work dir again: one of its hops lies in it."""
@@ -203,10 +232,9 @@ class LinkReplacer:
         return "linked"
 
     def _temporary(self, link: str) -> str:
-        """A path beside a link. The name has a bounded length: the link's own may have 255 bytes."""
-        folder, name = os.path.split(link)
-        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-        return os.path.join(folder, f"{PREFIX}{self.scratch.execution_id}+{self._nonce}+{digest}")
+        """A new path beside a link. The name has a bounded length: the link's own may have 255 bytes."""
+        name = f"{PREFIX}{self.scratch.execution_id}+{self._nonce}+{next(self._numbers)}"
+        return os.path.join(os.path.dirname(link), name)
 
     # -- folders --------------------------------------------------------------------------------
 

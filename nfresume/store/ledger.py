@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from nfresume.domain.costs import Price, Sample
+from nfresume.store import queries
 from nfresume.store.database import Tx
-from nfresume.store.schema import cache_samples, executions, prices, roots, size_samples
+from nfresume.store.schema import cache_samples, events, executions, prices, roots, size_samples, work_dirs
 
 #: Name for the bytes of task dirs that no trace and no log names.
 UNKNOWN = "(unknown)"
@@ -75,11 +76,16 @@ def _newest(tx: Tx, execution_id: str) -> tuple[int, dict[str, int]] | None:
     return (row[0], row[1] or {}) if row else None
 
 
-def samples(tx: Tx, account: str | None, until: datetime) -> dict[str, list[Sample]]:
-    """Samples taken before `until`, by execution, oldest first; of one account (None = all)."""
+def samples(
+    tx: Tx, account: str | None, since: datetime | None, until: datetime
+) -> dict[str, list[Sample]]:
+    """Samples taken before `until`, by execution, oldest first; of one account (None = all).
+
+    `since`: only of work dirs that were not deleted before.
+    """
     found: dict[str, list[Sample]] = {}
     columns = (size_samples.c.execution_id, size_samples.c.at, size_samples.c.metered_bytes)
-    for execution_id, at, metered in tx.conn.execute(_samples(columns, account, until)):
+    for execution_id, at, metered in tx.conn.execute(_samples(columns, account, since, until)):
         found.setdefault(execution_id, []).append(Sample(at, metered))
     return found
 
@@ -92,16 +98,23 @@ def samples_of(tx: Tx, execution_id: str) -> list[tuple[datetime, int, dict[str,
     return [(at, metered, processes or {}) for at, metered, processes in tx.conn.execute(query)]
 
 
+def most(tx: Tx, execution_ids: Iterable[str]) -> dict[str, int]:
+    """The largest metered bytes that each execution ever had."""
+    query = (sa.select(size_samples.c.execution_id, sa.func.max(size_samples.c.metered_bytes))
+             .where(size_samples.c.execution_id.in_(list(execution_ids))).group_by(size_samples.c.execution_id))
+    return {execution_id: metered for execution_id, metered in tx.conn.execute(query)}  # noqa: C416
+
+
 def process_samples(
-    tx: Tx, account: str | None, until: datetime
+    tx: Tx, account: str | None, since: datetime | None, until: datetime
 ) -> Iterator[tuple[str, list[tuple[datetime, dict[str, int]]]]]:
     """By execution, its samples before `until` as time and metered bytes by process, oldest first.
 
-    Bytes that belong to no known process are under UNKNOWN.
+    `account` and `since` are as for `samples`. Bytes that belong to no known process are under UNKNOWN.
     """
     columns = (size_samples.c.execution_id, size_samples.c.at, size_samples.c.metered_bytes,
                size_samples.c.processes)
-    rows = tx.conn.execute(_samples(columns, account, until))
+    rows = tx.conn.execute(_samples(columns, account, since, until))
     for execution_id, mine in groupby(rows, key=lambda row: str(row[0])):
         yield execution_id, [(at, _with_unknown(metered, processes)) for _, at, metered, processes in mine]
 
@@ -113,22 +126,34 @@ def _with_unknown(metered: int, processes: dict[str, int] | None) -> dict[str, i
     return sizes
 
 
-def _samples(columns: Iterable[sa.Column[Any]], account: str | None, until: datetime) -> sa.Select[Any]:
+def _samples(
+    columns: Iterable[sa.Column[Any]], account: str | None, since: datetime | None, until: datetime
+) -> sa.Select[Any]:
     query = (
         sa.select(*columns)
         .where(size_samples.c.at < until)
         .order_by(size_samples.c.execution_id, size_samples.c.at, size_samples.c.id)
     )
     if account is not None:
-        query = query.join(executions, executions.c.id == size_samples.c.execution_id).where(
-            executions.c.account == account)
+        whose = executions.c.account if since is None else queries.plain(executions.c.account)
+        query = query.join(executions, executions.c.id == size_samples.c.execution_id).where(whose == account)
+    if since is not None:
+        query = query.join(work_dirs, work_dirs.c.execution_id == size_samples.c.execution_id).where(
+            queries.not_gone_before(since))
     return query
+
+
+def version(tx: Tx) -> tuple[int, ...]:
+    """The newest rows of all that costs are made from. It changes with each event, size and price."""
+    newest = [sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0)).scalar_subquery()
+              for table in (events, size_samples, cache_samples, prices)]
+    return tuple(tx.conn.execute(sa.select(*newest)).one())
 
 
 def set_price(tx: Tx, root_id: str, price: Price) -> None:
     """Record the price of a root from now on; does nothing when it has not changed."""
     newest = newest_price(tx, root_id)
-    if newest is None or (newest.per_gb_month, newest.currency) != (price.per_gb_month, price.currency):
+    if newest is None or not newest.same_as(price):
         tx.conn.execute(prices.insert().values(
             root_id=root_id, since=tx.now, per_gb_month=str(price.per_gb_month), currency=price.currency,
             source=price.source))

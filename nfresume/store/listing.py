@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.store import queries
 from nfresume.store.database import Tx
-from nfresume.store.schema import events, executions, work_dirs
+from nfresume.store.schema import executions, work_dirs
 
 # What is deleted keeps its size in the row, and takes no space: it comes last.
 _GONE = sa.case((work_dirs.c.state == WorkDirState.DELETED, 1), else_=0)
@@ -39,6 +39,8 @@ _BY_WORK_DIR = ("size", "size-down", "expiry", "expiry-down")
 _PRESENT = (WorkDirState.ACTIVE, WorkDirState.RETAINED, WorkDirState.DELETING)
 #: A count stops here, so that it takes milliseconds.
 MOST_COUNTED = 1000
+#: So many different pipelines, or people, are looked through for a text.
+_MOST_VALUES = 1000
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,22 @@ def page(tx: Tx, account: str, wanted: Filter, sort: str, limit: int, offset: in
 
     Ids are sorted first, and only the rows of the page are read: 100,000 whole rows would take a second.
     """
-    ids = _ids(tx, account, wanted, sort, limit, offset)
+    ids = _ids(tx, _Named(tx, account, wanted), wanted, sort, limit, offset)
     found = queries.by_ids(tx, ids)
     return [found[each] for each in ids if each in found]
 
 
-def _ids(tx: Tx, account: str, wanted: Filter, sort: str, limit: int, offset: int) -> list[str]:
+def _ids(tx: Tx, named: _Named, wanted: Filter, sort: str, limit: int, offset: int) -> list[str]:
+    if named.few == []:
+        return []
     if sort in _BY_WORK_DIR and not wanted.work_dirs:  # work dirs that are gone come last
-        present = _ids(tx, account, replace(wanted, work_dirs=_PRESENT), sort, limit, offset)
+        present = _ids(tx, named, replace(wanted, work_dirs=_PRESENT), sort, limit, offset)
         if len(present) == limit:
             return present
     query = sa.select(executions.c.id)
     if wanted.work_dirs or sort in _BY_WORK_DIR:
         query = query.join(work_dirs, work_dirs.c.execution_id == executions.c.id)
-    query = query.where(*_conditions(account, wanted, ordered=sort in ("id", "id-down")))
+    query = query.where(*_conditions(named, wanted, ordered=sort in ("id", "id-down")))
     query = query.order_by(*SORTS.get(sort, SORTS["newest"])).limit(limit).offset(offset)
     return list(tx.conn.execute(query).scalars())
 
@@ -92,41 +96,70 @@ def count(tx: Tx, account: str, wanted: Filter) -> int:
     query = sa.select(sa.literal(1)).select_from(executions)
     if wanted.work_dirs:
         query = query.join(work_dirs, work_dirs.c.execution_id == executions.c.id)
-    inner = query.where(*_conditions(account, wanted)).limit(MOST_COUNTED).subquery()
+    conditions = _conditions(_Named(tx, account, wanted), wanted)
+    inner = query.where(*conditions).limit(MOST_COUNTED).subquery()
     return int(tx.conn.execute(sa.select(sa.func.count()).select_from(inner)).scalar_one())
 
 
-def launchers(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
-    """Who launched executions, by id."""
-    query = sa.select(events.c.execution_id, events.c.actor).where(
-        events.c.execution_id.in_(list(ids)), _plain(events.c.name) == "launch")
-    return {each: actor for each, actor in tx.conn.execute(query)}  # noqa: C416 - rows are no pairs to mypy
+class _Named:
+    """The filters by a text, as conditions.
+
+    `few` are the ids of those that pass one of them, when these are not many. Otherwise executions are looked
+    at in the order of the list until the page is full; for a text that hardly any has, that would be all of
+    them, each with its whole row. The few are found in an index.
+    """
+
+    def __init__(self, tx: Tx, account: str, wanted: Filter) -> None:
+        self._tx = tx
+        self.account = account
+        self.conditions: list[Any] = []
+        self.few: list[str] | None = None
+        if wanted.user:
+            self._add(*self._among(executions.c.launched_by, wanted.user, begins=True))
+        if wanted.pipeline:
+            self._add(*self._among(executions.c.pipeline, wanted.pipeline))
+        if wanted.text:
+            in_id = executions.c.id.contains(wanted.text.lower(), autoescape=True)  # ids have small letters
+            self._add(*(in_id | each for each in self._among(executions.c.pipeline, wanted.text)))
+        if wanted.tag:
+            self._add(_tagged(wanted.tag), _tagged(wanted.tag))
+
+    def _among(self, column: sa.Column[Any], text: str, *, begins: bool = False) -> tuple[Any, Any]:
+        """The condition that a column contains a text, or begins with it: pipelines, people.
+
+        First as it is found in an index, then so that no index is used for it. If there are not too many
+        different values, they are looked through once, and not for each execution.
+        """
+        query = sa.select(column).where(executions.c.account == self.account).distinct().limit(_MOST_VALUES)
+        values = [value for value in self._tx.conn.execute(query).scalars() if value is not None]
+        if len(values) + 1 >= _MOST_VALUES:
+            of_each = (column.istartswith if begins else column.icontains)(text, autoescape=True)
+            return of_each, of_each
+        found = [value for value in values if text.lower() in (
+            value[:len(text)] if begins else value).lower()]
+        return column.in_(found), queries.plain(column).in_(found)
+
+    def _add(self, indexed: Any, condition: Any) -> None:
+        self.conditions.append(condition)
+        if self.few is None:
+            query = sa.select(executions.c.id).where(executions.c.account == self.account, indexed)
+            found = list(self._tx.conn.execute(query.limit(MOST_COUNTED)).scalars())
+            self.few = found if len(found) < MOST_COUNTED else None
 
 
-def _plain(column: Any) -> Any:
-    """A column whose index is not used: SQLite would choose it, and read every row of the account."""
-    return column.concat("")
-
-
-def _conditions(account: str, wanted: Filter, *, ordered: bool = False) -> list[Any]:
+def _conditions(named: _Named, wanted: Filter, *, ordered: bool = False) -> list[Any]:
     """`ordered`: the primary key gives the order."""
     few = bool(wanted.work_dirs) and set(wanted.work_dirs) <= set(_PRESENT)
-    found: list[Any] = [(_plain(executions.c.account) if few or ordered else executions.c.account) == account]
+    other_way = few or ordered or named.few is not None  # than by the index of the account
+    whose = queries.plain(executions.c.account) if other_way else executions.c.account
+    found: list[Any] = [whose == named.account]
+    if named.few is not None:
+        found.append(executions.c.id.in_(named.few))
     if wanted.states:
         found.append(executions.c.state.in_(wanted.states))
     if wanted.work_dirs:
         found.append(work_dirs.c.state.in_(wanted.work_dirs))
-    if wanted.text:
-        found.append(executions.c.id.icontains(wanted.text, autoescape=True)
-                     | executions.c.pipeline.icontains(wanted.text, autoescape=True))
-    if wanted.pipeline:
-        found.append(executions.c.pipeline.icontains(wanted.pipeline, autoescape=True))
-    if wanted.user:
-        found.append(sa.exists().where(
-            events.c.execution_id == executions.c.id, _plain(events.c.name) == "launch",
-            events.c.actor.istartswith(wanted.user, autoescape=True)))
-    if wanted.tag:
-        found.append(_tagged(wanted.tag))
+    found += named.conditions
     if wanted.since is not None:
         found.append(executions.c.created_at >= wanted.since)
     if wanted.until is not None:
@@ -137,5 +170,7 @@ def _conditions(account: str, wanted: Filter, *, ordered: bool = False) -> list[
 def _tagged(tag: str) -> Any:
     key, equals, value = tag.partition("=")
     if equals:
-        return sa.type_coerce(executions.c.tags, sa.JSON)[key].as_string() == value
+        # as it stands in the document, first: taking each document apart would take ten times as long
+        written = sa.cast(executions.c.tags, sa.Text).contains(json.dumps(value), autoescape=True)
+        return written & (sa.type_coerce(executions.c.tags, sa.JSON)[key].as_string() == value)
     return sa.cast(executions.c.tags, sa.Text).icontains(tag, autoescape=True)

@@ -23,7 +23,7 @@ from nfresume.domain.workdirs import (
     WorkDirState,
 )
 from nfresume.store.database import Tx
-from nfresume.store.schema import attempts, events, executions, roots, work_dirs
+from nfresume.store.schema import attempts, events, executions, roots, size_samples, work_dirs
 
 _log = logging.getLogger(__name__)
 _JOINED = sa.select(executions, work_dirs).join(work_dirs, work_dirs.c.execution_id == executions.c.id)
@@ -94,6 +94,38 @@ def newest(
         query = query.where(executions.c.session_id == session_id)
     if pipeline is not None:
         query = query.where(executions.c.pipeline == pipeline)
+    return _executions(tx.conn.execute(query))
+
+
+def storing(tx: Tx, account: str | None, since: datetime) -> list[Execution]:
+    """Executions of one account (None = all) whose work dir was not deleted before `since`."""
+    query = _JOINED.where(not_gone_before(since))
+    if account is not None:
+        query = query.where(plain(executions.c.account) == account)
+    return _executions(tx.conn.execute(query))
+
+
+def plain(column: Any) -> Any:
+    """A column whose index is not used: SQLite would choose it, and read every row of the account."""
+    return column.concat("")
+
+
+def not_gone_before(since: datetime) -> Any:
+    """The condition that a work dir was not deleted before a moment."""
+    gone = work_dirs.c.state == WorkDirState.DELETED
+    present = work_dirs.c.state.in_([state for state in WorkDirState if state is not WorkDirState.DELETED])
+    # three look-ups in an index
+    return present | (gone & work_dirs.c.deleted_at.is_(None)) | (gone & (work_dirs.c.deleted_at >= since))
+
+
+def newest_failures(tx: Tx, account: str | None, pipeline: str, limit: int) -> list[Execution]:
+    """The newest measured executions of a pipeline that did not succeed, of one account (None = all)."""
+    failed = executions.c.state.in_([ExecutionState.FAILED, ExecutionState.CANCELLED])
+    measured = sa.exists().where(size_samples.c.execution_id == executions.c.id)
+    query = _JOINED.where(executions.c.pipeline == pipeline, failed, measured)
+    if account is not None:
+        query = query.where(executions.c.account == account)
+    query = query.order_by(executions.c.created_at.desc(), executions.c.id).limit(limit)
     return _executions(tx.conn.execute(query))
 
 

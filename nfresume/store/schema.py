@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0011"
+HEAD = "0012"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -106,9 +106,12 @@ executions = sa.Table(
     _column("tags", Json, null=True),
     _column("created_at", UtcDateTime),
     _column("updated_at", UtcDateTime),
+    _column("launched_by", Text, null=True),
     sa.Index("executions_newest", "account", "created_at"),
     sa.Index("executions_state", "state"),
     sa.Index("executions_counts", "account", "state"),
+    sa.Index("executions_launchers", "account", "launched_by", "id"),
+    sa.Index("executions_pipelines", "account", "pipeline", "created_at", "id"),
 )
 
 work_dirs = sa.Table(
@@ -143,6 +146,7 @@ work_dirs = sa.Table(
     sa.Index("work_dirs_look_again", "state", "look_again_at"),
     sa.Index("work_dirs_notice", "notice_at"),
     sa.Index("work_dirs_measured", "state", "measured_at"),
+    sa.Index("work_dirs_gone", "state", "deleted_at"),
 )
 
 attempts = sa.Table(

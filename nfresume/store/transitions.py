@@ -113,7 +113,7 @@ def launch(tx: Tx, new: NewExecution, attempt: NewAttempt, actor: str) -> None:
             storage_expiration_hours=new.storage_expiration_hours,
             storage_expiration_source=new.storage_expiration_source, retain=new.retain,
             on_success=new.on_success, tags=dict(new.tags) if new.tags else None,
-            created_at=tx.now, updated_at=tx.now,
+            created_at=tx.now, updated_at=tx.now, launched_by=actor,
         )
     )
     tx.conn.execute(

@@ -118,7 +118,7 @@ def list_page(
         most=listing.MOST_COUNTED, offset=offset, page_size=_PAGE, chosen=chosen, columns=_COLUMNS,
         down=_DOWN, states=list(ExecutionState), works=list(WorkDirState), counts=counts,
         price=_price(site, service, found), tasks=service.task_counts(found), actions=ACTIONS,
-        outcomes=service.run_outcomes(found), launchers=service.launchers(found), at_once=_AT_ONCE,
+        outcomes=service.run_outcomes(found), at_once=_AT_ONCE,
         may_edit=who.user.roles[account].includes(Role.EDITOR),
     )
 

@@ -74,21 +74,24 @@ class Site:
     identity: Identity
     limiter: MovingWindowRateLimiter
     reads: Reads = field(default_factory=Reads)
-    cache: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
+    cache: dict[tuple[str, str], tuple[float, object, Any]] = field(default_factory=dict)
     refused: dict[str, tuple[float, int]] = field(default_factory=dict)
     #: Digests of secrets that were valid, for the limits of requests; no right follows from them.
     valid: set[str] = field(default_factory=set)
     engine_version: str = ""
     health: Health = field(default_factory=Health)
 
-    def cached(self, kind: str, key: str, compute: Callable[[], Result]) -> Result:
-        """The result of `compute`, or one for the same kind and key that is at most two seconds old."""
-        at, found = self.cache.get((kind, key), (0.0, None))
-        if found is None or time.monotonic() - at > _CACHE_SECONDS:
+    def cached(
+        self, kind: str, key: str, compute: Callable[[], Result], seconds: float = _CACHE_SECONDS,
+        version: object = None,
+    ) -> Result:
+        """The result of `compute`, or one of the same kind, key and version that is at most `seconds` old."""
+        at, of, found = self.cache.get((kind, key), (0.0, None, None))
+        if found is None or of != version or time.monotonic() - at > seconds:
             found = compute()
             if len(self.cache) > _MAX_CACHED:
                 self.cache.clear()
-            self.cache[kind, key] = (time.monotonic(), found)
+            self.cache[kind, key] = (time.monotonic(), version, found)
         return cast("Result", found)
 
     def note_valid(self, header: str) -> None:

@@ -8,7 +8,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
@@ -24,6 +24,9 @@ from nfresume.web.routes import AccountRoute
 router = APIRouter(route_class=AccountRoute, include_in_schema=False)
 _PART = 64 * 1024
 _compressing = asyncio.Lock()
+#: The figures of a billing page are shown for so long, if nothing has happened: usage grows meanwhile.
+_BILLING_SECONDS = 60.0
+Result = TypeVar("Result")
 
 
 @router.get("/")
@@ -53,8 +56,14 @@ def billing(
     by: Annotated[str, Query(max_length=20)] = "",
 ) -> HTMLResponse:
     """What storage costs: the report and its plots; with `by`, one more grouping of the costs."""
-    found = service.costs_figures(_period(since))
-    extra = service.costs(By(by), _period(since)) if by in (By.PROCESS, By.DAY) else None
+    version = service.costs_version()
+
+    def cached(kind: str, compute: Callable[[], Result]) -> Result:
+        return site.cached(kind, f"{account} {since}", compute, _BILLING_SECONDS, version)
+
+    found = cached("billing", lambda: service.costs_figures(_period(since)))
+    extra = cached(f"billing {by}", lambda: service.costs(By(by), _period(since))) if by in (
+        By.PROCESS, By.DAY) else None
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
         figures=json.dumps(found.figures), groupings=list(By), extra=extra,

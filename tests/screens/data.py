@@ -87,6 +87,7 @@ class Filled:
             "attempt": attempts, "storage_expiration_hours": 48.0,
             "storage_expiration_source": "NextflowMetadata", "retain": "full",
             "on_success": "delete", "created_at": at, "updated_at": end,
+            "launched_by": f"{who}@web(10.0.0.7)",
             "tags": {"project": ("liver", "atlas", "panel")[hash(name) % 3]}})
         kept = "RETAINED" if retained else "ACTIVE" if live else "DELETED"
         rows["w"].append({

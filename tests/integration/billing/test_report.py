@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nfresume import settings
-from nfresume.billing import pricing
+from nfresume.billing import pricing, usage
 from nfresume.billing import report as costs_report
 from nfresume.billing.report import By
 from nfresume.domain.costs import GB, Price
@@ -125,7 +125,7 @@ def test_what_was_deleted_keeps_its_history(store: Store, conf: settings.Setting
     assert (gone.metered, gone.work_dirs, gone.until_expiry) == (0, 0, 0)
     assert gone.lines[0].usage == stored.lines[0].usage
     with store.begin() as tx:
-        assert [s.metered for s in ledger.samples(tx, "team", tx.now + timedelta(1))["run-a1"]] == [
+        assert [s.metered for s in ledger.samples(tx, "team", None, tx.now + timedelta(1))["run-a1"]] == [
             5 * GB, 5 * GB, 0]
 
 
@@ -192,8 +192,8 @@ def test_what_a_removal_has_left_costs_on(store: Store, conf: settings.Settings)
         removals.removed(tx, claim, "me", RemovalProgress(files=10))
     with store.begin(write=False) as tx:
         later = tx.now + timedelta(1)
-        assert [s.metered / GB for s in ledger.samples(tx, None, later)["run-a1"]] == [5, 3, 1, 0]
-        [(_, steps)] = ledger.process_samples(tx, None, later)
+        assert [s.metered / GB for s in ledger.samples(tx, None, None, later)["run-a1"]] == [5, 3, 1, 0]
+        [(_, steps)] = ledger.process_samples(tx, None, None, later)
         assert [sizes.get("ALIGN", 0) / GB for _, sizes in steps] == pytest.approx([4, 2.4, 0.8, 0])
 
 
@@ -215,6 +215,29 @@ def test_each_root_has_its_price_and_currency(store: Store, conf: settings.Setti
     assert (found.currency, found.total.gb_months) == ("USD", 2)
 
 
+@pytest.mark.parametrize("by", list(By))
+def test_what_was_gone_before_the_period_is_not_read(store: Store, conf: settings.Settings, by: By):
+    """A work dir that was deleted long before costs nothing in the period; its pipeline's others do."""
+    price(store, MARCH, "0.30")
+    for name, gone in (("run-a1", MARCH - timedelta(days=9)), ("run-a2", MARCH + timedelta(days=10)),
+                       ("run-a3", None)):
+        failed(store, name)
+        at(store, name, MARCH - timedelta(days=20), 100)
+        if gone is not None:
+            at(store, name, gone, 0)
+            with store.begin() as tx:
+                tx.conn.execute(schema.work_dirs.update().where(schema.work_dirs.c.execution_id == name)
+                                .values(state="DELETED", deleted_at=gone))
+    with store.begin(write=False) as tx:
+        everything = ledger.samples(tx, "team", None, APRIL)
+    read = usage.read(store, conf, "team", APRIL, MARCH)
+    assert set(read.executions) == set(read.samples) == {"run-a2", "run-a3"} < set(everything)
+    found = report(store, conf, by)
+    assert found.total.gb_hours == 100 * (10 + 31) * 24
+    if by in (By.PIPELINE, By.PROCESS, By.ACCOUNT):
+        assert len(found.lines) == 1
+
+
 @pytest.mark.scale
 @pytest.mark.long
 def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings):
@@ -227,7 +250,7 @@ def test_a_year_of_ten_thousand_executions(store: Store, conf: settings.Settings
         executions.append(_EXECUTION | {
             "id": f"run-{number}", "session_id": str(number), "pipeline": f"p{number % 20}.nf",
             "account": f"a{number % 3}", "created_at": begun, "updated_at": begun})
-        work_dirs.append({"execution_id": f"run-{number}", "path": "/p", "state": "DELETED", "pinned": False,
+        work_dirs.append({"execution_id": f"run-{number}", "path": "/p", "state": "DELETED",
                           "partial": False})
         samples += [{"execution_id": f"run-{number}", "at": begun + share * kept, "metered_bytes": metered,
                      "processes": {"ALIGN": metered // 2, "SORT": metered // 4}}

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from nfresume import settings
 from nfresume.domain.executions import TaskCounts
@@ -21,7 +22,7 @@ from nfresume.domain.workdirs import WorkDirState
 from nfresume.retained import deletion, places
 from nfresume.runs import lost, sweeper
 from nfresume.storage import Root
-from nfresume.store import Store, queries, removals, transitions
+from nfresume.store import Store, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.system import processes
 from tests.conftest import privileged, until
@@ -92,6 +93,46 @@ def test_small_ones_beside_a_large_one(site: Kept):
     stop.set()
     sweep.join()
     assert site.sweep()["large"].done.startswith("deleted")
+
+
+def test_the_small_ones_begin_first(site: Kept):
+    """Sixty small work dirs that are due have begun before a large one, whether its size is known or not.
+
+    Eight lines are worked on side by side, so at most seven others are still to go when it begins.
+    """
+    for name, files in (("large", 400), ("unmeasured", 400)):
+        site.failed(name, files=files)
+    with site.store.begin() as tx:
+        unmeasured = schema.work_dirs.c.execution_id == "unmeasured"
+        tx.conn.execute(schema.work_dirs.update().where(unmeasured).values(files=None, measured_at=None))
+    small = [f"small{n}" for n in range(60)]
+    for name in small:
+        site.failed(name)
+    site.sweep(thorough=False)
+    with site.store.begin(write=False) as tx:
+        rows = tx.conn.execute(schema.events.select().order_by(schema.events.c.id)).all()
+    removed = [row.execution_id for row in rows if row.name == "removed"]
+    assert sorted(removed) == sorted([*small, "large", "unmeasured"])
+    for name in ("large", "unmeasured"):
+        begun = next(at for at, row in enumerate(rows) if (row.execution_id, row.name) == (name, "expire"))
+        gone = [row.execution_id for row in rows[:begun] if row.name == "removed"]
+        assert len(set(small) - set(gone)) < sweeper.SIDE_BY_SIDE, name
+
+
+def test_an_idle_sweep_asks_the_database_once(site: Kept):
+    """With nothing to do, a sweep makes one transaction that only reads, of ten statements at most."""
+    site.failed("later", hours=5.0)
+    site.sweep(thorough=False)
+    begun: list[object] = []
+    statements: list[str] = []
+    engine = site.store._engine
+    sa.event.listen(engine, "begin", begun.append)
+    sa.event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    assert site.sweep(thorough=False) == {}
+    assert len(begun) == 1
+    asked = [each for each in statements if not each.startswith("BEGIN")]
+    assert all(each.startswith("SELECT") for each in asked)
+    assert len(asked) <= 10, asked
 
 
 def test_one_broken_line_stops_no_other(site: Kept, caplog: pytest.LogCaptureFixture):

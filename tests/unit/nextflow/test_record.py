@@ -47,6 +47,17 @@ def test_what_cannot_be_read_is_left_out(data: bytes):
     assert record.decode(b'{"kind":"end","at":7,"later":1}') == record.End(7)
 
 
+@given(lines=st.lists(LINES, max_size=6), kinds=st.sets(st.sampled_from(
+    [Task, record.Published, record.Folder, record.Failure, record.Doubt])))
+def test_lines_of_some_kinds(tmp_path_factory: pytest.TempPathFactory, lines: list[record.Line],
+                             kinds: set[type[record.Line]]):
+    """Only those kinds are given, and all of them."""
+    path = tmp_path_factory.mktemp("record") / "record-1.jsonl"
+    path.write_bytes(b"".join(map(record.encode, lines)))
+    assert list(record.lines(path, kinds)) == [line for line in lines if type(line) in kinds]
+    assert list(record.lines(path)) == lines
+
+
 def test_a_record_that_grows(tmp_path: Path):
     """A reader gives what is new and complete; a torn last line waits, wherever the writes were cut."""
     path = tmp_path / "record-3.jsonl"
