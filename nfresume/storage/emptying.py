@@ -158,7 +158,9 @@ def finish(
     Without `whole` a file that is still whole stays so: its listing is undone. A file that is gone, or is
     another one by now, is left alone. Only these are not returned: in doubt a file is taken for empty.
     """
-    empty = []
+    empty: list[Emptied] = []
+    if not entries:
+        return empty
     with descriptors.of(work) as work_fd:
         for entry in entries:
             heartbeat()

@@ -7,7 +7,8 @@ A trial writes ten random pipelines (DAGs of processes) into one script: outputs
 inputs that are staged, values, read by the head, or named in a samplesheet; random directives. It fails at
 random tasks, once or twice. Before each relaunch random edits change scripts, add readers of earlier outputs,
 change a reference or take a process away. Then plain Nextflow runs the last script from scratch elsewhere,
-and all results are compared byte by byte. Prints seeds, counts and time.
+and all results are compared byte by byte; and so are those of one more launch, with files that are emptied
+while it runs. Prints seeds, counts and time.
 """
 
 from __future__ import annotations
@@ -222,6 +223,22 @@ class Trial:
             self.counts["attempts of itself"] += sum(v["name"] == "goes_on" for v in e["events"])
         assert e["state"] == "SUCCEEDED", f"{e['attempts'][-1]['error']}\n{done.out[-3000:]}\n{done.err}"
         self.plainly(words)
+        self.compare()
+        self.freely(launch)
+
+    def freely(self, launch: tuple[str, ...]) -> None:
+        """Launch the same once more, with files emptied while it runs: the success has shown who reads them."""
+        (self.base / "launch/results").rename(self.base / "launch/before")
+        done = self.site.run(*launch, NFRESUME_FREE_WHILE_RUNNING="true", NFRESUME_SAMPLE_SECONDS="0.5")
+        e = self.site.show()
+        assert e["state"] == "SUCCEEDED", f"{e['attempts'][-1]['error']}\n{done.out[-3000:]}\n{done.err}"
+        self.counts["files freed while it ran"] += sum(
+            v["detail"]["files"] for v in e["events"] if v["name"] == "freed")
+        self.counts["attempts of itself"] += sum(v["name"] == "goes_on" for v in e["events"])
+        self.compare()
+
+    def compare(self) -> None:
+        """The results are those of plain Nextflow. Raises AssertionError."""
         ours, theirs = (snapshot(self.base / name / "results") for name in ("launch", "plain"))
         expected = {name: data for name, (_, data) in theirs.items()}
         found = {name: data for name, (_, data) in ours.items() if name in expected}
