@@ -13,8 +13,9 @@ import pytest
 from nfresume.domain.errors import Conflict
 from nfresume.nextflow import record
 from nfresume.nextflow.record import Task
-from nfresume.runs import lean, lean_choice, lean_needs
-from nfresume.storage import emptying
+from nfresume.nextflow.summary import Summary
+from nfresume.runs import lean, lean_choice, lean_needs, lean_watch
+from nfresume.storage import Root, emptying
 from tests.conftest import PROJECT
 from tests.proof.lean_model import MINIMUM, SESSION, Engine, Pipeline, Process
 
@@ -221,3 +222,10 @@ def test_rehydrating_makes_everything_again(tmp_path: Path):
     assert prepared.set_aside == (entry.producer,)
     assert prepared.seconds == 1.0
     assert lean.prepare(chain.engine.folder, 2, everything=True) == lean.Prepared()
+
+
+def test_an_attempt_that_died_before_it_had_a_work_dir(tmp_path: Path):
+    """It needed no emptied file: that is known without a look at its work dir."""
+    folder = Root.mark(tmp_path / "root").execution("team", "run-222222")
+    folder.begin_records(1, {})
+    assert not lean_watch.Watch(folder, 1).conclude(Summary())
