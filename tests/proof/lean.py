@@ -227,7 +227,7 @@ class Trial:
         self.freely(launch)
 
     def freely(self, launch: tuple[str, ...]) -> None:
-        """Launch the same once more, and have files emptied while it runs: the success shows who reads them."""
+        """Launch the same once more; files are emptied while it runs, as the success shows who reads them."""
         (self.base / "launch/results").rename(self.base / "launch/before")
         done = self.site.run(*launch, NFRESUME_FREE_WHILE_RUNNING="true", NFRESUME_SAMPLE_SECONDS="0.5")
         e = self.site.show()
