@@ -14,6 +14,7 @@ from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Execution
 from nfresume.domain.retention import PlanLine
 from nfresume.domain.workdirs import WorkDirState
+from nfresume.retained.places import Folders
 from nfresume.settings import Settings
 from nfresume.store import Store, Tx, guarded, queries
 
@@ -54,9 +55,10 @@ def plan(store: Store, conf: Settings, executions: Iterable[Execution]) -> list[
         over = [s for s in standings(tx, conf, executions)
                 if s.budget.when_full is WhenFull.EVICT and s.share > 1]
     lines: dict[str, PlanLine] = {}
+    folders = Folders(store)
     for standing in over:
         rates = {e.id: rate for e in standing.members
-                 if not _waits(e, now) and (rate := _seconds_per_gb(store, conf, e)) is not None}
+                 if not _waits(e, now) and (rate := _seconds_per_gb(folders, conf, e)) is not None}
         for execution in budgets.to_evict(standing, rates):
             lines[execution.id] = PlanLine(
                 execution, "evict", f"retained storage is {standing}; computing it again takes "
@@ -70,11 +72,11 @@ def _waits(execution: Execution, now: datetime) -> bool:
     return again is not None and again > now
 
 
-def _seconds_per_gb(store: Store, conf: Settings, execution: Execution) -> float | None:
+def _seconds_per_gb(folders: Folders, conf: Settings, execution: Execution) -> float | None:
     if not budgets.may_be_evicted(execution):
         return None
     try:
-        saves = reuse_value.saved_by_relaunch(store, conf, execution)
+        saves = reuse_value.saved_by_relaunch(folders, conf, execution)
     except (NfresumeError, OSError):
         return None
     metered = execution.work_dir.metered_bytes or 1

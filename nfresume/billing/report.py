@@ -19,6 +19,7 @@ from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
 from nfresume.domain.workdirs import Retain
 from nfresume.retained import emptied
+from nfresume.retained.places import Folders
 from nfresume.settings import Settings
 from nfresume.store import Store, queries
 from nfresume.store.ledger import process_samples
@@ -97,8 +98,9 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
     else:
         lines = _lines(by, ledger, period)
     if by is By.EXECUTION:
+        folders = Folders(store)
         lines = [replace(line, reuse_value=reuse_value.of_execution(
-            store, conf, ledger.executions[line.key], ledger.price))
+            folders, conf, ledger.executions[line.key], ledger.price))
                  if line.key in ledger.executions else line for line in lines]
     elif by is By.PIPELINE:
         suggested = reuse_value.of_pipelines(store, conf, ledger.account, [line.key for line in lines],

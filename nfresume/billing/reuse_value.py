@@ -17,7 +17,7 @@ from nfresume.domain.executions import Execution
 from nfresume.domain.retention import MAX_HOURS
 from nfresume.domain.workdirs import Retain, WorkDirState
 from nfresume.nextflow import reuse
-from nfresume.retained import places
+from nfresume.retained.places import Folders
 from nfresume.settings import Settings
 from nfresume.store import Store, ledger, queries
 from nfresume.system import acting
@@ -44,11 +44,13 @@ class ReuseValue:
         return None if self.break_even_hours is None else min(int(self.break_even_hours), int(MAX_HOURS))
 
 
-def of_execution(store: Store, conf: Settings, execution: Execution, price: Price) -> ReuseValue | None:
+def of_execution(
+    folders: Folders, conf: Settings, execution: Execution, price: Price
+) -> ReuseValue | None:
     """The reuse value of a retained execution. None: not retained, or its root is not mounted."""
     if execution.work_dir.state is not WorkDirState.RETAINED:
         return None
-    saves = saved_by_relaunch(store, conf, execution)
+    saves = saved_by_relaunch(folders, conf, execution)
     return None if saves is None else _value(conf, saves, execution.work_dir.metered_bytes or 0, price)
 
 
@@ -64,8 +66,9 @@ def of_pipelines(
                   for pipeline in pipelines}
         most = ledger.most(tx, [e.id for chosen in newest.values() for e in chosen])
     found: dict[str, ReuseValue] = {}
+    folders = Folders(store)
     for pipeline, chosen in newest.items():
-        saved = [(saved_by_relaunch(store, conf, e), _kept(e, most[e.id])) for e in chosen]
+        saved = [(saved_by_relaunch(folders, conf, e), _kept(e, most[e.id])) for e in chosen]
         if each := [_value(conf, saves, most, price) for saves, most in saved if saves is not None]:
             found[pipeline] = _median(each)
     return found
@@ -77,12 +80,11 @@ def _kept(execution: Execution, most: int) -> int:
     return lean or most
 
 
-def saved_by_relaunch(store: Store, conf: Settings, execution: Execution) -> timedelta | None:
+def saved_by_relaunch(folders: Folders, conf: Settings, execution: Execution) -> timedelta | None:
     """The task time that a relaunch would save. None: the root is not mounted."""
     try:
         with acting.for_account(conf, execution.account):
-            folder = places.folder_of(store, execution)
-            return reuse.reusable(folder.attempt(1).parent, execution.attempt)
+            return reuse.reusable(folders.of(execution).attempt(1).parent, execution.attempt)
     except NfresumeError:
         return None
 

@@ -22,6 +22,20 @@ def root_of(store: Store, execution: Execution) -> Root:
     return Root(root.path, record.id, record.inode)
 
 
+class Folders:
+    """The folders of many executions, for a report that only reads: each root is opened and checked once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._roots: dict[str, Root] = {}
+
+    def of(self, execution: Execution) -> ExecutionFolder:
+        """The folder of an execution in its root. Raises RootUnusable."""
+        if execution.root_id not in self._roots:
+            self._roots[execution.root_id] = root_of(self._store, execution)
+        return self._roots[execution.root_id].execution(execution.account, execution.id)
+
+
 def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
     """The folder of an execution in its root. Raises RootUnusable."""
     return root_of(store, execution).execution(execution.account, execution.id)

@@ -66,7 +66,8 @@ def test_the_same_are_found_either_way(store: Store, monkeypatch: pytest.MonkeyP
     (Filter(pipeline="rnaseq"), {0, 3, 4, 7, 8}), (Filter(pipeline="50%_OFF"), {2, 6}),
     (Filter(text="RUN-1"), {1}), (Filter(text="run-_"), set()), (Filter(tag="project=li%er"), {1, 5, 9}),
     (Filter(tag='project=a"b\\'), {2, 6}), (Filter(tag="project=Größe"), {3, 7}),
-    (Filter(tag="other=liver"), set()), (Filter(tag="LIVER"), {0, 4, 8}), (Filter(user="ada", pipeline="sarek"), {1, 5, 9})])
+    (Filter(tag="other=liver"), set()), (Filter(tag="LIVER"), {0, 4, 8}),
+    (Filter(user="ada", pipeline="sarek"), {1, 5, 9})])
 def test_what_a_filter_finds(store: Store, wanted: Filter, expected: set[int]):
     """By who launched, pipeline, id and tag; signs that a database might interpret stand for themselves."""
     with store.begin(write=False) as tx:
