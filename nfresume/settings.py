@@ -215,6 +215,11 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _folders(value: Any) -> tuple[str, ...]:
+    """Absolute paths of folders, in which {account} stands for an account."""
+    return tuple(os.path.normpath(_path(text)) for text in _texts(value))
+
+
 def _networks(value: Any) -> tuple[str, ...]:
     texts = _texts(value)
     for text in texts:
@@ -298,6 +303,8 @@ SETTINGS = (
             "matches any text; any: every pipeline, so that an editor may run any code (default: none)",
             _texts, tuple),
     Setting("web_profiles", "profiles that may be used from the web (default: any)", _texts, tuple),
+    Setting("web_data", "folders whose files may be chosen for parameters in the console; {account} stands "
+            "for the account (default: none)", _folders, tuple),
     Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
     Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
     Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
@@ -372,6 +379,7 @@ class Settings:
     web_launches: Path
     web_pipelines: tuple[str, ...]
     web_profiles: tuple[str, ...]
+    web_data: tuple[str, ...]
     oidc_issuer: str | None
     oidc_client_id: str | None
     oidc_client_secret: Secret | None

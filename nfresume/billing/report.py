@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from nfresume.billing import enforcement, reuse_value, usage
+from nfresume.billing import enforcement, reuse_value, savings, usage
 from nfresume.billing.reuse_value import ReuseValue
 from nfresume.billing.usage import CACHES, Groups, Ledger, stored_now
 from nfresume.domain import costs, periods
@@ -55,7 +55,7 @@ class Report:
     metered: bytes stored now; caches: bytes of them in caches, by kind; work_dirs: how many store bytes now;
     per_month: cost of keeping what is stored now for a month; until_expiry: cost of keeping each work dir
     until it expires; without_expiry: how many have no expiry and are not in `until_expiry`; price: the price
-    of the configured root now; emptied: metered bytes that lean retention saves now.
+    of the configured root now; emptied and slimmed: metered bytes that lean and slim retention save now.
     """
 
     period: Period
@@ -71,6 +71,11 @@ class Report:
     price: Price
     budgets: list[Standing]
     emptied: int = 0
+    slimmed: int = 0
+
+    def saves(self, metered: int) -> Decimal:
+        """What not keeping so many metered bytes saves a month."""
+        return costs.cost_per_month(metered, self.price.per_gb_month)
 
     @property
     def currency(self) -> str:
@@ -121,6 +126,7 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
         budgets=_budgets(store, conf, ledger),
         emptied=sum(found.metered for e in stored if e.retain is Retain.LEAN
                     and (found := emptied.of(store, conf, e)) is not None),
+        slimmed=savings.slimmed(store, stored),
     )
 
 

@@ -95,16 +95,16 @@ def _print_csv(report: Report) -> None:
 
 def _print(report: Report, compared: Comparison | None) -> None:
     from nfresume.billing import as_json
-    from nfresume.domain.costs import cost_per_month
 
     paid = report.currency
     names = {"tasks": "the task cache", "environments": "environments"}
     cached = "".join(f" and {names[kind]} ({size(held)})" for kind, held in report.caches.items() if held)
     print(f"now         {size(report.metered)} metered in {count(report.work_dirs, 'work dir')}{cached}: "
           f"{money(report.per_month, paid)} a month")
-    if report.emptied:
-        saved = cost_per_month(report.emptied, report.price.per_gb_month)
-        print(f"lean        {size(report.emptied)} more would be kept in full: {money(saved, paid)} a month")
+    for name, metered in (("slim", report.slimmed), ("lean", report.emptied)):
+        if metered:
+            saved = money(report.saves(metered), paid)
+            print(f"{name}        {size(metered)} more would be kept in full: {saved} a month")
     endless = report.without_expiry
     unlimited = f", and {count(endless, 'work dir')} without an expiry" if endless else ""
     print(f"to come     {money(report.until_expiry, paid)} until each has expired{unlimited}")

@@ -19,6 +19,8 @@ __all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "problem", "typed"]
 SCHEMA = "nextflow_schema.json"
 #: A larger schema is not read.
 MAX_SCHEMA = 5_000_000
+#: What a format of nf-core's schemas names.
+_PATHS = {"file-path": "file", "directory-path": "folder", "path": "any", "file-path-pattern": "any"}
 
 
 def declared(pipeline: Path) -> list[Parameter]:
@@ -66,7 +68,14 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
                 name, kind if isinstance(kind, str) else kind[0], entry.get("default"),
                 entry.get("description", ""), tuple(map(str, entry.get("enum", ()))), name in required,
                 "" if group is schema else group.get("title", ""), also_text=_also_text(kind),
+                path=_PATHS.get(_format(entry), ""),
             )
+
+
+def _format(entry: Mapping[str, Any]) -> str:
+    """The format of a property, or of the items of an array."""
+    items = entry.get("items")
+    return str(entry.get("format") or (items.get("format") if isinstance(items, Mapping) else "") or "")
 
 
 def _also_text(kind: object) -> bool:

@@ -23,7 +23,7 @@ _MAX_BYTES = 1_000_000
 class Parameter:
     """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object.
 
-    `also_text`: a text is allowed, too.
+    `also_text`: a text is allowed, too. `path`: it names a "file", a "folder", or "any" of both.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Parameter:
     required: bool = False
     section: str = ""
     also_text: bool = False
+    path: str = ""
 
 
 def declared(script: Path) -> Iterator[Parameter]:
@@ -80,7 +81,8 @@ def _parameter(found: re.Match[str], text: str) -> Parameter:
     guessed = {bool: "boolean", int: "integer", float: "number"}.get(type(default), "string")
     known = _TYPES.get(kind, "string") if kind else guessed
     required = found["default"] is None and not found["optional"] and kind != "Boolean"
-    return Parameter(found["name"], known, default, text, required=required)
+    path = "any" if re.search(r"\bPath\b", found["type"] or "") else ""
+    return Parameter(found["name"], known, default, text, required=required, path=path)
 
 
 def _value(text: str) -> object:

@@ -14,6 +14,9 @@ from typing import Any
 MAX_BYTES = 1_000_000
 _TYPES = {"bool": "boolean", "int": "integer", "float": "number", "list": "array", "List": "array",
           "dict": "object", "Dict": "object"}
+#: Types that name files or folders.
+_PATHS = {"LatchFile": "file", "LatchDir": "folder", "LatchOutputDir": "folder", "FlyteFile": "file",
+          "FlyteDirectory": "folder", "LPath": "any", "Path": "any"}
 
 
 def of_workflow(file: Path, function: str) -> list[dict[str, Any]]:
@@ -107,7 +110,13 @@ def _row(
     return {"name": name, "type": _TYPES.get(called, "string"), "help": str(text),
             "section": str(_literal(given.get("section_title")) or ""),
             "choices": [str(member) for member in members.values()], "required": required,
-            "default": value if isinstance(value, bool | int | float | str) else None}
+            "default": value if isinstance(value, bool | int | float | str) else None, "path": _path(kind)}
+
+
+def _path(kind: ast.expr | None) -> str:
+    """What an annotation names: a file, a folder, any of both, or no path; also inside of a list."""
+    names = [_name(node) for node in ast.walk(kind) if isinstance(node, ast.expr)] if kind else []
+    return next((_PATHS[name] for name in names if name in _PATHS), "")
 
 
 def _name(node: ast.expr | None) -> str:

@@ -186,7 +186,7 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
         if _plain(name) in _CONFIG_PARAMS:
             raise UsageError(f"parameter {name} is not allowed from the web: it names configuration, "
                              "which is code", "the site's administrator can set it")
-    private = _private(conf)
+    private = private_places(conf)
     for name, text in _texts(params):
         for path in _paths_in(text, launch_dir):
             _check_path(conf, private, name, text, path)
@@ -199,7 +199,7 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
     """
     if is_open(conf):
         return
-    private, folders = _private(conf), dict[str, Path | None]()
+    private, folders = private_places(conf), dict[str, Path | None]()
     for file in files:
         for text in hosts.matches_in_file(file, _WORD_IN_BYTES):
             folder, slash, name = text.rpartition("/")
@@ -226,11 +226,17 @@ def _check_path(conf: Settings, private: list[Path], name: str, text: str, path:
                          "choose another folder for results")
 
 
-def _private(conf: Settings) -> list[Path]:
+def is_private(conf: Settings, path: Path, private: Iterable[Path]) -> bool:
+    """True for a path without links that leads into one of `private_places`, and not to the account's own."""
+    return any(_inside(path, place) for place in private) and not _inside(
+        path, _real(conf.web_launches / conf.account))
+
+
+def private_places(conf: Settings) -> list[Path]:
     """What no parameter may name: work dirs, launch dirs, settings, secrets, the database, processes."""
     database = re.match(r"sqlite:///(/.*)", conf.database_url)
     places = [conf.root, conf.web_launches, config_file(), Path("/proc")]
-    places += [Path(database[1])] if database else []
+    places += [Path(database[1] + end) for end in ("", "-wal", "-shm", "-journal")] if database else []
     return [_real(place) for place in (*places, *([conf.task_secrets] if conf.task_secrets else []))]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from nfresume.domain.executions import ExecutionState
 from nfresume.store.database import Tx
-from nfresume.store.schema import attempts, executions
+from nfresume.store.schema import attempts, events, executions
 
+#: A database takes a limited number of values in one query.
+_AT_ONCE = 5000
 _CURRENT = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == executions.c.attempt)
 
 
@@ -43,3 +46,13 @@ def of_failed(tx: Tx, account: str) -> list[Outcome]:
              .join(executions, _CURRENT)
              .where(executions.c.account == account, executions.c.state == ExecutionState.FAILED))
     return [Outcome(None, r.ended_at, r.exit_code, r.error) for r in tx.conn.execute(query)]
+
+
+def slimmed(tx: Tx, execution_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What slim retention has removed of executions: the detail of each such event."""
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(execution_ids), _AT_ONCE):
+        found += tx.conn.execute(sa.select(events.c.detail).where(
+            events.c.execution_id.in_(execution_ids[start:start + _AT_ONCE]),
+            events.c.name == "slimmed")).scalars()
+    return found

@@ -18,10 +18,11 @@ from nfresume.service import amending, boundary, submissions
 from nfresume.service.submissions import Submission
 from nfresume.service.verbs import Service
 from nfresume.store.listing import Filter
+from nfresume.web import choosing
 from nfresume.web.access import Editing, Viewing, Visitor, VisitorOf
-from nfresume.web.relaunch_pages import Sent
 from nfresume.web.rendering import page
 from nfresume.web.routes import AccountRoute, in_thread
+from nfresume.web.sent import Sent
 
 router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
@@ -69,6 +70,7 @@ def _form(request: Request, who: Visitor, service: Service, sent: Sent, status: 
         request, "launch.html", status, user=who.user, account=account, csrf=who.csrf, sent=sent,
         declared=[*declared, *map(Parameter, more)], unread=unread, saved=_saved(service),
         closed=not conf.web_pipelines, profiles=conf.web_profiles, may_edit=may_edit,
+        may_choose=bool(conf.web_data),
     )
 
 
@@ -91,11 +93,16 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
     A refusal shows the form again, with all that was typed and the reason beside its field.
     """
     form = await request.form()
-    sent = Sent({name: value for name, value in form.items() if isinstance(value, str)})
+    sent, picked = Sent.of(form), form.getlist("pick")
     files = {file.filename: file.file for file in form.getlist("file")
              if isinstance(file, UploadFile) and file.filename}
 
     def answer() -> Response:
+        if sent.get("choose"):
+            step = choosing.step(sent, _declared_or_none(service, sent), picked)
+            title = f"To launch {sent.get('pipeline')}"
+            shown = step.answer(request, who, service, f"/a/{account}/launch", title)
+            return shown or _form(request, who, service, sent)
         if sent.get("show"):
             return _form(request, who, service, sent)
         try:
@@ -111,13 +118,17 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
     return await in_thread(service, answer)
 
 
+def _declared_or_none(service: Service, sent: Sent) -> list[Parameter]:
+    """What the pipeline of a form declares; nothing if that cannot be read, which the launch says."""
+    try:
+        return _declared(service, sent.get("pipeline").strip())
+    except NfresumeError:
+        return []
+
+
 def _problems(service: Service, sent: Sent) -> dict[str, str]:
     """What is wrong with the fields of parameters, by name, as far as the pipeline declares them."""
-    try:
-        declared = _declared(service, sent.get("pipeline").strip())
-    except NfresumeError:
-        return {}  # the launch says it
-    return {p.name: problem for p in declared if f"param.{p.name}" in sent.texts
+    return {p.name: problem for p in _declared_or_none(service, sent) if f"param.{p.name}" in sent.texts
             and (problem := parameters.problem(p, sent.get(f"param.{p.name}")))}
 
 

@@ -19,7 +19,7 @@ router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_s
 #: The settings that the page shows; none of them is secret.
 _TRAIL = 200
 _SHOWN = ("storage_expiration_hours", "retain", "on_success", "price_per_gb_month", "price_per_cpu_hour",
-          "currency", "web_pipelines", "web_profiles", "sweep_seconds", "sample_seconds")
+          "currency", "web_pipelines", "web_profiles", "web_data", "sweep_seconds", "sample_seconds")
 
 
 @router.get("/settings")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -19,10 +18,11 @@ from nfresume.service import amending, explaining, forecasting, submissions
 from nfresume.service.amending import Amended, Last
 from nfresume.service.submissions import Resubmission
 from nfresume.service.verbs import Service
-from nfresume.web import frames
+from nfresume.web import choosing, frames
 from nfresume.web.access import Editing, SiteOf, VisitorOf
 from nfresume.web.frames import Frame, FrameOf
 from nfresume.web.routes import AccountRoute, in_thread
+from nfresume.web.sent import Sent
 
 router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_schema=False)
 
@@ -30,39 +30,6 @@ router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_s
 _AT_ONCE = 300
 #: So many causes are on the page of an explanation.
 _CAUSES = 100
-#: Which field an error is about: words of its message or hint.
-_FIELDS = (("hours", r"\bhours\b|expiration"), ("profiles", r"\bprofile\b"), ("revision", r"\brevision\b"),
-           ("from_scratch", r"--from-scratch|full rerun"), ("jobs_are_gone", r"--jobs-are-gone"),
-           ("params", r"\bJSON\b"), ("pipeline", r"\bpipeline\b|not a file|no main\.nf"))
-
-
-@dataclass
-class Sent:
-    """The texts of a form, with the reason why it was refused and the field that this is about.
-
-    `problems` are what is wrong with parameters, by name.
-    """
-
-    texts: dict[str, str] = field(default_factory=dict)
-    error: str = ""
-    hint: str = ""
-    where: str = ""
-    problems: dict[str, str] = field(default_factory=dict)
-
-    def get(self, name: str, other: str = "") -> str:
-        return self.texts.get(name, other)
-
-    def refuse(self, error: NfresumeError, names: list[str]) -> None:
-        """Note why the form was refused; `names` are those of its parameters."""
-        self.error, self.hint = error.message, error.hint
-        about = f"{error.message} {error.hint}"
-        named = re.search(r"\bparameter (\S+?)\b[ :]", about)
-        if named and named[1] in names:
-            self.where = f"param.{named[1]}"
-        elif self.get("pipeline") and self.get("pipeline") in about:
-            self.where = "pipeline"
-        else:
-            self.where = next((name for name, words in _FIELDS if re.search(words, about)), "")
 
 
 @router.get("/executions/{execution_id}/relaunch")
@@ -75,7 +42,8 @@ def _form(request: Request, frame: Frame, sent: Sent, *, asked: bool) -> HTMLRes
     e = frame.e
     possible = frame.role(Role.EDITOR) and not e.state.live and e.work_dir.state is WorkDirState.RETAINED
     values: dict[str, Any] = {"possible": possible, "sent": sent, "before": None, "forecast": [],
-                              "changes": (), "planned": False, "python": False}
+                              "changes": (), "planned": False, "python": False,
+                              "may_choose": bool(frame.service.conf.web_data)}
     if possible:
         try:
             before = values["before"] = amending.last(frame.service, e)
@@ -98,23 +66,30 @@ async def relaunch(
     A refusal shows the form again, with all that was typed and the reason beside its field.
     """
     form = await request.form()
-    sent = Sent({name: value for name, value in form.items() if isinstance(value, str)})
+    sent, picked = Sent.of(form), form.getlist("pick")
 
     def answer() -> Response:
+        if sent.get("choose"):
+            return _choose(request, frames.of(account, execution_id, site, who, service), sent, picked)
         if not sent.get("forecast"):
             refused = _relaunch(service, execution_id, sent)
             if refused is None:
                 return RedirectResponse(f"/a/{account}/executions/{execution_id}", 303)
         frame = frames.of(account, execution_id, site, who, service)
         response = _form(request, frame, sent, asked=bool(sent.get("forecast")))
-        response.status_code = 200 if sent.get("forecast") and not sent.error else _status(sent)
+        response.status_code = 200 if sent.get("forecast") and not sent.error else sent.status
         return response
 
     return await in_thread(service, answer)
 
 
-def _status(sent: Sent) -> int:
-    return int(sent.get("status", "400"))
+def _choose(request: Request, frame: Frame, sent: Sent, picked: Sequence[object]) -> Response:
+    """The page on which a file is chosen for a parameter, or the form with what was chosen."""
+    fields = amending.last(frame.service, frame.e).fields
+    step = choosing.step(sent, [each.declared for each in fields], picked)
+    shown = step.answer(request, frame.who, frame.service, f"{frame.url}/relaunch",
+                        f"For the relaunch of {frame.e.id}")
+    return shown or _form(request, frame, sent, asked=False)
 
 
 def _relaunch(service: Service, execution_id: str, sent: Sent) -> NfresumeError | None:
@@ -127,7 +102,6 @@ def _relaunch(service: Service, execution_id: str, sent: Sent) -> NfresumeError 
         submissions.resubmit(service, e, _amended(before, sent.texts).resubmission)
     except NfresumeError as error:
         sent.refuse(error, names)
-        sent.texts["status"] = str(error.http_status)
         return error
     return None
 

@@ -153,8 +153,12 @@ def open_site(site: Site, postgresql_database: str) -> Iterator[Site]:
     """A site in a folder that every user can enter, with PostgreSQL and two users."""
     base = Path(tempfile.mkdtemp(prefix="nfresume-run-as-", dir="/var/tmp"))
     base.chmod(0o755)
-    for name in ("launch", "pipelines"):
+    for name in ("launch", "pipelines", "reads", "reads/alice", "reads/bob"):
         (base / name).mkdir()
+    for name, uid in (("alice", ALICE), ("bob", BOB)):
+        (base / "reads" / name / "reads.fastq").touch()
+        os.chown(base / "reads" / name, uid, uid)
+        (base / "reads" / name).chmod(0o700)
     shutil.copytree(home.engines(), base / "cache/nfresume/engine", ignore=shutil.ignore_patterns("*.jsa"))
     (base / "pipelines/spy.py").write_text(SPY)
     socket = Path(str(sa.make_url(postgresql_database).query["host"]))
@@ -163,7 +167,7 @@ def open_site(site: Site, postgresql_database: str) -> Iterator[Site]:
     site.env |= {
         "NFRESUME_ROOT": str(base / "root"), "NFRESUME_DATABASE_URL": postgresql_database,
         "NFRESUME_CONFIG": str(base / "nfresume.toml"), "NFRESUME_WEB_PIPELINES": "any",
-        "NFRESUME_ACCOUNT": "root", "NFRESUME_LEASE_SECONDS": "200",
+        "NFRESUME_ACCOUNT": "root", "NFRESUME_LEASE_SECONDS": "200", "NFRESUME_WEB_DATA": str(base / "reads"),
         "NFRESUME_RUN_AS": json.dumps({"alice": ALICE, "bob": BOB}), "XDG_CACHE_HOME": str(base / "cache"),
         "XDG_STATE_HOME": str(base / "state"), "XDG_DATA_HOME": str(base / "data"),
     }
@@ -233,7 +237,7 @@ def test_what_a_task_can_reach(server: Server):
 
 @pytest.mark.long
 def test_pages_of_the_console(server: Server):
-    """Each page of the console reads the account's folders as its user; its form relaunches as this user."""
+    """Each page of the console reads folders as the account's user; its form relaunches as this user."""
     run = server.launch("alice", retain="lean", forbidden=[], server=1, fail=True)
     assert server.ended("alice", run) == "EXECUTOR_ERROR", server.stdout("alice", run)
     report = server.site.run("costs", "--all-accounts", "--json")  # by root, of the files of each account
@@ -251,6 +255,11 @@ def test_pages_of_the_console(server: Server):
             shown = browser.get(path)
             assert (shown.status_code, "cannot be read" in shown.text) == (200, False), (path, shown.text)
         csrf = re.findall(r'name="csrf" value="([^"]+)"', browser.get(f"{page}/relaunch").text)[0]
+        reads = server.site.base / "reads"
+        for name, status, said in (("alice", 200, "reads.fastq"), ("bob", 404, "Permission denied")):
+            chosen = browser.post("/a/alice/launch", data={
+                "csrf": csrf, "choose": "input", "open": str(reads / name)})
+            assert (chosen.status_code, said in chosen.text) == (status, True), chosen.text
         sent = browser.post(f"{page}/relaunch", data={"csrf": csrf})
         assert sent.status_code == 303, sent.text
     assert server.ended("alice", run) == "COMPLETE"

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.screens.data import FAILED, LARGE, Filled
-from tests.screens.shooting import PAGES, log_in, serving
+from tests.screens.shooting import PAGES, log_in, serving, show
 
 pytestmark = pytest.mark.slow
 
@@ -95,8 +95,8 @@ def test_axe_finds_nothing_serious(filled: tuple[Filled, str], browser: Browser)
     page = context.new_page()
     log_in(page, url, made.link())
     found = []
-    for name, path in PAGES.items():
-        page.goto(f"{url}/a/lab/{path}")
+    for name in PAGES:
+        show(page, url, made.base, name)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             for each in Axe().run(page).response["violations"]:
@@ -135,8 +135,8 @@ def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
     log_in(page, url, made.link())
-    for name, path in PAGES.items():
-        page.goto(f"{url}/a/lab/{path}")
+    for name in PAGES:
+        show(page, url, made.base, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
     page.goto(f"{url}/a/lab/executions/{FAILED}")
     relaunch = page.get_by_role("link", name="Relaunch from Failed Task").bounding_box()

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.conftest import PROJECT
 from tests.screens.data import Filled
-from tests.screens.shooting import PAGES, log_in, serving
+from tests.screens.shooting import PAGES, log_in, serving, show
 
 FOLDER = PROJECT / "docs" / "screens"
 SIZES = {"wide": (1440, 900), "phone": (390, 844)}
@@ -29,14 +29,14 @@ def shoot(browser: Browser, url: str, secret: str, wanted: list[str], base: str)
     context = browser.new_context(timezone_id="Europe/Vienna", locale="en-GB")
     page = context.new_page()
     log_in(page, url, secret)
-    for name, path in PAGES.items():  # the phone shows all of a page
+    for name in PAGES:  # the phone shows all of a page
         if wanted and name not in wanted:
             continue
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                page.goto(f"{url}/a/lab/{path}")
+                show(page, url, base, name)
                 page.evaluate(WITHOUT_FOLDER, base)
                 page.screenshot(path=FOLDER / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=70,
                                 full_page=size == "phone")

@@ -29,6 +29,16 @@ _SCRIPT = """#!/bin/bash -euo pipefail
 samtools view -c -F 4 {sample}.bam > {sample}.count
 echo "sample {sample}: $(cat {sample}.count) reads"
 """
+_SCHEMA = {"$defs": {
+    "io": {"title": "Input and output", "required": ["input"], "properties": {
+        "input": {"type": "string", "format": "file-path",
+                  "description": "A table with the columns sample, fastq_1 and fastq_2"},
+        "outdir": {"type": "string", "default": "results", "description": "Where results go"}}},
+    "filter": {"title": "Filtering", "properties": {
+        "min_reads": {"type": "integer", "default": 20, "description": "Fewer reads: left out"},
+        "primers": {"type": "array", "items": {"type": "string", "format": "file-path"},
+                    "description": "Sequences of primers"},
+        "trimmer": {"type": "string", "enum": ["cutadapt", "fastp"], "default": "fastp"}}}}}
 _STEPS = (("TRIM", 40, 90), ("ALIGN", 300, 2200), ("SORT", 60, 5200), ("COUNT", 20, 800))
 
 
@@ -45,7 +55,7 @@ class Filled:
             "NFRESUME_DATABASE_URL": f"sqlite:///{base / 's.db'}",
             "NFRESUME_ACCOUNT": "lab", "NFRESUME_ROOT": str(base / "efs"), "HOME": str(base),
             "NFRESUME_WEB_LAUNCHES": str(base / "launches"), "NFRESUME_WEB_PIPELINES": "any",
-            "NFRESUME_PRICE_PER_CPU_HOUR": "0.05"})
+            "NFRESUME_PRICE_PER_CPU_HOUR": "0.05", "NFRESUME_WEB_DATA": str(base / "mnt/reads")})
         self.store = Store.open(self.conf.database_url)
         self.root = Root.mark(base / "efs")
         with self.store.begin() as tx:
@@ -57,6 +67,21 @@ class Filled:
         self._many(count)
         self._failed()
         self._large(tasks)
+        self._pipeline()
+
+    def _pipeline(self) -> None:
+        """A pipeline that declares its parameters, and the folder whose files can be chosen for them."""
+        (self.base / "amplicon").mkdir()
+        (self.base / "amplicon/main.nf").write_text("workflow {}\n")
+        (self.base / "amplicon/nextflow_schema.json").write_text(json.dumps(_SCHEMA))
+        for name in ("2026-10-02_run14", "2026-11-19_run15"):
+            (self.base / "mnt/reads" / name).mkdir(parents=True)
+        for n in range(1, 25):
+            for end in (1, 2):
+                file = self.base / f"mnt/reads/2026-11-19_run15/liver_S{n}_R{end}.fastq.gz"
+                with file.open("wb") as opened:
+                    opened.truncate(self.chance.randrange(2**28, 2**32))
+        (self.base / "mnt/reads/2026-11-19_run15/samples.csv").write_text("sample,fastq_1,fastq_2\n")
 
     def link(self, user: str = "ada") -> str:
         """The secret of a login link."""

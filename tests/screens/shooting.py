@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +20,11 @@ PAGES = {
     "timeline": f"executions/{LARGE}/timeline", "graph": f"executions/{FAILED}/graph",
     "why": f"executions/{FAILED}/why", "relaunch": f"executions/{FAILED}/relaunch",
     "results": f"executions/{FAILED}/results", "storage": f"executions/{FAILED}/storage",
-    "history": f"executions/{FAILED}/history", "launch": "launch", "billing": "billing",
-    "settings": "settings",
+    "history": f"executions/{FAILED}/history", "launch": "launch?pipeline={base}/amplicon",
+    "choose": "launch?pipeline={base}/amplicon", "billing": "billing", "settings": "settings",
 }
+#: The buttons that lead to a page from there.
+_PRESSED = {"choose": ("Choose a file for input", re.compile("run15"))}
 
 
 @contextmanager
@@ -38,6 +41,13 @@ def serving(filled: Filled) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def show(page: Page, url: str, base: object, name: str) -> None:
+    """Open a page of PAGES, of the site in the folder `base`."""
+    page.goto(f"{url}/a/lab/{PAGES[name].replace('{base}', str(base))}")
+    for button in _PRESSED.get(name, ()):
+        page.get_by_role("button", name=button).click()
 
 
 def log_in(page: Page, url: str, secret: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nfresume import settings
-from nfresume.billing import pricing, usage
+from nfresume.billing import as_json, pricing, usage
 from nfresume.billing import report as costs_report
 from nfresume.billing.report import By
 from nfresume.domain.costs import GB, Price
@@ -20,7 +20,7 @@ from nfresume.domain.errors import UsageError
 from nfresume.domain.periods import Period, period
 from nfresume.domain.workdirs import RemovalProgress
 from nfresume.service.inspection import Inspection
-from nfresume.store import Store, ledger, removals, schema, transitions
+from nfresume.store import Store, guarded, ledger, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from tests.outcomes import CLAIMANT, kept
 
@@ -287,3 +287,26 @@ def test_a_report_writes_nothing(store: Store, conf: settings.Settings):
     assert found.total.cost("USD") == costs_report.build(
         store, conf, "team", By.EXECUTION, lambda _now: Period(MARCH, APRIL)).total.cost("USD")
     assert rows() == before
+
+
+def test_what_slim_retention_saves(store: Store, conf: settings.Settings):
+    """Removed files of failed tasks count as long as their work dir is stored, as EFS would meter them."""
+    for name in ("run-a1", "run-a2", "run-a3"):
+        failed(store, name)
+        at(store, name, MARCH, 100)
+    with store.begin() as tx:
+        tx.conn.execute(schema.executions.update().where(schema.executions.c.id != "run-a3")
+                        .values(retain="slim"))
+        tx.conn.execute(schema.work_dirs.update().values(metered_bytes=100 * GB))
+        for name in ("run-a1", "run-a1", "run-a2", "run-a3"):
+            guarded.record(tx, name, "slimmed", "me", 1, {
+                "files": 2, "directories": 1, "bytes": GB, "blocked": 0})
+        guarded.record(tx, "run-a1", "slimmed", "me", 1, {"left_alone": "it is pinned"})
+        tx.conn.execute(schema.work_dirs.update().where(schema.work_dirs.c.execution_id == "run-a2").values(
+            metered_bytes=0))
+    found = report(store, conf)
+    assert found.slimmed == 2 * (GB + 3 * 2048)
+    document = as_json.report(replace(found, emptied=GB))["now"]
+    assert document["slimmed_metered_bytes"] == found.slimmed
+    assert Decimal(document["slimmed_saves_per_month"]) == pytest.approx(found.saves(found.slimmed))
+    assert Decimal(document["emptied_saves_per_month"]) == found.price.per_gb_month

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.pipelines.parameters import Parameter, declared, typed
+from nfresume.pipelines.parameters import Parameter, declared, of_workflow, typed
 
 SCHEMA = {
     "$defs": {"io": {"title": "Input and output", "required": ["input"], "properties": {
@@ -107,3 +107,26 @@ def test_a_params_block(tmp_path: Path):
         "tools": ("array", None, "", False),
         "extra": ("string", None, "Optional.", False),
     }
+
+
+def test_parameters_that_name_files(tmp_path: Path):
+    """nf-core's formats, types of Latch, and Nextflow's Path say that a file or a folder is meant."""
+    (tmp_path / "main.nf").write_text("params {\n  reads: Path\n  depth: Integer = 3\n}\n")
+    assert {p.name: p.path for p in declared(tmp_path)} == {"reads": "any", "depth": ""}
+    (tmp_path / "latch_metadata").mkdir()
+    (tmp_path / "latch_metadata/__init__.py").write_text("""
+NextflowMetadata(parameters={
+    "sheet": NextflowParameter(type=LatchFile), "runs": NextflowParameter(type=list[LatchDir]),
+    "index": NextflowParameter(type=typing.Optional[latch.LatchFile]), "depth": NextflowParameter(type=int)})
+""")
+    assert {p.name: p.path for p in declared(tmp_path)} == {
+        "sheet": "file", "runs": "folder", "index": "file", "depth": ""}
+    (tmp_path / "nextflow_schema.json").write_text(json.dumps({"properties": {
+        "input": {"type": "string", "format": "file-path"}, "out": {"format": "directory-path"},
+        "list": {"type": "array", "items": {"type": "string", "format": "file-path"}},
+        "mail": {"format": "email"}}}))
+    assert {p.name: p.path for p in declared(tmp_path)} == {
+        "input": "file", "out": "folder", "list": "file", "mail": ""}
+    (tmp_path / "w.py").write_text("def run(reads: list[LatchFile], to: 'LatchOutputDir', n: int): ...\n")
+    assert {p.name: p.path for p in of_workflow(tmp_path / "w.py", "run")} == {
+        "reads": "file", "to": "folder", "n": ""}

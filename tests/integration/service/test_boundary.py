@@ -129,6 +129,8 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "/proc/1/root{place}/root/other/x"}, {"input": "/proc/self/environ"},
     {"input": "/etc/../proc/1"},
     {"input": "{place}/nfresume.toml"}, {"input": "{place}/state.db"}, {"input": "{place}/secrets/key"},
+    {"input": "{place}/state.db-wal"}, {"input": "{place}/state.db-shm"},
+    {"input": "{place}/state.db-journal"},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
 def test_parameters_that_are_refused(
