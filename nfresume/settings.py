@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import getpass
-import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nfresume import home
+from nfresume import home, values
 from nfresume.domain import admission, budgets, notices, separation
 from nfresume.domain.budgets import Budget
 from nfresume.domain.costs import DEFAULT_CURRENCY
-from nfresume.domain.errors import InvalidSettings, UsageError
-from nfresume.domain.executions import check_account
+from nfresume.domain.errors import InvalidSettings
 from nfresume.domain.notices import Channel
 from nfresume.domain.people import Role
 from nfresume.domain.retention import check_hours
@@ -77,156 +75,6 @@ class Setting:
         return f"NFRESUME_{self.key.upper()}"
 
 
-def _path(value: Any) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value or "\n" in value:
-        raise ValueError(f"not a path: {value!r}")
-    path = Path(os.path.expanduser(value))  # stays as it is for a user without a home folder
-    if not path.is_absolute():
-        raise ValueError(f"must be an absolute path, not {value!r}")
-    return path
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"not a text: {value!r}")
-    return value
-
-
-def _version(value: Any) -> str:
-    if not re.fullmatch(r"\d+\.\d+\.\d+(-[a-z0-9]+)?", _text(value)):
-        raise ValueError(f"must be a version such as 26.04.6, not {value!r}")
-    return str(value)
-
-
-def _account(value: Any) -> str:
-    try:
-        return check_account(_text(value))
-    except UsageError as e:
-        raise ValueError(f"{e.message}: {e.hint}") from None
-
-
-def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not 0 < seconds <= 86_400:
-        raise ValueError(f"must be between 0 and 86400 seconds, not {value!r}")
-    return seconds
-
-
-def _days(value: Any) -> float:
-    days = float(value)
-    if not 0 <= days <= 36_500:
-        raise ValueError(f"must be between 0 and 36500 days, not {value!r}")
-    return days
-
-
-def _one_of(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
-    def parse(value: Any) -> StrEnum:
-        if value not in list(kind):
-            raise ValueError(f"must be {' or '.join(kind)}, not {value!r}")
-        return kind(value)
-
-    return parse
-
-
-def _yes_or_no(value: Any) -> bool:
-    found = {"true": True, "false": False}.get(str(value).lower())
-    if found is None:
-        raise ValueError(f"must be true or false, not {value!r}")
-    return found
-
-
-def _workers(value: Any) -> int:
-    workers = int(str(value))
-    if not 1 <= workers <= 1024:
-        raise ValueError(f"must be between 1 and 1024, not {value!r}")
-    return workers
-
-
-def _per_second(value: Any) -> float:
-    rate = float(value)
-    if not 1 <= rate <= 1e9:
-        raise ValueError(f"must be at least 1 operation per second, not {value!r}")
-    return rate
-
-
-def _price(value: Any) -> Decimal:
-    try:
-        price = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError(f"not a price: {value!r}") from None
-    if not price.is_finite() or price < 0:
-        raise ValueError(f"not a price: {value!r}")
-    return price
-
-
-def _currency(value: Any) -> str:
-    if not re.fullmatch(r"[A-Z]{3}", _text(value)):
-        raise ValueError(f"must be a code of three letters such as USD, not {value!r}")
-    return str(value)
-
-
-def _efs(value: Any) -> str:
-    if not re.fullmatch(r"(arn:aws[a-z-]*:elasticfilesystem:[a-z0-9-]+:\d*:file-system/)?fs-[0-9a-f]+",
-                        _text(value)):
-        raise ValueError(f"must be an id such as fs-0123abcd, or an ARN, not {value!r}")
-    return str(value)
-
-
-def _size(value: Any) -> int:
-    from pydantic import ByteSize, TypeAdapter  # takes 30 ms, and few need it
-
-    return int(TypeAdapter(ByteSize).validate_python(value))
-
-
-def _share(value: Any) -> float:
-    share = float(value)
-    if not 0 < share <= 1:
-        raise ValueError(f"must be more than 0 and at most 1, not {value!r}")
-    return share
-
-
-class Secret(str):
-    """A text that is never printed: str() and repr() give asterisks."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "********"
-
-    def __str__(self) -> str:
-        return "********"
-
-
-def _secret(value: Any) -> Secret:
-    return Secret(_text(value))
-
-
-def _url(value: Any) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", _text(value)):
-        raise ValueError(f"must be like https://nfresume.example.org, not {value!r}")
-    return str(value).rstrip("/")
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """A list of texts. In the environment they are separated by commas."""
-    texts = [text.strip() for text in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-        raise ValueError(f"must be a list of texts, not {value!r}")
-    return tuple(texts)
-
-
-def _folders(value: Any) -> tuple[str, ...]:
-    """Absolute paths of folders, in which {account} stands for an account."""
-    return tuple(os.path.normpath(_path(text)) for text in _texts(value))
-
-
-def _networks(value: Any) -> tuple[str, ...]:
-    texts = _texts(value)
-    for text in texts:
-        ipaddress.ip_network(text, strict=False)  # raises ValueError
-    return texts
-
-
 def _nothing() -> None:
     return None
 
@@ -249,97 +97,103 @@ def _default_database() -> str:
 
 
 SETTINGS = (
-    Setting("root", "folder on the shared file system that holds the work dirs", _path,
+    Setting("root", "folder on the shared file system that holds the work dirs", values.path,
             lambda: home.folder("data") / "root"),
-    Setting("database_url", "state database: sqlite:////path (one machine) or postgresql://...", _text,
+    Setting("database_url", "state database: sqlite:////path (one machine) or postgresql://...", values.text,
             _default_database),
-    Setting("account", "who owns executions launched from here", _account, _default_account),
-    Setting("host", "this host's name; a container that is replaced keeps it (default: its host name)", _text,
-            lambda: os.uname().nodename),
-    Setting("nextflow", "the nextflow executable to use", _path, _nothing),
+    Setting("account", "who owns executions launched from here", values.account, _default_account),
+    Setting("host", "this host's name; a container that is replaced keeps it (default: its host name)",
+            values.text, lambda: os.uname().nodename),
+    Setting("nextflow", "the nextflow executable to use", values.path, _nothing),
     Setting("nextflow_version", "the version of Nextflow to run, as NXF_VER (the extra `nextflow` brings a "
-            "launcher that downloads it)", _version, _nothing),
-    Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", _path,
+            "launcher that downloads it)", values.version, _nothing),
+    Setting("java_home", "Java for the embedded engine (default: the one that comes with it)", values.path,
             _nothing),
     Setting("storage_expiration_hours", "hours a work dir is kept after a failure, if neither the "
             "command line nor the pipeline sets them", check_hours, _nothing),
     Setting("retain", "what is kept after a failure: full, slim (without the task dirs of failed tasks), or "
             "lean (and without the content of intermediate files that no coming task reads)",
-            _one_of(Retain), lambda: Retain.FULL),
-    Setting("lean_min_size", "with retain = lean smaller files keep their content", _size, lambda: 1 << 20),
+            values.one_of(Retain), lambda: Retain.FULL),
+    Setting("lean_min_size", "with retain = lean smaller files keep their content",
+            values.size, lambda: 1 << 20),
     Setting("free_while_running", "with retain = lean files are emptied during a run, too, once an earlier "
-            "success of the pipeline has shown which processes read them", _yes_or_no, lambda: False),
+            "success of the pipeline has shown which processes read them", values.yes_or_no, lambda: False),
     Setting("on_success", "what becomes of the work dir after a success: delete, or keep (for "
-            "storage_expiration_hours)", _one_of(OnSuccess), lambda: OnSuccess.DELETE),
+            "storage_expiration_hours)", values.one_of(OnSuccess), lambda: OnSuccess.DELETE),
     Setting("keep_task_logs", "of which tasks scripts and output are kept when their task dirs are gone: "
-            "all, failed or none", _one_of(KeepTaskLogs), lambda: KeepTaskLogs.ALL),
+            "all, failed or none", values.one_of(KeepTaskLogs), lambda: KeepTaskLogs.ALL),
     Setting("keep_records_days", "days after the deletion of a work dir after which the records, logs and "
-            "attachments of its execution go too; 0 keeps them", _days, lambda: 90.0),
+            "attachments of its execution go too; 0 keeps them", values.days, lambda: 90.0),
     Setting("storage_workers", "how many directories are removed or measured at the same time (default on a "
-            "shared file system: 64 to remove, 16 to measure)", _workers, _nothing),
+            "shared file system: 64 to remove, 16 to measure)", values.workers, _nothing),
     Setting("delete_per_second", "file operations per second that one removal may do (default: no limit)",
-            _per_second, _nothing),
+            values.per_second, _nothing),
     Setting("price_per_gb_month", "price of a GB-month of the storage under root (default: AWS's list price "
-            "when root is on EFS, else a dated table)", _price, _nothing),
+            "when root is on EFS, else a dated table)", values.price, _nothing),
     Setting("price_per_cpu_hour", "price of a CPU hour, to compare keeping with computing again",
-            _price, _nothing),
-    Setting("currency", "ISO 4217 code of the prices in these settings", _currency,
+            values.price, _nothing),
+    Setting("currency", "ISO 4217 code of the prices in these settings", values.currency,
             lambda: DEFAULT_CURRENCY),
     Setting("efs_file_system", "id or ARN of root's EFS file system, if it cannot be found from the mount",
-            _efs, _nothing),
+            values.efs, _nothing),
     Setting("budgets", "limits on retained storage, by account and root (a list of tables; JSON in the "
             "environment)", budgets.parse, tuple),
     Setting("notify", "where notices go: Apprise URLs, or tables with url, account and kinds (JSON in the "
             "environment)", notices.parse, tuple),
     Setting("notify_before_expiry", "share of the retention that is left when the notice of its expiry is "
-            "sent (at least an hour)", _share, lambda: 0.2),
+            "sent (at least an hour)", values.share, lambda: 0.2),
     Setting("launcher", "where a supervisor and its Nextflow run: local, or slurm (in a batch job)",
-            _one_of(LauncherName), lambda: LauncherName.LOCAL),
-    Setting("slurm_options", "options of sbatch for those jobs, such as --partition=long", _texts, tuple),
-    Setting("web_url", "the console's URL for users on other machines", _url, _nothing),
-    Setting("web_launches", "folder in which each launch from the web gets its launch dir", _path,
+            values.one_of(LauncherName), lambda: LauncherName.LOCAL),
+    Setting("slurm_options", "options of sbatch for those jobs, such as --partition=long",
+            values.texts, tuple),
+    Setting("web_url", "the console's URL for users on other machines", values.url, _nothing),
+    Setting("web_launches", "folder in which each launch from the web gets its launch dir", values.path,
             lambda: home.folder("data") / "launches"),
     Setting("web_pipelines", "pipelines that may be launched from the web, such as nf-core/rnaseq@3.14.0; * "
             "matches any text; any: every pipeline, so that an editor may run any code (default: none)",
-            _texts, tuple),
-    Setting("web_profiles", "profiles that may be used from the web (default: any)", _texts, tuple),
+            values.texts, tuple),
+    Setting("web_profiles", "profiles that may be used from the web (default: any)", values.texts, tuple),
     Setting("web_data", "folders whose files may be chosen for parameters in the console; {account} stands "
-            "for the account (default: none)", _folders, tuple),
-    Setting("oidc_issuer", "OpenID Connect provider that users log in with", _url, _nothing),
-    Setting("oidc_client_id", "the console's client id at that provider", _text, _nothing),
-    Setting("oidc_client_secret", "the console's secret at that provider", _secret, _nothing),
+            "for the account (default: none)", values.folders, tuple),
+    Setting("oidc_issuer", "OpenID Connect provider that users log in with", values.url, _nothing),
+    Setting("oidc_client_id", "the console's client id at that provider", values.text, _nothing),
+    Setting("oidc_client_secret", "the console's secret at that provider", values.secret, _nothing),
     Setting("oidc_admit", "who may enter with that provider: domain:NAME and user:ADDRESS (of a verified "
             "e-mail address), group:NAME, subject:ID; any: whoever the provider knows (default: nobody)",
             admission.parse, tuple),
-    Setting("oidc_groups_claim", "the provider's claim that lists a user's groups", _text, lambda: "groups"),
+    Setting("oidc_groups_claim", "the provider's claim that lists a user's groups",
+            values.text, lambda: "groups"),
     Setting("oidc_first_role", "role that a new user of the provider has in the account of their name: "
-            "viewer, editor or owner; editors may launch", _one_of(Role), lambda: Role.VIEWER),
+            "viewer, editor or owner; editors may launch", values.one_of(Role), lambda: Role.VIEWER),
     Setting("web_proxies", "addresses or networks of the reverse proxies whose X-Forwarded-* headers are "
-            "believed", _networks, lambda: ("127.0.0.1", "::1")),
+            "believed", values.networks, lambda: ("127.0.0.1", "::1")),
     Setting("run_as", "operating system user who runs what belongs to an account, by account, * for "
             "all others (a table; JSON in the environment); `nfresume serve` must be root (default: the user "
             "of `nfresume serve`)",
             separation.parse, tuple),
-    Setting("log_level", "what is logged: debug, info, warning or error", _one_of(LogLevel),
+    Setting("log_level", "what is logged: debug, info, warning or error", values.one_of(LogLevel),
             lambda: LogLevel.INFO),
-    Setting("log_format", "how it is logged: text, or json", _one_of(LogFormat), lambda: LogFormat.TEXT),
+    Setting("log_format", "how it is logged: text, or json",
+            values.one_of(LogFormat), lambda: LogFormat.TEXT),
     Setting("task_cache_hours", "hours without use after which an entry of the task cache is removed",
             check_hours, lambda: 720.0),
     Setting("task_cache_limit", "maximum size of an account's task cache, such as 500 GB; the least recently "
-            "used entries are removed first (default: no limit)", _size, _nothing),
+            "used entries are removed first (default: no limit)", values.size, _nothing),
     Setting("environment_cache_hours", "hours without use after which a conda environment or image is "
             "removed from the account's cache; 0: each work dir has its own", check_hours, lambda: 720.0),
     Setting("container_engine", "program that runs Python tasks in containers, or none (default: docker, "
-            "podman or apptainer, whichever is there)", _text, _nothing),
-    Setting("container_image", "image for all Python tasks, instead of their Dockerfile", _text, _nothing),
-    Setting("task_secrets", "folder with a file for each secret that Python tasks ask for", _path, _nothing),
+            "podman or apptainer, whichever is there)", values.text, _nothing),
+    Setting("container_image", "image for all Python tasks, instead of their Dockerfile",
+            values.text, _nothing),
+    Setting("task_secrets", "folder with a file for each secret that Python tasks ask for",
+            values.path, _nothing),
     Setting("lease_seconds", "how long a supervisor may not renew its lease before its attempt is lost",
-            _seconds, lambda: 30.0),
+            values.seconds, lambda: 30.0),
     Setting("hang_seconds", "how long a Nextflow that has failed may run no task and write nothing before it "
-            "is stopped", _seconds, lambda: 1800.0),
+            "is stopped", values.seconds, lambda: 1800.0),
     Setting("sample_seconds", "how often `nfresume serve` measures a work dir that is in use or retained "
-            "(it spends at most 1 % of its time on that)", _seconds, lambda: 3600.0),
-    Setting("sweep_seconds", "how often `nfresume serve` sweeps", _seconds, lambda: 60.0),
+            "(it spends at most 1 % of its time on that)", values.seconds, lambda: 3600.0),
+    Setting("sweep_seconds", "how often `nfresume serve` sweeps", values.seconds, lambda: 60.0),
 )
 
 
@@ -382,7 +236,7 @@ class Settings:
     web_data: tuple[str, ...]
     oidc_issuer: str | None
     oidc_client_id: str | None
-    oidc_client_secret: Secret | None
+    oidc_client_secret: values.Secret | None
     oidc_admit: tuple[admission.Rule, ...]
     oidc_groups_claim: str
     oidc_first_role: Role
