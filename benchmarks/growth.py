@@ -343,7 +343,8 @@ LINES = (("settlement", "CPU s", "settlement, 10 published files per task", 1.0)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), help=", ".join(SUBJECTS))
+    parser.add_argument("subjects", nargs="*", default=list(SUBJECTS),
+                        help=f"{', '.join(SUBJECTS)}; with sizes of its own: settlement:1000,10000")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--where", help="where to build (default: a temporary folder)")
@@ -356,8 +357,8 @@ def main() -> None:
         print(json.dumps(one(given.subjects[0], given.sizes[0], given.where, given.profile)))
         return
     found: dict[str, list[dict[str, float]]] = {}
-    for subject in given.subjects:
-        for at, size in enumerate(given.sizes):
+    for subject, _, own in (each.partition(":") for each in given.subjects):
+        for at, size in enumerate(map(int, own.split(",")) if own else given.sizes):
             row = rows(subject, size, given)
             found.setdefault(subject, []).append(row)
             if not at:
@@ -365,8 +366,8 @@ def main() -> None:
                 print("|" + "---:|" * len(row))
             cells = (f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in row.values())
             print("| " + " | ".join(cells) + " |", flush=True)
-            if given.plot:
-                plot(given.plot, found)
+        if given.plot:
+            plot(given.plot, found)
 
 
 if __name__ == "__main__":
