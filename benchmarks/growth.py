@@ -39,7 +39,7 @@ from nfresume.nextflow.summary import Summary
 from nfresume.runs import settlement, sweeper, verdict
 from nfresume.service.inspection import Inspection
 from nfresume.storage import Root
-from nfresume.store import Store, ledger, schema, transitions
+from nfresume.store import Store, Tx, ledger, schema, transitions
 
 HERE = Path(__file__).resolve().parent
 FILES = 10
@@ -149,17 +149,37 @@ def year(base: Path, count: int, url: str) -> tuple[settings.Settings, Store]:
         now = tx.now
         transitions.register_root(tx, root.id, str(root.path), root.inode)
         ledger.set_price(tx, root.id, Price(now, Decimal("0.3")))
-    step = timedelta(days=364) / count
-    for start in range(0, count, 5000):
-        rows: dict[sa.Table, list[dict[str, object]]] = {
-            schema.executions: [], schema.work_dirs: [], schema.events: [], schema.attempts: [],
-            schema.size_samples: []}
-        for number in range(start, min(count, start + 5000)):
-            add(rows, f"run-{number:07d}", number, now, now - step * (count - number), root.id)
+    written = min(count, WRITTEN)
+    step = timedelta(days=364) / written
+    rows: dict[sa.Table, list[dict[str, object]]] = {
+        schema.executions: [], schema.work_dirs: [], schema.events: [], schema.attempts: [],
+        schema.size_samples: []}
+    for number in range(written):
+        add(rows, f"run-{number:07d}", number, now, now - step * (written - number), root.id)
+    with store.begin() as tx:
+        for table, found in rows.items():
+            tx.conn.execute(table.insert(), found)
+    for number in range(1, count // written):
         with store.begin() as tx:
-            for table, found in rows.items():
-                tx.conn.execute(table.insert(), found)
+            for table in rows:
+                copy(tx, table, f"-c{number}")
     return conf, store
+
+
+def copy(tx: Tx, table: sa.Table, suffix: str) -> None:
+    """Let the database copy what was written, with other ids."""
+    named = table.c.id if table is schema.executions else table.c.execution_id
+    chosen = {column.name: sa.type_coerce(column, sa.Text).concat(suffix) if column.name in UNIQUE else column
+              for column in table.columns if column.autoincrement is not True}
+    if "session_id" in chosen:
+        chosen["session_id"] = sa.func.substr(table.c.session_id, 25).concat(suffix)
+    tx.conn.execute(table.insert().from_select(
+        list(chosen), sa.select(*chosen.values()).where(~named.contains("-c"))))
+
+
+#: So many executions are written; more are copies of them.
+WRITTEN = 5000
+UNIQUE = ("id", "execution_id", "run_name")
 
 
 def add(
@@ -187,9 +207,9 @@ def add(
         "execution_id": name, "number": 1, "run_name": f"{name}-1", "launcher": "local", "state": "FAILED",
         "pipeline": "p", "options": [], "resume": False, "clean_end": True, "token": 1, "created_at": at,
         "submitted": 9, "cached": 0, "succeeded": 8, "failed": 1, "ignored": 0, "retried": 0})
-    rows[schema.events] += [
-        {"execution_id": name, "attempt": 1, "at": at, "actor": actor, "detail": {}, "name": what}
-        for what, actor in (("launch", f"{launched_by}@web(10.0.0.1)"), ("claim", "s"), ("fail", "s"))]
+    rows[schema.events].append({
+        "execution_id": name, "attempt": 1, "at": at, "actor": f"{launched_by}@web(10.0.0.1)", "detail": {},
+        "name": "launch"})
     rows[schema.size_samples] += [
         {"execution_id": name, "at": at + share * (gone - at), "metered_bytes": int(part * metered),
          "processes": {f"PROCESS_{n}": int(part * metered) // 9 for n in range(8)}}
@@ -323,7 +343,8 @@ LINES = (("settlement", "CPU s", "settlement, 10 published files per task", 1.0)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), help=", ".join(SUBJECTS))
+    parser.add_argument("subjects", nargs="*", default=list(SUBJECTS),
+                        help=f"{', '.join(SUBJECTS)}; with sizes of its own: settlement:1000,10000")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--where", help="where to build (default: a temporary folder)")
@@ -336,8 +357,8 @@ def main() -> None:
         print(json.dumps(one(given.subjects[0], given.sizes[0], given.where, given.profile)))
         return
     found: dict[str, list[dict[str, float]]] = {}
-    for subject in given.subjects:
-        for at, size in enumerate(given.sizes):
+    for subject, _, own in (each.partition(":") for each in given.subjects):
+        for at, size in enumerate(map(int, own.split(",")) if own else given.sizes):
             row = rows(subject, size, given)
             found.setdefault(subject, []).append(row)
             if not at:
@@ -345,8 +366,8 @@ def main() -> None:
                 print("|" + "---:|" * len(row))
             cells = (f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in row.values())
             print("| " + " | ".join(cells) + " |", flush=True)
-            if given.plot:
-                plot(given.plot, found)
+        if given.plot:
+            plot(given.plot, found)
 
 
 if __name__ == "__main__":

@@ -86,12 +86,17 @@ class Site:
         version: object = None,
     ) -> Result:
         """The result of `compute`, or one of the same kind, key and version that is at most `seconds` old."""
-        at, of, found = self.cache.get((kind, key), (0.0, None, None))
-        if found is None or of != version or time.monotonic() - at > seconds:
+        until, of, found = self.cache.get((kind, key), (0.0, None, None))
+        if found is None or of != version or time.monotonic() > until:
             found = compute()
+            now = time.monotonic()
             if len(self.cache) > _MAX_CACHED:
                 self.cache.clear()
-            self.cache[kind, key] = (time.monotonic(), version, found)
+            if seconds > _CACHE_SECONDS:  # what is worth keeping is large
+                for old, (ended, _, _) in list(self.cache.items()):
+                    if ended < now:
+                        self.cache.pop(old, None)
+            self.cache[kind, key] = (now + seconds, version, found)
         return cast("Result", found)
 
     def note_valid(self, header: str) -> None:

@@ -26,6 +26,8 @@ _PART = 64 * 1024
 _compressing = asyncio.Lock()
 #: The figures of a billing page are shown for so long, if nothing has happened: usage grows meanwhile.
 _BILLING_SECONDS = 60.0
+#: The periods that a billing page offers.
+_PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "365d": "a year"}
 Result = TypeVar("Result")
 
 
@@ -59,6 +61,8 @@ def billing(
     version = service.costs_version()
 
     def cached(kind: str, compute: Callable[[], Result]) -> Result:
+        if since not in _PERIODS:  # others are not kept: there is no end of them
+            return compute()
         return site.cached(kind, f"{account} {since}", compute, _BILLING_SECONDS, version)
 
     found = cached("billing", lambda: service.costs_figures(_period(since)))
@@ -66,7 +70,7 @@ def billing(
         By.PROCESS, By.DAY) else None
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
-        figures=json.dumps(found.figures), groupings=list(By), extra=extra,
+        figures=json.dumps(found.figures), groupings=list(By), extra=extra, periods=_PERIODS,
         title="Nextflow EFS" if site.cached("efs", "", lambda: (service.on_efs,))[0] else "Nextflow storage",
     )
 
