@@ -98,7 +98,8 @@ def launch(
                                 script=script, **policy)
             execution = service.launch(new, progress_line, signals.hold)
             outcome.announce(service, execution)
-        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json,
+                              live=not parsed.background)
 
 
 def relaunch(
@@ -173,7 +174,8 @@ def relaunch(
             return outcome.forecast(service, found, request, as_json=as_json)
         execution = service.relaunch(found, request, progress_line, say, signals.hold)
         outcome.announce_relaunch(execution)
-        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json,
+                              live=not parsed.background)
 
 
 def rehydrate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -25,32 +25,24 @@ _TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|
 
 
 def show(
-    service: Service, execution: Execution, *, quiet: bool, wake: int = -1,
+    service: Service, execution: Execution, *, quiet: bool, live: bool = True, wake: int = -1,
     signals: Callable[[], int] = lambda: 0,
 ) -> Execution:
     """Follow until the attempt has ended, or two signals have arrived; returns the execution as it is then.
 
     `signals` tells how many have arrived. It is asked at each update; one comes when the eventfd `wake`
-    becomes readable. With `quiet` nothing is printed. If stdout is not a terminal, or this command runs in
-    its background, Nextflow's stdout and stderr are passed on byte for byte.
+    becomes readable. With `quiet` nothing is printed. If stdout is not a terminal, and without `live`,
+    Nextflow's stdout and stderr are passed on byte for byte.
     """
     follower = Follower(service, execution, wake)
     if quiet:
         return _show_nothing(follower, signals)
-    if not _in_foreground():
+    if not (live and sys.stdout.isatty()):
         return _pass_through(follower, wake, signals)
     try:
         return _show_live(follower, signals)
     except OSError:  # the terminal is gone
         return _show_nothing(Follower(service, execution, wake), signals)
-
-
-def _in_foreground() -> bool:
-    """True if stdout is a terminal, and this process is in its foreground."""
-    try:
-        return os.tcgetpgrp(1) == os.getpgrp()
-    except OSError:
-        return False
 
 
 def _tell_why(update: Update) -> None:
