@@ -74,10 +74,12 @@ workflow { A() }
 class Case:
     """A command line, and what stands on standard input, in the launch dir and in the environment.
 
-    `then`: further command lines, each with the files that are written before it.
+    `then`: further command lines, each with the files that are written before it. `before`: words in front of
+    `run` and `launch`.
     """
 
     words: list[str]
+    before: tuple[str, ...] = ()
     stdin: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
@@ -92,6 +94,10 @@ CASES = {
     "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"]),
     "process options": Case(["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"]),
     "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"]),
+    "a quiet run": Case(["main.nf", "--x", "1"], ("-q",)),
+    "a log and a configuration before the verb": Case(
+        ["main.nf", "--x", "1"], ("-log", ".nextflow mine.log", "-C", "only.config"),
+        files={"only.config": "params.y = 'only'\n"}),
     "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"]),
     "a stub at the end": Case(["main.nf", "--x", "1", "-stub"]),
     "further words": Case(["main.nf", "first", "--x", "1", "second"]),
@@ -115,6 +121,7 @@ CASES = {
         ["main.nf", "-c", "a.config,b.config", "--x", "1"],
         files={"a.config": "includeConfig 'more/c.config'\n", "b.config": "params.b = 2\n",
                "more/c.config": "params.c = 3\n"}),
+    "a configuration that reads PWD": Case(["main.nf"], files={"nextflow.config": 'params.y = "$PWD/data"'}),
     "only this configuration": Case(
         ["main.nf", "-C", "only.config"], files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
     "a script from standard input": Case(["-", "--x", "1"], stdin=SHOW),
@@ -172,7 +179,7 @@ def _run(site: Site, base: Path, program: list[str], options: list[str], case: C
         for name, text in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text(text)
-        words, start = list(given), list(program)
+        words, start = list(given), [program[0], *case.before, *program[1:]]
         if options and "-C" in words:  # plain Nextflow takes it before the word `run`
             at = words.index("-C")
             start, words = [start[0], *words[at:at + 2], *start[1:]], words[:at] + words[at + 2:]
