@@ -61,6 +61,27 @@ process LINKED { publishDir 'linked/deep'; output: path 'd'; output: path 'f'
 process MOVED { publishDir 'moved', mode: 'move'; output: path 'f'; script: "echo > f; chmod 444 f" }
 workflow { COPIED(); LINKED(); MOVED() }
 """
+STUBS = """\
+process FIRST { output: path 'a'; script: 'echo real > a'; stub: 'echo stub > a' }
+process LAST { publishDir 'results', mode: 'copy'; input: path x; output: path 'b'
+    script: "cat $x > b; [ -e $launchDir/ok ]"; stub: "cat $x > b; [ -e $launchDir/ok ]" }
+workflow { LAST(FIRST()) }
+"""
+NAMES = """\
+process A {
+    publishDir 'copied', mode: 'copyNoFollow'
+    publishDir 'ö ut/links', mode: 'rellink'
+    output: path '*'
+    script: "mkdir dir; ln -s dir dir_link; touch file; ln -s file file_link; touch 'fi le' 'grün' 'b(c)'"
+}
+workflow { A() }
+"""
+ENDS = """\
+workflow CREATE { error 'Oops!' }
+workflow { CREATE() }
+workflow.onComplete { file('end.txt').text = "${workflow.success} ${workflow.exitStatus}" }
+workflow.onError { file('error.txt').text = "${workflow.errorMessage}" }
+"""
 #: What they say goes to files: its place among Nextflow's lines on standard output is a matter of chance.
 HANDLERS = """\
 workflow.onError { file('error.txt').text = "${workflow.errorMessage} ${workflow.exitStatus}" }
@@ -75,7 +96,7 @@ class Case:
     """A command line, and what stands on standard input, in the launch dir and in the environment.
 
     `then`: further command lines, each with the files that are written before it. `before`: words in front of
-    `run` and `launch`.
+    `run` and `launch`. `long`: not run by `make test`.
     """
 
     words: list[str]
@@ -85,6 +106,7 @@ class Case:
     env: dict[str, str] = field(default_factory=dict)
     umask: int = 0o022
     then: tuple[tuple[list[str], dict[str, str]], ...] = ()
+    long: bool = False
 
 
 CASES = {
@@ -152,6 +174,14 @@ CASES = {
     "odd names": Case(["my pipe [1]/main (x).nf", "--outdir", "out $HOME `id`; *"],
                       files={"my pipe [1]/main (x).nf": SHOW}),
     "handlers at the end": Case(["h.nf"], files={"h.nf": HANDLERS}),
+    "a stub run, and what it leaves for -resume (nextflow#5446)": Case(
+        ["a.nf", "-stub"], files={"a.nf": STUBS}, then=((["a.nf", "-resume"], OK),)),
+    "links and odd names as results (nextflow#658, nextflow#4778)": Case(
+        ["a.nf"], files={"a.nf": NAMES}, long=True),
+    "an error in a workflow, and its handlers (nextflow#3129)": Case(
+        ["a.nf"], files={"a.nf": ENDS}, long=True),
+    "an entry that is not there (nextflow#5811)": Case(
+        ["a.nf", "-entry", "foo"], files={"a.nf": "workflow { println 1 }"}, long=True),
 }
 
 
@@ -218,7 +248,7 @@ def neutral(text: str, place: Path) -> str:
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.long if case.then or case.umask != 0o022 else ())
+    pytest.param(name, marks=pytest.mark.long if case.long or case.then or case.umask != 0o022 else ())
     for name, case in CASES.items()])
 def test_the_same_as_nextflow_run(site: Site, plain_nextflow: Path, name: str):
     """Exit status, standard output, and results with their modes and folders are those of plain Nextflow."""
