@@ -69,9 +69,24 @@ def _help_for(e: typer.TyperException) -> str:
     return f"{see}; `nfresume list` shows the IDs" if wants_id else see
 
 
+def _verb_first(args: list[str]) -> list[str]:
+    """`-q launch main.nf` as `launch -q main.nf`: people write `nextflow -q run main.nf` as well."""
+    if not args or not args[0].startswith("-") or args[0].startswith("--") or args[0] == "-h":
+        return args
+    from nfresume.nextflow.options import first
+
+    front: list[str] = []
+    rest = list(args)
+    while rest and rest[0].startswith("-") and not rest[0].startswith("--"):
+        words = first(rest).words
+        front += words
+        del rest[:len(words)]
+    return [rest[0], *front, *rest[1:]] if rest and rest[0] in ("launch", "relaunch") else args
+
+
 def _run() -> int:
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(args=_verb_first(sys.argv[1:]) or ["--help"], standalone_mode=False)
         return code if isinstance(code, int) else 0
     except NfresumeError as e:
         say(f"error: {e.message}")

@@ -58,8 +58,8 @@ def launch(
     Options of nfresume go before PIPELINE. Words after it go to Nextflow and the pipeline, except
     --storage-expiration-hours, --pin and --detach, which nfresume accepts there too.
 
-    Ctrl-C, SIGTERM and a closed terminal cancel, as they end `nextflow run`; with --detach or -bg the
-    execution goes on. The exit code is Nextflow's.
+    Ctrl-C, SIGTERM and a closed terminal cancel, as they end `nextflow run`; with --detach the execution
+    goes on. With -bg this command goes on in the background. The exit code is Nextflow's.
 
     Examples:
 
@@ -79,7 +79,8 @@ def launch(
     parsed = options.parse(given)
     _note_work_dir(parsed.work_dir)
     _note_two_dashes(parsed)
-    detach = detach or parsed.background
+    if _left_to_background(parsed, detach=detach):
+        return 0
     signals = Signals(detached=detach)
     script, stdin = _standard_input(parsed.pipeline, detach=detach)
     here = common.here()
@@ -97,7 +98,8 @@ def launch(
                                 script=script, **policy)
             execution = service.launch(new, progress_line, signals.hold)
             outcome.announce(service, execution)
-        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json,
+                              live=not parsed.background)
 
 
 def relaunch(
@@ -148,12 +150,14 @@ def relaunch(
       nfresume relaunch rnaseq --pipeline ./fixed/main.nf
     """
     from nfresume.cli.ending import Signals
+    from nfresume.nextflow import options
 
     policy = _policy(retain, on_success)
+    if not dry_run and _left_to_background(options.parse(words[1:]), detach=detach):
+        return 0
     signals = Signals(detached=detach)
     _, stdin = _standard_input(None, detach=detach)
     with common.service(account, None, nextflow, launching=True, stdin=stdin) as service:
-        from nfresume.nextflow import options
         from nfresume.runs.relaunching import RelaunchRequest
 
         found = service.find(words[0])
@@ -170,7 +174,8 @@ def relaunch(
             return outcome.forecast(service, found, request, as_json=as_json)
         execution = service.relaunch(found, request, progress_line, say, signals.hold)
         outcome.announce_relaunch(execution)
-        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json)
+        return outcome.follow(service, execution, signals, detach=detach, as_json=as_json,
+                              live=not parsed.background)
 
 
 def rehydrate(
@@ -279,6 +284,28 @@ def _note_two_dashes(parsed: RunOptions, pipeline: str | None = None) -> None:
         return
     for name in dict.fromkeys(o.name for o in parsed.after if o.name in _TWO_DASHES):
         say(f"note: {name} is a parameter of the pipeline; Nextflow's own option is {name[1:]}")
+
+
+def _left_to_background(parsed: RunOptions, *, detach: bool) -> bool:
+    """With -bg go on in a new process, as Nextflow's own launcher does; True in the one that is to end.
+
+    The new one has the same standard output and error, and no standard input. No signal of the terminal
+    reaches it. SIGTERM to the process id in `.nextflow.pid` ends the run.
+    """
+    import contextlib
+    import os
+
+    if detach or not parsed.background:
+        return False
+    if pid := os.fork():
+        with contextlib.suppress(OSError):
+            Path(os.environ.get("NXF_PID_FILE") or ".nextflow.pid").write_text(f"{pid}\n")
+        return True
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return False
 
 
 def _standard_input(pipeline: str | None, *, detach: bool) -> tuple[bytes | None, int | None]:

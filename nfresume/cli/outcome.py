@@ -59,10 +59,14 @@ def forecast(service: Service, execution: Execution, request: RelaunchRequest, *
     return 0
 
 
-def follow(service: Service, execution: Execution, signals: Signals, *, detach: bool, as_json: bool) -> int:
+def follow(
+    service: Service, execution: Execution, signals: Signals, *, detach: bool, as_json: bool,
+    live: bool = True,
+) -> int:
     """Follow an execution to its end; with `detach` print its id only. Returns the exit status.
 
-    The first signal cancels the run, whose end is then waited for; after the second one it is not.
+    The first signal cancels the run, whose end is then waited for; after the second one it is not. Without
+    `live` a terminal gets lines, and no table that changes.
     """
     from nfresume.cli.progress import show
 
@@ -75,7 +79,8 @@ def follow(service: Service, execution: Execution, signals: Signals, *, detach: 
         else:
             print(execution.id)
         return 0
-    execution = show(service, execution, quiet=as_json, wake=signals.wake, signals=ending.arrived)
+    execution = show(service, execution, quiet=as_json, live=live, wake=signals.wake,
+                     signals=ending.arrived)
     signals.release()
     if execution.state.live:
         say(f"{execution.id} is being cancelled; not waiting for its end")

@@ -25,19 +25,19 @@ _TASK_LINE = re.compile(rb"^\[[0-9a-f]{2}/[0-9a-f]{6}\] (Submitted|Re-submitted|
 
 
 def show(
-    service: Service, execution: Execution, *, quiet: bool, wake: int = -1,
+    service: Service, execution: Execution, *, quiet: bool, live: bool = True, wake: int = -1,
     signals: Callable[[], int] = lambda: 0,
 ) -> Execution:
     """Follow until the attempt has ended, or two signals have arrived; returns the execution as it is then.
 
     `signals` tells how many have arrived. It is asked at each update; one comes when the eventfd `wake`
-    becomes readable. With `quiet` nothing is printed. If stdout is not a terminal, Nextflow's stdout and
-    stderr are passed on byte for byte.
+    becomes readable. With `quiet` nothing is printed. If stdout is not a terminal, and without `live`,
+    Nextflow's stdout and stderr are passed on byte for byte.
     """
     follower = Follower(service, execution, wake)
     if quiet:
         return _show_nothing(follower, signals)
-    if not sys.stdout.isatty():
+    if not (live and sys.stdout.isatty()):
         return _pass_through(follower, wake, signals)
     try:
         return _show_live(follower, signals)

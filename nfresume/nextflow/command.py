@@ -18,6 +18,8 @@ PUBLISH_TRACE = "nextflow.processor.PublishDir"
 MARK = "NFRESUME_RUN"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Nextflow's own launcher takes these away, from tasks too (nextflow#1716).
+_UNSET = ("JAVA_TOOL_OPTIONS",)
 
 LOG = "nextflow.log"
 TRACE = "trace.tsv"
@@ -88,7 +90,7 @@ def environment(base: Mapping[str, str], run: Run) -> dict[str, str]:
     version, in which no plugin is found.
     """
     env = marked(base, run)
-    for name in ("NXF_WORK", "NXF_CLOUDCACHE_PATH", "NXF_CLI_OPTS"):
+    for name in (*_UNSET, "NXF_WORK", "NXF_CLOUDCACHE_PATH", "NXF_CLI_OPTS"):
         env.pop(name, None)
     env.update(
         NXF_CACHE_DIR=str(run.cache_dir),
@@ -137,7 +139,7 @@ def _task_environment(run: Run, base: Mapping[str, str], head: Mapping[str, str]
     if hook := base.get("BASH_ENV"):
         lines += [f"if [ -r {shlex.quote(hook)} ]; then", f"    . {shlex.quote(hook)}", "fi"]
     changed = sorted(name for name in {*base, *head} if base.get(name) != head.get(name)
-                     and name not in (MARK, *SECRETS) and _NAME.fullmatch(name))
+                     and name not in (MARK, *SECRETS, *_UNSET) and _NAME.fullmatch(name))
     lines += ['case " $* " in', f'*" -name {run.run_name} "*) ;;', "*)",
               *(f"    export {name}={shlex.quote(base[name])}" if name in base else f"    unset {name}"
                 for name in changed), "    ;;", "esac"]

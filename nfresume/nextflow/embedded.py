@@ -43,7 +43,8 @@ _OPENED = (
 )
 _FLAGS = (
     "-Dfile.encoding=UTF-8", "-Dcapsule.trampoline", "-Dcapsule.java.cmd=java",
-    "-Dcom.sun.security.enableAIAcaIssuers=true", "-XX:+TieredCompilation", "-XX:TieredStopAtLevel=1",
+    "-Dcom.sun.security.enableAIAcaIssuers=true", "-Djava.awt.headless=true",
+    "-XX:+TieredCompilation", "-XX:TieredStopAtLevel=1",
     *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
 )
 #: So many class-data archives are kept, for users and hosts with several Javas.
@@ -196,8 +197,13 @@ def _class_path(jars: Path) -> str:
 
 
 def launcher(java_program: Path, jars: Path, environ: Mapping[str, str]) -> list[str]:
-    """The argument vector up to Nextflow's own words, with NXF_OPTS and NXF_JVM_ARGS of `environ`."""
+    """The argument vector up to Nextflow's own words, as Nextflow's own launcher makes it.
+
+    That takes NXF_OPTS, NXF_JVM_ARGS and the folder for temporary files, NXF_TEMP or TMPDIR, from `environ`.
+    """
     user = [*environ.get("NXF_OPTS", "").split(), *environ.get("NXF_JVM_ARGS", "").split()]
+    if temporary := environ.get("NXF_TEMP") or environ.get("TMPDIR"):
+        user.append(f"-Djava.io.tmpdir={temporary}")
     flags = list(_FLAGS)
     classes = archive(java_program, jars)
     if classes.exists():

@@ -81,6 +81,7 @@ def environment(
     `shared`: conda environments and images go to the account's cache, unless the user's environment or the
     configuration says where. `guard` is bash that tasks read, see `nextflow.guard`.
     """
+    base = {**base, "PWD": _current(base.get("PWD", ""), execution.launch_dir)}
     if python_workflow(pipeline) is not None:
         return command.marked(base, run)
     made = command.environment({**base, **chosen.environment}, run)
@@ -93,6 +94,19 @@ def environment(
     command.write_configuration(run, base, made, again=run.attempt_dir.name != "1",
                                 guard=guard)
     return made
+
+
+def _current(given: str, launch_dir: str) -> str:
+    """PWD as a shell has it in the launch dir: pipelines and configurations read it (`"$PWD/data"`).
+
+    The caller's own may be that of another folder, when a server or a program has chosen the launch dir.
+    """
+    try:
+        if given.startswith("/") and os.path.samefile(given, launch_dir):
+            return given
+    except OSError:
+        pass
+    return os.path.realpath(launch_dir)
 
 
 def argv(

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nfresume.nextflow import embedded
-from tests.conftest import Site
+from tests.acceptance.test_stand_in import neutral
+from tests.conftest import BIN, Site, until
 
 pytestmark = pytest.mark.slow
 
@@ -170,3 +173,94 @@ def test_another_version_is_a_note(site: Site, plain_nextflow: Path, tmp_path: P
     done = site.run("relaunch", "--nextflow", str(other), site.show()["id"])
     assert "the last attempt ran on Nextflow 24.10.5, this one runs on 25.10.7" in done.err
     assert "7 tasks reused" in done.err
+
+
+AS_LAUNCHED = """\
+process A { debug true; script: 'echo "task ${JAVA_TOOL_OPTIONS-none}"; sleep ${SECONDS_TO_SLEEP-0}' }
+workflow {
+    println "head ${System.getenv('JAVA_TOOL_OPTIONS')} ${System.getProperty('some')}"
+    println(['java.io.tmpdir', 'java.awt.headless', 'file.encoding'].collect { System.getProperty(it) })
+    A()
+}
+"""
+
+
+@dataclass
+class Programs:
+    """`nextflow run` by Nextflow's own launcher on the embedded jars, and `nfresume launch`."""
+
+    site: Site
+    words: dict[str, list[str]]
+
+    def start(self, who: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run one of them in a folder of its own; its output goes to the files `out` and `err`."""
+        place = self.site.base / who
+        place.mkdir(exist_ok=True)
+        (place / "main.nf").write_text(AS_LAUNCHED)
+        with (place / "out").open("w") as out, (place / "err").open("w") as err:
+            return subprocess.run([*self.words[who], "main.nf", *words], cwd=place, stdout=out, stderr=err,
+                                  env={**self.site.env, **env}, stdin=subprocess.DEVNULL, timeout=120,
+                                  check=False)
+
+    def said(self, who: str) -> str:
+        return neutral((self.site.base / who / "out").read_text(), self.site.base / who)
+
+    def process(self, who: str) -> psutil.Process:
+        """The process that goes on in the background."""
+        return psutil.Process(int((self.site.base / who / ".nextflow.pid").read_text()))
+
+
+@pytest.fixture
+def programs(site: Site, with_launcher: Path) -> Programs:
+    stand_in(site.base / "home", embedded.VERSION)
+    site.env |= {"NXF_HOME": str(site.base / "home"), "NXF_VER": embedded.VERSION, "NXF_OFFLINE": "true",
+                 "NXF_DISABLE_CHECK_LATEST": "true", "JAVA_CMD": str(embedded.java(None))}
+    return Programs(site, {"plain": [str(with_launcher.parent / "nextflow"), "run"],
+                           "ours": [str(BIN / "nfresume"), "launch"]})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("env", [
+    {"TMPDIR": "BASE/temporary"},
+    {"TMPDIR": "/nowhere", "NXF_TEMP": "BASE/temporary", "NXF_OPTS": "-Dsome=thing"},
+    {"JAVA_TOOL_OPTIONS": "-Dsome=tool"},
+], ids=lambda env: " ".join(env))
+def test_java_is_started_as_by_nextflows_launcher(programs: Programs, env: dict[str, str]):
+    """nf-core/sarek#1793, nextflow#1716: the embedded engine has the temporary folder, the options and the
+    variables that it has with Nextflow's own launcher, and so have its tasks."""
+    (programs.site.base / "temporary").mkdir()
+    env = {name: value.replace("BASE", str(programs.site.base)) for name, value in env.items()}
+    assert programs.start("plain", "-ansi-log", "false", **env).returncode == 0
+    assert programs.start("ours", **env).returncode == 0
+    assert programs.said("ours") == programs.said("plain")
+
+
+@pytest.mark.long
+def test_in_the_background(programs: Programs):
+    """wf-single-cell#184: with -bg both return at once; the output follows, and the process id is told."""
+    for who in programs.words:
+        assert programs.start(who, "-bg", SECONDS_TO_SLEEP="3").returncode == 0
+        process = programs.process(who)
+        until(lambda process=process: not _goes_on(process), 60, "the end")
+    assert "task none" in programs.said("plain")
+    assert programs.said("ours") == programs.said("plain")
+
+
+@pytest.mark.long
+def test_a_run_in_the_background_is_ended(programs: Programs):
+    """`kill $(cat .nextflow.pid)` ends a run in the background, and its tasks."""
+    for who in programs.words:
+        programs.start(who, "-bg", SECONDS_TO_SLEEP="100")
+        process = programs.process(who)
+        until(lambda who=who: "Submitted" in programs.said(who), 60, "a task")
+        process.terminate()
+        until(lambda process=process: not _goes_on(process), 60, "the end")
+    assert programs.site.show()["state"] == "CANCELLED"
+    assert not programs.site.runs("sleep")
+
+
+def _goes_on(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

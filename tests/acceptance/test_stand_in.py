@@ -61,6 +61,27 @@ process LINKED { publishDir 'linked/deep'; output: path 'd'; output: path 'f'
 process MOVED { publishDir 'moved', mode: 'move'; output: path 'f'; script: "echo > f; chmod 444 f" }
 workflow { COPIED(); LINKED(); MOVED() }
 """
+STUBS = """\
+process FIRST { output: path 'a'; script: 'echo real > a'; stub: 'echo stub > a' }
+process LAST { publishDir 'results', mode: 'copy'; input: path x; output: path 'b'
+    script: "cat $x > b; [ -e $launchDir/ok ]"; stub: "cat $x > b; [ -e $launchDir/ok ]" }
+workflow { LAST(FIRST()) }
+"""
+NAMES = """\
+process A {
+    publishDir 'copied', mode: 'copyNoFollow'
+    publishDir 'ö ut/links', mode: 'rellink'
+    output: path '*'
+    script: "mkdir dir; ln -s dir dir_link; touch file; ln -s file file_link; touch 'fi le' 'grün' 'b(c)'"
+}
+workflow { A() }
+"""
+ENDS = """\
+workflow CREATE { error 'Oops!' }
+workflow { CREATE() }
+workflow.onComplete { file('end.txt').text = "${workflow.success} ${workflow.exitStatus}" }
+workflow.onError { file('error.txt').text = "${workflow.errorMessage}" }
+"""
 #: What they say goes to files: its place among Nextflow's lines on standard output is a matter of chance.
 HANDLERS = """\
 workflow.onError { file('error.txt').text = "${workflow.errorMessage} ${workflow.exitStatus}" }
@@ -74,15 +95,18 @@ workflow { A() }
 class Case:
     """A command line, and what stands on standard input, in the launch dir and in the environment.
 
-    `then`: further command lines, each with the files that are written before it.
+    `then`: further command lines, each with the files that are written before it. `before`: words in front of
+    `run` and `launch`. `long`: not run by `make test`.
     """
 
     words: list[str]
+    before: tuple[str, ...] = ()
     stdin: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     umask: int = 0o022
     then: tuple[tuple[list[str], dict[str, str]], ...] = ()
+    long: bool = False
 
 
 CASES = {
@@ -92,6 +116,10 @@ CASES = {
     "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"]),
     "process options": Case(["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"]),
     "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"]),
+    "a quiet run": Case(["main.nf", "--x", "1"], ("-q",)),
+    "a log and a configuration before the verb": Case(
+        ["main.nf", "--x", "1"], ("-log", ".nextflow mine.log", "-C", "only.config"),
+        files={"only.config": "params.y = 'only'\n"}),
     "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"]),
     "a stub at the end": Case(["main.nf", "--x", "1", "-stub"]),
     "further words": Case(["main.nf", "first", "--x", "1", "second"]),
@@ -115,6 +143,7 @@ CASES = {
         ["main.nf", "-c", "a.config,b.config", "--x", "1"],
         files={"a.config": "includeConfig 'more/c.config'\n", "b.config": "params.b = 2\n",
                "more/c.config": "params.c = 3\n"}),
+    "a configuration that reads PWD": Case(["main.nf"], files={"nextflow.config": 'params.y = "$PWD/data"'}),
     "only this configuration": Case(
         ["main.nf", "-C", "only.config"], files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
     "a script from standard input": Case(["-", "--x", "1"], stdin=SHOW),
@@ -145,6 +174,14 @@ CASES = {
     "odd names": Case(["my pipe [1]/main (x).nf", "--outdir", "out $HOME `id`; *"],
                       files={"my pipe [1]/main (x).nf": SHOW}),
     "handlers at the end": Case(["h.nf"], files={"h.nf": HANDLERS}),
+    "a stub run, and what it leaves for -resume (nextflow#5446)": Case(
+        ["a.nf", "-stub"], files={"a.nf": STUBS}, then=((["a.nf", "-resume"], OK),)),
+    "links and odd names as results (nextflow#658, nextflow#4778)": Case(
+        ["a.nf"], files={"a.nf": NAMES}, long=True),
+    "an error in a workflow, and its handlers (nextflow#3129)": Case(
+        ["a.nf"], files={"a.nf": ENDS}, long=True),
+    "an entry that is not there (nextflow#5811)": Case(
+        ["a.nf", "-entry", "foo"], files={"a.nf": "workflow { println 1 }"}, long=True),
 }
 
 
@@ -172,7 +209,7 @@ def _run(site: Site, base: Path, program: list[str], options: list[str], case: C
         for name, text in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text(text)
-        words, start = list(given), list(program)
+        words, start = list(given), [program[0], *case.before, *program[1:]]
         if options and "-C" in words:  # plain Nextflow takes it before the word `run`
             at = words.index("-C")
             start, words = [start[0], *words[at:at + 2], *start[1:]], words[:at] + words[at + 2:]
@@ -211,7 +248,7 @@ def neutral(text: str, place: Path) -> str:
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.long if case.then or case.umask != 0o022 else ())
+    pytest.param(name, marks=pytest.mark.long if case.long or case.then or case.umask != 0o022 else ())
     for name, case in CASES.items()])
 def test_the_same_as_nextflow_run(site: Site, plain_nextflow: Path, name: str):
     """Exit status, standard output, and results with their modes and folders are those of plain Nextflow."""
@@ -430,8 +467,8 @@ def before_the_end(out: str, site: Site) -> str:
 
 
 @pytest.mark.long
-def test_nohup_and_detached_runs_stay(site: Site):
-    """A SIGHUP that the caller ignores ends nothing; a detached run does not end with its command."""
+def test_nohup_stays(site: Site):
+    """A SIGHUP that the caller ignores ends nothing."""
     (site.launch_dir / "main.nf").write_text("process A { script: 'sleep 3' }\nworkflow { A() }")
     env = {**site.env, "NFRESUME": str(BIN / "nfresume")}
     child = subprocess.Popen(["bash", "-c", 'trap "" HUP; exec "$NFRESUME" launch main.nf'], env=env,
@@ -440,8 +477,6 @@ def test_nohup_and_detached_runs_stay(site: Site):
     until(lambda: site.runs("sleep"), what="a running task")
     child.send_signal(signal.SIGHUP)
     assert child.wait(60) == 0
-    execution = site.ok("launch", "main.nf", "-bg").out.strip()
-    assert site.ok("wait", execution, "--json").json()["state"] == "SUCCEEDED"
 
 
 NESTED = """\
