@@ -21,7 +21,7 @@ from typing import Any
 from nfresume_metadata import files
 
 from nfresume.system import crashpoints, durable, processes
-from nfresume.tasks import coercion, copies, digests, isolation, outputs, promises, task_files, values
+from nfresume.tasks import cloud, coercion, copies, digests, isolation, outputs, promises, task_files, values
 from nfresume.tasks.copies import Copies
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.isolation import NotPossible, View, Wish
@@ -67,6 +67,7 @@ def _answer(
     task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None
 ) -> None:
     os.environ.update(task.environment)
+    os.environ.update(cloud.known_secrets(task.secrets))
     files.use(Remote(wish.work, lambda path: _for_task(path, task_dir, view)))
     originals: set[str] = set()
     given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
