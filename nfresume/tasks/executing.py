@@ -100,8 +100,8 @@ class Executor:
         hints = node.task.hints
         return {
             os.path.abspath(value): isinstance(value, LatchDir) for name, value in node.inputs.items()
-            if isinstance(value, Path) or (inputs.is_output(hints.get(name)) and "://" not in str(value)
-                                           and isinstance(value, LatchFile | LatchDir))}
+            if isinstance(value, Path) or (isinstance(value, LatchFile | LatchDir)
+                                           and inputs.is_output(hints.get(name)) and "://" not in str(value))}
 
     def add(self, node: Node, *, restore: bool) -> None:
         """Queue a call. `restore`: copy its cache entry instead of running it."""

@@ -259,7 +259,7 @@ def _latch() -> dict[str, Mapping[str, Any]]:
         "latch.resources.conditional": conditional,
         "latch.functions": {},
         "latch.functions.messages": {"message": tasks.message},
-        "latch.functions.operators": channels,
+        "latch.functions.operators": {**channels, "_combine": operators._combine},
         "latch.types": {**_ours(*_FILES, *metadata), **glob},
         "latch.types.metadata": _ours(*metadata),
         "latch.types.file": _ours("LatchFile", "LatchOutputFile"),

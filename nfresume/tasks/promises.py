@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import json
 import operator
@@ -53,6 +54,7 @@ class Scheduler(Protocol):
 
 
 _running: Scheduler | None = None
+_print = builtins.print
 
 
 def running() -> Scheduler | None:
@@ -67,6 +69,13 @@ def schedule(scheduler: Scheduler | None, workflow: Any = None) -> None:
     """
     global _running, _outermost
     _running, _outermost = scheduler, workflow
+    builtins.print = _print if scheduler is None else _print_promises
+
+
+def _print_promises(*values: Any, **options: Any) -> None:
+    """Print as ever; a promise is shown as what it stands for. As a text it would be an error."""
+    shown = [repr(value) if isinstance(value, Promise | Expression) else value for value in values]
+    _print(*shown, **options)
 
 
 _outermost: Any = None
