@@ -29,7 +29,7 @@ from nfresume.tasks.sizes import Resources
 #: How many Slurm jobs may wait or run at once. For each one an sbatch process runs on this host.
 MAX_SLURM_JOBS = 200
 #: What is raised by inputs that cannot be read, digested or encoded.
-BAD_INPUT = (OSError, TypeError, ValueError, LookupError, values.Unreadable)
+BAD_INPUT = (OSError, TypeError, ValueError, LookupError, AttributeError, values.Unreadable)
 _GIB = 1 << 30
 
 

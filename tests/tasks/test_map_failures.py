@@ -38,6 +38,14 @@ def test_enough_elements_succeed(site: Site, script: Path, workflow: str, found:
     assert "2 ignored" in site.ok("show", site.show()["id"]).out
 
 
+def test_a_part_of_a_failed_element(site: Site, script: Path):
+    """None has no parts: the call that wants one fails, and the others go on."""
+    assert site.run("launch", "maps_that_fail.py:part_of_none").code == 1
+    why = "Process `one (1)` cannot run: its inputs: 'NoneType' object has no attribute 'real'"
+    assert attempt(site)["error"] == why
+    assert "known [0, 0, None, 1, 2, None]" in ran(site)
+
+
 def test_too_many_fail(site: Site, script: Path):
     """0.7 of 6 are 5 elements. All elements end, and a relaunch tries all that failed."""
     done = site.run("launch", "--storage-expiration-hours", "9", "maps_that_fail.py:strict")

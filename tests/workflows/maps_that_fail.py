@@ -55,6 +55,12 @@ def tolerant(n: int = 6) -> List[str]:
 
 
 @workflow
+def part_of_none() -> List[str]:
+    mapped = map_task(halved, min_success_ratio=0.6)(n=list(range(6)))
+    return [one(value=mapped[2].real), known(values=mapped)]
+
+
+@workflow
 def counted() -> str:
     return known(values=map_task(halved, min_successes=4)(n=list(range(6))))
 
