@@ -15,8 +15,7 @@ from nfresume.tasks.declaring import Task
 
 @dataclass(frozen=True)
 class Rule:
-    """How many elements of a map must succeed, and how many may run at once. The value of one that fails is
-    None.
+    """How many elements of a map must succeed, and how many may run at once. One that fails gives None.
 
     `successes` is a number of elements, and counts before `ratio`. `at_once` 0: as many as there is room for.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -233,7 +234,8 @@ class Head:
     def handle_failure(self, flow: Workflow, given: Mapping[str, Any]) -> None:
         """Call the workflow's on_failure, whose calls always run. It changes no outcome."""
         self._handling, self.fail_fast = True, False
-        failing.call_handler(flow.on_failure, given, self.why, self.failed[0].name)
+        with contextlib.suppress(NoResult):  # what it has called so far still runs
+            failing.call_handler(flow.on_failure, given, self.why, self.failed[0].name)
         self.finish()
 
     def _make_ready(self, node: Node) -> None:
