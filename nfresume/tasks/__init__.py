@@ -18,10 +18,7 @@ from typing import Any
 from nfresume.tasks.declaring import (
     CACHED,
     SIZED,
-    Cache,
     Dynamic,
-    LaunchPlan,
-    MapTask,
     Task,
     Workflow,
     custom_memory_optimized_task,
@@ -30,7 +27,6 @@ from nfresume.tasks.declaring import (
     large_gpu_task,
     large_task,
     lustre_setup_task,
-    map_task,
     medium_task,
     message,
     nextflow_runtime_task,
@@ -39,6 +35,9 @@ from nfresume.tasks.declaring import (
     task,
     workflow,
 )
+from nfresume.tasks.mapping import MapTask, map_task
+from nfresume.tasks.options import Cache
+from nfresume.tasks.plans import LaunchPlan
 from nfresume.tasks.sections import create_conditional_section
 
 globals().update({**SIZED, **CACHED})

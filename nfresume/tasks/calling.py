@@ -21,7 +21,18 @@ from typing import Any
 from nfresume_metadata import files
 
 from nfresume.system import crashpoints, durable, processes
-from nfresume.tasks import coercion, copies, digests, isolation, outputs, promises, task_files, values
+from nfresume.tasks import (
+    cloud,
+    coercion,
+    copies,
+    digests,
+    isolation,
+    outputs,
+    promises,
+    task_files,
+    tools,
+    values,
+)
 from nfresume.tasks.copies import Copies
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.isolation import NotPossible, View, Wish
@@ -51,8 +62,9 @@ def call(
         (task_dir / NOT_ISOLATED).write_text(str(e))
         return 1
     os.chdir(task_dir)
+    tools_of = Path("/root") if alone or (isolate and wish.project) else wish.project
     try:
-        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish))
+        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish), tools_of)
         return 0
     except SystemExit as e:
         return _exited(e.code)
@@ -64,9 +76,11 @@ def call(
 
 
 def _answer(
-    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None
+    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None,
+    tools_of: Path | None,
 ) -> None:
     os.environ.update(task.environment)
+    os.environ.update(cloud.known_secrets(task.secrets))
     files.use(Remote(wish.work, lambda path: _for_task(path, task_dir, view)))
     originals: set[str] = set()
     given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
@@ -74,9 +88,10 @@ def _answer(
     unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
     began = time.monotonic()
     with sharing or contextlib.nullcontext():
-        value: Any = task.call(given)
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        with tools.linked(task_dir, tools_of):
+            value: Any = task.call(given)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
         value = coercion.as_declared(value, task.hints.get("return", Any))

@@ -6,6 +6,7 @@ A file that imports them loads. What only Latch's service has says so in one lin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +102,15 @@ def get_secret(secret_name: str) -> str:
     refuse(f"get_secret({secret_name!r})",
            f"set the environment variable {secret_name}, or put the secret into a file of that name in the "
            "folder of the setting task_secrets")
+
+
+def known_secrets(names: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that are set, by environment variable. `names` are their names by variable."""
+    found = {}
+    for variable, name in names.items():
+        with contextlib.suppress(NeedsLatch):  # the task fails when it asks for it, if it does
+            found[variable] = get_secret(name)
+    return found
 
 
 # -- registry and accounts ------------------------------------------------------------------------

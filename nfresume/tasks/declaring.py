@@ -8,21 +8,16 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
-from nfresume.tasks import coercion, pods, promises, shapes, sizes, source
+from nfresume.tasks import coercion, options, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
-#: Options of Latch's and flytekit's tasks that nfresume accepts and ignores.
-_WITHOUT_EFFECT = frozenset({
-    "interruptible", "deprecated", "secret_requests", "execution_mode", "task_resolver",
-    "enable_memory_profiling", "disable_deck", "enable_deck", "docs", "node_name", "name", "pod_template",
-    "pod_template_name", "accelerator", "deck_fields", "pickle_untyped", "shared_memory", "labels",
-    "annotations",
-})
+#: Options of a task's cache and of its resources.
+_OF_TASKS = frozenset({"cache", "cache_serialize", "cache_version", "cache_ignore_input_vars", "resources",
+                       "requests", "limits", "task_config", "pod_template"})
 #: All tasks that the loaded file declares, in its order. A worker process finds its task by its number here.
 declared_tasks: list[Task] = []
 
@@ -32,7 +27,8 @@ class Task:
     """A function that runs in a process of its own. `resources` may be a function of the inputs.
 
     `ignored` are inputs that no key contains: a result is reused whatever they are. `timeout` is in seconds;
-    0 means no timeout. If `version` is empty, a digest of the code is used instead.
+    0 means no timeout. If `version` is empty, a digest of the code is used instead, with `salt`. `secrets`
+    are names by environment variable. `deprecated`: what to say about the task when it is called.
     """
 
     function: Callable[..., Any]
@@ -46,10 +42,14 @@ class Task:
     ignored: frozenset[str] = frozenset()
     dockerfile: str = ""
     image: str = ""
+    salt: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    deprecated: str = ""
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
         named: Any = getattr(self.function, "func", self.function)  # of a partial
+        self.short_name = str(getattr(named, "__name__", type(named).__name__))
         self.name = f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"
         self.signature = inspect.signature(self.function)
         for parameter in self.signature.parameters.values():
@@ -88,7 +88,8 @@ class Task:
     @functools.cached_property
     def code(self) -> str:
         """The digest of the function's code. Raises ValueError when its source cannot be read."""
-        return source.code_digest(self.function)
+        digest = source.code_digest(self.function)
+        return f"{digest} {self.salt}" if self.salt else digest
 
     @functools.cached_property
     def enclosed(self) -> str:
@@ -116,14 +117,21 @@ class Task:
         bound = inspect.BoundArguments(self.signature, dict(given))
         return self.function(*bound.args, **bound.kwargs)
 
-    def overridden(self, options: Mapping[str, Any]) -> Task:
+    def overridden(self, given: Mapping[str, Any]) -> Task:
         """The same task with other options, as `with_overrides` gives them."""
         made = copy.copy(self)  # not a task of its own: it keeps its number
-        made.resources = pods.of_options(options) or made.resources
-        made.retries = int(options.get("retries", made.retries))
-        made.timeout = _seconds(options.get("timeout", made.timeout))
-        made.cache = bool(options.get("cache", made.cache))
-        made.version = str(options.get("cache_version") or made.version)
+        made.resources = options.resources(given) or made.resources
+        made.retries = options.retries(given["retries"]) if "retries" in given else made.retries
+        made.timeout = options.seconds(given["timeout"]) if "timeout" in given else made.timeout
+        made.image = options.image(self.short_name, given.get("container_image")) or made.image
+        if given.get("cache") is not None:
+            caching = options.caching(given, self.function)
+            made.cache, made.salt = caching.on, caching.salt or made.salt
+            made.cache_serialize = caching.on and (caching.serialize or made.cache_serialize)
+            made.ignored |= caching.ignored
+            made.version = caching.version or made.version
+        made.version = str(given.get("cache_version") or made.version)
+        options.note_unused(self.short_name, {k: v for k, v in given.items() if k not in options.OVERRIDABLE})
         return made
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -133,53 +141,30 @@ class Task:
         return scheduler.submit(self, self.bind(*args, **kwargs))
 
 
-class Cache:
-    """Flyte's `cache=Cache(version="1")`. Without a version the digest of the code counts, as for `True`."""
-
-    def __init__(self, version: str | None = None, serialize: bool = False,
-                 ignored_inputs: str | Sequence[str] = (), **_policies: object) -> None:
-        self.version = version or ""
-        self.serialize = serialize
-        self.ignored_inputs = (ignored_inputs,) if isinstance(ignored_inputs, str) else tuple(ignored_inputs)
-
-
 def task(
-    _task_function: Callable[..., Any] | None = None, *, resources: Any = None, cache: bool | Cache = False,
-    cache_serialize: bool = False, cache_version: str | None = "",
-    cache_ignore_input_vars: Sequence[str] = (), retries: int = 0, timeout: int | timedelta | None = 0,
-    environment: Mapping[str, str] | None = None, task_config: Any = None, requests: Any = None,
-    limits: Any = None, dockerfile: Any = None, container_image: Any = None, **more: Any,
+    _task_function: Callable[..., Any] | None = None, *, retries: int = 0, timeout: Any = 0,
+    environment: Mapping[str, str] | None = None, dockerfile: Any = None, container_image: Any = None,
+    secret_requests: Any = None, deprecated: str = "", **more: Any,
 ) -> Any:
     """Declare a task: `@task`, `@task(cache=True)` or `task(function, cache=True)`. `timeout` is in seconds.
 
-    Raises TypeError for an unknown option, ValueError for a bad value.
+    `more` are options of its cache and its resources, and such without effect. Raises TypeError for an
+    unknown option, ValueError for a bad value.
     """
-    if unknown := sorted(set(more) - _WITHOUT_EFFECT):
-        raise TypeError(f"a task has no option {unknown[0]!r}")
-    if isinstance(cache, Cache):
-        cache_serialize, cache_version, cache_ignore_input_vars, cache = (
-            cache.serialize, cache.version, cache.ignored_inputs, True)
-    seconds = _seconds(timeout)
-    if retries < 0:
-        raise ValueError("retries must not be negative")
-    image = container_image if isinstance(container_image, str) and "{{" not in container_image else ""
-    asked = pods.of_options({"task_config": task_config, "requests": requests, "limits": limits})
+    options.check("a task", more, options.UNUSED_OF_TASKS | _OF_TASKS)
+    seconds, tries = options.seconds(timeout), options.retries(retries)
+    resources = options.resources(more) or Resources(1, 0)
 
     def declare(function: Callable[..., Any]) -> Task:
-        return Task(function, asked or resources or Resources(1, 0), cache, cache_serialize,
-                    str(cache_version or ""), retries, seconds, dict(environment or {}),
-                    frozenset(cache_ignore_input_vars), str(dockerfile or ""), image)
+        caching = options.caching(more, function)
+        name = getattr(function, "__name__", "task")
+        options.note_unused(name, {k: v for k, v in more.items() if k not in _OF_TASKS})
+        return Task(function, resources, caching.on, caching.serialize, caching.version, tries, seconds,
+                    dict(environment or {}), caching.ignored, str(dockerfile or ""),
+                    options.image(name, container_image), caching.salt,
+                    options.secret_variables(name, secret_requests), deprecated or "")
 
     return declare if _task_function is None else declare(_task_function)
-
-
-def _seconds(timeout: Any) -> float:
-    if not isinstance(timeout, int | float | timedelta | None):
-        raise ValueError(f"timeout={timeout!r}: seconds, or a timedelta")
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout or 0)
-    if seconds < 0:
-        raise ValueError("timeout must not be negative")
-    return seconds
 
 
 @dataclass(eq=False)
@@ -205,9 +190,16 @@ class Dynamic:
         return scheduler.submit_dynamic(self.function, dict(bound.arguments), kind)
 
 
-def dynamic(function: Callable[..., Any] | None = None, **_options: Any) -> Any:
+def dynamic(function: Callable[..., Any] | None = None, **more: Any) -> Any:
     """Declare a dynamic workflow: `@dynamic`. Its tasks have options; its own have no effect."""
-    return Dynamic if function is None else Dynamic(function)
+    known = inspect.signature(task).parameters.keys() | options.UNUSED_OF_TASKS | _OF_TASKS
+    options.check("a dynamic workflow", more, known)
+
+    def declare(declared: Callable[..., Any]) -> Dynamic:
+        options.note_unused(declared.__name__, more)
+        return Dynamic(declared)
+
+    return declare if function is None else declare(function)
 
 
 def _sized(name: str) -> Any:
@@ -271,59 +263,18 @@ CACHED = {f"cached_{name}_task": _cached(name) for name in sizes.SIZES}
 
 
 @dataclass(eq=False)
-class MapTask:
-    """A task that is mapped over lists: one call per element. Each call has its own cache entry."""
-
-    task: Task
-    bound: Mapping[str, Any] = field(default_factory=dict)
-
-    def with_overrides(self, **options: Any) -> MapTask:
-        """The same map with other options of its task."""
-        return MapTask(self.task.overridden(options), self.bound)
-
-    def __call__(self, /, **lists: Any) -> Any:
-        scheduler = promises.running()
-        if scheduler is not None:
-            return scheduler.submit_all(self.task, self.bound, lists)
-        return [self.task(**self.bound, **row) for row in call_inputs(self.task.name, lists)]
-
-
-def call_inputs(name: str, lists: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The inputs of each call of a map over `lists`; `name` is the task's.
-
-    Raises TypeError for a value that is not a list, ValueError for lists of different lengths.
-    """
-    for parameter, value in lists.items():
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"map_task({name}): {parameter} must be a list, not {type(value).__name__}")
-    if len({len(value) for value in lists.values()}) > 1:
-        raise ValueError(f"map_task({name}): the lists differ in length: "
-                         + ", ".join(f"{key} {len(value)}" for key, value in lists.items()))
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-
-
-def map_task(task_function: Any, *, metadata: Any = None, **_options: Any) -> MapTask:
-    """Map a task, or a functools.partial of one, over lists. Raises TypeError for anything else.
-
-    `metadata`: flytekit's TaskMetadata, whose cache, cache_version, retries and timeout then hold.
-    """
-    bound: dict[str, Any] = {}
-    if isinstance(task_function, functools.partial):
-        if task_function.args:
-            raise TypeError("map_task(partial(...)): bind by keyword")
-        task_function, bound = task_function.func, dict(task_function.keywords)
-    if not isinstance(task_function, Task):
-        raise TypeError(f"map_task needs a task, not {task_function!r}")
-    return MapTask(task_function.overridden(vars(metadata)) if metadata else task_function, bound)
-
-
-@dataclass(eq=False)
 class Workflow:
-    """A function whose calls of tasks make the graph. `metadata` is a LatchMetadata, or None."""
+    """A function whose calls of tasks make the graph. `metadata` is a LatchMetadata, or None.
+
+    `fail_fast`: the first failure stops everything. `on_failure`: a task or workflow with the same inputs,
+    which is called when the workflow has failed.
+    """
 
     function: Callable[..., Any]
     metadata: Any = None
     storage_expiration_hours: float | None = None
+    fail_fast: bool = False
+    on_failure: Any = None
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
@@ -333,6 +284,11 @@ class Workflow:
             runtime = getattr(self.metadata, "runtime_resources", None)
             self.storage_expiration_hours = declared_hours.get(
                 "storage_expiration_hours", getattr(runtime, "storage_expiration_hours", None))
+        if self.on_failure is not None:
+            taken = inspect.signature(self.on_failure.function).parameters
+            if missing := [name for name in self.signature.parameters if name not in taken]:
+                raise TypeError(f"{self.on_failure.function.__name__} cannot be the on_failure of "
+                                f"{self.function.__name__}: it has no input {missing[0]!r}")
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
@@ -341,6 +297,10 @@ class Workflow:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
+        if scheduler is not None and self is not promises.outermost():
+            options.note_unused(self.function.__name__, {
+                "on_failure of a nested workflow": self.on_failure,
+                "failure_policy of a nested workflow": self.fail_fast})
         if scheduler is None or not (asked := source.asked_as_promises(self.function)):
             return self.function(*args, **kwargs)
         bound = self.signature.bind(*args, **kwargs)
@@ -352,47 +312,26 @@ class Workflow:
 
 
 def workflow(
-    metadata: Any = None, *, storage_expiration_hours: float | None = None, **_options: Any
+    metadata: Any = None, *, storage_expiration_hours: float | None = None, failure_policy: Any = None,
+    on_failure: Any = None, _workflow_function: Any = None, **more: Any,
 ) -> Any:
-    """Declare a workflow: `@workflow`, `@workflow(metadata)` or `@workflow(storage_expiration_hours=48)`."""
-    if callable(metadata) and inspect.isfunction(metadata):
-        return Workflow(metadata)
-    return lambda function: Workflow(function, metadata, storage_expiration_hours)
+    """Declare a workflow: `@workflow`, `@workflow(metadata)` or `@workflow(storage_expiration_hours=48)`.
 
+    `failure_policy`: with FAIL_IMMEDIATELY the first failure stops everything. Without it, and with
+    FAIL_AFTER_EXECUTABLE_NODES_COMPLETE, a failed task stops only what depends on it.
+    """
+    options.check("a workflow", more, options.UNUSED_OF_WORKFLOWS)
+    fail_fast = getattr(failure_policy, "name", failure_policy) == "FAIL_IMMEDIATELY"
 
-class LaunchPlan:
-    """Named inputs for a workflow. Latch files declare them for tests. In a workflow one can be called."""
+    def declare(function: Callable[..., Any], given: Any = None) -> Workflow:
+        options.note_unused(function.__name__, more)
+        return Workflow(function, given, storage_expiration_hours, fail_fast, on_failure)
 
-    def __init__(self, workflow: Workflow, name: str, default_params: Mapping[str, Any] | None = None, *,
-                 fixed: Mapping[str, Any] | None = None, **_options: Any) -> None:
-        self.workflow = workflow
-        self.name = name
-        self.default_params = dict(default_params or {})
-        self.fixed = dict(fixed or {})
-
-    @classmethod
-    def create(
-        cls, name: str, workflow: Workflow, default_inputs: Mapping[str, Any] | None = None,
-        fixed_inputs: Mapping[str, Any] | None = None, **_options: Any,
-    ) -> LaunchPlan:
-        """The form of flytekit."""
-        return cls(workflow, name, default_inputs, fixed=fixed_inputs)
-
-    @classmethod
-    def get_or_create(cls, workflow: Workflow, name: str | None = None, **options: Any) -> LaunchPlan:
-        """The form of flytekit. Without a name it has that of the workflow."""
-        return cls.create(name or workflow.function.__name__, workflow, **options)
-
-    @classmethod
-    def get_default_launch_plan(cls, _context: object, workflow: Workflow) -> LaunchPlan:
-        """The plan of a workflow that fixes nothing: flytekit's form."""
-        return cls(workflow, workflow.function.__name__)
-
-    def __call__(self, /, **given: Any) -> Any:
-        """Call the workflow. Raises TypeError for an input that the plan fixes."""
-        if taken := sorted(given.keys() & self.fixed.keys()):
-            raise TypeError(f"launch plan {self.name}: it fixes {taken[0]}")
-        return self.workflow(**{**self.default_params, **given, **self.fixed})
+    if inspect.isfunction(metadata):
+        return declare(metadata)
+    if _workflow_function is not None:
+        return declare(_workflow_function, metadata)
+    return lambda function: declare(function, metadata)
 
 
 def message(typ: str, data: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ from nfresume.tasks.sizes import Resources
 #: How many Slurm jobs may wait or run at once. For each one an sbatch process runs on this host.
 MAX_SLURM_JOBS = 200
 #: What is raised by inputs that cannot be read, digested or encoded.
-BAD_INPUT = (OSError, TypeError, ValueError, LookupError, values.Unreadable)
+BAD_INPUT = (OSError, TypeError, ValueError, LookupError, AttributeError, values.Unreadable)
 _GIB = 1 << 30
 
 
@@ -100,8 +100,8 @@ class Executor:
         hints = node.task.hints
         return {
             os.path.abspath(value): isinstance(value, LatchDir) for name, value in node.inputs.items()
-            if isinstance(value, Path) or (inputs.is_output(hints.get(name)) and "://" not in str(value)
-                                           and isinstance(value, LatchFile | LatchDir))}
+            if isinstance(value, Path) or (isinstance(value, LatchFile | LatchDir)
+                                           and inputs.is_output(hints.get(name)) and "://" not in str(value))}
 
     def add(self, node: Node, *, restore: bool) -> None:
         """Queue a call. `restore`: copy its cache entry instead of running it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any
 from nfresume.tasks import promises, values
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.keys import Key
+from nfresume.tasks.mapping import Rule
 from nfresume.tasks.promises import Promise
 from nfresume.tasks.worker import RESULT
 
@@ -23,12 +25,33 @@ class State(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    IGNORED = "ignored"  # it failed, and its map goes on without it
     SKIPPED = "skipped"  # a node that it depends on failed
 
     @property
     def ended(self) -> bool:
         """True for a final state."""
-        return self in (State.DONE, State.FAILED, State.SKIPPED)
+        return self in (State.DONE, State.FAILED, State.IGNORED, State.SKIPPED)
+
+    @property
+    def has_value(self) -> bool:
+        """True if those that depend on the node can continue."""
+        return self in (State.DONE, State.IGNORED)
+
+
+@dataclass(eq=False)
+class Elements:
+    """The calls of a map: how many there are, how many of them may still fail, and how many were ignored.
+
+    `admitted` are running or about to; `rule.at_once` limits their number, and the others are in `waiting`.
+    """
+
+    total: int
+    spare: int
+    rule: Rule
+    ignored: int = 0
+    admitted: set[Node] = field(default_factory=set)
+    waiting: deque[Node] = field(default_factory=deque)
 
 
 @dataclass(eq=False)
@@ -38,7 +61,8 @@ class Node:
     A node without a task has `expand`, which adds calls when its inputs are known. The value of a map is the
     list of its children's. That of the others is `chosen`, which may contain promises.
     `call`: 1 for the first call of its task, 2 for the second, ... `turn`: 0 for the first call with its key,
-    1 for the second, ... `tries`: how often it was started.
+    1 for the second, ... `tries`: how often it was started. `within`: the map that it is an element of; such
+    a map has `elements`. `options`: those that override its task's. `always`: it is never reused.
     """
 
     number: int
@@ -59,6 +83,10 @@ class Node:
     tries: int = 0
     task_dir: Path | None = None
     result: Mapping[str, Any] | None = None
+    within: Node | None = None
+    elements: Elements | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    always: bool = False
     _value: Any = None
     _decoded: bool = False
 
@@ -72,8 +100,29 @@ class Node:
     def __str__(self) -> str:
         return self.name
 
+    def admit(self, child: Node) -> bool:
+        """Whether an element of this map may continue. Otherwise it waits until `leave` returns it."""
+        assert self.elements is not None
+        if self.elements.rule.at_once and len(self.elements.admitted) >= self.elements.rule.at_once:
+            self.elements.waiting.append(child)
+            return False
+        self.elements.admitted.add(child)
+        return True
+
+    def leave(self, child: Node) -> Node | None:
+        """Note that an element has ended. Returns the one that may continue in its place."""
+        assert self.elements is not None
+        self.elements.admitted.discard(child)
+        while self.elements.waiting:
+            following = self.elements.waiting.popleft()
+            if not following.state.ended:
+                return following
+        return None
+
     def value(self) -> Any:
-        """What the call returned. It is read once. Raises values.Unreadable."""
+        """What the call returned; None for one that is ignored. It is read once. Raises values.Unreadable."""
+        if self.state is State.IGNORED:
+            return None
         if not self._decoded:
             if self.task is None and self.is_map:
                 self._value = [child.value() for child in self.children]
@@ -97,6 +146,8 @@ class Node:
 
         So the head need not read the value.
         """
+        if self.state is State.IGNORED:
+            return promises.take(None, path)
         if self.task is None:
             return [child.reference() for child in self.children]
         assert self.task_dir is not None

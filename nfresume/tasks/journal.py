@@ -1,6 +1,7 @@
 """The journal of an execution: the finished tasks of all its attempts, which a relaunch reuses.
 
-It has one line of JSON for each finished task, in the execution's cache folder. Only the head appends to it.
+It also has the elements that failed of maps that succeeded without them. A relaunch does not try these again.
+It has one line of JSON for each task, in the execution's cache folder. Only the head appends to it.
 A line that a crash left incomplete is ignored.
 """
 
@@ -21,13 +22,17 @@ NAME = "results.jsonl"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished task. `call` and `turn` count as in `graph.Node`; `seconds` is how long it ran."""
+    """A finished task. `call` and `turn` count as in `graph.Node`; `seconds` is how long it ran.
+
+    `ignored`: it failed, in a map of this many elements that succeeded by this rule. Else it is empty.
+    """
 
     key: Key
     call: int
     turn: int
     task_dir: str
     seconds: float
+    ignored: str = ""
 
 
 class Journal:
@@ -50,7 +55,7 @@ class Journal:
         try:
             data = json.loads(line)
             record = Record(keys.of_json(data["key"]), int(data["call"]), int(data["turn"]),
-                            str(data["place"]), float(data["seconds"]))
+                            str(data["place"]), float(data["seconds"]), str(data.get("ignored", "")))
         except (ValueError, KeyError, TypeError):
             return
         self._remember(record)
@@ -62,7 +67,7 @@ class Journal:
     def add(self, record: Record) -> None:
         """Add a finished task, for this attempt and later ones."""
         data = {"key": record.key.json(), "call": record.call, "turn": record.turn,
-                "place": record.task_dir, "seconds": record.seconds}
+                "place": record.task_dir, "seconds": record.seconds, "ignored": record.ignored}
         self._file.write(json.dumps(data).encode() + b"\n")
         self._remember(record)
 

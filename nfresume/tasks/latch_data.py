@@ -11,6 +11,9 @@ from typing import Any
 
 from nfresume.tasks import standins
 
+#: What to say of a URL of Latch where the SDK is not installed, or not logged in.
+NEEDED = "is on Latch: install latch and log in with it, or give a copy of it"
+
 
 def logged_in() -> bool:
     """True when the SDK is installed, and knows who calls: by its token, or inside one of Latch's pods."""
@@ -30,6 +33,8 @@ def _real(url: str) -> Iterator[Any]:
             yield LPath(url)
     except OSError:
         raise
+    except ModuleNotFoundError as e:
+        raise OSError(f"{url} {NEEDED}" if e.name == "latch" else f"{url}: {e}") from None
     except Exception as e:  # the SDK has no common class of errors
         raise OSError(f"{url}: {type(e).__name__}: {' '.join(str(e).split())}") from None
 

@@ -17,7 +17,8 @@ from typing import Any, Dict, List, Union  # noqa: UP035 - the types of latch.ty
 import nfresume_metadata as ours
 
 from nfresume import tasks
-from nfresume.tasks import cloud, json_classes, operators, pods, sections
+from nfresume.tasks import cloud, json_classes, operators, options, pods, sections
+from nfresume.tasks.failing import USER_EXCEPTIONS, FlyteError, FlyteException
 
 _FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
 
@@ -184,6 +185,20 @@ def kwtypes(**types: Any) -> dict[str, Any]:
     return types
 
 
+class Secret:
+    """A request for a secret. `env_var` names the environment variable in which the task finds it."""
+
+    MountType = Enum("MountType", ["ANY", "ENV_VAR", "FILE"])
+
+    def __init__(self, group: str | None = None, key: str | None = None, group_version: str | None = None,
+                 mount_requirement: Any = MountType.ANY, env_var: str | None = None) -> None:
+        self.group = group
+        self.key = key
+        self.group_version = group_version
+        self.mount_requirement = mount_requirement
+        self.env_var = env_var
+
+
 class ImageSpec(Kept):
     """What an image would consist of. The tools and packages are those of this environment."""
 
@@ -201,7 +216,8 @@ _FLYTE: dict[str, Any] = {
     "reference_workflow": cloud.reference_launch_plan, "current_context": Context, "kwtypes": kwtypes,
     "create_node": sections.create_node, "logger": Context.logging, "Cache": tasks.Cache,
     "FlyteFile": ours.LatchFile, "FlyteDirectory": ours.LatchDir, "ImageSpec": ImageSpec,
-    **_kept("Secret", "CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
+    "Secret": Secret, "FlyteError": FlyteError, "VersionParameters": options.VersionParameters,
+    **_kept("CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
             "AuthRole", "HashMethod", "Checkpoint", "PodTemplate", "TaskMetadata",
             "Documentation", "Description", "SourceCode", "CachePolicy"),
     "WorkflowFailurePolicy": Enum("WorkflowFailurePolicy", ["FAIL_IMMEDIATELY",
@@ -243,7 +259,7 @@ def _latch() -> dict[str, Mapping[str, Any]]:
         "latch.resources.conditional": conditional,
         "latch.functions": {},
         "latch.functions.messages": {"message": tasks.message},
-        "latch.functions.operators": channels,
+        "latch.functions.operators": {**channels, "_combine": operators._combine},
         "latch.types": {**_ours(*_FILES, *metadata), **glob},
         "latch.types.metadata": _ours(*metadata),
         "latch.types.file": _ours("LatchFile", "LatchOutputFile"),
@@ -287,16 +303,21 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit.core.resources": _flyte("Resources"),
         "flytekit.core.condition": _flyte("conditional"),
         "flytekit.core.node_creation": _flyte("create_node"),
-        "flytekit.core.cache": _flyte("Cache", "CachePolicy"),
+        "flytekit.core.cache": _flyte("Cache", "CachePolicy", "VersionParameters"),
         "flytekit.core.base_task": _flyte("TaskMetadata"),
         "flytekit.core.context_manager": {"current_context": Context},
         "flytekit.core.array_node_map_task": _flyte("map_task"),
         "flytekit.core.pod_template": _flyte("PodTemplate"),
+        "flytekit.exceptions": {},
+        "flytekit.exceptions.base": {"FlyteException": FlyteException},
+        "flytekit.exceptions.user": USER_EXCEPTIONS,
         "flytekit.image_spec": _flyte("ImageSpec"),
         "flytekit.experimental": _flyte("map_task"),
         "flytekit.core.launch_plan": _flyte("LaunchPlan", "reference_launch_plan"),
         "flytekit.loggers": _flyte("logger"),
         "flytekit.types": {},
+        "flytekit.types.error": _flyte("FlyteError"),
+        "flytekit.types.error.error": _flyte("FlyteError"),
         "flytekit.types.file": _flyte("FlyteFile"),
         "flytekit.types.file.file": _flyte("FlyteFile"),
         "flytekit.types.directory": _flyte("FlyteDirectory"),

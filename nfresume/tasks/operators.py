@@ -11,13 +11,13 @@ from typing import Any
 from nfresume_metadata import LatchFile
 
 
-def _joined(left: Any, right: Any) -> list[Any]:
+def _combine(left: Any, right: Any) -> list[Any]:
     """Both values in one list. A value that is a list contributes its items."""
     return [*(left if isinstance(left, list) else [left]), *(right if isinstance(right, list) else [right])]
 
 
 def _join(left: Mapping[str, Any], right: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: _joined(left[key], right[key]) if key in left and key in right
+    return {key: _combine(left[key], right[key]) if key in left and key in right
             else (left if key in left else right)[key] for key in keys}
 
 

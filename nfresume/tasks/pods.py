@@ -71,18 +71,25 @@ def of_size(resources: Resources) -> Pod:
 
 
 def of_options(options: Mapping[str, Any]) -> Resources | None:
-    """What a task's options ask for: its pod, else its requests, else its limits; None: nothing.
+    """What a task's options ask for: its pod or pod template, else its requests and limits; None: nothing.
 
-    Requests and limits have `cpu`, `mem`, `gpu` and `storage`, as flytekit's Resources have.
+    Requests and limits have `cpu`, `mem`, `gpu` and `storage`, as flytekit's Resources have. What is not
+    requested is what the limit says. Of a pair such as `("1", "2")` the first is the request.
     """
-    if (found := resources_of(options.get("task_config"))) is not None:
-        return found
-    asked = options.get("requests") or options.get("limits")
-    if asked is None:
+    for name in ("task_config", "pod_template"):
+        if (found := resources_of(options.get(name))) is not None:
+            return found
+    asked = [each for name in ("requests", "limits") if (each := options.get(name)) is not None]
+    if not asked:
         return None
-    storage = getattr(asked, "ephemeral_storage", None) or getattr(asked, "storage", None) or 0
-    return Resources(quantity(asked.cpu or 1), quantity(asked.mem or 0) / _GIB, quantity(storage) / _GIB,
-                     int(asked.gpu or 0))
+
+    def amount(*names: str) -> Any:
+        values = (getattr(each, name, None) for each in asked for name in names)
+        value = next((value for value in values if value is not None), None)
+        return value[0] if isinstance(value, list | tuple) else value
+
+    return Resources(quantity(amount("cpu") or 1), quantity(amount("mem") or 0) / _GIB,
+                     quantity(amount("ephemeral_storage", "storage") or 0) / _GIB, int(amount("gpu") or 0))
 
 
 def resources_of(config: Any) -> Resources | None:

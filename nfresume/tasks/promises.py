@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import json
 import operator
@@ -21,8 +22,8 @@ class Scheduler(Protocol):
     def submit(self, task: Any, inputs: Mapping[str, Any]) -> Any:
         """Add the node of a call. Returns its Promise."""
 
-    def submit_all(self, task: Any, bound: Mapping[str, Any], lists: Mapping[str, Any]) -> Any:
-        """Add a node for each element of `lists`; all have the inputs `bound`. Returns the list's Promise."""
+    def submit_all(self, mapped: Any, lists: Mapping[str, Any]) -> Any:
+        """Add the node of a MapTask that is called with `lists`. Returns the Promise of its list."""
 
     def constant(self, name: str, value: Any) -> Any:
         """The Promise of an input of the workflow, whose value is known."""
@@ -53,6 +54,7 @@ class Scheduler(Protocol):
 
 
 _running: Scheduler | None = None
+_print = builtins.print
 
 
 def running() -> Scheduler | None:
@@ -60,10 +62,28 @@ def running() -> Scheduler | None:
     return _running
 
 
-def schedule(scheduler: Scheduler | None) -> None:
-    """Set the scheduler of this process. The head sets it before it calls a workflow, a worker sets None."""
-    global _running
-    _running = scheduler
+def schedule(scheduler: Scheduler | None, workflow: Any = None) -> None:
+    """Set the scheduler of this process, and the workflow that it runs.
+
+    The head sets them before it calls a workflow. A worker sets None.
+    """
+    global _running, _outermost
+    _running, _outermost = scheduler, workflow
+    builtins.print = _print if scheduler is None else _print_promises
+
+
+def _print_promises(*values: Any, **options: Any) -> None:
+    """Print as ever; a promise is shown as what it stands for. As a text it would be an error."""
+    shown = [repr(value) if isinstance(value, Promise | Expression) else value for value in values]
+    _print(*shown, **options)
+
+
+_outermost: Any = None
+
+
+def outermost() -> Any:
+    """The workflow that is run; those that it calls are nested. None outside of a workflow."""
+    return _outermost
 
 
 _left_out = False
@@ -125,7 +145,7 @@ class Promise:
         return self
 
     def with_overrides(self, **options: Any) -> Promise:
-        """Change options of the call: requests, limits, retries, timeout, cache. Others have no effect."""
+        """Change options of the call: those of `options.OVERRIDABLE`. Others have no effect."""
         self._scheduler.override(self, options)
         return self
 

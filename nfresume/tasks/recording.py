@@ -18,7 +18,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self._file: TextIO = path.open("a", buffering=1)
-        self._succeeded = 0
+        self._succeeded = self._ignored = 0
 
     def line(self, text: str, level: str = "DEBUG") -> None:
         """Append a line with a time stamp. The further lines of a longer message have none."""
@@ -53,13 +53,19 @@ class Log:
         """Note that a task failed and is retried."""
         self.line(f"[{task_hash}] NOTE: Process `{name}` {why} -- Execution is retried", "INFO")
 
+    def ignored(self, task_hash: str, why: str) -> None:
+        """Note that a task failed, and that the workflow goes on without it."""
+        self._ignored += 1
+        self.line(f"[{task_hash}] NOTE: {' '.join(why.split())} -- Error is ignored", "INFO")
+
     def failed(self, message: str) -> None:
         """Note why the workflow fails. Readers take the first such line as the cause."""
         self.line(message, "ERROR")
 
     def ended(self, failed: int) -> None:
         """Note that the workflow has ended, with `failed` failed tasks."""
-        counts = f"succeededCount={self._succeeded}; failedCount={failed};"
+        counts = (f"succeededCount={self._succeeded}; failedCount={failed}; "
+                  f"ignoredCount={self._ignored};")
         self.line(f"Workflow completed > WorkflowStats[{counts}]")
 
     def close(self) -> None:

@@ -153,7 +153,7 @@ def _objects(url: str, folder: bool) -> list[s3.Object]:
 def problem(url: str) -> str | None:
     """Why a task could not get what is at a URL; None: it can be tried."""
     if url.startswith("latch://") and not latch_data.logged_in():
-        return "is on Latch: install latch and log in with it, or give a copy of it"
+        return latch_data.NEEDED
     if url.startswith(("gs://", "az://")):
         return "cannot be downloaded: copy it, for example to s3://"
     return None

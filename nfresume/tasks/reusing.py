@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 from nfresume.tasks import digests, keys, promises, values, worker
 from nfresume.tasks.cache import Absent, Cache, Entry, Miss, nearest_to
-from nfresume.tasks.graph import Node
+from nfresume.tasks.graph import Node, State
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.journal import Journal, Record, changed_output
 from nfresume.tasks.keys import Key
 from nfresume.tasks.recording import Log
 
-Decision = Literal["run", "restore", "reused", "wait"]
+Decision = Literal["run", "restore", "reused", "ignored", "wait"]
 
 
 class Reuse:
@@ -58,6 +58,7 @@ class Reuse:
         """Decide about a call whose dependencies are all done.
 
         "reused": it has its result. "restore": a worker must copy the cache entry. "run": it must run.
+        "ignored": it failed in an earlier attempt, and its map succeeded without it.
         "wait": digests are missing; `read_answers` returns the node when they are there. Raises OSError,
         TypeError, LookupError, ValueError or values.Unreadable for inputs that cannot be read.
         """
@@ -70,6 +71,11 @@ class Reuse:
             if task.cache or self._resume:
                 self._say(f"{node.name} runs: it is never reused: {node.key.unkeyed}")
             return "run"
+        if node.always:
+            return "run"
+        if self._ignored_before(node):
+            self._say(f"{node.name} is not tried again: it failed, and its map succeeded without it")
+            return "ignored"
         if self._from_journal(node):
             return "reused"
         if task.cache:
@@ -167,9 +173,24 @@ class Reuse:
 
     # -- results --------------------------------------------------------------------------------
 
+    def keep_failure(self, node: Node) -> None:
+        """Add an ignored element of a map that has succeeded to the journal."""
+        if node.state is not State.IGNORED or node.key is None or node.key.unkeyed or node.always:
+            return
+        self._journal.add(Record(node.key, node.call, node.turn, str(node.task_dir or ""), 0.0, _map(node)))
+
+    def _ignored_before(self, node: Node) -> bool:
+        """True for an element that a relaunch does not try again. A map with another rule tries it."""
+        assert node.key is not None
+        if not self._resume or node.within is None:
+            return False
+        record = self._journal.find(node.key, node.turn)
+        assert node.within.elements is not None
+        return record is not None and record.ignored == _map(node) and node.within.elements.spare > 0
+
     def _from_journal(self, node: Node) -> bool:
         assert node.key is not None
-        if not self._resume or (record := self._journal.find(node.key, node.turn)) is None:
+        if not self._resume or (record := self._journal.find(node.key, node.turn)) is None or record.ignored:
             return False
         try:
             result = json.loads((Path(record.task_dir) / worker.RESULT).read_bytes())
@@ -268,6 +289,13 @@ class Reuse:
             self._helper.stdin.close()
             self._helper.kill()
             self._helper.wait()
+
+
+def _map(node: Node) -> str:
+    """The number of elements of a node's map, and its rule: as the journal compares them."""
+    assert node.within is not None
+    assert node.within.elements is not None
+    return f"{node.within.elements.total}: {node.within.elements.rule}"
 
 
 def task_dir_name(identity: str) -> str:

@@ -74,8 +74,9 @@ class _Standin(ModuleType):
 
 
 def _leaked(module: str, name: str) -> Any:
-    """A name that a module of Latch has, but does not offer: `List`, `_combine` for `combine`, or one that it
-    has from another module of Latch.
+    """A name that a module of Latch has, but does not offer.
+
+    Such as `List`, `_is_valid_url` for `is_valid_url`, or one that it has from another module of Latch.
 
     Raises AttributeError for any other name.
     """

@@ -47,6 +47,7 @@ _SAFE_FUNCTIONS = frozenset({
     ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"), ("copyreg", "_reconstructor"),
     ("pandas.core.indexes.timedeltas", "_new_TimedeltaIndex"),
     ("pandas.core.indexes.interval", "_new_IntervalIndex"),
+    ("pandas._libs.interval", "__pyx_unpickle_IntervalMixin"),
     ("pandas.core.indexes.datetimes", "_new_DatetimeIndex"),
     ("pandas.core.indexes.period", "_new_PeriodIndex"),
     ("pandas._libs.tslibs.nattype", "_nat_unpickle"),

@@ -50,6 +50,7 @@ def test_a_failure_in_a_branch(site: Site, script: Path):
 @pytest.mark.parametrize(("workflow", "n", "found"), [
     ("grows", 3, {"many": 6, "recursive": 12}), ("outputs", 4, [0, 4, 4, 0, 4, 4, 4, 4, 4]),
     ("maps", 3, [12, 2]), ("ordered", 3, 6), ("overridden", 3, 3),
+    ("prints", 3, 3),
 ])
 def test_values(site: Site, script: Path, workflow: str, n: int, found: object):
     """Dynamic workflows, outputs by position and name, maps over results of maps, order, overrides."""

@@ -61,6 +61,43 @@ def test_one_absolute_path(site: Site, way: str):
     assert [p for p in (site.root / "team").rglob("*") if p.name in (".private", ".inputs")] == []
 
 
+TOOLS = """
+import os
+import subprocess
+from pathlib import Path
+
+from latch import small_task, workflow
+from latch.types import LatchDir
+
+
+@small_task
+def called() -> LatchDir:
+    subprocess.run(["tools/hello", "made.txt"], check=True)
+    subprocess.run(["./single", "other.txt"], check=True)
+    return LatchDir(os.getcwd(), "latch:///all")
+
+
+@workflow
+def flow() -> LatchDir:
+    return called()
+"""
+
+
+@pytest.mark.parametrize("way", ["as it is", "no namespaces"])
+def test_programs_of_the_folder(site: Site, way: str):
+    """A path relative to /root names a program of the workflow's folder. No program gets into the results."""
+    (site.launch_dir / "wf").mkdir()
+    (site.launch_dir / "wf/__init__.py").write_text(TOOLS)
+    (site.launch_dir / "tools").mkdir()
+    for program in (site.launch_dir / "tools/hello", site.launch_dir / "single"):
+        program.write_text("#!/bin/sh\necho made > $1\n")
+        program.chmod(0o755)
+    done = launch(site, way, "wf/__init__.py:flow")
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(site.launch_dir / "results/all")) == ["made.txt", "other.txt"]
+    assert sorted(os.listdir(site.launch_dir / "tools")) == ["hello"]
+
+
 @pytest.mark.long
 def test_many_executions_of_two_accounts(site: Site):
     """Neither executions nor accounts meet in /root or /tmp."""

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from nfresume.tasks import s3
+from nfresume.tasks import latch_data, s3, standins
 from tests import aws
 from tests.conftest import Site
 from tests.tasks.conftest import fix, put, ran
@@ -207,3 +207,11 @@ def test_an_object_that_changes_meanwhile(tmp_path: Path, bucket: Any):
     with pytest.raises(OSError, match="s3://bucket/a"):
         s3.download(found, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_of_latch_without_latch():
+    """A task that makes such a URL itself is told what it needs."""
+    if latch_data.importlib.util.find_spec("latch") is not None:
+        pytest.skip("latch is installed here")
+    with standins.installed(), pytest.raises(OSError, match="latch:///folder is on Latch: install latch"):
+        latch_data.children("latch:///folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -142,6 +143,13 @@ def ordered(n: int) -> int:
 @workflow
 def overridden(n: int) -> int:
     return count(n=n).with_overrides(requests=Resources(cpu="500m", mem="64Mi"), retries=1)
+
+
+@workflow
+def prints(n: int) -> int:
+    counted = count(n=n)
+    print("counted:", counted, counted == 3, file=sys.stderr)
+    return counted
 
 
 @workflow

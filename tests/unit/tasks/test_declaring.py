@@ -23,9 +23,10 @@ from nfresume_metadata import LatchDir, LatchFile, LatchMetadata, LatchOutputDir
 
 from nfresume import tasks
 from nfresume.tasks import digests, inputs, keys, promises, source, task_files, values
-from nfresume.tasks.declaring import MapTask, Task, call_inputs
+from nfresume.tasks.declaring import Task
 from nfresume.tasks.inputs import BadInput, convert
 from nfresume.tasks.keys import Key
+from nfresume.tasks.mapping import MapTask, call_inputs
 from nfresume.tasks.sizes import SIZES, Resources
 from tests.conftest import PROJECT
 

@@ -139,6 +139,7 @@ ZONED = datetime(2020, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
 PICKLED = [
     ZONED, ZoneInfo("UTC"), pd.Timestamp(ZONED), pd.NaT, pd.Timedelta(1), pd.Interval(0, 1),
     pd.DataFrame({"when": pd.date_range(ZONED, periods=2), "kind": pd.Categorical(["a", "b"])}),
+    pd.DataFrame({"within": pd.interval_range(0, 2), "cut": pd.cut(pd.Series([1, 2]), 2)}),
     pd.timedelta_range(1, periods=2), pd.interval_range(0, 2), pd.period_range("2020", periods=2),
     np.ma.array([1, 2], mask=[False, True]), np.random.default_rng(1), ..., NotImplemented,
 ]

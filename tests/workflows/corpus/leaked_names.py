@@ -1,4 +1,4 @@
-# result: [2, [["a", 1]], "data/a_R1.fq,data/a_R2.fq", ["a.txt"]]
+# result: [2, ["a", 1], "data/a_R1.fq,data/a_R2.fq", ["a.txt"]]
 """Names that Latch's modules have without offering them, star imports, and remote paths of local inputs."""
 
 import os
@@ -19,8 +19,8 @@ def count(values: List[int]) -> int:
 
 
 @small_task
-def pairs(values: List[str]) -> List[List[str]]:
-    return [list(pair) for pair in _combine(values, [1])]
+def pairs(values: List[str]) -> list:
+    return _combine(values, [1])
 
 
 @small_task

@@ -1,0 +1,385 @@
+"""Run the graph of a workflow: decide which nodes are ready, reuse or start their calls, and end them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import sys
+import traceback
+from collections import Counter, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nfresume.nextflow.command import LOG
+from nfresume.tasks import calls, executing, failing, options, promises, recording, sections
+from nfresume.tasks.cache import Cache
+from nfresume.tasks.calls import Order
+from nfresume.tasks.declaring import Task, Workflow
+from nfresume.tasks.executing import BAD_INPUT, Executor
+from nfresume.tasks.graph import Elements, Node, State
+from nfresume.tasks.journal import Journal
+from nfresume.tasks.mapping import MapTask, call_inputs
+from nfresume.tasks.promises import Expression, Promise
+from nfresume.tasks.reusing import Reuse, shown_hash
+
+
+class NoResult(Exception):
+    """The workflow needs the value of a call that has failed or was skipped."""
+
+
+class Stopped(BaseException):
+    """A signal asked the head to stop. Not an Exception, so that `except Exception` does not catch it."""
+
+
+class Head:
+    """Runs one graph. It is the scheduler of all promises in it."""
+
+    def __init__(self, order: Order, call: calls.Call) -> None:
+        self._nodes: list[Node] = []
+        self._calls: Counter[str] = Counter()
+        self._ready: deque[Node] = deque()
+        self._unfinished = 0
+        self._branch: Node | None = None
+        self._sections: list[Node] = []
+        self._handling = False  # the workflow has failed, and its on_failure runs
+        self._deprecated: set[str] = set()
+        self.failed: list[Node] = []
+        self.why = ""  # the first failure
+        self.fail_fast = False
+        self.log = recording.Log(Path(order.attempt) / LOG)
+        self._selector = selectors.DefaultSelector()
+        self._wake, far = os.pipe()
+        for fd in (self._wake, far):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(far, warn_on_full_buffer=False)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        journal = Journal(Path(order.cache) / "cache" / order.session_id / "db")
+        cache = Cache(Path(order.account_folder), order.account)
+        self.reuse = Reuse(journal, cache, Path(order.work), self.log, self._selector, resume=order.resume)
+        self.executor = Executor(order, call, self.log, self._selector)
+        self._stop = False
+        signal.signal(signal.SIGTERM, self._stopped)
+        signal.signal(signal.SIGINT, self._stopped)
+
+    def _stopped(self, *_: object) -> None:
+        self._stop = True
+
+    # -- the graph ------------------------------------------------------------------------------
+
+    def submit(self, task: Task, given: Mapping[str, Any]) -> Promise:
+        """Add the node of a call. It waits for the promises in its inputs."""
+        return Promise(self, self._call(task, given), task.hints.get("return", Any))
+
+    def _call(self, task: Task, given: Mapping[str, Any], within: Node | None = None) -> Node:
+        self._calls[task.name] += 1
+        if task.deprecated and task.name not in self._deprecated:
+            self._deprecated.add(task.name)
+            self.say(f"{task.short_name} is deprecated: {task.deprecated}")
+        return self._add(Node(len(self._nodes), task, given, self._calls[task.name], within=within,
+                              always=self._handling))
+
+    def say(self, text: str) -> None:
+        """Tell the user, and write it to the log."""
+        self.log.line(text)
+        print(f"nfresume: {text}", file=sys.stderr, flush=True)
+
+    def _add(self, node: Node) -> Node:
+        self._nodes.append(node)
+        self._unfinished += 1
+        node.branch = self._branch
+        self._wait_for(node, [*promises.nodes_in(dict(node.inputs)), *filter(None, [self._branch])])
+        if not node.waits_for and node.state is State.WAITING:
+            self._make_ready(node)
+        return node
+
+    def _wait_for(self, node: Node, others: Any) -> None:
+        for other in others:
+            if other.state in (State.FAILED, State.SKIPPED):
+                self._end(node, State.SKIPPED)
+                return
+            if not other.state.ended and other not in node.waits_for:
+                node.waits_for.add(other)
+                other.dependants.append(node)
+
+    def submit_all(self, mapped: MapTask, lists: Mapping[str, Any]) -> Promise:
+        """Add the node of a map. It adds its calls when the values of the lists are known."""
+
+        def expand(node: Node) -> None:
+            task = mapped.task.overridden(node.options) if node.options else mapped.task
+            known = {name: _resolved(value) for name, value in lists.items()}
+            rows = call_inputs(task.name, known)
+            node.elements = Elements(len(rows), len(rows) - mapped.rule.needed(len(rows)), mapped.rule)
+            for at, row in enumerate(rows):
+                given = {name: lists[name][at] if isinstance(lists[name], Promise) else value
+                         for name, value in row.items()}
+                node.children.append(self._call(task, task.bind(**mapped.bound, **given), node))
+
+        node = Node(len(self._nodes), None, {"lists": [v for v in lists.values() if isinstance(v, Promise)]},
+                    expand=expand, label=f"map of {mapped.task.short_name}")
+        return Promise(self, self._add(node), list[mapped.task.hints.get("return", Any)])  # type: ignore[misc]
+
+    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Promise:
+        """Add the node of a dynamic workflow. Its function is called here when its inputs are known."""
+
+        def expand(node: Node) -> None:
+            try:
+                node.chosen = function(**{name: _resolved(value) for name, value in inputs.items()})
+            except NoResult:
+                self._end(node, State.SKIPPED)
+            except Exception as e:  # of the workflow's own code: the user needs the traceback
+                traceback.print_exc()
+                raise ValueError(f"{type(e).__name__}: {e}") from None
+
+        node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False, label=function.__name__)
+        return Promise(self, self._add(node), kind)
+
+    def constant(self, name: str, value: Any) -> Promise:
+        """Add a node that is done: an input of the workflow of which it asks what only promises answer."""
+        node = Node(len(self._nodes), None, {}, is_map=False, chosen=value, label=f"the input {name}")
+        node.state = State.DONE
+        self._nodes.append(node)
+        return Promise(self, node)
+
+    def section(self, name: str) -> Node:
+        """Add the node of a conditional section. It waits until `choose` is called."""
+        node = Node(len(self._nodes), None, {}, is_map=False, label=f"conditional section {name}")
+        node.waits_for.add(node)
+        self._sections.append(node)
+        return self._add(node)
+
+    def branch(self, section: Node) -> Node:
+        """Add the node of a branch. Calls that follow wait for it."""
+        self._branch = Node(len(self._nodes), None, {}, is_map=False, branch=section.branch,
+                            label=f"branch of {section}")
+        self._nodes.append(self._branch)
+        self._unfinished += 1
+        self._wait_for(self._branch, [section])
+        return self._branch
+
+    def end_branch(self) -> None:
+        """Calls that follow wait for what the section itself waits for."""
+        assert self._branch is not None
+        self._branch = self._branch.branch
+
+    def choose(self, section: Node, cases: list[tuple[Any, Node, Any]]) -> Promise:
+        """Let the section decide when its conditions are known, and then wait for the value that it takes."""
+
+        def expand(node: Node) -> None:
+            taken = next(case for case in cases if self._true(case[0]))
+            for case in cases:
+                self._end(case[1], State.DONE if case is taken else State.SKIPPED)
+            if isinstance(taken[2], sections.Failure):
+                raise ValueError(taken[2].text)
+            node.chosen = taken[2]
+
+        self._sections.remove(section)
+        section.expand = expand
+        section.waits_for.discard(section)
+        self._wait_for(section, promises.nodes_in([condition for condition, _, _ in cases]))
+        if not section.waits_for and section.state is State.WAITING:
+            self._make_ready(section)
+        return Promise(self, section)
+
+    @staticmethod
+    def _true(condition: Any) -> bool:
+        if isinstance(condition, Expression):
+            return condition.value(lambda node: node.value())
+        return bool(_resolved(condition))
+
+    def override(self, promise: Promise, given: Mapping[str, Any]) -> None:
+        """Change the options of a call that has not started."""
+        node: Node = promise._node
+        node.options = {**node.options, **given}
+        for each in (node, *node.children):
+            if each.task is not None and each.state in (State.WAITING, State.READY):
+                each.task = each.task.overridden(given)
+
+    def after(self, first: Any, second: Any) -> None:
+        """Let `second` wait for `first`, as `first >> second` asks."""
+        for node in promises.nodes_in(second):
+            if node.state in (State.WAITING, State.READY):
+                if node in self._ready:
+                    self._ready.remove(node)
+                node.state = State.WAITING
+                self._wait_for(node, promises.nodes_in(first))
+                if not node.waits_for and node.state is State.WAITING:
+                    self._make_ready(node)
+
+    def value(self, promise: Promise) -> Any:
+        """Wait for the value of a promise. Raises NoResult, or Stopped."""
+        node: Node = promise._node
+        if self._branch is not None and node.branch is not None and not node.state.ended:
+            promises.refuse(f"{promise!r} has no value before the conditional section is decided: "
+                            "use it inside of a task or a dynamic workflow")
+        while not node.state.ended:
+            self._step()
+        if not node.state.has_value:
+            raise NoResult(f"{node} has no result")
+        return promises.take(node.value(), promise._path)
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Run until all nodes have ended. Raises Stopped, and TypeError for a section without end."""
+        if self._sections:
+            raise TypeError(f"{self._sections[0]} has no else_()")
+        while self._unfinished:
+            self._step()
+        if text := options.unused():
+            self.say(text)
+
+    def handle_failure(self, flow: Workflow, given: Mapping[str, Any]) -> None:
+        """Call the workflow's on_failure, whose calls always run. It changes no outcome."""
+        self._handling, self.fail_fast = True, False
+        with contextlib.suppress(NoResult):  # what it has called so far still runs
+            failing.call_handler(flow.on_failure, given, self.why, self.failed[0].name)
+        self.finish()
+
+    def _make_ready(self, node: Node) -> None:
+        """Continue with a node whose dependencies are all done."""
+        if node.within is not None and not node.within.admit(node):
+            return
+        if node.task is not None or node.expand is not None:
+            node.state = State.READY
+            self._ready.append(node)
+        else:
+            self._end(node, State.DONE)
+
+    def _expand(self, node: Node) -> None:
+        """Let a node without a task add its calls, and wait for them."""
+        expand, node.expand = node.expand, None
+        assert expand is not None
+        node.state = State.WAITING
+        branch, self._branch = self._branch, None
+        try:
+            expand(node)
+        except (TypeError, ValueError, LookupError, AttributeError) as e:
+            self._fail(node, f"Process `{node}` cannot run: {e}")
+            return
+        finally:
+            self._branch = branch
+        self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen)])
+        if not node.waits_for and node.state is State.WAITING:
+            self._end(node, State.DONE)
+
+    def _step(self) -> None:
+        """Decide about the ready nodes, start the calls that fit, and wait for the next event."""
+        if self._stop:
+            raise Stopped
+        for _ in range(len(self._ready)):
+            if not self._ready:  # a dynamic workflow has waited for a value meanwhile
+                break
+            node = self._ready.popleft()
+            if node.task is None:
+                self._expand(node)
+                continue
+            try:
+                decided = self.reuse.decide(node)
+                if decided in ("run", "restore"):
+                    self.executor.add(node, restore=decided == "restore")
+                    node.state = State.RUNNING
+            except BAD_INPUT as e:
+                self._fail(node, f"Process `{node}` cannot run: its inputs: {e}")
+                continue
+            if decided == "reused":
+                self._end(node, State.DONE)
+            elif decided == "ignored":
+                self._ignore(node)
+        for node, ended in self.executor.start():
+            self._call_ended(node, ended)
+        if not self._unfinished or self._ready:
+            return
+        for key, _ in self._selector.select(self.executor.wait_seconds()):
+            if key.fd == self._wake:
+                os.read(self._wake, 4096)
+            elif key.data == "digests":
+                self._ready.extend(node for node in self.reuse.read_answers() if node.state is State.READY)
+        for node, ended in self.executor.ended():
+            self._call_ended(node, ended)
+
+    def _call_ended(self, node: Node, ended: executing.Ended) -> None:
+        if node.state.ended:  # the first failure has stopped it
+            return
+        if ended.problem is None:
+            self.reuse.take_result(node, ended.seconds)
+            self._end(node, State.DONE)
+        elif ended.retry:
+            if ended.cache_missed:
+                self.reuse.explain_miss(node, ended.problem)
+            self.executor.add(node, restore=False)
+        else:
+            self._fail(node, f"Process `{node}` {ended.problem}", node.task_dir)
+
+    def _fail(self, node: Node, why: str, task_dir: Path | None = None) -> None:
+        elements = node.within.elements if node.within is not None else None
+        if elements is not None and elements.spare:
+            if task_dir is not None:
+                self.log.ignored(shown_hash(task_dir), why)
+            self.say(f"{why}. Its map goes on without it ({elements.rule})")
+            self._ignore(node)
+            return
+        if elements is not None and elements.ignored:
+            why += f" ({elements.ignored + 1} of {elements.total} calls failed: {elements.rule})"
+        if not self.failed:
+            self.log.failed(why)
+            self.why = why
+        print(f"nfresume: {why}", file=sys.stderr, flush=True)
+        self.failed.append(node)
+        self._end(node, State.FAILED)
+        if self.fail_fast:
+            self._stop_all()
+
+    def _ignore(self, node: Node) -> None:
+        """End a call that failed, and whose map succeeds without it."""
+        assert node.within is not None
+        assert node.within.elements is not None
+        node.within.elements.spare -= 1
+        node.within.elements.ignored += 1
+        self._end(node, State.IGNORED)
+
+    def _stop_all(self) -> None:
+        """Stop what runs, and skip what waits."""
+        self.executor.stop()
+        self._ready.clear()
+        for node in self._nodes:
+            self._end(node, State.SKIPPED)
+
+    def _end(self, node: Node, state: State) -> None:
+        """Set a final state. If the node has a value, the dependants may continue; else they are skipped."""
+        ending = [(node, state)]
+        while ending:
+            node, state = ending.pop()
+            if node.state.ended:
+                continue
+            node.state = state
+            self._unfinished -= 1
+            if state is State.DONE:
+                for child in node.children:
+                    self.reuse.keep_failure(child)
+            for other in node.dependants:
+                other.waits_for.discard(node)
+                if not state.has_value:
+                    ending.append((other, State.SKIPPED))
+                elif not other.waits_for and other.state is State.WAITING:
+                    self._make_ready(other)
+            node.dependants.clear()
+            if node.within is not None and (following := node.within.leave(node)) is not None:
+                self._make_ready(following)
+
+    def results(self) -> list[Mapping[str, Any]]:
+        """The results of all calls that have one, in the order of the calls."""
+        return [node.result for node in self._nodes if node.result is not None]
+
+    def close(self) -> None:
+        """Stop all tasks, and close the journal and the log."""
+        self.executor.stop()
+        self.log.ended(len(self.failed))
+        self.reuse.close()
+        self.log.close()
+
+
+def _resolved(value: Any) -> Any:
+    return promises.resolve(value, lambda node: node.value()) if isinstance(value, Promise) else value
