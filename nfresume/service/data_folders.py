@@ -7,6 +7,7 @@ the allowed folders, nothing hidden is shown, and nothing of nfresume or of anot
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ PAGE = 100
 #: So many names of a folder are read, and so many of them are looked at to be sorted by size or time.
 MOST_READ, MOST_SORTED = 200_000, 10_000
 SORTS = ("name", "size", "newest")
+#: A file system allows no longer name.
+_NAME = 255
+_NUMBERS = re.compile(r"([0-9]+)")
 #: Stands for the account in a folder of `web_data`.
 _ACCOUNT = "{account}"
 
@@ -207,10 +211,16 @@ class _Look:
                      datetime.fromtimestamp(found.st_mtime, UTC), why)
 
 
-def _order(fd: int, sort: str) -> Callable[[str], tuple[float, str, str]]:
-    """The key by which names are sorted: the largest or newest first, or by name without regard to case."""
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which s2 comes before s10, without regard to case."""
+    return [(int(part), "") if part.isascii() and part.isdecimal() else (-1, part)
+            for part in _NUMBERS.split(name.casefold()[:_NAME]) if part]
 
-    def key(name: str) -> tuple[float, str, str]:
+
+def _order(fd: int, sort: str) -> Callable[[str], tuple[float, list[tuple[int, str]], str]]:
+    """The key by which names are sorted: the largest or newest first, or by name."""
+
+    def key(name: str) -> tuple[float, list[tuple[int, str]], str]:
         value = 0.0
         if sort != "name":
             try:
@@ -218,6 +228,6 @@ def _order(fd: int, sort: str) -> Callable[[str], tuple[float, str, str]]:
                 value = -found.st_size if sort == "size" else -found.st_mtime
             except OSError:
                 value = 0.0
-        return value, name.casefold(), name
+        return value, _natural(name), name
 
     return key
