@@ -168,12 +168,20 @@ setInterval(() => {
 // Times in the reader's zone and words; the title has UTC.
 const near = new Intl.DateTimeFormat(undefined, { weekday: "long", hour: "2-digit", minute: "2-digit" });
 const far = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const clocks = {  // along the axis of a timeline
+  seconds: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+  minutes: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" }),
+  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }),
+};
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 function localTimes() {
   for (const part of document.querySelectorAll("time[datetime]")) {
     const at = new Date(part.dateTime);
-    const text = (Math.abs(at - Date.now()) < 6 * 86_400_000 ? near : far).format(at);
+    const shape = clocks[part.dataset.clock] || (Math.abs(at - Date.now()) < 6 * 86_400_000 ? near : far);
+    const text = shape.format(at);
     if (part.textContent !== text) part.textContent = text;
   }
+  for (const part of document.querySelectorAll("[data-zone]")) part.textContent = `Times are those of ${zone}.`;
 }
 localTimes();
 
