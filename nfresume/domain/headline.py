@@ -71,7 +71,8 @@ def happened(
         return f"Running for {took}: {_done(counts)}"
     if attempt.state is ExecutionState.SUCCEEDED:
         reused = f", {counts.cached:,} of them reused" if counts.cached else ""
-        return f"Succeeded in {took}: {_tasks(counts.succeeded + counts.cached)}{reused}"
+        ignored = f"; {_tasks(counts.ignored)} failed and counted as ignored" if counts.ignored else ""
+        return f"Succeeded in {took}: {_tasks(counts.succeeded + counts.cached)}{reused}{ignored}"
     if attempt.state is ExecutionState.CANCELLED:
         return f"Cancelled after {took}: {_done(counts)}"
     if failed is None:

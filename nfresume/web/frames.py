@@ -189,20 +189,24 @@ def _first(failed: list[Task], error: str) -> list[Task]:
 
 def files_of(
     found: Records, task: Task, names: tuple[str, ...] = ("script", "stdout", "stderr"), most: int = TAIL
-) -> tuple[dict[str, str], bool]:
+) -> tuple[dict[str, str], bool, set[str]]:
     """The end of some files of a task, of its script the beginning; empty where there is none.
 
-    True with it: the task dir is gone, and this is what was kept.
+    True with it: the task dir is gone, and this is what was kept. Last: which of them are longer.
     """
-    texts, kept = {}, False
+    texts, kept, cut = {}, False, set()
     for name in names:
+        begins = name == "script"
         try:
-            part = found.task_part(task, name, 0 if name == "script" else -most, most)
+            part = found.task_part(task, name, 0 if begins else -most - 1, most + 1)
         except (NfresumeError, OSError):
             texts[name] = ""
             continue
-        texts[name], kept = part.data.decode("utf-8", "replace"), kept or part.kept
-    return texts, kept
+        if len(part.data) > most:
+            cut.add(name)
+        data = part.data[:most] if begins else part.data[-most:]
+        texts[name], kept = data.decode("utf-8", "replace"), kept or part.kept
+    return texts, kept, cut
 
 
 def show(request: Request, made: Frame, template: str, section: str, **values: Any) -> HTMLResponse:

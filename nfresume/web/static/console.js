@@ -122,18 +122,22 @@ const decoder = new TextDecoder();
 let offset = log ? Number(log.dataset.offset) : 0;
 const visible = text => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
   c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
+// Whoever has scrolled up keeps what they read: nothing is cut off then, and a long log waits.
+const MOST = 2_000_000, atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
 async function tail() {
   if (!log) return;
   try {
     for (;;) {
+      if (log.textContent.length > MOST && !atEnd()) return;
       const answer = await fetch(log.dataset.tail + "?offset=" + offset);
       const bytes = answer.ok ? await answer.arrayBuffer() : new ArrayBuffer(0);
       if (!bytes.byteLength) return;
       offset += bytes.byteLength;
-      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+      const follows = atEnd();
       log.append(visible(decoder.decode(bytes, { stream: true })));
-      if (log.textContent.length > 2_000_000) log.textContent = log.textContent.slice(-1_000_000);
-      if (atEnd) log.scrollTop = log.scrollHeight;
+      if (!follows) continue;
+      if (log.textContent.length > MOST) log.textContent = log.textContent.slice(-MOST / 2);
+      log.scrollTop = log.scrollHeight;
     }
   } catch { /* the next look tries again */ }
 }
@@ -144,6 +148,7 @@ async function keepTailing() {
 }
 if (log) {
   log.scrollTop = log.scrollHeight;
+  log.addEventListener("scroll", () => { if (log.textContent.length > MOST && atEnd()) tail(); });
   keepTailing();
   new MutationObserver(() => { if (body.dataset.ended === "no") keepTailing(); })
     .observe(body, { attributeFilter: ["data-ended"] });

@@ -65,6 +65,13 @@ def test_what_to_do(state, work_dir, text):
     assert headline.advice(execution(state, work_dir), attempt(state), COUNTS) == text
 
 
+def test_ignored_failures_of_a_success_are_told():
+    """A success in which tasks failed and were ignored says so."""
+    counts = TaskCounts(submitted=7, succeeded=5, failed=2, ignored=2)
+    said = headline.happened(attempt(ExecutionState.SUCCEEDED), counts, None, NOW)
+    assert said == "Succeeded in 5 min: 5 tasks; 2 tasks failed and counted as ignored"
+
+
 def test_a_success_that_is_held_is_not_to_be_deleted():
     """Deleting its work dir would lose results: nobody is told that it may be deleted."""
     e = execution(ExecutionState.SUCCEEDED, WorkDirState.RETAINED)
