@@ -56,10 +56,13 @@ def _short(text: str) -> str:
 
 
 def happened(
-    attempt: Attempt, counts: TaskCounts, failed: FailedTask | None, now: datetime
+    attempt: Attempt, counts: TaskCounts, failed: FailedTask | None, now: datetime, *, lost: bool = False
 ) -> str:
-    """What happened to an attempt, in one sentence without its full stop."""
+    """What happened to an attempt, in one sentence without its full stop. `lost`: its host is silent."""
     took = duration(_took(attempt, now))
+    if lost:
+        since = f" for {duration(now - attempt.lease_until)}" if attempt.lease_until else ""
+        return f"Lost: no word from {attempt.host or 'its host'}{since}, {_done(counts)} before"
     if attempt.state is ExecutionState.QUEUED:
         return f"Waiting to start for {duration(now - (attempt.created_at or now))}"
     if attempt.state is ExecutionState.CANCELLING:
@@ -68,7 +71,8 @@ def happened(
         return f"Running for {took}: {_done(counts)}"
     if attempt.state is ExecutionState.SUCCEEDED:
         reused = f", {counts.cached:,} of them reused" if counts.cached else ""
-        return f"Succeeded in {took}: {_tasks(counts.succeeded + counts.cached)}{reused}"
+        ignored = f"; {_tasks(counts.ignored)} failed and counted as ignored" if counts.ignored else ""
+        return f"Succeeded in {took}: {_tasks(counts.succeeded + counts.cached)}{reused}{ignored}"
     if attempt.state is ExecutionState.CANCELLED:
         return f"Cancelled after {took}: {_done(counts)}"
     if failed is None:
@@ -77,19 +81,24 @@ def happened(
     return f"{failed.name} failed{code}" + (f": {failed.reason}" if failed.reason else "")
 
 
-def advice(e: Execution, attempt: Attempt, counts: TaskCounts) -> str:
+def advice(e: Execution, attempt: Attempt, counts: TaskCounts, *, lost: bool = False) -> str:
     """What to do next, in one sentence without its full stop; empty when there is nothing to do."""
-    if e.state.live or attempt.number != e.attempt:
+    if attempt.number != e.attempt:
         return ""
+    if e.state.live:
+        return ("It goes on when its host answers; if that is gone for good, an owner can settle it" if lost
+                else "")
     if e.work_dir.state is WorkDirState.RETAINED:
         finished = counts.succeeded + counts.cached
         if e.state is ExecutionState.SUCCEEDED:
-            return "Its work dir is kept, and may be deleted"
+            return ("When that is mended, look again: what would be lost is saved first" if e.work_dir.held
+                    else "All is done: its work dir may be deleted")
         return (f"Relaunch reuses {finished:,} of {_tasks(total(counts))}" if finished
                 else "Nothing had finished: a relaunch runs every task")
     if e.state is ExecutionState.SUCCEEDED:
         return ""
-    return f"Its work dir is {e.work_dir.state.lower()}: it cannot be relaunched, only launched again"
+    gone = "deleted" if e.work_dir.state is WorkDirState.DELETED else "being deleted"
+    return f"Its work dir is {gone}: it cannot be relaunched, only launched again"
 
 
 def total(counts: TaskCounts) -> int:

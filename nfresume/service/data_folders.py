@@ -7,6 +7,7 @@ the allowed folders, nothing hidden is shown, and nothing of nfresume or of anot
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ PAGE = 100
 #: So many names of a folder are read, and so many of them are looked at to be sorted by size or time.
 MOST_READ, MOST_SORTED = 200_000, 10_000
 SORTS = ("name", "size", "newest")
+_NUMBERS = re.compile(r"([0-9]+)")
 #: Stands for the account in a folder of `web_data`.
 _ACCOUNT = "{account}"
 
@@ -74,10 +76,10 @@ def start_at(conf: Settings, text: str) -> str:
     """
     for path in (text, os.path.dirname(text)):
         try:
-            place = _place(conf, Path(path)) if path.startswith("/") else None
+            place = _place(conf, _above(conf, path)[0])
         except NfresumeError:
             continue
-        if place is not None and os.path.isdir(place.top.joinpath(*place.names)):
+        if os.path.isdir(place.top.joinpath(*place.names)):
             return path
     tops = allowed(conf)
     return str(tops[0]) if len(tops) == 1 else ""
@@ -207,10 +209,16 @@ class _Look:
                      datetime.fromtimestamp(found.st_mtime, UTC), why)
 
 
-def _order(fd: int, sort: str) -> Callable[[str], tuple[float, str, str]]:
-    """The key by which names are sorted: the largest or newest first, or by name without regard to case."""
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """A key by which s2 comes before s10, and digits before letters, without regard to case."""
+    return [(False, int(part), "") if at % 2 else (True, 0, part)
+            for at, part in enumerate(_NUMBERS.split(name.casefold())) if part]
 
-    def key(name: str) -> tuple[float, str, str]:
+
+def _order(fd: int, sort: str) -> Callable[[str], tuple[float, list[tuple[bool, int, str]], str]]:
+    """The key by which names are sorted: the largest or newest first, or by name."""
+
+    def key(name: str) -> tuple[float, list[tuple[bool, int, str]], str]:
         value = 0.0
         if sort != "name":
             try:
@@ -218,6 +226,6 @@ def _order(fd: int, sort: str) -> Callable[[str], tuple[float, str, str]]:
                 value = -found.st_size if sort == "size" else -found.st_mtime
             except OSError:
                 value = 0.0
-        return value, name.casefold(), name
+        return value, _natural(name), name
 
     return key

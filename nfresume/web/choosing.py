@@ -25,8 +25,8 @@ from nfresume.web.sent import Sent
 
 #: The fields of this page. `choose` is a button of the form, and names the parameter.
 _OWN = ("csrf", "choose", "at", "open", "sort", "order", "find", "search", "start", "pick", "use", "back")
-#: So many files can be chosen for a list.
-_MOST = 1000
+#: So many files can be chosen for a list; a form has at most 1,000 fields.
+_MOST = 500
 
 
 def step(sent: Sent, declared: Iterable[Parameter], picked: Sequence[object]) -> Step:

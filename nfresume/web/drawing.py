@@ -13,6 +13,8 @@ from nfresume.nextflow.summary import Progress
 WIDTH, HEIGHT, ACROSS, DOWN = 190, 54, 70, 18
 #: So many processes are drawn, those with the most tasks.
 MOST_BOXES = 120
+#: The part of a window in which times are shown.
+_LAST = 0.95
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800,
           604800)
 
@@ -123,16 +125,19 @@ def merged(found: Sequence[Mapping[tuple[str, str], int]]) -> dict[tuple[str, st
     return dict(total)
 
 
-def ticks(start: int, end: int, most: int = 8) -> list[tuple[float, str]]:
-    """Round times of a window in ms since 1970: their place in percent, and their text in UTC."""
+def ticks(start: int, end: int, most: int = 8) -> list[tuple[float, datetime, str]]:
+    """Round times of a window in ms since 1970: their place in percent, and their text in UTC.
+
+    The end of the window has none: its text would be cut off.
+    """
     seconds = (end - start) / 1000
     step = next((each for each in _STEPS if seconds / each <= most), max(_STEPS[-1], int(seconds / most)))
     at = -(-start // (step * 1000)) * step * 1000
     shape = "%H:%M:%S" if step < 60 else "%d %b %H:%M" if seconds > 86400 else "%H:%M"
-    found: list[tuple[float, str]] = []
-    while at <= end and len(found) <= most:
-        text = datetime.fromtimestamp(at / 1000, UTC).strftime(shape)
-        found.append((100 * (at - start) / (end - start), text))
+    found: list[tuple[float, datetime, str]] = []
+    while at <= start + (end - start) * _LAST and len(found) <= most:
+        time = datetime.fromtimestamp(at / 1000, UTC)
+        found.append((100 * (at - start) / (end - start), time, time.strftime(shape)))
         at += step * 1000
     return found
 

@@ -20,11 +20,13 @@ from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, TaskCounts, deletion
 from nfresume.domain.headline import FailedTask
 from nfresume.domain.people import Role
+from nfresume.domain.workdirs import Retain
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Progress
 from nfresume.runs.records import Records
 from nfresume.service.inspection import Details
 from nfresume.service.verbs import Service
+from nfresume.storage.emptying import Total
 from nfresume.system import acting
 from nfresume.web.access import SiteOf, Viewing, VisitorOf
 from nfresume.web.rendering import page
@@ -86,11 +88,26 @@ class Frame:
 
     @property
     def happened(self) -> str:
-        return headline.happened(self.attempt, self.counts, self.why, self.now)
+        return headline.happened(self.attempt, self.counts, self.why, self.now, lost=bool(self.waits))
 
     @property
     def advice(self) -> str:
-        return headline.advice(self.e, self.attempt, self.counts)
+        return headline.advice(self.e, self.attempt, self.counts, lost=bool(self.waits))
+
+    @cached_property
+    def waits(self) -> str:
+        """Why a lost attempt waits for its host; empty for any other."""
+        return (self.service.waits_for_host(self.e) or "") if self.number == self.e.attempt else ""
+
+    @property
+    def from_scratch(self) -> bool:
+        """True when it reused nothing on purpose."""
+        return self.number > 1 and not self.attempt.resume
+
+    @cached_property
+    def emptied(self) -> Total | None:
+        """The files whose content lean retention did not keep."""
+        return self.service.emptied(self.e) if self.e.retain is Retain.LEAN else None
 
     @cached_property
     def storage(self) -> Storage:
@@ -172,20 +189,24 @@ def _first(failed: list[Task], error: str) -> list[Task]:
 
 def files_of(
     found: Records, task: Task, names: tuple[str, ...] = ("script", "stdout", "stderr"), most: int = TAIL
-) -> tuple[dict[str, str], bool]:
+) -> tuple[dict[str, str], bool, set[str]]:
     """The end of some files of a task, of its script the beginning; empty where there is none.
 
-    True with it: the task dir is gone, and this is what was kept.
+    True with it: the task dir is gone, and this is what was kept. Last: which of them are longer.
     """
-    texts, kept = {}, False
+    texts, kept, cut = {}, False, set()
     for name in names:
+        begins = name == "script"
         try:
-            part = found.task_part(task, name, 0 if name == "script" else -most, most)
+            part = found.task_part(task, name, 0 if begins else -most - 1, most + 1)
         except (NfresumeError, OSError):
             texts[name] = ""
             continue
-        texts[name], kept = part.data.decode("utf-8", "replace"), kept or part.kept
-    return texts, kept
+        if len(part.data) > most:
+            cut.add(name)
+        data = part.data[:most] if begins else part.data[-most:]
+        texts[name], kept = data.decode("utf-8", "replace"), kept or part.kept
+    return texts, kept, cut
 
 
 def show(request: Request, made: Frame, template: str, section: str, **values: Any) -> HTMLResponse:
@@ -200,5 +221,5 @@ def context(made: Frame, section: str) -> Mapping[str, Any]:
         "f": made, "e": made.e, "details": made.details, "number": made.number, "attempt": made.attempt,
         "section": section, "sections": SECTIONS, "deletion": deletion(made.details.events),
         "may_edit": made.role(Role.EDITOR), "may_settle": made.role(Role.OWNER),
-        "waits": made.service.waits_for_host(made.e),
+        "waits": made.waits,
     }

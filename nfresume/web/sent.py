@@ -13,6 +13,8 @@ from nfresume.domain.errors import NfresumeError
 _FIELDS = (("hours", r"\bhours\b|expiration"), ("profiles", r"\bprofile\b"), ("revision", r"\brevision\b"),
            ("from_scratch", r"--from-scratch|full rerun"), ("jobs_are_gone", r"--jobs-are-gone"),
            ("params", r"\bJSON\b"), ("pipeline", r"\bpipeline\b|not a file|no main\.nf"))
+#: What a form has for an option of the command line.
+_BOXES = {"--from-scratch": '"run every task again"', "--jobs-are-gone": '"no grid job is running"'}
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Sent:
         """Note why the form was refused; `names` are those of its parameters."""
         self.error, self.hint, self.status = error.message, error.hint, error.http_status
         about = f"{error.message} {error.hint}"
+        for option, box in _BOXES.items():
+            self.hint = re.sub(rf"(\badd )?{option}\b", f"tick {box}", self.hint)
         named = re.search(r"\bparameter (\S+?)\b[ :]", about)
         if named and named[1] in names:
             self.where = f"param.{named[1]}"

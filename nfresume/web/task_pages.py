@@ -86,10 +86,11 @@ def task_page(
     frame = frames.of(account, execution_id, site, who, service, number)
     found, task = _found(frame, n)
     names = ("script", "stdout", "stderr", "log", "trace")
-    files, kept = frames.files_of(found, task, names, _SHOWN)
+    files, kept, cut = frames.files_of(found, task, names, _SHOWN)
     reason, chain = _why(frame, task)
     return frames.show(
-        request, frame, "task.html", "tasks", task=task, files=files, kept=kept, file_names=list(TASK_FILES),
+        request, frame, "task.html", "tasks", task=task, files=files, kept=kept, cut=cut,
+        file_names=list(TASK_FILES),
         script=highlighting.script(files["script"]), metrics=metrics.parse(files["trace"]),
         outputs=found.outputs(task, _OUTPUTS), reason=reason, chain=chain,
         others=_others(service, frame.e, task), **_around(service, frame, found, task))

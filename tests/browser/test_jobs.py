@@ -129,6 +129,33 @@ def test_nothing_moves_that_has_not_changed(filled: tuple[Filled, str], browser:
     context.close()
 
 
+def test_a_log_that_is_read_stays(filled: tuple[Filled, str], browser: Browser):
+    """Who has scrolled up in a growing log keeps the place and the text, however long the log gets."""
+    made, url = filled
+    log = made.root.execution("lab", LARGE).attempt(1) / "stdout.log"
+    log.write_text("".join(f"line {n}\n" for n in range(3000)))
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, timezone_id="Asia/Tokyo")
+    page = context.new_page()
+    log_in(page, url, made.link())
+    page.goto(f"{url}/a/lab/executions/{LARGE}/log")
+    shown = page.locator("#log")
+    expect(shown).to_contain_text("line 2999")
+    page.evaluate("log.scrollTop = 100")
+    with log.open("a") as file:
+        file.write("more\n" * 600_000)
+    expect(shown).to_contain_text("more", timeout=20_000)
+    page.wait_for_function("log.textContent.length > 2_000_000", timeout=60_000)
+    assert page.evaluate("log.scrollTop") == 100
+    assert "line 2900" in page.evaluate("log.textContent.slice(0, 40_000)")
+    page.evaluate("log.scrollTop = log.scrollHeight")
+    page.wait_for_function("log.textContent.length <= 2_000_000", timeout=60_000)
+    page.goto(f"{url}/a/lab/executions/{LARGE}/timeline")  # its times are those of the reader, as all others
+    expect(page.locator("[data-zone]")).to_contain_text("Asia/Tokyo")
+    first = page.locator(".axis time").first
+    assert first.inner_text() != (first.get_attribute("title") or "")[11:16]
+    context.close()
+
+
 def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path: Path):
     """Printed, a page has no buttons; on a phone no page scrolls sideways, the relaunch is first."""
     made, url = filled

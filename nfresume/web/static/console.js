@@ -122,18 +122,22 @@ const decoder = new TextDecoder();
 let offset = log ? Number(log.dataset.offset) : 0;
 const visible = text => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
   c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
+// Whoever has scrolled up keeps what they read: nothing is cut off then, and a long log waits.
+const MOST = 2_000_000, atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
 async function tail() {
   if (!log) return;
   try {
     for (;;) {
+      if (log.textContent.length > MOST && !atEnd()) return;
       const answer = await fetch(log.dataset.tail + "?offset=" + offset);
       const bytes = answer.ok ? await answer.arrayBuffer() : new ArrayBuffer(0);
       if (!bytes.byteLength) return;
       offset += bytes.byteLength;
-      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+      const follows = atEnd();
       log.append(visible(decoder.decode(bytes, { stream: true })));
-      if (log.textContent.length > 2_000_000) log.textContent = log.textContent.slice(-1_000_000);
-      if (atEnd) log.scrollTop = log.scrollHeight;
+      if (!follows) continue;
+      if (log.textContent.length > MOST) log.textContent = log.textContent.slice(-MOST / 2);
+      log.scrollTop = log.scrollHeight;
     }
   } catch { /* the next look tries again */ }
 }
@@ -144,6 +148,7 @@ async function keepTailing() {
 }
 if (log) {
   log.scrollTop = log.scrollHeight;
+  log.addEventListener("scroll", () => { if (log.textContent.length > MOST && atEnd()) tail(); });
   keepTailing();
   new MutationObserver(() => { if (body.dataset.ended === "no") keepTailing(); })
     .observe(body, { attributeFilter: ["data-ended"] });
@@ -168,12 +173,20 @@ setInterval(() => {
 // Times in the reader's zone and words; the title has UTC.
 const near = new Intl.DateTimeFormat(undefined, { weekday: "long", hour: "2-digit", minute: "2-digit" });
 const far = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const clocks = {  // along the axis of a timeline
+  seconds: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+  minutes: new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" }),
+  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }),
+};
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 function localTimes() {
   for (const part of document.querySelectorAll("time[datetime]")) {
     const at = new Date(part.dateTime);
-    const text = (Math.abs(at - Date.now()) < 6 * 86_400_000 ? near : far).format(at);
+    const shape = clocks[part.dataset.clock] || (Math.abs(at - Date.now()) < 6 * 86_400_000 ? near : far);
+    const text = shape.format(at);
     if (part.textContent !== text) part.textContent = text;
   }
+  for (const part of document.querySelectorAll("[data-zone]")) part.textContent = `Times are those of ${zone}.`;
 }
 localTimes();
 

@@ -179,16 +179,16 @@ def test_without_folders(tmp_path: Path):
 
 
 def test_a_folder_of_100_000_files(web: Web):
-    """It is shown in pages, by name, searched, and answers in bounded time."""
+    """It is shown in pages, by name, searched, and answers within seconds of one processor."""
     folder = data(web) / "team"
     for n in range(100_000):
         (folder / f"s{n:06}.fastq").touch()
     (folder / "Zebra.csv").write_text("x")
     took = []
     for fields in ({}, {"start": "99900"}, {"order": "newest"}, {"find": "zebra", "order": "size"}):
-        begun = time.monotonic()
+        begun = time.process_time()
         answer = send(web, at=str(folder), **fields)
-        took.append(time.monotonic() - begun)
+        took.append(time.process_time() - begun)
         assert answer.status_code == 200
         assert len(answer.content) < 150_000
     page = send(web, at=str(folder), find="zebra").text
@@ -196,7 +196,7 @@ def test_a_folder_of_100_000_files(web: Web):
     assert "99,901 to 100,000 of 100,001" in send(web, at=str(folder), start="99900").text
     newest = send(web, at=str(folder), order="newest").text
     assert "more than 10,000 are not sorted" in newest
-    assert max(took) < 5.0, took  # 0.3 s on an idle machine
+    assert max(took) < 3.0, took
 
 
 def test_in_a_relaunch(web: Web):
@@ -214,3 +214,12 @@ def test_in_a_relaunch(web: Web):
     for shown in (f"{data(web)}/shared/samples.csv", 'name="param.min_reads" value="31"', 'value="9"'):
         assert shown in chosen.text, shown
     assert send(web, to=to, open="/etc").status_code == 404
+
+
+def test_names_are_sorted_as_people_count(web: Web):
+    """s2 comes before s10, without regard to case."""
+    for name in ("s10.csv", "S2.csv", "s1.csv", "10.csv", "9.csv", "a²"):
+        (data(web) / "team" / name).touch()
+    page = send(web, open=f"{data(web)}/team").text
+    assert [Path(path).name for path in buttons(page, "pick")] == [
+        "9.csv", "10.csv", "a²", "s1.csv", "S2.csv", "s10.csv"]

@@ -123,6 +123,8 @@ def test_a_forecast_starts_nothing(web: Web):
     browser, csrf = web.browser("ada")
     said = browser.post(f"{PAGE}/relaunch", data={"csrf": csrf, "forecast": "yes", "param.min_reads": "40"})
     assert "cannot be resumed" in said.text
+    assert "tick &#34;run every task again&#34;" in said.text
+    assert "--from-scratch" not in said.text
     whole = browser.post(f"{PAGE}/relaunch", data={"csrf": csrf, "forecast": "yes", "from_scratch": "on",
                                                   "param.min_reads": "40"})
     assert (whole.status_code, "every task would run" in whole.text) == (200, True)

@@ -143,6 +143,23 @@ def test_a_page_for_a_task(web: Web):
     assert "Its task dir is gone" in web.page("/tasks/1/1")
 
 
+def test_what_is_cut_is_said(web: Web):
+    """Of a long output its end is shown, and of a long script its beginning, with a link to all of it."""
+    work, name = web.folder.work, f"ab/{'1' * 30}"
+    (work / name).mkdir(parents=True)
+    (work / name / ".command.sh").write_text("#!/bin/bash\n" + "true # step\n" * 9000)
+    (work / name / ".command.out").write_text("first\n" + "x\n" * 40_000 + "last\n")
+    (work / name / ".command.err").write_text("e" * (24 * 1024))
+    web.write(record.Header(work=str(work)), Task(1, "A", Status.FAILED, name[:9], name, exit=1))
+    page = web.page("/tasks/1/1")
+    assert "last\n" in page
+    assert "first\n" not in page
+    said = [f'This is its {part}. <a href="{PAGE}/tasks/1/1/{file}" download>'
+            for part, file in (("end", "stdout"), ("beginning", "script"), ("end", "stderr"))]
+    assert [text in page for text in said] == [True, True, False]  # what is whole is not said to be cut
+    assert [text in web.page() for text in said] == [True, True, False]
+
+
 def test_results_are_links(web: Web):
     """A published file is a link to its bytes; what was not published is not."""
     out, task = web.folder.path.parent.parent.parent / "results", f"ab/{'1' * 30}"

@@ -10,7 +10,7 @@ import pytest
 from nfresume.domain import headline
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
 from nfresume.domain.headline import FailedTask
-from nfresume.domain.workdirs import WorkDir, WorkDirState
+from nfresume.domain.workdirs import Keep, KeepKind, WorkDir, WorkDirState
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 COUNTS = TaskCounts(submitted=5, cached=3, succeeded=4, failed=2, retried=1)
@@ -52,15 +52,42 @@ def test_a_failure_names_its_task():
 
 @pytest.mark.parametrize(("state", "work_dir", "text"), [
     (ExecutionState.FAILED, WorkDirState.RETAINED, "Relaunch reuses 7 of 7 tasks"),
-    (ExecutionState.SUCCEEDED, WorkDirState.RETAINED, "Its work dir is kept, and may be deleted"),
+    (ExecutionState.SUCCEEDED, WorkDirState.RETAINED, "All is done: its work dir may be deleted"),
     (ExecutionState.SUCCEEDED, WorkDirState.DELETED, ""),
     (ExecutionState.RUNNING, WorkDirState.ACTIVE, ""),
     (ExecutionState.FAILED, WorkDirState.DELETED,
      "Its work dir is deleted: it cannot be relaunched, only launched again"),
+    (ExecutionState.FAILED, WorkDirState.DELETING,
+     "Its work dir is being deleted: it cannot be relaunched, only launched again"),
 ])
 def test_what_to_do(state, work_dir, text):
     """Each end has its advice."""
     assert headline.advice(execution(state, work_dir), attempt(state), COUNTS) == text
+
+
+def test_ignored_failures_of_a_success_are_told():
+    """A success in which tasks failed and were ignored says so."""
+    counts = TaskCounts(submitted=7, succeeded=5, failed=2, ignored=2)
+    said = headline.happened(attempt(ExecutionState.SUCCEEDED), counts, None, NOW)
+    assert said == "Succeeded in 5 min: 5 tasks; 2 tasks failed and counted as ignored"
+
+
+def test_a_success_that_is_held_is_not_to_be_deleted():
+    """Deleting its work dir would lose results: nobody is told that it may be deleted."""
+    e = execution(ExecutionState.SUCCEEDED, WorkDirState.RETAINED)
+    held = replace(e, work_dir=replace(e.work_dir, keep=Keep(KeepKind.HELD, "a result is missing")))
+    said = headline.advice(held, attempt(ExecutionState.SUCCEEDED), COUNTS)
+    assert "may be deleted" not in said
+    assert "saved first" in said
+
+
+def test_a_lost_host_is_not_said_to_run():
+    """An attempt of which nobody hears is lost, and the headline says what an owner can do."""
+    gone = attempt(ExecutionState.RUNNING, host="node7", lease_until=NOW - timedelta(hours=2))
+    assert headline.happened(gone, COUNTS, None, NOW, lost=True) == (
+        "Lost: no word from node7 for 2 h, 7 of 7 tasks done, 2 failed before")
+    running = execution(ExecutionState.RUNNING, WorkDirState.ACTIVE)
+    assert "an owner can settle it" in headline.advice(running, gone, COUNTS, lost=True)
 
 
 def test_nothing_to_reuse():
