@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -47,8 +48,9 @@ _FLAGS = (
     "-XX:+TieredCompilation", "-XX:TieredStopAtLevel=1",
     *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
 )
-#: So many class-data archives are kept, for users and hosts with several Javas.
-ARCHIVES = 6
+#: A class-data archive that was not used for so long is removed.
+UNUSED_DAYS = 30.0
+_DAY = 86_400.0
 _MAIN = "nextflow.cli.Launcher"
 
 
@@ -103,7 +105,7 @@ def install(java_program: Path, notify: Callable[[str], None] = lambda _: None) 
     Concurrent first launches share one download. Raises EngineUnavailable.
     """
     target = folder()
-    if archive(java_program, target).exists():
+    if _is_used(archive(java_program, target), time.time()):
         return target
     from filelock import FileLock
 
@@ -240,14 +242,26 @@ def _make_archive(java_program: Path, jars: Path) -> None:
         else:
             temporary.touch()  # an empty file: the JVM ignores it, and later launches do not try again
         temporary.replace(final)
-        tidy(jars)
+        tidy(jars, time.time())
 
 
-def tidy(jars: Path) -> None:
-    """Remove all but the newest archives: each update of Java makes another, of 45 MB."""
-    made = sorted(jars.glob("classes-*.jsa"), key=lambda path: path.stat().st_mtime)
-    for old in made[:-ARCHIVES]:
-        old.unlink(missing_ok=True)
+def _is_used(classes: Path, now: float) -> bool:
+    """True if an archive is there. Its time says on which day it was used last."""
+    try:
+        if classes.stat().st_mtime < now - _DAY:
+            with contextlib.suppress(OSError):  # of another user
+                os.utime(classes, (now, now))
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def tidy(jars: Path, now: float) -> None:
+    """Remove archives that nobody uses any more: each update of Java makes another, of 45 MB."""
+    for classes in jars.glob("classes-*.jsa"):
+        with contextlib.suppress(FileNotFoundError):
+            if classes.stat().st_mtime < now - UNUSED_DAYS * _DAY:
+                classes.unlink()
 
 
 def _quietly(words: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:

@@ -45,13 +45,28 @@ def test_a_damaged_jar_is_noticed(site: Site):
     assert (done.code, jar.name in done.err, "damaged" in done.err) == (69, True, True)
 
 
-def test_old_archives_go(tmp_path: Path):
-    """Each update of Java makes another class-data archive: the newest stay, and the jars."""
-    for number in range(embedded.ARCHIVES + 2):
+def test_archives_that_nobody_uses_go(tmp_path: Path):
+    """Each update of Java makes another class-data archive: those of the last month stay, and the jars."""
+    now, day = time.time(), 86_400
+    for number, age in enumerate((0, 29, 31, 400)):
         made = tmp_path / f"classes-{number:012x}.jsa"
         made.touch()
-        os.utime(made, (number, number))
+        os.utime(made, (now - age * day, now - age * day))
     (tmp_path / "nextflow.jar").touch()
-    embedded.tidy(tmp_path)
-    kept = [f"classes-{number:012x}.jsa" for number in range(2, embedded.ARCHIVES + 2)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [*kept, "nextflow.jar"]
+    os.utime(tmp_path / "nextflow.jar", (0, 0))
+    embedded.tidy(tmp_path, now)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "classes-000000000000.jsa", "classes-000000000001.jsa", "nextflow.jar"]
+
+
+def test_an_archive_that_is_used_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A launch with an archive that is old says that it is used."""
+    monkeypatch.setenv("NFRESUME_ENGINES", str(tmp_path))
+    java = embedded.java(None)
+    used = embedded.archive(java, embedded.folder())
+    used.parent.mkdir()
+    used.touch()
+    os.utime(used, (0, 0))
+    assert embedded.install(java) == embedded.folder()
+    embedded.tidy(embedded.folder(), time.time())
+    assert used.exists()
