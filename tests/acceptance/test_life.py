@@ -206,6 +206,7 @@ def test_published_inside_the_work_dir(site: Site):
     assert site.show()["work_dir"]["state"] == "DELETED"
 
 
+@pytest.mark.long
 def test_expiry_by_sweep(site: Site):
     """A sweep deletes only work dirs that are due; their results are real since the run ended."""
     slow = str(site.pipeline("slow"))
@@ -272,6 +273,7 @@ def test_pin_extend_unpin(site: Site):
     site.ok("delete", e["id"], "--yes")
 
 
+@pytest.mark.long
 def test_resume_from_habit(site: Site):
     """`launch -resume` relaunches the newest failed execution of this launch dir, and says so."""
     pipeline = site.pipeline("fail-late")

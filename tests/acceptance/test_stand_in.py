@@ -96,7 +96,7 @@ class Case:
     """A command line, and what stands on standard input, in the launch dir and in the environment.
 
     `then`: further command lines, each with the files that are written before it. `before`: words in front of
-    `run` and `launch`. `long`: not run by `make test`.
+    `run` and `launch`. `long`: not run by `make test`; `test_reading` compares how words are read anyhow.
     """
 
     words: list[str]
@@ -112,9 +112,9 @@ class Case:
 CASES = {
     "a value with blanks (nextflow#5376)": Case(["main.nf", "--x", "-q 20 -u 3", "--outdir", "res1"]),
     "negative numbers": Case(["main.nf", "--x", "-5", "--y", "-1.5e3"]),
-    "a joined value": Case(["main.nf", "--x=-resume", "--outdir=a b"]),
-    "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"]),
-    "process options": Case(["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"]),
+    "a joined value": Case(["main.nf", "--x=-resume", "--outdir=a b"], long=True),
+    "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"], long=True),
+    "process options": Case(["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"], long=True),
     "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"]),
     "a quiet run": Case(["main.nf", "--x", "1"], ("-q",)),
     "a log and a configuration before the verb": Case(
@@ -122,19 +122,19 @@ CASES = {
         files={"only.config": "params.y = 'only'\n"}),
     "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"]),
     "a stub at the end": Case(["main.nf", "--x", "1", "-stub"]),
-    "further words": Case(["main.nf", "first", "--x", "1", "second"]),
-    "an empty word": Case(["main.nf", "--x", "", "y"]),
-    "a parameter equal to the pipeline": Case([".", "--outdir", "."]),
-    "the same option twice": Case(["main.nf", "-profile", "a", "-profile", "b"]),
+    "further words": Case(["main.nf", "first", "--x", "1", "second"], long=True),
+    "an empty word": Case(["main.nf", "--x", "", "y"], long=True),
+    "a parameter equal to the pipeline": Case([".", "--outdir", "."], long=True),
+    "the same option twice": Case(["main.nf", "-profile", "a", "-profile", "b"], long=True),
     "an unknown option": Case(["main.nf", "-nonsense", "1"]),
     "an unknown profile": Case(["main.nf", "-profile", "nonsense"], files={"nextflow.config": ""}),
-    "dumped channels": Case(["main.nf", "-dump-channels", "NAME", "--x", "1"]),
-    "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"]),
+    "dumped channels": Case(["main.nf", "-dump-channels", "NAME", "--x", "1"], long=True),
+    "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"], long=True),
     "a params file and a parameter": Case(
         ["main.nf", "-params-file", "p.json", "--y", "2"], files={"p.json": '{"x": "é", "y": 1}'}),
     "a params file that Nextflow takes for JSON": Case(
         ["main.nf", "-params-file", "p.json"],
-        files={"p.json": '{"x": "a\tb", "title": "t", "nested": {"name": "nextflow#2091"},}'}),
+        files={"p.json": '{"x": "a\tb", "title": "t", "nested": {"name": "nextflow#2091"},}'}, long=True),
     "parameters with dots (nextflow#2023)": Case(
         ["main.nf", "-params-file", "p.yml", "--on=false", "--c.on=false"],
         files={"p.yml": "a.on: false\nb: {on: false}\n",
@@ -170,7 +170,7 @@ CASES = {
     "modes of results under umask 077": Case(["m.nf"], files={"m.nf": MODES}, umask=0o077),
     "modes of results under umask 002": Case(["m.nf"], files={"m.nf": MODES}, umask=0o002),
     "LANG=C and a dumb terminal": Case(
-        ["é.nf", "--x", "grüße"], files={"é.nf": SHOW}, env={"LC_ALL": "C", "LANG": "C", "TERM": "dumb"}),
+        ["é.nf", "--x", "grüße"], files={"é.nf": SHOW}, env={"LC_ALL": "C", "LANG": "C", "TERM": "dumb"}, long=True),
     "odd names": Case(["my pipe [1]/main (x).nf", "--outdir", "out $HOME `id`; *"],
                       files={"my pipe [1]/main (x).nf": SHOW}),
     "handlers at the end": Case(["h.nf"], files={"h.nf": HANDLERS}),
@@ -434,7 +434,7 @@ def test_a_terminals_input_reaches_the_pipeline(site: Site):
 
 
 @pytest.mark.parametrize("number", [
-    signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+    signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGHUP, signal.SIGINT))])
 def test_signals_end_the_run(site: Site, plain_nextflow: Path, number: signal.Signals):
     """SIGINT, SIGTERM and SIGHUP to the command do to the run what they do to `nextflow run`."""
     child = site.start("launch", str(site.pipeline("slow")), *KEPT)
