@@ -23,6 +23,9 @@ from nfresume.tasks import calls, checking
 #: How the source of the hours of a remote pipeline begins, until they have been read.
 TO_BE_READ = "to be read from the pipeline"
 
+#: A longer name of a pipeline is refused: an index of PostgreSQL has no place for it.
+MOST_BYTES = 1000
+
 
 @dataclass(frozen=True)
 class Retention:
@@ -39,6 +42,9 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     """
     if pipeline is None:
         raise UsageError("no pipeline given", "`nfresume launch main.nf`, or a folder, or owner/repo")
+    if len(os.fsencode(pipeline)) > MOST_BYTES:
+        raise UsageError(f"{pipeline[:60]}... is longer than {MOST_BYTES:,} bytes",
+                         "go to a folder that is nearer, and name the pipeline from there")
     if pipeline == STDIN:
         return None
     python = python_workflow(pipeline)

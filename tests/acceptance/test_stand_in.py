@@ -114,7 +114,8 @@ CASES = {
     "negative numbers": Case(["main.nf", "--x", "-5", "--y", "-1.5e3"]),
     "a joined value": Case(["main.nf", "--x=-resume", "--outdir=a b"], long=True),
     "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"], long=True),
-    "process options": Case(["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"], long=True),
+    "process options": Case(
+        ["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"], long=True),
     "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"]),
     "a quiet run": Case(["main.nf", "--x", "1"], ("-q",)),
     "a log and a configuration before the verb": Case(
@@ -170,7 +171,8 @@ CASES = {
     "modes of results under umask 077": Case(["m.nf"], files={"m.nf": MODES}, umask=0o077),
     "modes of results under umask 002": Case(["m.nf"], files={"m.nf": MODES}, umask=0o002),
     "LANG=C and a dumb terminal": Case(
-        ["é.nf", "--x", "grüße"], files={"é.nf": SHOW}, env={"LC_ALL": "C", "LANG": "C", "TERM": "dumb"}, long=True),
+        ["é.nf", "--x", "grüße"], files={"é.nf": SHOW}, long=True,
+        env={"LC_ALL": "C", "LANG": "C", "TERM": "dumb"}),
     "odd names": Case(["my pipe [1]/main (x).nf", "--outdir", "out $HOME `id`; *"],
                       files={"my pipe [1]/main (x).nf": SHOW}),
     "handlers at the end": Case(["h.nf"], files={"h.nf": HANDLERS}),
@@ -434,7 +436,7 @@ def test_a_terminals_input_reaches_the_pipeline(site: Site):
 
 
 @pytest.mark.parametrize("number", [
-    signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGHUP, signal.SIGINT))])
+    signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGHUP, signal.SIGINT))])
 def test_signals_end_the_run(site: Site, plain_nextflow: Path, number: signal.Signals):
     """SIGINT, SIGTERM and SIGHUP to the command do to the run what they do to `nextflow run`."""
     child = site.start("launch", str(site.pipeline("slow")), *KEPT)

@@ -330,6 +330,8 @@ def test_what_the_cache_costs(site: Site, script: Path):
                     ("execution", "(task cache) team")):
         lines = site.ok("costs", "--by", by, "--json").json()["lines"]
         assert held in [line["metered_bytes_now"] for line in lines if line["key"] == key]
+    site.ok("costs", "--html", "costs.html")
+    assert "<td>(task cache) team</td>" in (site.launch_dir / "costs.html").read_text()
     site.ok("cache", "clear", "--yes")
     report = site.ok("costs", "--by", "pipeline", "--json").json()
     assert report["now"]["task_cache_metered_bytes"] == 0

@@ -11,6 +11,7 @@ def upgrade() -> None:
     op.add_column("executions", sa.Column("launched_by", sa.Text(), nullable=True))
     op.execute("UPDATE executions SET launched_by = (SELECT MAX(actor) FROM events "
                "WHERE events.execution_id = executions.id AND events.name = 'launch')")
+    op.execute("UPDATE executions SET pipeline = SUBSTR(pipeline, 1, 500) WHERE LENGTH(pipeline) > 500")
     op.create_index("executions_launchers", "executions", ["account", "launched_by", "id"])
     op.create_index("executions_pipelines", "executions", ["account", "pipeline", "created_at", "id"])
     op.create_index("work_dirs_gone", "work_dirs", ["state", "deleted_at"])
