@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.conftest import until
 from tests.screens.data import FAILED, LARGE, Filled
 from tests.screens.shooting import PAGES, log_in, serving, show
 
@@ -144,11 +145,11 @@ def test_a_log_that_is_read_stays(filled: tuple[Filled, str], browser: Browser):
     with log.open("a") as file:
         file.write("more\n" * 600_000)
     expect(shown).to_contain_text("more", timeout=20_000)
-    page.wait_for_function("log.textContent.length > 2_000_000", timeout=60_000)
+    until(lambda: page.evaluate("log.textContent.length > 2_000_000"), 60, "the log to grow")
     assert page.evaluate("log.scrollTop") == 100
     assert "line 2900" in page.evaluate("log.textContent.slice(0, 40_000)")
     page.evaluate("log.scrollTop = log.scrollHeight")
-    page.wait_for_function("log.textContent.length <= 2_000_000", timeout=60_000)
+    until(lambda: page.evaluate("log.textContent.length <= 2_000_000"), 60, "its beginning to go")
     page.goto(f"{url}/a/lab/executions/{LARGE}/timeline")  # its times are those of the reader, as all others
     expect(page.locator("[data-zone]")).to_contain_text("Asia/Tokyo")
     first = page.locator(".axis time").first

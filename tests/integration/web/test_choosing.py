@@ -178,11 +178,12 @@ def test_without_folders(tmp_path: Path):
     web.store.close()
 
 
+@pytest.mark.long
 def test_a_folder_of_100_000_files(web: Web):
     """It is shown in pages, by name, searched, and answers within seconds of one processor."""
     folder = data(web) / "team"
     for n in range(100_000):
-        (folder / f"s{n:06}.fastq").touch()
+        os.mknod(folder / f"s{n:06}.fastq")
     (folder / "Zebra.csv").write_text("x")
     took = []
     for fields in ({}, {"start": "99900"}, {"order": "newest"}, {"find": "zebra", "order": "size"}):
