@@ -122,10 +122,10 @@ class Records:
             return 0
 
     def task(self, wanted: str) -> Task:
-        """The last task that a user means by this text (`task_dirs.means`). Raises NotFound."""
+        """The task that began last of those that a user means (`task_dirs.means`). Raises NotFound."""
         found: Task | None = None
         for task in self._candidates(wanted):
-            if task_dirs.means(wanted, task.name, task.label):
+            if task_dirs.means(wanted, task.name, task.label) and (found is None or task.n >= found.n):
                 found = task
         if found is None:
             raise NotFound(f"there is no task {wanted!r} in {self._folder.execution_id}",

@@ -351,6 +351,17 @@ def test_killed_while_writing(run: Run):
         assert kept == f"echo {task.id}\n".encode()
 
 
+def test_the_task_that_a_process_means(run: Run):
+    """Of several tasks of a process it is the one that began last, whichever ended last."""
+    for number in (1, 2):
+        run.made(number)
+        run.lines.append(logs.submitted(number, f"A ({number})"))
+    run.lines += [logs.done(number, f"A ({number})", 0, work=str(run.folder.work)) for number in (2, 1)]
+    run.write()
+    run.recorder().finish()
+    assert run.records().task("A").name == "A (2)"
+
+
 def test_two_supervisors_at_once(run: Run):
     """One that was suspended goes on writing its own record; that of the newer one counts."""
     for number in range(1, 101):
