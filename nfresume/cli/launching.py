@@ -286,6 +286,17 @@ def _note_two_dashes(parsed: RunOptions, pipeline: str | None = None) -> None:
         say(f"note: {name} is a parameter of the pipeline; Nextflow's own option is {name[1:]}")
 
 
+def _note_resume_in(config: Path) -> None:
+    """Say that `resume = true` of a configuration resumes nothing here: each execution has its own cache."""
+    import contextlib
+    import re
+
+    with contextlib.suppress(OSError):
+        if re.search(r"^resume\s*=\s*true\b", config.read_text(errors="replace"), re.MULTILINE):
+            say(f"note: `resume = true` of {config.name} is not followed: give -resume, or use "
+                "`nfresume relaunch ID`")
+
+
 def _left_to_background(parsed: RunOptions, *, detach: bool) -> bool:
     """With -bg go on in a new process, as Nextflow's own launcher does; True in the one that is to end.
 
@@ -334,6 +345,8 @@ def _to_resume(service: Service, parsed: RunOptions, here: Path) -> Execution | 
     from nfresume.domain.errors import NotFound, UsageError
     from nfresume.service import resuming
 
+    if parsed.resume is None and parsed.pipeline is not None:
+        _note_resume_in(here / "nextflow.config")
     if parsed.resume is None or parsed.pipeline is None:
         return None
     if not parsed.resume and parsed.extra:

@@ -186,3 +186,13 @@ def test_a_damaged_cache_database(databases: tuple[Path, Path, Path], tmp_path: 
     shutil.copytree(databases[0], copy)
     (cache_db.folder(copy, SESSION) / log.name).write_bytes(b"\0" * 4096)
     assert cache_db.task_dirs(copy, SESSION) == set()
+
+
+def test_resume_in_the_configuration(site: Site):
+    """It resumes nothing: each execution has a cache of its own. The launch says so, and what to write."""
+    (site.launch_dir / "main.nf").write_text("workflow { println 1 }")
+    for text, told in (("resume = true\n", True), ("tower {\n  resume = true\n}\n", False)):
+        (site.launch_dir / "nextflow.config").write_text(text)
+        said = site.ok("launch", "main.nf").err
+        assert ("`resume = true` of nextflow.config is not followed" in said) == told
+    assert "is not followed" not in site.run("launch", "main.nf", "-resume").err
