@@ -111,8 +111,8 @@ def test_a_failed_run_keeps_a_fraction_and_all_is_reused(site: Site):
     assert results(site) == plain(site, CHAIN)
 
 
-@pytest.mark.parametrize("strategy", ["terminate", pytest.param("ignore", marks=pytest.mark.long),
-                                      pytest.param("retry", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["terminate", "ignore", "retry"])
 def test_a_changed_script_has_its_inputs_made_again(site: Site, strategy: str):
     """It mends itself in one new attempt, whatever the error strategy, also where a pipe hides errors."""
     e = fail(site, CHAIN)

@@ -122,7 +122,7 @@ CASES = {
         ["main.nf", "--x", "1"], ("-log", ".nextflow mine.log", "-C", "only.config"),
         files={"only.config": "params.y = 'only'\n"}),
     "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"]),
-    "a stub at the end": Case(["main.nf", "--x", "1", "-stub"]),
+    "a stub at the end": Case(["main.nf", "--x", "1", "-stub"], long=True),
     "further words": Case(["main.nf", "first", "--x", "1", "second"], long=True),
     "an empty word": Case(["main.nf", "--x", "", "y"], long=True),
     "a parameter equal to the pipeline": Case([".", "--outdir", "."], long=True),
