@@ -57,6 +57,7 @@ def in_money(site: Site, execution: str) -> None:
     assert (other["currency"], other["reused"]) == ("USD", None)  # euros are not added to dollars
 
 
+@pytest.mark.long
 def test_a_forecast_comes_true(site: Site):
     """What is forecast to be reused is cached by the relaunch, all else runs; what may differ is said."""
     here = site.launch_dir

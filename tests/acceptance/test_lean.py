@@ -158,6 +158,7 @@ def test_what_the_head_reads(site: Site, how: str):
     assert results(site) == plain(site, script)
 
 
+@pytest.mark.long
 def test_a_read_past_the_guard_fails_the_attempt(site: Site):
     """A path that no net can see, read with the rights of root: the access time tells, and it is held."""
     e = fail(site, CHAIN)
@@ -259,6 +260,7 @@ def test_a_crash_while_it_mends_itself(site: Site, point: str):
     assert results(site) == plain(site, changed)
 
 
+@pytest.mark.long
 def test_what_is_published_or_not_yet_staged_stays(site: Site):
     """Published files, small ones, files that nobody has staged, and what a failed task reads keep all."""
     script = """

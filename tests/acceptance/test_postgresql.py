@@ -169,6 +169,7 @@ def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
             assert server.ended(execution) == "COMPLETE"
 
 
+@pytest.mark.long
 def test_fifty_clicks_are_one_attempt(shared: Site):
     """Case 12: of 50 relaunches at once one succeeds; the others answer 409, or 429 where too many wait."""
     shared.pipeline("fail-late")

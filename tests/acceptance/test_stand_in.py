@@ -132,7 +132,7 @@ CASES = {
     "dumped channels": Case(["main.nf", "-dump-channels", "NAME", "--x", "1"], long=True),
     "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"], long=True),
     "a params file and a parameter": Case(
-        ["main.nf", "-params-file", "p.json", "--y", "2"], files={"p.json": '{"x": "é", "y": 1}'}),
+        ["main.nf", "-params-file", "p.json", "--y", "2"], files={"p.json": '{"x": "é", "y": 1}'}, long=True),
     "a params file that Nextflow takes for JSON": Case(
         ["main.nf", "-params-file", "p.json"],
         files={"p.json": '{"x": "a\tb", "title": "t", "nested": {"name": "nextflow#2091"},}'}, long=True),
@@ -146,7 +146,8 @@ CASES = {
                "more/c.config": "params.c = 3\n"}),
     "a configuration that reads PWD": Case(["main.nf"], files={"nextflow.config": 'params.y = "$PWD/data"'}),
     "only this configuration": Case(
-        ["main.nf", "-C", "only.config"], files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
+        ["main.nf", "-C", "only.config"], long=True,
+        files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
     "a script from standard input": Case(["-", "--x", "1"], stdin=SHOW),
     "a pipeline that reads standard input": Case(
         ["read.nf"], stdin=">a\nACGT\n",
