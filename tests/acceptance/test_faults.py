@@ -374,7 +374,7 @@ def test_pid_reuse(site: Site):
         unrelated.kill()
 
 
-@pytest.mark.parametrize("trap", in_test("true") + in_proof("false"))
+@pytest.mark.parametrize("trap", in_proof("true", "false"))
 def test_ctrl_c(site: Site, trap: str):
     """Cases 15 and 17: Ctrl-C cancels as with `nextflow run`; tasks that ignore SIGTERM are killed."""
     child = site.start("launch", str(site.pipeline("slow")), "--trap", trap, "--n", "2",

@@ -88,6 +88,7 @@ def test_every_command_has_help_with_an_example(site: Site):
             assert "Example" in text, command
 
 
+@pytest.mark.long
 def test_the_demo():
     """`make demo` runs to its end."""
     done = subprocess.run(["make", "demo"], cwd=PROJECT, capture_output=True, text=True, timeout=280,

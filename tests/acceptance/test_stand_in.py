@@ -524,6 +524,7 @@ workflow {
 """
 
 
+@pytest.mark.long
 def test_nextflow_inside_a_task(site: Site, plain_nextflow: Path):
     """nf-cascade#6: a task has the user's NXF_* and none of ours, so `nextflow run` works in it."""
     (site.launch_dir / "main.nf").write_text(NESTED)
