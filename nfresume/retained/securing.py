@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Execution
 from nfresume.domain.retention import Hold
 from nfresume.retained import published
+from nfresume.storage import emptying
 from nfresume.storage.looking import Bounds, Look, Seen
 from nfresume.storage.publish import Materialised, Materialiser
 from nfresume.storage.replacing import Scratch
@@ -83,7 +85,12 @@ def secure(
     goes next. Only for a success and before a deletion are results copied to other file systems.
     `heartbeat` is called several times a second; what it raises ends the work. Nothing is deleted.
     """
-    scratch = _scratch(folder, execution)
+    try:
+        scratch = _scratch(folder, execution)
+    except Conflict as e:  # it is not known which files keep no content
+        result = Materialised()
+        result.refuse(e.message)
+        return Secured(result, Seen())
     place = folder.attempt(execution.attempt)
     with _report(place / RESULTS) as report:
         materialiser = Materialiser(
@@ -157,7 +164,9 @@ def _scratch(folder: ExecutionFolder, execution: Execution) -> Scratch:
     for number in range(1, execution.attempt + 1):
         paths.add((folder.request(number) or {}).get("work_dir", execution.work_dir.path))
     former = tuple(sorted(paths - {str(folder.work)}))
-    return Scratch(execution.id, os.path.realpath(folder.work), os.path.realpath(folder.root.path), former)
+    emptied = frozenset(entry.inode for entry in emptying.load(folder.cache))
+    return Scratch(execution.id, os.path.realpath(folder.work), os.path.realpath(folder.root.path), former,
+                   emptied)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from nfresume.nextflow import evidence, guard, mentions, reading, record, reuse
+from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
@@ -87,7 +88,7 @@ class Watch:
         needs.named = guard.needed(self._dir) | (files if log.executors - guard.EXECUTORS else set())
         failure = log.failure
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
-        needs.named |= self._files_in("\n".join(texts), files)
+        needs.named |= self._files_in("\n".join([*texts, *self._denials()]), files)
         needs.read = {entry.path for entry in self._were_read(fresh=True)}
         ran: dict[str, Task] = {}
         for line in reading.lines(self._dir):
@@ -104,6 +105,14 @@ class Watch:
             needs.readers |= {task.dir for task in ran.values() if task.status is Status.COMPLETED}
         lean_needs.save(self._dir, needs)
         return needs
+
+    def _denials(self) -> Iterator[str]:
+        """Lines of Nextflow's log that say that a file could not be read.
+
+        What a handler such as `workflow.onComplete` cannot read changes neither exit status nor state.
+        """
+        with contextlib.suppress(FileNotFoundError), (self._dir / command.LOG).open(errors="replace") as log:
+            yield from (line for line in log if _DENIED in line or "AccessDenied" in line)
 
     def _published(self, line: record.Published) -> set[str]:
         """The emptied files that were published. What leads to them is removed: the next attempt publishes.

@@ -48,13 +48,14 @@ class Scratch:
     """What is short-lived: the work dir `work` of one execution, in the root of all work dirs.
 
     Both paths are free of links. `former_paths` are paths that the work dir had before its root moved; links
-    by those paths count as links into it.
+    by those paths count as links into it. `emptied` are the inodes of its files that keep no content.
     """
 
     execution_id: str
     work: str
     root: str
     former_paths: tuple[str, ...] = ()
+    emptied: frozenset[int] = frozenset()
 
     def contains(self, path: str) -> bool:
         """True for the work dir and everything in it; `path` must be free of links."""
@@ -68,6 +69,10 @@ class Scratch:
         """True for the work dir itself and the folders `ab` and `ab/cdef...`: no result is a task dir."""
         shallow = path == self.work or (self.contains(path) and path.removeprefix(self.work).count("/") < 3)
         return shallow and os.path.isdir(path)
+
+    def is_emptied(self, path: str) -> bool:
+        """True for a file of the work dir whose content lean retention has not kept."""
+        return bool(self.emptied) and self.contains(path) and os.lstat(path).st_ino in self.emptied
 
     def resolve(self, path: str) -> str:
         """Follow all links of a path. A former path of the work dir is translated to its present one.
@@ -220,6 +225,9 @@ class LinkReplacer:
             raise
 
     def _make_file(self, source: str, temporary: str) -> str:
+        if self.scratch.is_emptied(source):
+            raise OSError(errno.ENODATA, f"leads to {source}, whose content is not kept: remove it, and "
+                          f"`nfresume rehydrate {self.scratch.execution_id}` makes the file again")
         try:
             os.link(source, temporary, follow_symlinks=False)
         except OSError as e:

@@ -121,6 +121,49 @@ def test_a_process_that_the_earlier_execution_did_not_have(site: Site):
     assert results(site) == found
 
 
+#: After its end the pipeline takes outputs: no process has shown that it reads them.
+TAKING = """
+workflow.onComplete { file('saved').mkdirs(); paths.each { it.TAKE("saved/${it.name}") } }
+"""
+
+
+def taking(how: str) -> str:
+    """The pipeline with a handler that takes what B has made."""
+    made = "  b = B(A(Channel.of(1, 2)))\n"
+    assert made in PIPELINE
+    told = PIPELINE.replace(made, f"{made}  b.subscribe {{ paths << it[1] }}\n")
+    return f"def paths = []\n{told}{TAKING.replace('TAKE', how)}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["copyTo", "mklink"])
+def test_what_a_handler_takes_is_never_empty(site: Site, how: str):
+    """A copy that is denied is no success, though Nextflow says so: the files are made again at once. A link
+    to an emptied file is made no result: the work dir is held until it is removed."""
+    write(site, taking(how))
+    show_what_is_read(site)
+    (site.launch_dir / "saved").rename(site.launch_dir / "before")
+    e = run_until_held(site)
+    until(lambda: freed(site) == 4, 120, "four files are emptied")
+    for name in ("go", "fixed"):
+        (site.launch_dir / name).touch()
+    site.run("wait", e["id"])
+    after = site.show()
+    assert after["state"] == "SUCCEEDED"
+    if how == "copyTo":
+        assert event(after, "goes_on")["processes"]
+    else:
+        assert "content is not kept" in event(after, "results_secured")["because"]
+        assert after["work_dir"]["state"] == "RETAINED"
+        for link in (site.launch_dir / "saved").iterdir():
+            link.unlink()
+        site.ok("rehydrate", e["id"])
+        site.ok("delete", "--yes", e["id"])
+    for name in ("b1.bin", "b2.bin"):
+        saved, before = (site.launch_dir / place / name for place in ("saved", "before"))
+        assert saved.read_bytes() == before.read_bytes()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("known", ["nothing", "other code", "published"])
 def test_what_is_not_shown_stays(site: Site, known: str):
