@@ -41,17 +41,17 @@ def gather(
     with store.begin(write=False) as tx:
         period = choose_period(tx.now)
     ledger = usage.read(store, conf, account, period.end, period.start)
-    reports = {by: report.from_ledger(store, conf, ledger, by, period)
-               for by in (By.PIPELINE, By.ACCOUNT, By.EXECUTION)}
-    accounts = {line.key: line.usage for line in reports[By.ACCOUNT].lines if line.usage.parts}
-    tables = {by: each.lines[:_MOST_LINES] for by, each in reports.items()}
+    whole = report.from_ledger(store, conf, ledger, By.PIPELINE, period)
+    lines = {By.PIPELINE: whole.lines} | {by: report.lines_by(store, conf, ledger, by, period)
+                                          for by in (By.ACCOUNT, By.EXECUTION)}
+    accounts = {line.key: line.usage for line in lines[By.ACCOUNT] if line.usage.parts}
+    tables = {by: each[:_MOST_LINES] for by, each in lines.items()}
     shown = [line.key for line in tables[By.EXECUTION] if line.key in ledger.executions]
     return CostsPage(
-        ledger.now, replace(reports[By.PIPELINE], lines=[]), tables,
-        {by: len(each.lines) for by, each in reports.items()},
+        ledger.now, replace(whole, lines=[]), tables, {by: len(each) for by, each in lines.items()},
         {key: ledger.executions[key] for key in shown},
         {"storage": charts.storage_over_time(ledger, period),
-         "accounts": charts.cost_by_account(accounts, reports[By.ACCOUNT].currency),
+         "accounts": charts.cost_by_account(accounts, whole.currency),
          "expiry": charts.expiry(ledger)},
     )
 

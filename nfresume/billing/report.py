@@ -17,8 +17,6 @@ from nfresume.domain.budgets import Standing
 from nfresume.domain.costs import Price, Usage
 from nfresume.domain.executions import Execution
 from nfresume.domain.periods import Period
-from nfresume.domain.workdirs import Retain
-from nfresume.retained import emptied
 from nfresume.retained.places import Folders
 from nfresume.settings import Settings
 from nfresume.store import Store, queries
@@ -95,22 +93,8 @@ def build(
 
 def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Period) -> Report:
     """The report from a ledger that was read before."""
+    lines = lines_by(store, conf, ledger, by, period)
     stored = ledger.stored()
-    if by is By.PROCESS:
-        lines = _by_process(store, ledger, period)
-    elif by is By.DAY:
-        lines = _daily(ledger, period)
-    else:
-        lines = _lines(by, ledger, period)
-    if by is By.EXECUTION:
-        folders = Folders(store)
-        lines = [replace(line, reuse_value=reuse_value.of_execution(
-            folders, conf, ledger.executions[line.key], ledger.price))
-                 if line.key in ledger.executions else line for line in lines]
-    elif by is By.PIPELINE:
-        suggested = reuse_value.of_pipelines(store, conf, ledger.account, [line.key for line in lines],
-                                             ledger.price)
-        lines = [replace(line, reuse_value=suggested.get(line.key)) for line in lines]
     rates = {e.id: ledger.prices(e)[-1] for e in stored}
     paid = [e for e in stored if rates[e.id].currency == ledger.price.currency]
     cached = [(c.metered, ledger.prices(c)[-1]) for c in ledger.caches]
@@ -123,11 +107,28 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
                        if rate.currency == ledger.price.currency), Decimal(0)),
         until_expiry=sum((_to_come(e, rates[e.id], ledger.now) for e in paid), Decimal(0)),
         without_expiry=sum(e.work_dir.expires_at is None for e in stored), price=ledger.price,
-        budgets=_budgets(store, conf, ledger),
-        emptied=sum(found.metered for e in stored if e.retain is Retain.LEAN
-                    and (found := emptied.of(store, conf, e)) is not None),
+        budgets=_budgets(store, conf, ledger), emptied=savings.emptied(store, conf, stored),
         slimmed=savings.slimmed(store, stored),
     )
+
+
+def lines_by(store: Store, conf: Settings, ledger: Ledger, by: By, period: Period) -> list[Line]:
+    """The lines of a report, the most expensive first."""
+    if by is By.PROCESS:
+        return _by_process(store, ledger, period)
+    if by is By.DAY:
+        return _daily(ledger, period)
+    lines = _lines(by, ledger, period)
+    if by is By.EXECUTION:
+        folders = Folders(store)
+        return [replace(line, reuse_value=reuse_value.of_execution(
+            folders, conf, ledger.executions[line.key], ledger.price))
+                if line.key in ledger.executions else line for line in lines]
+    if by is By.PIPELINE:
+        suggested = reuse_value.of_pipelines(store, conf, ledger.account, [line.key for line in lines],
+                                             ledger.price)
+        return [replace(line, reuse_value=suggested.get(line.key)) for line in lines]
+    return lines
 
 
 def _budgets(store: Store, conf: Settings, ledger: Ledger) -> list[Standing]:

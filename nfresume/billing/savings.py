@@ -1,4 +1,4 @@
-"""What slim retention saves of the work dirs that are stored now."""
+"""What slim and lean retention save of the work dirs that are stored now."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 from nfresume.domain import costs
 from nfresume.domain.executions import Execution
+from nfresume.domain.workdirs import Retain
+from nfresume.retained import emptied as files
+from nfresume.settings import Settings
 from nfresume.store import Store, outcomes
+
+
+def emptied(store: Store, conf: Settings, stored: Iterable[Execution]) -> int:
+    """Metered bytes of files that lean retention has emptied."""
+    found = (files.of(store, conf, e) for e in stored if e.retain is Retain.LEAN)
+    return sum(total.metered for total in found if total is not None)
 
 
 def slimmed(store: Store, stored: Iterable[Execution]) -> int:

@@ -345,9 +345,10 @@ def _to_resume(service: Service, parsed: RunOptions, here: Path) -> Execution | 
     from nfresume.domain.errors import NotFound, UsageError
     from nfresume.service import resuming
 
-    if parsed.resume is None and parsed.pipeline is not None:
+    if parsed.pipeline is None:
+        return None
+    if parsed.resume is None:
         _note_resume_in(here / "nextflow.config")
-    if parsed.resume is None or parsed.pipeline is None:
         return None
     if not parsed.resume and parsed.extra:
         try:

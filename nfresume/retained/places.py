@@ -38,4 +38,4 @@ class Folders:
 
 def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
     """The folder of an execution in its root. Raises RootUnusable."""
-    return root_of(store, execution).execution(execution.account, execution.id)
+    return Folders(store).of(execution)

@@ -63,7 +63,7 @@ def choose(
             raise Unsure("Nextflow's cache cannot be read")
         again = {each.task.dir for each in found.again}
         reused = {task.dir: task for task in found.reused if task.dir and task.dir not in again}
-        seen = _read(folder, attempts, heartbeat)
+        seen = read(folder, attempts, heartbeat)
         return Choice(tuple(_Choice(folder, attempts, seen, reused, heartbeat).candidates(minimum)))
     except Unsure as e:
         return Choice(refused=str(e))
@@ -79,7 +79,7 @@ def choose_running(
     """
     try:
         _code(folder, pipeline, number)
-        seen = _read(folder, number, heartbeat, running=True)
+        seen = read(folder, number, heartbeat, running=True)
         done = {task_dir: task for task_dir, task in seen.last.items() if task.status in FINISHED}
         return Choice(tuple(_Choice(folder, number, seen, done, heartbeat).candidates(minimum, readers)))
     except Unsure as e:
@@ -111,7 +111,7 @@ def _code(folder: ExecutionFolder, pipeline: str, attempts: int) -> Mapping[str,
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What the records say, over all attempts."""
 
     tasks: dict[str, Task] = field(default_factory=dict)  # the last line of each task dir
@@ -120,11 +120,12 @@ class _Seen:
     published: dict[str, set[str]] = field(default_factory=dict)  # sources, by task dir
 
 
-def _read(
-    folder: ExecutionFolder, attempts: int, heartbeat: Callable[[], None], *, running: bool = False
-) -> _Seen:
+def read(
+    folder: ExecutionFolder, attempts: int, heartbeat: Callable[[], None] = lambda: None, *,
+    running: bool = False,
+) -> Seen:
     """Read the records. `running`: the last attempt has not ended. Raises Unsure."""
-    seen = _Seen()
+    seen = Seen()
     for number in range(1, attempts + 1):
         heartbeat()
         runs = running and number == attempts
@@ -155,7 +156,7 @@ class _Choice:
     """`certain`: the finished tasks that will not run again, as far as Nextflow can tell, by task dir."""
 
     def __init__(
-        self, folder: ExecutionFolder, attempts: int, seen: _Seen, certain: Mapping[str, Task],
+        self, folder: ExecutionFolder, attempts: int, seen: Seen, certain: Mapping[str, Task],
         heartbeat: Callable[[], None],
     ) -> None:
         self._work = str(folder.work)

@@ -17,12 +17,11 @@ from dataclasses import asdict
 from nfresume.domain.errors import Conflict, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
 from nfresume.domain.workdirs import Retain
-from nfresume.nextflow import guard, options, reading, record, task_dirs
+from nfresume.nextflow import guard, options, task_dirs
 from nfresume.nextflow.mentions import Named
-from nfresume.nextflow.record import Task
 from nfresume.retained import places
-from nfresume.runs import lean, lean_choice, lean_needs, sources
-from nfresume.runs.lean_choice import Kind, Readers, kind
+from nfresume.runs import lean, lean_choice, sources
+from nfresume.runs.lean_choice import Kind, Readers, Unsure, kind
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.settings import Settings
 from nfresume.storage import emptying
@@ -55,21 +54,21 @@ def readers_of(store: Store, execution: Execution, attempt: Attempt, folder: Exe
 
 def _shown(folder: ExecutionFolder, attempts: int) -> Readers:
     """The processes that read each kind of output, but for kinds of which one was published, or read twice by
-    a process."""
-    known = lean_needs.tasks(folder, attempts)
+    a process. Nothing where the records leave a doubt."""
+    try:
+        seen = lean_choice.read(folder, attempts)
+    except Unsure:
+        return {}
     work = str(folder.work)
-    reads: Counter[tuple[str, str]] = Counter()
-    published = Named()
-    for line in reading.lines(folder.attempt(attempts)):
-        if isinstance(line, record.Published) and line.source.startswith(f"{work}/"):
-            published.add(line.source[len(work) + 1:])
-        elif isinstance(line, Task) and line.dir in known and line.status in FINISHED:
-            reads.update((path[len(work) + 1:], line.process) for path, _, _ in known[line.dir].inputs
-                         if task_dirs.of_path(path, work))
+    published = Named(source[len(work) + 1:] for sources_of in seen.published.values()
+                      for source in sources_of if source.startswith(f"{work}/"))
+    reads = Counter((path[len(work) + 1:], task.process) for task in seen.last.values()
+                    if task.status in FINISHED for path, _, _ in seen.inputs.get(task.dir, ())
+                    if task_dirs.of_path(path, work))
     found: dict[Kind, set[str]] = {}
     for path, process in reads:
-        found.setdefault(kind(known, path), set()).add(process)
-    unsure = {kind(known, path) for (path, _), count in reads.items() if count > 1 or path in published}
+        found.setdefault(kind(seen.tasks, path), set()).add(process)
+    unsure = {kind(seen.tasks, path) for (path, _), count in reads.items() if count > 1 or path in published}
     return {each: processes for each, processes in found.items() if each not in unsure}
 
 

@@ -262,14 +262,18 @@ class _Supervisor:
                     nextflow_processes.forbid_start(self._attempt_dir)
                 if not self._head_lives():
                     return
-            self._recorder.poll()
-            self._tick()
+            self._look()
             self._sample()
             self._free()
             self._end_if_hung()
             self._end_if_emptied_is_needed()
             if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
                 processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
+
+    def _look(self) -> None:
+        """Record what is new in the log, and see whether to stop."""
+        self._recorder.poll()
+        self._tick()
 
     def _end_if_hung(self) -> None:
         """Terminate a head that hangs: an error in the log, no running task, no new line for hang_seconds.
@@ -301,8 +305,7 @@ class _Supervisor:
         ended = threading.Event()
 
         def watch() -> None:
-            self._recorder.poll()
-            self._tick()
+            self._look()
             if self._stopping is not None or verdict.exit_code(self._attempt_dir) is not None:
                 ended.set()
 
@@ -313,11 +316,7 @@ class _Supervisor:
 
     def _free(self) -> None:
         """Empty what nobody will read any more, if that is wished."""
-        def look() -> None:
-            self._recorder.poll()
-            self._tick()
-
-        if self._freeing.poll(look):
+        if self._freeing.poll(self._look):
             self._watch.look_again()
 
     def _shim_ended(self, seconds: float) -> bool:

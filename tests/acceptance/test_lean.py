@@ -20,8 +20,8 @@ BOUND = (("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--") if o
 LEAN = ("--retain", "lean", "--storage-expiration-hours", "5")
 BIG = 3_000_000
 
-#: Two samples: two large intermediate files each, a small result, and a last task that fails until `fixed`.
-CHAIN = """
+#: Two samples: two large intermediate files each, and a small result.
+SAMPLES = """
 process A { tag "$n"; input: val n
   output: tuple val(n), path("a${n}.bin")
   script: "yes 'a$n' | head -c 3000000 > a${n}.bin" }
@@ -31,6 +31,9 @@ process B { tag "$n"; input: tuple val(n), path(a)
 process C { tag "$n"; input: tuple val(n), path(b)
   output: path("c${n}.txt")
   script: "sha256sum < $b > c${n}.txt" }
+"""
+#: A last task fails until `fixed`.
+CHAIN = SAMPLES + """
 process D { publishDir 'results', mode: 'copy'
   input: path cs
   output: path 'd.txt'

@@ -8,25 +8,16 @@ from typing import Any
 import pytest
 
 from nfresume.nextflow import guard
-from tests.acceptance.test_lean import BOUND, LEAN, emptied, event, plain, relaunch, results
+from tests.acceptance.test_lean import BOUND, LEAN, SAMPLES, emptied, event, plain, relaunch, results
 from tests.acceptance.test_resume import cached
 from tests.conftest import Site, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-#: Two samples as in test_lean. HOLD waits for the file `go`; with --late another process reads B afterwards.
+#: HOLD waits for the file `go`; with --late another process reads B afterwards.
 #: HERE is the launch dir: Nextflow would digest the variable by its time, and run HOLD again.
-PIPELINE = """
+PIPELINE = SAMPLES + """
 params.late = false
-process A { tag "$n"; input: val n
-  output: tuple val(n), path("a${n}.bin")
-  script: "yes 'a$n' | head -c 3000000 > a${n}.bin" }
-process B { tag "$n"; input: tuple val(n), path(a)
-  output: tuple val(n), path("b${n}.bin")
-  script: "cat $a > b${n}.bin; echo b >> b${n}.bin" }
-process C { tag "$n"; input: tuple val(n), path(b)
-  output: path("c${n}.txt")
-  script: "sha256sum < $b > c${n}.txt" }
 process HOLD { input: path cs
   output: path 'held.txt'
   script: 'cat c*.txt > held.txt; until [ -e HERE/go ]; do sleep 0.1; done' }
