@@ -175,8 +175,9 @@ def prepare(
     known = lean_needs.tasks(folder, number - 1)
     again = lean_needs.closure(start, entries, known, folder.work) if start else lean_needs.Again()
     producers = {entry.producer for entry in entries} & again.tasks
-    moved = _set_aside(folder, number, producers | again.unnoticed | _readers(folder, number), heartbeat)
-    left = [entry for entry in entries if entry.producer not in producers]
+    aside = producers | again.unnoticed | _readers(folder, number)
+    moved = _set_aside(folder, number, aside, heartbeat)
+    left = [entry for entry in entries if entry.producer not in aside]
     crashpoints.reach("producers-set-aside")
     if left != listed:
         emptying.save(folder.cache, left)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from nfresume.nextflow import guard, mentions, reading, task_dirs
@@ -29,26 +29,35 @@ FINISHED = (Status.COMPLETED, Status.CACHED)
 class Needs:
     """Paths below the work dir. `named`: a task or the head named them, and did not get them.
 
-    `read`: somebody has read them in spite of all. `readers` are task dirs whose results are not to be
-    trusted.
+    `read`: somebody has read them in spite of all. `moved`: they are not there any more. `readers` are task
+    dirs whose results are not to be trusted.
     """
 
     named: set[str] = field(default_factory=set)
     read: set[str] = field(default_factory=set)
     readers: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.named or self.read or self.readers)
+        return bool(self.paths or self.readers)
 
     @property
     def paths(self) -> set[str]:
-        return self.named | self.read
+        return self.named | self.got
+
+    @property
+    def got(self) -> set[str]:
+        """What somebody may have got without its content."""
+        return self.read | self.moved
+
+
+_SETS = tuple(each.name for each in fields(Needs))
 
 
 def save(attempt_dir: Path, needs: Needs) -> None:
     """Write what an attempt has needed, durably. Raises OSError."""
     durable.write(attempt_dir / FILE, json.dumps({
-        "named": sorted(needs.named), "read": sorted(needs.read), "readers": sorted(needs.readers)}).encode())
+        name: sorted(getattr(needs, name)) for name in _SETS}).encode())
 
 
 def load(attempt_dir: Path) -> Needs:
@@ -57,7 +66,7 @@ def load(attempt_dir: Path) -> Needs:
         found = json.loads((attempt_dir / FILE).read_bytes())
     except FileNotFoundError:
         return Needs()
-    return Needs(set(found["named"]), set(found["read"]), set(found["readers"]))
+    return Needs(*(set(found.get(name, ())) for name in _SETS))
 
 
 def before(folder: ExecutionFolder, number: int) -> Needs:
@@ -65,9 +74,8 @@ def before(folder: ExecutionFolder, number: int) -> Needs:
     total = Needs()
     for each in range(1, number):
         found = load(folder.attempt(each))
-        total.named |= found.named
-        total.read |= found.read
-        total.readers |= found.readers
+        for name in _SETS:
+            getattr(total, name).update(getattr(found, name))
     return total
 
 

@@ -55,7 +55,8 @@ class Watch:
         """Read what is emptied, now that this may have changed. Raises Conflict, OSError."""
         self._armed = (self._dir / guard.LIST).exists()
         listed = emptying.load(self._folder.cache) if self._armed else []
-        self._entries = emptying.finish(self._folder.work, listed, whole=False)
+        found = [*(self._entries or ()), *emptying.finish(self._folder.work, listed, whole=False)]
+        self._entries = list({entry.path: entry for entry in found}.values())  # also what was moved meanwhile
 
     def must_end(self, log: Summary) -> bool:
         """True when the attempt must end now. `log` is what is recorded of it so far."""
@@ -90,6 +91,7 @@ class Watch:
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join([*texts, *self._denials()]), files)
         needs.read = {entry.path for entry in self._were_read(fresh=True)}
+        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)}
         ran: dict[str, Task] = {}
         for line in reading.lines(self._dir):
             if isinstance(line, record.Published):
@@ -101,7 +103,7 @@ class Watch:
         if needs.named:
             meant = Named(needs.named)
             needs.named |= {target for alias, target in aliases(self._folder.work, files) if alias in meant}
-        if needs.read or needs.readers:  # others may have used what these have made
+        if needs.got or needs.readers:  # others may have used what these have made
             needs.readers |= {task.dir for task in ran.values() if task.status is Status.COMPLETED}
         lean_needs.save(self._dir, needs)
         return needs
@@ -186,7 +188,7 @@ def to_make_again(folder: ExecutionFolder, attempts: int, needs: Needs) -> dict[
     """
     entries = emptying.load(folder.cache)
     start = lean_needs.producers(needs.named, entries)
-    if needs.read or not start:
+    if needs.got or not start:
         return {}
     known = lean_needs.tasks(folder, attempts)
     again = lean_needs.closure(start, entries, known, folder.work).tasks
@@ -199,8 +201,9 @@ def to_make_again(folder: ExecutionFolder, attempts: int, needs: Needs) -> dict[
 
 def failure_of(needs: Needs) -> str:
     """Why an attempt that needed emptied files has failed, in one line."""
-    what = sorted(needs.read or needs.named)
+    what = sorted(needs.read or needs.moved or needs.named)
     more = f" and {len(what) - 1} more" if len(what) > 1 else ""
-    fate = "was read although its" if needs.read else "is needed, and its"
+    fate = ("was read although its" if needs.read else "was moved or deleted, and its" if needs.moved
+            else "is needed, and its")
     return f"{what[0] if what else 'a file'}{more} {fate} content is not kept"
 

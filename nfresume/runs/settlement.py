@@ -94,11 +94,11 @@ def conclude(
 
 
 def _without_needs(verdict: Verdict, needs: Needs | None) -> Verdict:
-    """An attempt that needed an emptied file has failed. One that has read zeros is held, too."""
+    """An attempt that needed an emptied file has failed. One that may have got zeros is held, too."""
     if not needs:
         return verdict
     error = lean_watch.failure_of(needs)
-    doubt = Hold(error, passing=False) if needs.read else verdict.doubt
+    doubt = Hold(error, passing=False) if needs.got else verdict.doubt
     return Verdict(ExecutionState.FAILED, error, verdict.clean_end, doubt)
 
 

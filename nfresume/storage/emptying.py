@@ -256,6 +256,19 @@ def were_read(work: Path, entries: Iterable[Emptied], *, fresh: bool = False) ->
     return found
 
 
+def gone(work: Path, entries: Iterable[Emptied]) -> list[Emptied]:
+    """The emptied files that are not at their paths: somebody has moved or deleted them."""
+    found = []
+    for entry in entries:
+        try:
+            there = (work / entry.path).lstat().st_ino == entry.inode
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        if not there:
+            found.append(entry)
+    return found
+
+
 def withdraw(target: str, work: str, entries: Iterable[Emptied]) -> None:
     """Remove what was published of emptied files: a link into the work dir, or another name of such a file.
 

@@ -156,6 +156,29 @@ def test_what_a_handler_takes_is_never_empty(site: Site, how: str):
 
 
 @pytest.mark.long
+def test_an_emptied_file_that_a_handler_moves_away(site: Site):
+    """A move needs no right to read: the attempt has failed, and is held, and the files are named."""
+    write(site, taking("moveTo"))
+    show_what_is_read(site)
+    (site.launch_dir / "saved").rename(site.launch_dir / "before")
+    e = run_until_held(site)
+    until(lambda: freed(site) == 4, 120, "four files are emptied")
+    for name in ("go", "fixed"):
+        (site.launch_dir / name).touch()
+    assert site.run("wait", e["id"]).code == 70
+    after = site.show()
+    assert (after["state"], after["work_dir"]["state"]) == ("FAILED", "RETAINED")
+    assert ".bin and 1 more was moved or deleted, and its content is not kept" in (
+        after["attempts"][-1]["error"])
+    for path in (site.launch_dir / "saved").iterdir():
+        path.unlink()
+    relaunch(site, e)
+    for name in ("b1.bin", "b2.bin"):
+        saved, before = (site.launch_dir / place / name for place in ("saved", "before"))
+        assert saved.read_bytes() == before.read_bytes()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("known", ["nothing", "other code", "published"])
 def test_what_is_not_shown_stays(site: Site, known: str):
     """Without an earlier success of the same code nothing is emptied, nor what that success published."""
