@@ -26,8 +26,8 @@ STATUS = 187
 #: In a task dir: the attempt whose guard has looked at the task. A task without it is not to be trusted.
 MARK = ".command.guarded"
 _END = "# end"
-#: An absolute path in a text of a shell, with escaped characters.
-_PATH = r"/(\\.|[^][:space:]\"'`;,:()<>|&[])+"
+#: A path in a text of a shell, from the root or from a folder above, with escaped characters.
+_PATH = r"(\.\.)?/(\\.|[^][:space:]\"'`;,:()<>|&[])+"
 #: Larger files are not looked into, in KiB.
 SHEET_KIB = 2048
 
@@ -37,6 +37,8 @@ _nfresume_real() (
     ended=("${PIPESTATUS[@]}")  # 123: some of them lead nowhere
     [ ${ended[1]} = 0 ] && { [ ${ended[2]} = 0 ] || [ ${ended[2]} = 123 ]; }
 )
+# A relative link may be staged into a folder of the task dir.
+_nfresume_up() { sed -nE -e ':up' -e p -e 's:^\.\./(\.\./):\1:' -e 't up'; }
 _nfresume_named() (
     set +eux; set +o pipefail; shopt -u nullglob failglob; unset GREP_OPTIONS; export LC_ALL=C; IFS=$' \t\n'
     list=@LIST@ token=@TOKEN@ path=@PATH@
@@ -49,7 +51,7 @@ _nfresume_named() (
     for name in .command.run .command.stage .command.sh; do [ ! -e $name ] || files+=($name); done
     [ -r .command.run ] || { echo "cannot read $1/.command.run"; exit 2; }
     text=$(grep -aohE "$token" "${files[@]}"); [ $? -le 1 ] || { echo "cannot read $1"; exit 2; }
-    paths=$(grep -aohE "$path" "${files[@]}" | sed -E 's/\\(.)/\1/g' | sort -u)
+    paths=$(grep -aohE "$path" "${files[@]}" | sed -E 's/\\(.)/\1/g' | _nfresume_up | sort -u)
     real=$(_nfresume_real "$paths") || { echo "cannot follow links"; exit 2; }
     sheets=$(printf '%s\n' "$paths" | tr '\n' '\0' | xargs -0 sh -c \
         'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k -print0' sh 2> /dev/null |

@@ -144,11 +144,13 @@ class Pipelines:
             ("scratch true", 0.1), ("stageInMode 'copy'", 0.1), ("stageInMode 'rellink'", 0.1),
             ("stageInMode 'link'", 0.05), ("cache 'lenient'", 0.1), ("cache false", 0.03),
         ) if rng.random() < chance]
+        inputs = [(source, rng.choice(HOW)) for source in chosen]
         seen: list[str] = []
-        for text in directives:  # one of a kind
-            if text.split()[0] not in [each.split()[0] for each in seen]:
+        for text in directives:  # one of a kind; a folder has no hard links
+            impossible = text == "stageInMode 'link'" and any(source.folder for source, _ in inputs)
+            if text.split()[0] not in [each.split()[0] for each in seen] and not impossible:
                 seen.append(text)
-        return Process(name, rng.random() < 0.3, [(source, rng.choice(HOW)) for source in chosen], seen,
+        return Process(name, rng.random() < 0.3, inputs, seen,
                        rng.randrange(1000), rng.random() < 0.2,
                        rng.choice(("copy", "link", "symlink", "rellink")) if rng.random() < 0.15 else None)
 

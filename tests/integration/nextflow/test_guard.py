@@ -85,10 +85,24 @@ def test_ways_to_name_an_emptied_file(tasks: Tasks, how: str):
     assert tasks.is_stopped()
 
 
-def test_a_samplesheet_and_a_link(tasks: Tasks):
-    """A small file that is staged is looked into; a link with a blank in its name is followed."""
-    (tasks.base / "sheet.csv").write_text(f"sample,file\nx,{tasks.work}/{FILE}\n")
-    tasks.files[".command.run"] = f"ln -s {tasks.base}/sheet.csv sheet.csv"
+SHEET = f"ef/{'3' * 30}/sheet.csv"
+
+
+@pytest.mark.parametrize("staged", [
+    "{base}/sheet.csv sheet.csv",
+    f"../../{SHEET} sheet.csv",
+    f"../../../{SHEET} in/sheet.csv",  # stageInMode 'rellink': a link in a folder
+    f"../../../../{SHEET} in/1/sheet.csv",
+    "../../../sheet.csv sheet.csv",
+    "../../../../sheet.csv in/sheet.csv",
+    "../../../my\\ sheet.csv sheet.csv",
+])
+def test_a_samplesheet(tasks: Tasks, staged: str):
+    """A small file that is staged is looked into, also where the link to it is relative."""
+    (tasks.work / SHEET).parent.mkdir(parents=True)
+    for path in (tasks.base / "sheet.csv", tasks.base / "my sheet.csv", tasks.work / SHEET):
+        path.write_text(f"sample,file\nx,{tasks.work}/{FILE}\n")
+    tasks.files[".command.run"] = "false && ln -s " + staged.format(base=tasks.base) + " || true"
     assert tasks.is_stopped()
 
 
