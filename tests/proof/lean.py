@@ -186,14 +186,14 @@ class Pipelines:
 
 
 class Trial:
-    """One trial: its own root and database, ours beside plain Nextflow."""
+    """One trial: its own root and database (in `state`), ours beside plain Nextflow."""
 
-    def __init__(self, base: Path, seed: int, count: int) -> None:
+    def __init__(self, base: Path, state: Path, seed: int, count: int) -> None:
         self.base, self.rng = base, random.Random(seed)
         self.rounds = self.rng.choice((1, 1, 2))
         self.pipelines = Pipelines(self.rng, count, self.rounds)
         env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}
-        env.update(NFRESUME_ROOT=str(base / "root"), NFRESUME_DATABASE_URL=f"sqlite:///{base / 'state.db'}",
+        env.update(NFRESUME_ROOT=str(base / "root"), NFRESUME_DATABASE_URL=f"sqlite:///{state / 'state.db'}",
                    NFRESUME_ACCOUNT="team", NFRESUME_CONFIG=str(base / "nfresume.toml"),
                    NFRESUME_LEAN_MIN_SIZE=str(MINIMUM), PATH=f"{BIN}:{env['PATH']}")
         (base / "nfresume.toml").touch()
@@ -278,13 +278,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--pipelines", type=int, default=10, help="in each trial")
+    parser.add_argument("--where", type=Path,
+                        help="the folder of all trials, for instance on NFS; the databases are in memory then")
     given = parser.parse_args()
     total: Counter[str] = Counter()
     failed = []
     begun = time.monotonic()
     for seed in range(given.seed, given.seed + given.seeds):
-        base = Path(tempfile.mkdtemp(prefix="nfresume-lean-"))
-        each = Trial(base, seed, given.pipelines)
+        base = Path(tempfile.mkdtemp(prefix="nfresume-lean-", dir=given.where))
+        state = Path(tempfile.mkdtemp(prefix="nfresume-state-", dir="/dev/shm")) if given.where else base
+        each = Trial(base, state, seed, given.pipelines)
         try:
             each.run()
         except Exception:
@@ -294,7 +297,8 @@ def main() -> None:
             continue
         finally:
             total += each.counts
-        shutil.rmtree(base, ignore_errors=True)
+        for place in (base, state):
+            shutil.rmtree(place, ignore_errors=True)
         print(f"seed {seed} is right, {dict(each.counts)}", flush=True)
     print(f"{given.seeds - len(failed)} of {given.seeds} trials right in {time.monotonic() - begun:.0f} s: "
           f"{dict(total)}; failed: {failed}")

@@ -162,3 +162,14 @@ def test_torture(nfs: Nfs, nfs_database: str):
              "--at", "random", "--seeds", "4", "--side-by-side", "1"]
     out, _ = nfs.start(1, in_project(words)).communicate(timeout=3600)
     assert "4 trials, 0 broken" in out, out
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_lean(nfs: Nfs):
+    """Random pipelines under lean retention, their roots and results on NFS: `make lean` in a guest."""
+    words = [sys.executable, "-m", "tests.proof.lean", "--where", "/mnt/efs", "--seed", "900", "--seeds", "2",
+             "--pipelines", "3"]
+    out, _ = nfs.start(1, in_project(words)).communicate(timeout=3600)
+    assert "2 of 2 trials right" in out, out
+    assert "refused: " not in out, out

@@ -1,0 +1,155 @@
+"""Lean retention where its nets are thin: containers, folders, links, files that are stored elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_lean import (
+    BOUND,
+    CHAIN,
+    emptied,
+    fail,
+    hide,
+    plain,
+    relaunch,
+    results,
+)
+from tests.acceptance.test_resume import cached
+from tests.conftest import Site
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(3600)]
+#: `docker run OPTIONS image:1 COMMAND`: the client sends it to the daemon, and shows what that answers.
+CLIENT = """
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(SOCKET)
+    client.sendall(json.dumps(sys.argv[1:]).encode() + b"\\n")
+    answer = json.loads(client.makefile().readline())
+sys.stdout.write(answer["out"]); sys.stderr.write(answer["err"]); sys.exit(answer["code"])
+"""
+
+
+class Daemon(socketserver.StreamRequestHandler):
+    """Runs the commands of containers as root, with all its rights, without the client's environment."""
+
+    def handle(self) -> None:
+        words = json.loads(self.rfile.readline())
+        command, place = words[words.index("image:1") + 1:], words[words.index("-w") + 1]
+        done = subprocess.run(command, cwd=place, env={"PATH": os.environ["PATH"]}, text=True,
+                              capture_output=True, stdin=subprocess.DEVNULL)
+        answer = {"out": done.stdout, "err": done.stderr, "code": done.returncode}
+        self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+@pytest.fixture
+def site(site: Site) -> Site:
+    site.prefix, site.patience = BOUND, 900
+    return site
+
+
+@pytest.fixture
+def containers(site: Site, tmp_path: Path) -> Iterator[None]:
+    """Tasks run in containers, whose root no mode binds."""
+    if os.geteuid() != 0:
+        pytest.skip("the root of a container is simulated by root")
+    place = tmp_path / "docker.sock"
+    (tmp_path / "bin").mkdir()
+    client = tmp_path / "bin/docker"
+    client.write_text(f"#!{sys.executable}\n{CLIENT.replace('SOCKET', repr(str(place)))}")
+    client.chmod(0o755)
+    site.env["PATH"] = f"{client.parent}:{site.env['PATH']}"
+    (site.launch_dir / "nextflow.config").write_text(
+        "docker.enabled = true\nprocess.container = 'image:1'\n")
+    with socketserver.ThreadingUnixStreamServer(str(place), Daemon) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_a_changed_script_in_a_container(site: Site, containers: None):
+    """The guard acts in the wrapper, on the host: the task in the container never starts."""
+    e = fail(site, CHAIN)
+    assert emptied(e) == ["a1.bin", "a2.bin", "b1.bin", "b2.bin"]
+    changed = CHAIN.replace("sha256sum < $b", "cat $b | sha256sum | tr a-f A-F")
+    relaunch(site, e, changed)
+    assert results(site) == plain(site, changed)
+
+
+def test_root_in_a_container_reads_past_the_guard(site: Site, containers: None):
+    """A path that no net can see, read by root in a container: the access time tells, and it is held."""
+    e = fail(site, CHAIN)
+    hide(site, e)
+    sneaky = CHAIN.replace("cat $cs > d.txt", "p=\\$(rev ${launchDir}/hidden); (cat $cs; sha256sum < \\$p) "
+                           "> d.txt")
+    relaunch(site, e, sneaky, codes=(1, 70))
+    after = site.show()
+    assert after["state"] == "FAILED"
+    assert "b1.bin was read although its content is not kept" in after["attempts"][-1]["error"]
+    assert (after["work_dir"]["state"], after["work_dir"]["expires_at"]) == ("RETAINED", None)
+    relaunch(site, e, CHAIN)
+    assert results(site) == plain(site, CHAIN)
+
+
+STORED = CHAIN.replace('process A { tag "$n";', 'process A { tag "$n"; storeDir "${launchDir}/stored";')
+
+
+def test_what_is_stored_elsewhere_is_whole(site: Site):
+    """Files in a `storeDir` are nobody's to empty, and a relaunch takes them from there."""
+    e = fail(site, STORED)
+    assert emptied(e) == ["b1.bin", "b2.bin"]
+    for n in (1, 2):
+        assert (site.launch_dir / f"stored/a{n}.bin").read_bytes()[:6] == f"a{n}\na{n}\n".encode()
+    changed = STORED.replace("cat $a >", "cat $a | tac >")
+    relaunch(site, e, changed)
+    assert results(site) == plain(site, changed)
+
+
+FOLDERS = """
+process A { output: path 'out'
+  script: '''mkdir -p out/deep/deeper out/other; yes a | head -c 3000000 > out/deep/deeper/a.bin
+  ln -s deep/deeper/a.bin out/a.link; ln -s deep out/other/folder; echo small > out/small.txt''' }
+process B { input: path out
+  output: path 'again'
+  script: "cp -a $out/ again; cat $out/a.link > again/other/b.bin" }
+process C { input: path x
+  output: path 'c.txt'
+  script: "cat $x/other/b.bin $x/other/folder/deeper/a.bin | sha256sum > c.txt" }
+process D { publishDir 'results', mode: 'copy'
+  input: path c
+  output: path 'd.txt'
+  script: "cat $c > d.txt; [ -e ${launchDir}/fixed ]" }
+workflow { D(C(B(A()))) }
+"""
+
+
+@pytest.mark.parametrize("change", [
+    ("cat $x/other/b.bin", "cat $x/deep/deeper/a.bin $x/other/b.bin"),
+    ("cat $out/a.link >", "cat $out/other/folder/deeper/a.bin | tr a b >"),
+])
+def test_folders_in_folders_and_links_in_them(site: Site, change: tuple[str, str]):
+    """A folder is emptied as a whole, and made whole again for a reader of any part of it."""
+    e = fail(site, FOLDERS)
+    assert set(emptied(e)) <= {"a.bin", "b.bin"}
+    changed = FOLDERS.replace(*change)
+    relaunch(site, e, changed)
+    assert results(site) == plain(site, changed)
+
+
+def test_folders_are_reused(site: Site):
+    """Without a change all finished tasks are reused."""
+    e = fail(site, FOLDERS)
+    assert emptied(e)
+    relaunch(site, e)
+    assert sorted(cached(site, 2)) == ["A", "B", "C"]
+    assert results(site) == plain(site, FOLDERS)
