@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--pipelines", type=int, default=10, help="in each trial")
     parser.add_argument("--where", type=Path,
-                        help="the folder of all trials, for instance on NFS; the databases are in memory then")
+                        help="the folder of all trials, for instance on NFS; databases are in memory then")
     given = parser.parse_args()
     total: Counter[str] = Counter()
     failed = []

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from nfresume.storage import emptying
 from tests.conftest import FIXTURES, PROJECT, until
 from tests.shared import contract
 from tests.shared.conftest import HERE, PATIENCE, environment
@@ -74,6 +75,12 @@ def test_the_contract(moosefs: Path):
                           capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+@pytest.mark.long
+def test_files_are_not_emptied(moosefs: Path):
+    """MooseFS has no sparse files: what is emptied would be stored as before, so lean is refused."""
+    assert emptying.refusal(moosefs / "h1") == "the file system has no sparse files"
 
 
 @pytest.mark.long

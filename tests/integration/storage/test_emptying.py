@@ -145,12 +145,29 @@ def test_a_read_is_seen(tmp_path: Path):
     assert emptying.were_read(work, entries) == []
 
 
+PROBE = ("import sys; from pathlib import Path; from nfresume.storage import emptying; "
+         "print(emptying.refusal(Path(sys.argv[1])))")
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ("relatime", "None"), ("noatime", "a read leaves no access time (noatime)")])
+def test_the_probe_sees_how_it_is_mounted(tmp_path: Path, options: str, told: str):
+    """Where a read leaves no trace, one net is missing."""
+    words = (f'mount -t tmpfs -o {options} tmpfs "$1" && exec setpriv '
+             '--bounding-set=-dac_override,-dac_read_search -- "$2" -c "$3" "$1"')
+    space = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    done = subprocess.run([*space, "sh", "-c", words, "sh", str(tmp_path), sys.executable, PROBE],
+                          cwd=PROJECT,
+                          text=True, capture_output=True)
+    if "unshare failed" in done.stderr:
+        pytest.skip("no mount namespaces here")
+    assert done.stdout.strip() == told, done.stderr
+
+
 def test_the_probe_tells_who_is_bound_by_modes(tmp_path: Path):
     """An ordinary user may have files emptied; root may not; nothing is left of the probe."""
-    code = ("import sys; from pathlib import Path; from nfresume.storage import emptying; "
-            "print(emptying.refusal(Path(sys.argv[1])))")
     for user in ([], ORDINARY_USER):
-        told = subprocess.run([*user, sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, text=True,
+        told = subprocess.run([*user, sys.executable, "-c", PROBE, str(tmp_path)], cwd=PROJECT, text=True,
                               capture_output=True, check=True).stdout.strip()
         if os.geteuid() == 0 and not user:
             assert "modes do not bind this user" in told
