@@ -37,19 +37,30 @@ _nfresume_real() (
     ended=("${PIPESTATUS[@]}")  # 123: some of them lead nowhere
     [ ${ended[1]} = 0 ] && { [ ${ended[2]} = 0 ] || [ ${ended[2]} = 123 ]; }
 )
+# The task, and those that a job array starts: their wrappers do not read this.
+_nfresume_tasks() (
+    cd -- "$1" && echo . || exit 2
+    ! grep -aqs 'nxf_array_task_dir=' .command.sh ||
+        grep -aohE @TOKEN@ .command.sh | cut -c 1-33 | sort -u | sed 's:^:../../:'
+)
 # A relative link may be staged into a folder of the task dir.
 _nfresume_up() { sed -nE -e ':up' -e p -e 's:^\.\./(\.\./):\1:' -e 't up'; }
 _nfresume_named() (
     set +eux; set +o pipefail; shopt -u nullglob failglob; unset GREP_OPTIONS; export LC_ALL=C; IFS=$' \t\n'
     list=@LIST@ token=@TOKEN@ path=@PATH@
     cd -- "$1" || exit 2
-    for program in grep sed sort tr xargs readlink find tail; do
+    for program in cut grep sed sort tr xargs readlink find tail; do
         command -v $program > /dev/null || { echo "there is no $program"; exit 2; }
     done
     [ "$(tail -n 1 "$list" 2> /dev/null)" = @END@ ] || { echo "cannot read $list"; exit 2; }
     files=()
-    for name in .command.run .command.stage .command.sh; do [ ! -e $name ] || files+=($name); done
-    [ -r .command.run ] || { echo "cannot read $1/.command.run"; exit 2; }
+    for task in $(_nfresume_tasks .); do
+        [ -r $task/.command.run ] || { echo "cannot read $1/$task/.command.run"; exit 2; }
+        for name in .command.run .command.stage .command.sh; do
+            [ ! -e $task/$name ] || files+=($task/$name)
+        done
+    done
+    [ ${#files[@]} != 0 ] || { echo "cannot read $1"; exit 2; }
     text=$(grep -aohE "$token" "${files[@]}"); [ $? -le 1 ] || { echo "cannot read $1"; exit 2; }
     paths=$(grep -aohE "$path" "${files[@]}" | sed -E 's/\\(.)/\1/g' | _nfresume_up | sort -u)
     real=$(_nfresume_real "$paths") || { echo "cannot follow links"; exit 2; }
@@ -65,11 +76,18 @@ _nfresume_named() (
     [ ${ended[0]} = 0 ] && [ ${ended[1]} -le 1 ] && [ ${ended[2]} = 0 ] || exit 2
     exit ${ended[3]}
 )
+_nfresume_write() {
+    local task
+    for task in $(_nfresume_tasks "$2"); do echo "$1" > "$2/$task/$3" || return; done
+}
 _nfresume_guard() {
     local named status file
     named=$(_nfresume_named "$1") && status=0 || status=$?
     [ $status != 0 ] || named=$(printf '%s\n' "$named" | sort -u)
-    if [ $status = 1 ] && echo @ATTEMPT@ > "$1/@MARK@"; then export _NFRESUME_GUARDED=$1; return 0; fi
+    if [ $status = 1 ] && _nfresume_write @ATTEMPT@ "$1" @MARK@; then
+        export _NFRESUME_GUARDED=$1
+        return 0
+    fi
     if [ $status = 0 ]; then
         file=@NEEDED@/$$-$RANDOM
         printf '%s\n' "$1" "$named" @END@ > "$file.tmp" && mv "$file.tmp" "$file" || :
@@ -78,7 +96,7 @@ _nfresume_guard() {
     else
         echo "nfresume: no task is started without a look at its inputs: ${named:-the look failed}" >&2
     fi
-    echo @STATUS@ > "$1/.exitcode"
+    _nfresume_write @STATUS@ "$1" .exitcode
     exit @STATUS@
 }
 _nfresume_task=$PWD

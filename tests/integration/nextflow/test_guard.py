@@ -128,6 +128,25 @@ def test_slurm_runs_a_copy(tasks: Tasks):
     assert tasks.is_stopped(("bash", str(tasks.base / "slurm_script")))
 
 
+@pytest.mark.parametrize("needs", [False, True])
+def test_a_job_array(tasks: Tasks, needs: bool):
+    """The script of an array starts the wrappers of its tasks, which do not read the hook: they are looked
+    at, and marked, with it."""
+    members = [f"{prefix}/{'3' * 30}" for prefix in ("01", "02")]
+    for member in members:
+        place = tasks.work / member
+        place.mkdir(parents=True)
+        (place / ".command.run").write_text("true\n")
+        (place / ".command.sh").write_text(
+            f"cat '{tasks.work}/{FILE}'\n" if needs and member == members[1] else "true\n")
+    tasks.files[".command.sh"] = (
+        "array=( " + " ".join(str(tasks.work / member).replace(" ", "\\ ") for member in members) + " )\n"
+        "export nxf_array_task_dir=${array[SLURM_ARRAY_TASK_ID]}")
+    assert tasks.is_stopped() == needs
+    marks = [tasks.work / place / guard.MARK for place in (USER, *members)]
+    assert [mark.exists() for mark in marks] == [not needs] * 3
+
+
 @pytest.mark.parametrize("damage", ["gone", "short", "unreadable"])
 def test_without_its_list_no_task_starts(tasks: Tasks, damage: str):
     """A list that is not whole ends every task with the guard's status."""
