@@ -26,6 +26,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nfresume import home
 from nfresume.nextflow import embedded
 from nfresume.storage import emptying
 from tests.conftest import BIN, Site, snapshot
@@ -193,6 +194,7 @@ class Trial:
         self.rounds = self.rng.choice((1, 1, 2))
         self.pipelines = Pipelines(self.rng, count, self.rounds)
         env = {k: v for k, v in os.environ.items() if not k.startswith(("NFRESUME_", "NXF_"))}
+        env[home.ENGINES] = str(home.engines())
         env.update(NFRESUME_ROOT=str(base / "root"), NFRESUME_DATABASE_URL=f"sqlite:///{state / 'state.db'}",
                    NFRESUME_ACCOUNT="team", NFRESUME_CONFIG=str(base / "nfresume.toml"),
                    NFRESUME_LEAN_MIN_SIZE=str(MINIMUM), PATH=f"{BIN}:{env['PATH']}")
