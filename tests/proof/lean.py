@@ -269,7 +269,8 @@ class Trial:
         java = embedded.java(None)
         launcher = embedded.launcher(java, embedded.install(java), self.site.env)
         done = subprocess.run([*launcher, "run", "main.nf", *words, "-ansi-log", "false"], text=True,
-                              cwd=self.base / "plain", env=self.site.env, capture_output=True,
+                              cwd=self.base / "plain", capture_output=True,
+                              env={**self.site.env, "NXF_HOME": str(self.base / "plain/home")},
                               stdin=subprocess.DEVNULL, timeout=PATIENCE)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
 
