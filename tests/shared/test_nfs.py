@@ -173,9 +173,9 @@ def test_lean(nfs: Nfs):
     A server does not hold root to modes. So another user runs it, for whom the folders of root's home, where
     Python may be, are mounted once more in the guest.
     """
-    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/run/user", "TMPDIR=/run/user",
-             f"{ENGINES}={engines()}", sys.executable, "-m", "tests.proof.lean", "--where", "/mnt/efs",
-             "--seed", "901", "--seeds", "1", "--pipelines", "4"]
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/run/user",
+             "TMPDIR=/run/user", f"{ENGINES}={engines()}", sys.executable, "-m", "tests.proof.lean",
+             "--where", "/mnt/efs", "--seed", "901", "--seeds", "1", "--pipelines", "4"]
     home = """mkdir -m 700 /run/user; chown 65534:65534 /run/user
         mkdir /run/root; mount --bind ~ /run/root; mount -t tmpfs -o mode=755 tmpfs ~
         for each in $(ls -A /run/root); do
