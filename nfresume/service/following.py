@@ -1,7 +1,7 @@
 """Follow a running attempt: its output and its progress, as they are written.
 
-Looks follow each other fast while something happens, and once a second while nothing does. Each look reads
-only what is new. Where the head runs on this host, its end is noticed at once.
+Looks follow each other fast while something happens, and every five seconds while nothing does. Each look
+reads only what is new. Where the head runs on this host, its end is noticed at once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from nfresume.service.verbs import Service
 from nfresume.storage.root import ExecutionFolder
 
 _CHUNK = 1 << 20
-#: Seconds between looks: at first, and at most.
-_FIRST, _LAST = 0.03, 1.0
+#: Seconds between looks: at first, and at most. The end of a head on this host needs no look.
+_FIRST, _LAST = 0.03, 5.0
 #: After a look without news the next one is so much later.
 _SLOWER = 1.3
 #: Seconds between looks after the head's end: the settlement follows soon.
