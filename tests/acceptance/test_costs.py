@@ -37,6 +37,7 @@ def held(site: Site, execution_id: str, gigabytes: int, days: int) -> None:
     store.close()
 
 
+@pytest.mark.long
 def test_the_price_of_aws_and_its_bill(site: Site):
     """The price is AWS's for the file system's mix of classes, with its source; --bill shows AWS's bill."""
     execution_id = failed(site)

@@ -162,6 +162,7 @@ def test_nxf_ver_is_never_passed_over(site: Site, plain_nextflow: Path):
     site.ok("launch", "main.nf", NXF_VER="24.10.5")
 
 
+@pytest.mark.long
 def test_another_version_is_a_note(site: Site, plain_nextflow: Path, tmp_path: Path):
     """A relaunch on another version of Nextflow reuses what is finished, and says which one ran before."""
     other = tmp_path / "nextflow"

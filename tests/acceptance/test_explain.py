@@ -160,6 +160,7 @@ def dirs_of(e: dict[str, Any]) -> dict[str, Path]:
             if isinstance(line, Task) and line.dir}
 
 
+@pytest.mark.long
 def test_each_kind_of_change(site: Site):
     """Every task that ran again is explained, what followed from what, and nothing else is said."""
     prepare(site)

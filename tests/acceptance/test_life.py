@@ -398,6 +398,7 @@ def test_output_of_one_task(site: Site):
     assert site.run("logs", e, "--task", "NOPE").code == 66
 
 
+@pytest.mark.long
 def test_accounts_are_strangers(site: Site):
     """No command finds another account's execution."""
     site.run("launch", str(site.pipeline("fail-late")), "--storage-expiration-hours", "1")

@@ -284,6 +284,7 @@ def test_log_dir_of_the_metadata(site: Site, form: str):
         assert told[number - 1] == {"to": str(copied)}
 
 
+@pytest.mark.long
 def test_a_lost_supervisor_leaves_a_whole_record(site: Site):
     """The supervisor is killed while tasks run; the next one's record has all of them, and their evidence."""
     site.pipeline("slow")

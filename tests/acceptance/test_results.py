@@ -77,6 +77,7 @@ def elsewhere() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.long
 def test_many_runs_in_one_results_folder(site: Site):
     """With default settings: a folder of 30,000 files is complete although other runs end beside it."""
     (site.launch_dir / "main.nf").write_text(FOLDER)
@@ -324,6 +325,7 @@ def test_a_link_to_the_work_dir_itself(site: Site):
     assert (site.launch_dir / "task").is_symlink()
 
 
+@pytest.mark.long
 def test_a_result_that_vanished_before_the_end(site: Site):
     """What was published and is not there at a success holds the work dir, and says why."""
     removes = "workflow.onComplete { file(\"$launchDir/results/big.txt\").delete() }\n"
@@ -373,6 +375,7 @@ workflow { P(file(params.f)) }
     assert links(site.launch_dir / "results2") == []
 
 
+@pytest.mark.long
 def test_a_relaunch_shortens_nothing(site: Site):
     """extend 720, then a relaunch that fails at once: kept until then. A hold stays as well."""
     e = kept(site)

@@ -145,6 +145,7 @@ def test_a_wes_client_that_is_not_ours(site: Site, server: Server):
     until(lambda: client.get_run_status(slow)["state"] == "CANCELED", 60)
 
 
+@pytest.mark.long
 def test_a_second_wes_client(site: Site, server: Server):
     """gxy-wes, a client of the Galaxy project, runs an attached workflow,
     sees it fail and its tasks; relaunched
@@ -358,6 +359,7 @@ def test_input_that_is_refused(server: Server, site: Site, url: str, params: str
     assert not launches.exists() or not any(launches.rglob("*"))
 
 
+@pytest.mark.long
 def test_two_servers_on_one_database(site: Site):
     """A token of one server is valid on the other, and an event of one is sent to listeners of the other."""
     with serving(site) as one, serving(site) as two:

@@ -284,6 +284,7 @@ def failing(site: Site, name: str = "align.nf", text: str = FAILING) -> Path:
     return site.launch_dir / name
 
 
+@pytest.mark.long
 def test_resume_is_of_this_pipeline(site: Site):
     """nf-schema#96: `launch align.nf -resume` relaunches align's execution, with the words given."""
     failing(site)
@@ -356,6 +357,7 @@ def test_reports_of_the_configuration(site: Site):
     assert "CACHED" in (site.launch_dir / "trace.txt").read_text()
 
 
+@pytest.mark.long
 def test_kept_inputs(site: Site):
     """nextflow#3801: a relaunch uses the files that were kept, and says which are gone or have changed."""
     failing(site)

@@ -61,6 +61,7 @@ def test_inputs(site: Site, bucket: Any):
     assert bucket.get_object(Bucket="bucket", Key="a.txt")["Body"].read() == b"one\n"
 
 
+@pytest.mark.long
 def test_the_cache_knows_versions(site: Site, bucket: Any):
     """An object that changed is another input. One that did not is the same in each execution."""
     bucket.put_object(Bucket="bucket", Key="a.txt", Body=b"one\n")
