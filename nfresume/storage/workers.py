@@ -18,10 +18,9 @@ from typing import Generic, TypeVar
 
 from nfresume.system import filesystems
 
-#: On a shared file system each change waits for the server: one worker per slot of an NFSv4.1 session (64 on
-#: Linux and EFS). Reading returns many entries per call, so fewer workers already saturate the interpreter.
-REMOVERS = 64
-READERS = 16
+#: On a shared file system each call waits for the server: one worker per slot of an NFSv4.1 session (64 on
+#: Linux and EFS).
+SHARED = 64
 #: On a local disk the kernel is the bottleneck; more threads would only wait for the interpreter lock.
 LOCAL_REMOVERS = 2
 LOCAL_READERS = 1
@@ -50,11 +49,11 @@ class Pace:
 
     def removers(self, path: Path) -> int:
         """How many workers change files at `path`."""
-        return self.workers or (REMOVERS if _is_shared(path) else LOCAL_REMOVERS)
+        return self.workers or (SHARED if _is_shared(path) else LOCAL_REMOVERS)
 
     def readers(self, path: Path) -> int:
         """How many workers read directories at `path`."""
-        return self.workers or (READERS if _is_shared(path) else LOCAL_READERS)
+        return self.workers or (SHARED if _is_shared(path) else LOCAL_READERS)
 
 
 def _is_shared(path: Path) -> bool:
