@@ -1,4 +1,4 @@
-"""How settlement, list page and costs report grow with their work: CPU time, peak memory, statements.
+"""How removal, scan, settlement, list page and costs report grow with their work: CPU time and peak memory.
 
 Each size has a process of its own, so that its peak memory is its own. Times are CPU seconds of that process,
 so that other work on the machine does not count. `--plot FILE` draws them over the number of tasks and
@@ -39,6 +39,9 @@ from nfresume.nextflow.summary import Summary
 from nfresume.runs import settlement, sweeper, verdict
 from nfresume.service.inspection import Inspection
 from nfresume.storage import Root
+from nfresume.storage.removal import empty_trash
+from nfresume.storage.scan import measure
+from nfresume.storage.trash import to_trash
 from nfresume.store import Store, Tx, ledger, schema, transitions
 
 HERE = Path(__file__).resolve().parent
@@ -129,6 +132,35 @@ def settle(count: int, base: Path, profile: bool) -> dict[str, float]:
         raise SystemExit(f"{len(left)} results are still links, such as {left[0]}")
     store.close()
     return {"tasks": count, "published": count * FILES, "CPU s": took}
+
+
+# -- removal and scan ---------------------------------------------------------------------------
+
+
+def tree(count: int, base: Path) -> tuple[Root, int]:
+    """A work dir with about so many entries; returns how many there are. Another process builds it."""
+    root = Root.mark(base / "root")
+    work = root.execution("team", "run-a1").work
+    done = subprocess.run([sys.executable, str(HERE / "tree.py"), str(work), str(count // 15)], check=True,
+                          text=True, stdout=subprocess.PIPE)
+    return root, int(done.stdout)
+
+
+def remove(count: int, base: Path, profile: bool) -> dict[str, float]:
+    """Remove a work dir."""
+    root, entries = tree(count, base)
+    to_trash(root, "team", "run-a1")
+    took = timed(lambda: empty_trash(root, "run-a1"), profile)
+    if root.execution("team", "run-a1").work.exists() or os.listdir(root.path / ".trash"):
+        raise SystemExit("something is left")
+    return {"entries": entries, "CPU s": took}
+
+
+def scan(count: int, base: Path, profile: bool) -> dict[str, float]:
+    """Measure a work dir."""
+    root, entries = tree(count, base)
+    took = timed(lambda: measure(root.execution("team", "run-a1").work), profile)
+    return {"entries": entries, "CPU s": took}
 
 
 # -- a year of executions -----------------------------------------------------------------------
@@ -280,7 +312,7 @@ def given_url() -> str:
 
 URL = "NFRESUME_BENCH_DATABASE_URL"
 SUBJECTS: dict[str, Callable[[int, Path, bool], dict[str, float]]] = {
-    "settlement": settle, "costs": costs, "pages": pages}
+    "removal": remove, "scan": scan, "settlement": settle, "costs": costs, "pages": pages}
 
 
 def one(subject: str, size: int, where: str | None, profile: bool) -> dict[str, float]:
@@ -299,7 +331,7 @@ def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, float]
     for _ in range(given.repeats):
         with contextlib.ExitStack() as stack:
             env = {**os.environ}
-            if given.postgresql and subject != "settlement":
+            if given.postgresql and subject in ("costs", "pages"):
                 from tests import databases
 
                 env[URL] = stack.enter_context(databases.server())
@@ -324,8 +356,8 @@ def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
     for subject, each in found.items():
         memory.plot([next(iter(row.values())) for row in each], [row["peak MB"] for row in each], marker="o",
                     label=subject)
-    times.set(xscale="log", yscale="log", xlabel="tasks, or executions", ylabel="CPU seconds")
-    memory.set(xscale="log", ylim=(0, None), xlabel="tasks, or executions", ylabel="peak memory, MB")
+    times.set(xscale="log", yscale="log", xlabel="entries, tasks, or executions", ylabel="CPU seconds")
+    memory.set(xscale="log", ylim=(0, None), xlabel="entries, tasks, or executions", ylabel="peak memory, MB")
     for axes in (times, memory):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -334,7 +366,9 @@ def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
 
 
 #: What is drawn of each subject: its column, its name, and what makes it seconds.
-LINES = (("settlement", "CPU s", "settlement, 10 published files per task", 1.0),
+LINES = (("removal", "CPU s", "removal", 1.0),
+         ("scan", "CPU s", "scan", 1.0),
+         ("settlement", "CPU s", "settlement, 10 published files per task", 1.0),
          ("costs", "by process, s", "costs of a year, by process", 1.0),
          ("pages", "all, ms", "list page", 0.001),
          ("pages", "text, ms", "list page, a text that none has", 0.001),
