@@ -8,6 +8,7 @@ A task may have put anything into its task dir. So only regular files are read, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import io
@@ -29,6 +30,7 @@ FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".comman
          metrics.FILE)
 #: Of a longer file its beginning and its end are kept, half of this each.
 MOST_BYTES = 64 * 1024
+_LONGEST_LINE = 1 << 20
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
@@ -74,6 +76,14 @@ def read(folder_fd: int, name: str, most: int = MOST_BYTES) -> Kept | None:
     finally:
         os.close(fd)
     return Kept(name, data, int(found.st_mtime))
+
+
+def lines(folder_fd: int, name: str) -> Iterator[str]:
+    """The lines of a regular file, however long it is; of a very long line its pieces."""
+    with contextlib.suppress(OSError), os.fdopen(os.open(name, _FILE, dir_fd=folder_fd), "rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            for line in iter(lambda: file.readline(_LONGEST_LINE), b""):
+                yield line.decode("utf-8", "replace")
 
 
 def files_of(folder_fd: int) -> list[Kept]:

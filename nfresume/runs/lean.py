@@ -150,21 +150,22 @@ class Prepared:
 
 
 def prepare(
-    folder: ExecutionFolder, number: int, heartbeat: Callable[[], None] = lambda: None, *,
+    folder: ExecutionFolder, number: int, pipeline: str = "", heartbeat: Callable[[], None] = lambda: None, *,
     everything: bool = False,
 ) -> Prepared:
     """Make attempt `number` safe before its head starts; safe to repeat after a crash.
 
-    What earlier attempts needed in vain runs again; with `everything`, or where a net does not hold, all that
-    is emptied. Then the guard gets the list of what is still empty. Raises Conflict for a damaged manifest,
-    OSError, ValueError.
+    What earlier attempts needed in vain runs again; with `everything`, or where a net does not hold or the
+    code may read unseen, all that is emptied. Then the guard gets the list of what is still empty. Raises
+    Conflict for a damaged manifest, OSError, ValueError.
     """
     listed = emptying.load(folder.cache)
     if not listed:
         return Prepared()
     entries = emptying.finish(folder.work, listed, heartbeat, whole=False)
     needs = lean_needs.before(folder, number)
-    refused = None if everything else emptying.refusal(folder.cache)
+    refused = None if everything else (
+        emptying.refusal(folder.cache) or lean_choice.doubt(folder, pipeline, number) or None)
     if any(_is_unknown(folder.attempt(each)) for each in range(1, number)):
         refused = refused or "it is not known what an earlier attempt needed"
     start = lean_needs.producers(needs.paths, entries)

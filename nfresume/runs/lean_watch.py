@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from nfresume.nextflow import command, evidence, guard, mentions, reading, recor
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import lean_needs
+from nfresume.runs import lean_choice, lean_needs
 from nfresume.runs.lean import aliases
 from nfresume.runs.lean_needs import Needs
 from nfresume.storage import emptying
@@ -26,7 +27,7 @@ from nfresume.system import descriptors
 #: Emptied files are looked at when tasks have ended, but at most for this part of the time.
 _LOOK_SHARE = 0.05
 _LOOK_SECONDS = 1.0
-_DENIED = "ermission denied"
+_DENIED = re.compile("[Pp]ermission denied|AccessDenied|EACCES")
 #: So many files and processes are named in the history.
 _TOLD = 20
 
@@ -34,8 +35,9 @@ _TOLD = 20
 class Watch:
     """Watches attempt `number` for anything that needs an emptied file."""
 
-    def __init__(self, folder: ExecutionFolder, number: int) -> None:
+    def __init__(self, folder: ExecutionFolder, number: int, pipeline: str = "") -> None:
         self._folder = folder
+        self._pipeline = pipeline
         self._number = number
         self._dir = folder.attempt(number)
         self._entries: list[Emptied] | None = None
@@ -86,7 +88,9 @@ class Watch:
             lean_needs.save(self._dir, needs)
             return needs
         files = {entry.path for entry in self._entries}
-        needs.named = guard.needed(self._dir) | (files if log.executors - guard.EXECUTORS else set())
+        needs.named = guard.needed(self._dir)
+        if log.executors - guard.EXECUTORS or lean_choice.doubt(self._folder, self._pipeline, self._number):
+            needs.named |= files
         failure = log.failure
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join([*texts, *self._denials()]), files)
@@ -114,7 +118,7 @@ class Watch:
         What a handler such as `workflow.onComplete` cannot read changes neither exit status nor state.
         """
         with contextlib.suppress(FileNotFoundError), (self._dir / command.LOG).open(errors="replace") as log:
-            yield from (line for line in log if _DENIED in line or "AccessDenied" in line)
+            yield from (line for line in log if _DENIED.search(line))
 
     def _published(self, line: record.Published) -> set[str]:
         """The emptied files that were published. What leads to them is removed: the next attempt publishes.
@@ -144,7 +148,7 @@ class Watch:
                 if task.exit == guard.STATUS:
                     texts = [self._text(place, name) for name in (".command.run", ".command.sh")]
                     needs.named |= self._files_in("\n".join(texts), files)
-                denied = self._denied(place, files)
+                denied = self._denied(place, files, failed=task.status is not Status.COMPLETED)
                 mark = self._text(place, guard.MARK).strip()
                 guarded = task.exit is None or mark == str(self._dir)
         if task.status is not Status.COMPLETED:
@@ -155,13 +159,16 @@ class Watch:
             needs.named |= files
             needs.readers |= {task.dir}
 
-    def _denied(self, place: int, files: set[str]) -> set[str]:
+    def _denied(self, place: int, files: set[str], *, failed: bool) -> set[str]:
+        """The emptied files that a task says it was denied. One that has failed may use its own words."""
         found: set[str] = set()
         for name in (".command.err", ".command.log"):
-            for line in self._text(place, name).splitlines():
-                if _DENIED in line:
-                    found |= self._files_in(line, files)
+            for line in evidence.lines(place, name):
+                if _DENIED.search(line):
                     found |= {path for path in files if path.rpartition("/")[2] in line}
+                elif not failed:
+                    continue
+                found |= self._files_in(line, files)
         return found
 
     def _text(self, place: int, name: str) -> str:

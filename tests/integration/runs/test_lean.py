@@ -91,7 +91,7 @@ def test_what_a_failed_task_reads_through_links(tmp_path: Path):
 
 
 @pytest.mark.parametrize("doubt", ["no record", "unfinished record", "executor", "no task dir", "deep",
-                                   "no sources", "no cache", "damaged log"])
+                                   "program", "no sources", "no cache", "damaged log"])
 def test_doubts_keep_everything(tmp_path: Path, doubt: str):
     """Whatever is not known for certain keeps every file, and says why."""
     chain = Chain(tmp_path)
@@ -108,6 +108,8 @@ def test_doubts_keep_everything(tmp_path: Path, doubt: str):
         chain.rewrite(lambda task: task._replace(dir="") if task.name == "P2" else task)
     elif doubt == "deep":
         chain.engine.script.write_text("process P { cache 'deep'\n }\n")
+    elif doubt == "program":
+        chain.engine.script.write_text("workflow { P().map { ['cat', it].execute().text } }\n")
     elif doubt == "no sources":
         (chain.attempt / "sources.json").unlink()
     elif doubt == "no cache":
@@ -229,3 +231,53 @@ def test_an_attempt_that_died_before_it_had_a_work_dir(tmp_path: Path):
     folder = Root.mark(tmp_path / "root").execution("team", "run-222222")
     folder.begin_records(1, {})
     assert not lean_watch.Watch(folder, 1).conclude(Summary())
+
+
+@pytest.mark.parametrize(("code", "doubted"), [
+    ("'wc -l x'.execute().text", True), ("['cat', f].execute(null, dir)", True),
+    ("cmd.execute( [] , dir)", True),
+    ("new ProcessBuilder('cat', f).start()", True), ("f.toFile().canRead()", True), ("f.permissions", True),
+    ("['sendmail', '-t'].execute() << mail", False), ("cursor.execute('select 1')", False),
+    ("params.permissions_file", False), ("f.text", False),
+])
+def test_code_that_an_emptied_file_gives_a_wrong_answer(tmp_path: Path, code: str, doubted: bool):
+    """Such code may come with an edit, after files were emptied: then each of them is needed."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    chain.engine.script.write_text(code)
+    chain.engine.number += 1
+    chain.engine.folder.provision(2)
+    lean_choice.sources.keep(chain.engine.script, chain.engine.script.parent, chain.attempt)
+    assert bool(lean_choice.doubt(chain.engine.folder, "main.nf", 2)) is doubted
+    lean.guard.arm(chain.attempt, [entry.path])
+    needs = lean_watch.Watch(chain.engine.folder, 2).conclude(Summary())
+    assert needs.named == ({entry.path} if doubted else set())
+
+
+@pytest.mark.parametrize(("status", "words", "found"), [
+    ("COMPLETED", "cat: {}: Permission denied", "read"), ("COMPLETED", "I see {}", ""),
+    ("FAILED", "java.nio.file.AccessDeniedException: {}", "named"), ("FAILED", "fail to open {}", "named"),
+    ("FAILED", "fail to open another", ""),
+])
+def test_what_a_task_says_in_the_middle_of_much_else(tmp_path: Path, status: str, words: str, found: str):
+    """A program may say much more than is kept of it. One that has failed says in its own words why."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    first = record.path_of(chain.attempt, 1)
+    chain.rewrite(lambda task: task._replace(status=record.Status(status)) if task.name == "P1" else task)
+    chain.engine.number += 1
+    chain.engine.folder.provision(2)
+    record.path_of(chain.attempt, 1).write_bytes(first.read_bytes())
+    for task in lean_needs.tasks(chain.engine.folder, 1).values():
+        place = chain.engine.work / task.dir
+        (place / lean.guard.MARK).write_text(f"{chain.attempt}\n")
+        if task.name == "P1":
+            noise = "aligned\n" * 20_000
+            said = words.format(chain.engine.work / entry.path)
+            (place / ".command.err").write_text(f"{noise}{said}\n{noise}")
+    lean.guard.arm(chain.attempt, [entry.path])
+    needs = lean_watch.Watch(chain.engine.folder, 2).conclude(Summary())
+    assert (needs.read, needs.named) == ({entry.path} if found == "read" else set(),
+                                         {entry.path} if found == "named" else set())
