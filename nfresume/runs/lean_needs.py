@@ -6,8 +6,10 @@ and the next attempt sets the producers aside. So it does not matter who dies in
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +24,7 @@ from nfresume.system import durable
 FILE = "emptied-needed.json"
 #: Larger files are not looked into, as by the guard.
 SHEET_BYTES = guard.SHEET_KIB << 10
+_GZIP = b"\x1f\x8b"
 FINISHED = (Status.COMPLETED, Status.CACHED)
 
 
@@ -163,11 +166,21 @@ def _named(task: Task, work: Path) -> set[str]:
     return {token for token in found if task_dirs.of_relative(token) != task.dir}
 
 
+def known_to(task: Task, work: Path) -> set[str]:
+    """What a task has staged, and what its script and small files name: the guard looks there, too."""
+    return _staged(task, work) | _named(task, work)
+
+
 def small_text(path: Path) -> str:
-    """The content of a small file; empty for a larger one, and for what is no file or cannot be read."""
+    """The content of a small file, which may be gzipped; empty for a larger one, and for what is no file or
+    cannot be read."""
     try:
         if not path.is_file() or path.stat().st_size > SHEET_BYTES:
             return ""
-        return path.read_text(errors="replace")
-    except OSError:
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            with gzip.open(path) as file:
+                data = file.read(guard.MOST_UNPACKED)
+        return data.decode(errors="replace")
+    except (OSError, EOFError, zlib.error):
         return ""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse
+from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse, task_dirs
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
@@ -138,38 +138,43 @@ class Watch:
     def _look_at(self, task: Task, files: set[str], needs: Needs) -> None:
         """A task that the guard has ended, or that was denied a file, has needed it.
 
-        A task at which the guard did not look may have needed all of them. One that has completed although it
-        was denied a file has found its path by itself: a file that is made again may have another one.
+        A task at which the guard did not look may have needed all of them. One that says the name of a file
+        which nothing else names has found the path by itself. One that has completed although it was denied
+        a file has, too: a file that is made again may have another path.
         """
         denied: set[str] = set()
+        said: set[str] = set()
         guarded = True
         with contextlib.suppress(OSError):
             with descriptors.of(self._folder.work) as work, evidence.task_dir(work, task.dir) as place:
                 if task.exit == guard.STATUS:
                     texts = [self._text(place, name) for name in (".command.run", ".command.sh")]
                     needs.named |= self._files_in("\n".join(texts), files)
-                denied = self._denied(place, files, failed=task.status is not Status.COMPLETED)
+                denied, said = self._denied(place, files)
                 mark = self._text(place, guard.MARK).strip()
                 guarded = task.exit is None or mark == str(self._dir)
+        said = {path for path in said if task_dirs.of_relative(path) != task.dir}
+        if said:
+            said -= lean_needs.known_to(task, self._folder.work)
         if task.status is not Status.COMPLETED:
-            needs.named |= denied
+            needs.named |= denied | said
         elif denied:
             needs.read |= denied
-        elif not guarded:
-            needs.named |= files
+        elif said or not guarded:
+            needs.named |= said if guarded else files
             needs.readers |= {task.dir}
 
-    def _denied(self, place: int, files: set[str], *, failed: bool) -> set[str]:
-        """The emptied files that a task says it was denied. One that has failed may use its own words."""
-        found: set[str] = set()
+    def _denied(self, place: int, files: set[str]) -> tuple[set[str], set[str]]:
+        """The emptied files that a task says it was denied, and all that it names, in whatever words."""
+        denied: set[str] = set()
+        said: set[str] = set()
         for name in (".command.err", ".command.log"):
             for line in evidence.lines(place, name):
+                named = self._files_in(line, files)
+                said |= named
                 if _DENIED.search(line):
-                    found |= {path for path in files if path.rpartition("/")[2] in line}
-                elif not failed:
-                    continue
-                found |= self._files_in(line, files)
-        return found
+                    denied |= named | {path for path in files if path.rpartition("/")[2] in line}
+        return denied, said
 
     def _text(self, place: int, name: str) -> str:
         kept = evidence.read(place, name)

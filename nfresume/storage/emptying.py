@@ -10,8 +10,11 @@ The access time of an emptied file is 0. The first read of it sets another one, 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -156,7 +159,8 @@ def finish(
     """Empty every listed file that is not empty yet; safe to repeat. Returns those that stay listed.
 
     Without `whole` a file that is still whole stays so: its listing is undone. A file that is gone, or is
-    another one by now, is left alone. Only these are not returned: in doubt a file is taken for empty.
+    another one by now, or that somebody has open, is left alone. Only these are not returned: in doubt a file
+    is taken for empty.
     """
     empty: list[Emptied] = []
     if not entries:
@@ -195,6 +199,9 @@ def _finish(folder_fd: int, name: str, entry: Emptied, *, whole: bool) -> bool:
     finally:
         os.close(path_fd)
     try:
+        if _has_content(status, entry) and _is_open_elsewhere(fd):
+            os.fchmod(fd, entry.mode)
+            return False
         _empty(fd, entry.size, entry.mtime)
     finally:
         os.close(fd)
@@ -203,6 +210,20 @@ def _finish(folder_fd: int, name: str, entry: Emptied, *, whole: bool) -> bool:
 
 def _has_content(status: os.stat_result, entry: Emptied) -> bool:
     return status.st_blocks * _LEFT > entry.blocks
+
+
+def _is_open_elsewhere(fd: int) -> bool:
+    """True when another descriptor of a file is open on this host, or it is mapped into memory.
+
+    The kernel gives a write lease only if there is none. Where there are no leases, it cannot be told.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # is ignored; at an open SIGIO would end this process
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as e:
+        return e.errno == errno.EAGAIN
+    return False
 
 
 def _empty(fd: int, size: int, mtime: int) -> None:

@@ -256,7 +256,9 @@ def test_code_that_an_emptied_file_gives_a_wrong_answer(tmp_path: Path, code: st
 
 
 @pytest.mark.parametrize(("status", "words", "found"), [
-    ("COMPLETED", "cat: {}: Permission denied", "read"), ("COMPLETED", "I see {}", ""),
+    ("COMPLETED", "cat: {}: Permission denied", "read"),
+    ("COMPLETED", "cat: {}: Keine Berechtigung", "named"),
+    ("COMPLETED", "I say no name", ""),
     ("FAILED", "java.nio.file.AccessDeniedException: {}", "named"), ("FAILED", "fail to open {}", "named"),
     ("FAILED", "fail to open another", ""),
 ])
@@ -266,17 +268,19 @@ def test_what_a_task_says_in_the_middle_of_much_else(tmp_path: Path, status: str
     chain.fail()
     (entry,) = emptied(chain)
     first = record.path_of(chain.attempt, 1)
-    chain.rewrite(lambda task: task._replace(status=record.Status(status)) if task.name == "P1" else task)
+    chain.rewrite(lambda task: task._replace(status=record.Status(status)) if task.name == "P2" else task)
     chain.engine.number += 1
     chain.engine.folder.provision(2)
     record.path_of(chain.attempt, 1).write_bytes(first.read_bytes())
     for task in lean_needs.tasks(chain.engine.folder, 1).values():
         place = chain.engine.work / task.dir
         (place / lean.guard.MARK).write_text(f"{chain.attempt}\n")
-        if task.name == "P1":
-            noise = "aligned\n" * 20_000
+        noise = "aligned\n" * 20_000
+        if task.name == "P2":
             said = words.format(chain.engine.work / entry.path)
             (place / ".command.err").write_text(f"{noise}{said}\n{noise}")
+        else:  # one has made the file, the other has staged it
+            (place / ".command.log").write_text(f"see {chain.engine.work / entry.path}\n")
     lean.guard.arm(chain.attempt, [entry.path])
     needs = lean_watch.Watch(chain.engine.folder, 2).conclude(Summary())
     assert (needs.read, needs.named) == ({entry.path} if found == "read" else set(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -110,6 +111,25 @@ from nfresume.storage import emptying
 cache = Path(sys.argv[1]) / "cache"
 emptying.finish(cache.parent / "work", emptying.load(cache))
 """
+
+
+@pytest.mark.parametrize("how", ["open", "mapped"])
+def test_a_file_that_a_process_has_open_stays(tmp_path: Path, how: str):
+    """A program that maps a file would see zeros, and no access time would tell."""
+    work = tmp_path / "work"
+    (entry,) = listed(work, "a")
+    path = work / entry.path
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        if how == "mapped":
+            file.close()
+        else:
+            mapped.close()
+        assert emptying.finish(work, [entry]) == []
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert blake3.blake3(path.read_bytes()).hexdigest() == entry.digest
+    mapped.close()
+    assert emptying.finish(work, [entry]) == [entry]
 
 
 @pytest.mark.parametrize("point", ["mode-set", "truncated", "half-emptied"])
