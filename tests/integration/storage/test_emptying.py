@@ -113,6 +113,32 @@ emptying.finish(cache.parent / "work", emptying.load(cache))
 """
 
 
+@pytest.mark.parametrize("how", ["sparse", "zeros", "readable"])
+def test_a_copied_work_dir(tmp_path: Path, how: str):
+    """A work dir that was moved to another disk has other inodes: what was empty is still taken for empty."""
+    work = tmp_path / "work"
+    entries = listed(work, "a", "b")
+    assert emptying.finish(work, entries[:1]) == entries[:1]
+    before = (work / entries[0].path).stat()
+    work.rename(tmp_path / "old")
+    (work / TASK).mkdir(parents=True)
+    for entry in entries:
+        old, new = tmp_path / "old" / entry.path, work / entry.path
+        mode = old.stat().st_mode & 0o777
+        old.chmod(0o600)
+        new.write_bytes(old.read_bytes())
+        if how == "sparse" and entry is entries[0]:
+            os.truncate(new, 0)
+            os.truncate(new, entry.size)
+        new.chmod(0o644 if how == "readable" else mode)
+        os.utime(new, ns=(before.st_mtime_ns, entry.mtime))
+    (found,) = emptying.finish(work, entries, whole=False)
+    assert (found.path, found.inode) == (entries[0].path, (work / found.path).stat().st_ino)
+    assert emptying.is_empty((work / found.path).lstat(), found)
+    assert emptying.were_read(work, [found]) == emptying.gone(work, [found]) == []
+    assert blake3.blake3((work / entries[1].path).read_bytes()).hexdigest() == entries[1].digest
+
+
 @pytest.mark.parametrize("how", ["open", "mapped"])
 def test_a_file_that_a_process_has_open_stays(tmp_path: Path, how: str):
     """A program that maps a file would see zeros, and no access time would tell."""
