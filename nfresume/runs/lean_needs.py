@@ -104,22 +104,14 @@ def producers(paths: Iterable[str], entries: Iterable[Emptied]) -> set[str]:
     return {entry.producer for entry in entries if entry.path in named}
 
 
-@dataclass(frozen=True)
-class Again:
-    """Task dirs that run again. Of those Nextflow would reuse `unnoticed`: they read files by paths that are
-    values, or stand in a samplesheet, so that their hashes do not change."""
-
-    tasks: frozenset[str] = frozenset()
-    unnoticed: frozenset[str] = frozenset()
-
-
 def closure(
     start: Iterable[str], entries: Iterable[Emptied], known: Mapping[str, Task], work: Path
-) -> Again:
+) -> frozenset[str]:
     """All task dirs that run again if those of `start` do, or must, because their files are empty.
 
-    What uses files of a task that runs again runs again, too: they get another modification time. Each one
-    needs its inputs whole.
+    What uses files of a task that runs again runs again, too, and each one needs its inputs whole. Nextflow
+    would reuse some of the users: those with `cache 'lenient'`, and those that read files by paths which are
+    values, or stand in a samplesheet.
     """
     by_producer: dict[str, Named] = {}
     for entry in entries:
@@ -138,10 +130,7 @@ def closure(
                 if (maker := task_dirs.of_relative(path)) in by_producer and path in by_producer[maker]}
         waiting += new - found
         found |= new
-    unnoticed = {task_dir for task_dir in found if any(
-        maker in found for path in named.get(task_dir, ())
-        if (maker := task_dirs.of_relative(path)) != task_dir)}
-    return Again(frozenset(found), frozenset(unnoticed))
+    return frozenset(found)
 
 
 def _staged(task: Task, work: Path) -> set[str]:
