@@ -16,7 +16,7 @@ from nfresume.nextflow import command, evidence, guard, mentions, reading, recor
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import lean_choice, lean_needs
+from nfresume.runs import lean_choice, lean_needs, sources
 from nfresume.runs.lean import aliases
 from nfresume.runs.lean_needs import Needs
 from nfresume.storage import emptying
@@ -28,6 +28,8 @@ from nfresume.system import descriptors
 _LOOK_SHARE = 0.05
 _LOOK_SECONDS = 1.0
 _DENIED = re.compile("[Pp]ermission denied|AccessDenied|EACCES")
+#: What a task may say of a file: that, or the path of a task dir.
+_TELLING = re.compile(f"{_DENIED.pattern}|[0-9a-f]{{2}}/[0-9a-f]{{30}}".encode())
 #: So many files and processes are named in the history.
 _TOLD = 20
 
@@ -89,19 +91,19 @@ class Watch:
             return needs
         files = {entry.path for entry in self._entries}
         needs.named = guard.needed(self._dir)
-        if log.executors - guard.EXECUTORS or lean_choice.doubt(self._folder, self._pipeline, self._number):
+        if log.executors - guard.EXECUTORS or self._doubt_of_what_was_pulled():
             needs.named |= files
         failure = log.failure
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join([*texts, *self._denials()]), files)
         needs.read = {entry.path for entry in self._were_read(fresh=True)}
-        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)}
         ran: dict[str, Task] = {}
         for line in reading.lines(self._dir):
             if isinstance(line, record.Published):
                 needs.named |= self._published(line)
             elif isinstance(line, Task) and line.dir and line.status not in (Status.CACHED, Status.STORED):
                 ran[line.dir] = line
+        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)}
         for task in ran.values():
             self._look_at(task, files, needs)
         if needs.named:
@@ -111,6 +113,12 @@ class Watch:
             needs.readers |= {task.dir for task in ran.values() if task.status is Status.COMPLETED}
         lean_needs.save(self._dir, needs)
         return needs
+
+    def _doubt_of_what_was_pulled(self) -> str:
+        """Why no file should have been empty. Code that was here before was looked at before the start."""
+        if sources.kept(self._dir) is not None:
+            return ""
+        return lean_choice.doubt(self._folder, self._pipeline, self._number)
 
     def _denials(self) -> Iterator[str]:
         """Lines of Nextflow's log that say that a file could not be read.
@@ -169,7 +177,7 @@ class Watch:
         denied: set[str] = set()
         said: set[str] = set()
         for name in (".command.err", ".command.log"):
-            for line in evidence.lines(place, name):
+            for line in evidence.lines(place, name, _TELLING):
                 named = self._files_in(line, files)
                 said |= named
                 if _DENIED.search(line):
@@ -203,7 +211,7 @@ def to_make_again(folder: ExecutionFolder, attempts: int, needs: Needs) -> dict[
     if needs.got or not start:
         return {}
     known = lean_needs.tasks(folder, attempts)
-    again = lean_needs.closure(start, entries, known, folder.work).tasks
+    again = lean_needs.closure(start, entries, known, folder.work)
     files = [entry.path for entry in entries if entry.producer in start]
     processes = sorted({known[task_dir].process for task_dir in again if task_dir in known})
     took = sum(reuse.milliseconds(known[task_dir]) for task_dir in again if task_dir in known)
@@ -215,7 +223,7 @@ def failure_of(needs: Needs) -> str:
     """Why an attempt that needed emptied files has failed, in one line."""
     what = sorted(needs.read or needs.moved or needs.named)
     more = f" and {len(what) - 1} more" if len(what) > 1 else ""
-    fate = ("was read although its" if needs.read else "was moved or deleted, and its" if needs.moved
+    fate = ("was read although its" if needs.read else "was moved, linked or deleted, and its" if needs.moved
             else "is needed, and its")
     return f"{what[0] if what else 'a file'}{more} {fate} content is not kept"
 

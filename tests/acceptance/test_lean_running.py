@@ -171,7 +171,7 @@ def test_an_emptied_file_that_a_handler_moves_away(site: Site):
     assert site.run("wait", e["id"]).code == 70
     after = site.show()
     assert (after["state"], after["work_dir"]["state"]) == ("FAILED", "RETAINED")
-    assert ".bin and 1 more was moved or deleted, and its content is not kept" in (
+    assert ".bin and 1 more was moved, linked or deleted, and its content is not kept" in (
         after["attempts"][-1]["error"])
     for path in (site.launch_dir / "saved").iterdir():
         path.unlink()
