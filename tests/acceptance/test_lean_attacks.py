@@ -199,22 +199,3 @@ def test_a_program_that_the_head_starts(site: Site):
     relaunch(site, e, changed)
     assert "head.txt" in results(site)
     assert results(site) == plain(site, changed)
-
-
-def test_a_gzipped_samplesheet(site: Site):
-    """A task that finds its inputs in one, and hides what it was denied: the guard has looked into it."""
-    e = fail(site, CHAIN)
-    changed = CHAIN.replace(FLOW, """
-process SHEET { input: val f
-  output: path 'sheet.gz'
-  script: "echo $f | gzip > sheet.gz" }
-process READ { publishDir 'results', mode: 'copy'
-  input: path sheet
-  output: path 'read.txt'
-  script: "cat \\$(zcat $sheet) 2> /dev/null | wc -c > read.txt" }
-workflow {
-  b = B(A(Channel.of(1, 2)))
-  READ(SHEET(b.map { n, f -> "$f" }.first()))
-  D(C(b).toSortedList { it.name }) }""")
-    relaunch(site, e, changed)
-    assert results(site) == plain(site, changed)
