@@ -167,9 +167,9 @@ process NEW { input: path a
   script: "sha256sum < $a > new.txt" }
 process D { publishDir 'results', mode: 'copy'
   input: path b
-         path new
+         path other
   output: path 'd.txt'
-  script: "cmp $b $new && echo same > d.txt; [ -e ${launchDir}/fixed ]" }
+  script: "cmp $b $other && echo same > d.txt; [ -e ${launchDir}/fixed ]" }
 workflow { a = A(); D(B(a), [])
 }
 """
@@ -181,7 +181,7 @@ FLOW = "workflow { D(C(B(A(Channel.of(1, 2)))).toSortedList { it.name }) }"
 
 def test_a_random_producer_and_a_lenient_cache(site: Site):
     """Made again, it has other content of the same size: what it had given to others must follow."""
-    e = fail(site, RANDOM.replace("cmp $b $new", "true"))
+    e = fail(site, RANDOM.replace("cmp $b $other", "true"))
     assert emptied(e) == ["a.bin"]
     relaunch(site, e, RANDOM.replace("D(B(a), [])", "D(B(a), NEW(a))"))
     assert results(site) == {"d.txt": "same\n"}
