@@ -8,6 +8,7 @@ A task may have put anything into its task dir. So only regular files are read, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import io
@@ -29,6 +30,7 @@ FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".comman
          metrics.FILE)
 #: Of a longer file its beginning and its end are kept, half of this each.
 MOST_BYTES = 64 * 1024
+_CHUNK = 1 << 20
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
@@ -74,6 +76,25 @@ def read(folder_fd: int, name: str, most: int = MOST_BYTES) -> Kept | None:
     finally:
         os.close(fd)
     return Kept(name, data, int(found.st_mtime))
+
+
+def lines(folder_fd: int, name: str, wanted: re.Pattern[bytes]) -> Iterator[str]:
+    """The lines of a regular file in which `wanted` is found, however long the file is."""
+    with contextlib.suppress(OSError), os.fdopen(os.open(name, _FILE, dir_fd=folder_fd), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return
+        rest = b""
+        while chunk := file.read(_CHUNK):
+            whole, _, rest = (rest + chunk).rpartition(b"\n")
+            if len(rest) >= _CHUNK:  # a line without an end is looked at in pieces
+                whole, rest = whole + b"\n" + rest, b""
+            yield from _found(whole, wanted)
+        yield from _found(rest, wanted)
+
+
+def _found(data: bytes, wanted: re.Pattern[bytes]) -> Iterator[str]:
+    if wanted.search(data):
+        yield from (line.decode("utf-8", "replace") for line in data.split(b"\n") if wanted.search(line))
 
 
 def files_of(folder_fd: int) -> list[Kept]:

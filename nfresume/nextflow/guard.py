@@ -2,7 +2,8 @@
 
 Every bash below the head reads it (BASH_ENV). It acts in the wrapper of a task, on the host, also for tasks
 in containers. It looks at what the wrapper, the staging file and the script name, at where links among that
-lead, and into small files among that, such as samplesheets. It fails closed: without its list no task starts.
+lead, and into small files among that, such as samplesheets, which may be gzipped. It fails closed: without
+its list no task starts.
 
 A task with an emptied input leaves a file in `attempts/<n>/needed`, and waits to be ended with the head, so
 that no error strategy of the pipeline sees it. Without a supervisor it ends with STATUS after a minute.
@@ -30,6 +31,8 @@ _END = "# end"
 _PATH = r"(\.\.)?/(\\.|[^][:space:]\"'`;,:()<>|&[])+"
 #: Larger files are not looked into, in KiB.
 SHEET_KIB = 2048
+#: So many bytes of all of them together, unpacked.
+MOST_UNPACKED = SHEET_KIB << 17
 
 _SCRIPT = r"""
 _nfresume_real() (
@@ -45,11 +48,15 @@ _nfresume_tasks() (
 )
 # A relative link may be staged into a folder of the task dir.
 _nfresume_up() { sed -nE -e ':up' -e p -e 's:^\.\./(\.\./):\1:' -e 't up'; }
+_nfresume_small() {
+    printf '%s\n' "$1" | tr '\n' '\0' | xargs -0 sh -c \
+        'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k -print0' sh 2> /dev/null
+}
 _nfresume_named() (
     set +eux; set +o pipefail; shopt -u nullglob failglob; unset GREP_OPTIONS; export LC_ALL=C; IFS=$' \t\n'
     list=@LIST@ token=@TOKEN@ path=@PATH@
     cd -- "$1" || exit 2
-    for program in cut grep sed sort tr xargs readlink find tail; do
+    for program in cut grep sed sort tr xargs readlink find head tail gzip; do
         command -v $program > /dev/null || { echo "there is no $program"; exit 2; }
     done
     [ "$(tail -n 1 "$list" 2> /dev/null)" = @END@ ] || { echo "cannot read $list"; exit 2; }
@@ -64,9 +71,12 @@ _nfresume_named() (
     text=$(grep -aohE "$token" "${files[@]}"); [ $? -le 1 ] || { echo "cannot read $1"; exit 2; }
     paths=$(grep -aohE "$path" "${files[@]}" | sed -E 's/\\(.)/\1/g' | _nfresume_up | sort -u)
     real=$(_nfresume_real "$paths") || { echo "cannot follow links"; exit 2; }
-    sheets=$(printf '%s\n' "$paths" | tr '\n' '\0' | xargs -0 sh -c \
-        'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k -print0' sh 2> /dev/null |
-        xargs -0 -r grep -IohE "$token|$path" -- 2> /dev/null | sort -u)
+    sheets=$(
+        _nfresume_small "$paths" | xargs -0 -r grep -IohE "$token|$path" -- 2> /dev/null
+        _nfresume_small "$paths" | xargs -0 -r grep -lZF $'\x1f\x8b\x08' -- 2> /dev/null | xargs -0 -r sh -c \
+            'for file; do gzip -cdfq -- "$file"; echo; done' sh 2> /dev/null |
+            head -c @UNPACKED@ | grep -aoE "$token|$path")
+    sheets=$(printf '%s\n' "$sheets" | sort -u)
     [ -z "$sheets" ] || real+=$'\n'$(_nfresume_real "$sheets") || { echo "cannot follow links"; exit 2; }
     printf '%s\n' "$text" "$real" "$sheets" | grep -aoE "$token" | sed -E \
         -e 's:^(.{33})[^/].*$:\1:' -e 's://+:/:g' -e 's:^(.{33})/(.*/)?\.\.(/.*)?$:\1:' \
@@ -114,7 +124,7 @@ def script(attempt_dir: Path) -> str:
               "TOKEN": shlex.quote(mentions.PATTERN), "PATH": shlex.quote(_PATH),
               "SAFE": mentions.SAFE, "END": shlex.quote(_END),
               "MARK": MARK, "ATTEMPT": shlex.quote(str(attempt_dir)),
-              "STATUS": str(STATUS), "SHEET": str(SHEET_KIB)}
+              "STATUS": str(STATUS), "SHEET": str(SHEET_KIB), "UNPACKED": str(MOST_UNPACKED)}
     text = _SCRIPT
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

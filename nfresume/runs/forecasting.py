@@ -100,7 +100,7 @@ def _make_again(folder: ExecutionFolder, look: _Look, found: Forecast, attempts:
     if not entries:
         return
     start = {*look.again, *(task.dir for task in found.unfinished if task.dir)}
-    closure = lean_needs.closure(start, entries, lean_needs.tasks(folder, attempts), folder.work).tasks
+    closure = lean_needs.closure(start, entries, lean_needs.tasks(folder, attempts), folder.work)
     look.empty(closure - start)
     left = emptying.total(entry for entry in entries if entry.producer not in closure)
     if left.files:

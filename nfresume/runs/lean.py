@@ -150,32 +150,32 @@ class Prepared:
 
 
 def prepare(
-    folder: ExecutionFolder, number: int, heartbeat: Callable[[], None] = lambda: None, *,
+    folder: ExecutionFolder, number: int, pipeline: str = "", heartbeat: Callable[[], None] = lambda: None, *,
     everything: bool = False,
 ) -> Prepared:
     """Make attempt `number` safe before its head starts; safe to repeat after a crash.
 
-    What earlier attempts needed in vain runs again; with `everything`, or where a net does not hold, all that
-    is emptied. Then the guard gets the list of what is still empty. Raises Conflict for a damaged manifest,
-    OSError, ValueError.
+    What earlier attempts needed in vain runs again; with `everything`, or where a net does not hold or the
+    code may read unseen, all that is emptied. Then the guard gets the list of what is still empty. Raises
+    Conflict for a damaged manifest, OSError, ValueError.
     """
     listed = emptying.load(folder.cache)
     if not listed:
         return Prepared()
     entries = emptying.finish(folder.work, listed, heartbeat, whole=False)
     needs = lean_needs.before(folder, number)
-    refused = None if everything else emptying.refusal(folder.cache)
+    refused = None if everything else (
+        emptying.refusal(folder.cache) or lean_choice.doubt(folder, pipeline, number) or None)
     if any(_is_unknown(folder.attempt(each)) for each in range(1, number)):
         refused = refused or "it is not known what an earlier attempt needed"
-    start = lean_needs.producers(needs.paths, entries)
+    start = lean_needs.producers(needs.paths, listed)  # also those that a crash left set aside
     because = "their files are needed" if start else ""
     if everything or refused is not None:
-        start = {entry.producer for entry in entries}
+        start = {entry.producer for entry in listed}
         because = refused or "all files are made whole"
     known = lean_needs.tasks(folder, number - 1)
-    again = lean_needs.closure(start, entries, known, folder.work) if start else lean_needs.Again()
-    producers = {entry.producer for entry in entries} & again.tasks
-    aside = producers | again.unnoticed | _readers(folder, number)
+    again = lean_needs.closure(start, listed, known, folder.work)
+    aside = again | _readers(folder, number)
     moved = _set_aside(folder, number, aside, heartbeat)
     left = [entry for entry in entries if entry.producer not in aside]
     crashpoints.reach("producers-set-aside")

@@ -6,8 +6,10 @@ and the next attempt sets the producers aside. So it does not matter who dies in
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +24,7 @@ from nfresume.system import durable
 FILE = "emptied-needed.json"
 #: Larger files are not looked into, as by the guard.
 SHEET_BYTES = guard.SHEET_KIB << 10
+_GZIP = b"\x1f\x8b"
 FINISHED = (Status.COMPLETED, Status.CACHED)
 
 
@@ -101,22 +104,14 @@ def producers(paths: Iterable[str], entries: Iterable[Emptied]) -> set[str]:
     return {entry.producer for entry in entries if entry.path in named}
 
 
-@dataclass(frozen=True)
-class Again:
-    """Task dirs that run again. Of those Nextflow would reuse `unnoticed`: they read files by paths that are
-    values, or stand in a samplesheet, so that their hashes do not change."""
-
-    tasks: frozenset[str] = frozenset()
-    unnoticed: frozenset[str] = frozenset()
-
-
 def closure(
     start: Iterable[str], entries: Iterable[Emptied], known: Mapping[str, Task], work: Path
-) -> Again:
+) -> frozenset[str]:
     """All task dirs that run again if those of `start` do, or must, because their files are empty.
 
-    What uses files of a task that runs again runs again, too: they get another modification time. Each one
-    needs its inputs whole.
+    What uses files of a task that runs again runs again, too, and each one needs its inputs whole. Nextflow
+    would reuse some of the users: those with `cache 'lenient'`, and those that read files by paths which are
+    values, or stand in a samplesheet.
     """
     by_producer: dict[str, Named] = {}
     for entry in entries:
@@ -135,10 +130,7 @@ def closure(
                 if (maker := task_dirs.of_relative(path)) in by_producer and path in by_producer[maker]}
         waiting += new - found
         found |= new
-    unnoticed = {task_dir for task_dir in found if any(
-        maker in found for path in named.get(task_dir, ())
-        if (maker := task_dirs.of_relative(path)) != task_dir)}
-    return Again(frozenset(found), frozenset(unnoticed))
+    return frozenset(found)
 
 
 def _staged(task: Task, work: Path) -> set[str]:
@@ -163,11 +155,21 @@ def _named(task: Task, work: Path) -> set[str]:
     return {token for token in found if task_dirs.of_relative(token) != task.dir}
 
 
+def known_to(task: Task, work: Path) -> set[str]:
+    """What a task has staged, and what its script and small files name: the guard looks there, too."""
+    return _staged(task, work) | _named(task, work)
+
+
 def small_text(path: Path) -> str:
-    """The content of a small file; empty for a larger one, and for what is no file or cannot be read."""
+    """The content of a small file, which may be gzipped; empty for a larger one, and for what is no file or
+    cannot be read."""
     try:
         if not path.is_file() or path.stat().st_size > SHEET_BYTES:
             return ""
-        return path.read_text(errors="replace")
-    except OSError:
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            with gzip.open(path) as file:
+                data = file.read(guard.MOST_UNPACKED)
+        return data.decode(errors="replace")
+    except (OSError, EOFError, zlib.error):
         return ""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse
+from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse, task_dirs
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import lean_needs
+from nfresume.runs import lean_choice, lean_needs, sources
 from nfresume.runs.lean import aliases
 from nfresume.runs.lean_needs import Needs
 from nfresume.storage import emptying
@@ -26,7 +27,9 @@ from nfresume.system import descriptors
 #: Emptied files are looked at when tasks have ended, but at most for this part of the time.
 _LOOK_SHARE = 0.05
 _LOOK_SECONDS = 1.0
-_DENIED = "ermission denied"
+_DENIED = re.compile("[Pp]ermission denied|AccessDenied|EACCES")
+#: What a task may say of a file: that, or the path of a task dir.
+_TELLING = re.compile(f"{_DENIED.pattern}|[0-9a-f]{{2}}/[0-9a-f]{{30}}".encode())
 #: So many files and processes are named in the history.
 _TOLD = 20
 
@@ -34,8 +37,9 @@ _TOLD = 20
 class Watch:
     """Watches attempt `number` for anything that needs an emptied file."""
 
-    def __init__(self, folder: ExecutionFolder, number: int) -> None:
+    def __init__(self, folder: ExecutionFolder, number: int, pipeline: str = "") -> None:
         self._folder = folder
+        self._pipeline = pipeline
         self._number = number
         self._dir = folder.attempt(number)
         self._entries: list[Emptied] | None = None
@@ -86,18 +90,20 @@ class Watch:
             lean_needs.save(self._dir, needs)
             return needs
         files = {entry.path for entry in self._entries}
-        needs.named = guard.needed(self._dir) | (files if log.executors - guard.EXECUTORS else set())
+        needs.named = guard.needed(self._dir)
+        if log.executors - guard.EXECUTORS or self._doubt_of_what_was_pulled():
+            needs.named |= files
         failure = log.failure
         texts = [*log.unpublished, *((failure.text, *failure.lines) if failure is not None else ())]
         needs.named |= self._files_in("\n".join([*texts, *self._denials()]), files)
         needs.read = {entry.path for entry in self._were_read(fresh=True)}
-        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)}
         ran: dict[str, Task] = {}
         for line in reading.lines(self._dir):
             if isinstance(line, record.Published):
                 needs.named |= self._published(line)
             elif isinstance(line, Task) and line.dir and line.status not in (Status.CACHED, Status.STORED):
                 ran[line.dir] = line
+        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)}
         for task in ran.values():
             self._look_at(task, files, needs)
         if needs.named:
@@ -108,13 +114,19 @@ class Watch:
         lean_needs.save(self._dir, needs)
         return needs
 
+    def _doubt_of_what_was_pulled(self) -> str:
+        """Why no file should have been empty. Code that was here before was looked at before the start."""
+        if sources.kept(self._dir) is not None:
+            return ""
+        return lean_choice.doubt(self._folder, self._pipeline, self._number)
+
     def _denials(self) -> Iterator[str]:
         """Lines of Nextflow's log that say that a file could not be read.
 
         What a handler such as `workflow.onComplete` cannot read changes neither exit status nor state.
         """
         with contextlib.suppress(FileNotFoundError), (self._dir / command.LOG).open(errors="replace") as log:
-            yield from (line for line in log if _DENIED in line or "AccessDenied" in line)
+            yield from (line for line in log if _DENIED.search(line))
 
     def _published(self, line: record.Published) -> set[str]:
         """The emptied files that were published. What leads to them is removed: the next attempt publishes.
@@ -134,35 +146,43 @@ class Watch:
     def _look_at(self, task: Task, files: set[str], needs: Needs) -> None:
         """A task that the guard has ended, or that was denied a file, has needed it.
 
-        A task at which the guard did not look may have needed all of them. One that has completed although it
-        was denied a file has found its path by itself: a file that is made again may have another one.
+        A task at which the guard did not look may have needed all of them. One that says the name of a file
+        which nothing else names has found the path by itself. One that has completed although it was denied
+        a file has, too: a file that is made again may have another path.
         """
         denied: set[str] = set()
+        said: set[str] = set()
         guarded = True
         with contextlib.suppress(OSError):
             with descriptors.of(self._folder.work) as work, evidence.task_dir(work, task.dir) as place:
                 if task.exit == guard.STATUS:
                     texts = [self._text(place, name) for name in (".command.run", ".command.sh")]
                     needs.named |= self._files_in("\n".join(texts), files)
-                denied = self._denied(place, files)
+                denied, said = self._denied(place, files)
                 mark = self._text(place, guard.MARK).strip()
                 guarded = task.exit is None or mark == str(self._dir)
+        said = {path for path in said if task_dirs.of_relative(path) != task.dir}
+        if said:
+            said -= lean_needs.known_to(task, self._folder.work)
         if task.status is not Status.COMPLETED:
-            needs.named |= denied
+            needs.named |= denied | said
         elif denied:
             needs.read |= denied
-        elif not guarded:
-            needs.named |= files
+        elif said or not guarded:
+            needs.named |= said if guarded else files
             needs.readers |= {task.dir}
 
-    def _denied(self, place: int, files: set[str]) -> set[str]:
-        found: set[str] = set()
+    def _denied(self, place: int, files: set[str]) -> tuple[set[str], set[str]]:
+        """The emptied files that a task says it was denied, and all that it names, in whatever words."""
+        denied: set[str] = set()
+        said: set[str] = set()
         for name in (".command.err", ".command.log"):
-            for line in self._text(place, name).splitlines():
-                if _DENIED in line:
-                    found |= self._files_in(line, files)
-                    found |= {path for path in files if path.rpartition("/")[2] in line}
-        return found
+            for line in evidence.lines(place, name, _TELLING):
+                named = self._files_in(line, files)
+                said |= named
+                if _DENIED.search(line):
+                    denied |= named | {path for path in files if path.rpartition("/")[2] in line}
+        return denied, said
 
     def _text(self, place: int, name: str) -> str:
         kept = evidence.read(place, name)
@@ -191,7 +211,7 @@ def to_make_again(folder: ExecutionFolder, attempts: int, needs: Needs) -> dict[
     if needs.got or not start:
         return {}
     known = lean_needs.tasks(folder, attempts)
-    again = lean_needs.closure(start, entries, known, folder.work).tasks
+    again = lean_needs.closure(start, entries, known, folder.work)
     files = [entry.path for entry in entries if entry.producer in start]
     processes = sorted({known[task_dir].process for task_dir in again if task_dir in known})
     took = sum(reuse.milliseconds(known[task_dir]) for task_dir in again if task_dir in known)
@@ -203,7 +223,7 @@ def failure_of(needs: Needs) -> str:
     """Why an attempt that needed emptied files has failed, in one line."""
     what = sorted(needs.read or needs.moved or needs.named)
     more = f" and {len(what) - 1} more" if len(what) > 1 else ""
-    fate = ("was read although its" if needs.read else "was moved or deleted, and its" if needs.moved
+    fate = ("was read although its" if needs.read else "was moved, linked or deleted, and its" if needs.moved
             else "is needed, and its")
     return f"{what[0] if what else 'a file'}{more} {fate} content is not kept"
 

@@ -23,6 +23,9 @@ from nfresume.storage.workers import Pace
 from nfresume.store import Store, Tx, guarded, queries, transitions
 from nfresume.system import crashpoints
 
+#: An attempt that emptied files have stopped is kept at least so long, so that it can go on.
+_HOURS_TO_GO_ON = 1.0
+
 
 @dataclass(frozen=True)
 class Concluded:
@@ -70,7 +73,7 @@ def conclude(
     heartbeat()
     with store.begin() as tx:
         execution = queries.get(tx, lease.execution_id)
-        decision = _decide(execution, verdict, tx, secured.hold, refused, hours_unknown)
+        decision = _decide(execution, verdict, tx, secured.hold, refused, hours_unknown, needs)
         until = decision.keep.until if decision.keep is not None else None
         outcome = transitions.Outcome(
             state=verdict.state, exit_code=evidence.exit_code,
@@ -193,12 +196,17 @@ def _cancelled(execution: Execution, verdict: Verdict) -> bool:
 
 def _decide(
     execution: Execution, verdict: Verdict, tx: Tx, unsafe: Hold | None, refused: str | None,
-    hours_unknown: Hold | None,
+    hours_unknown: Hold | None, needs: Needs | None,
 ) -> retention.Decision:
+    """What becomes of the work dir. If emptied files have stopped the attempt, it is kept for the next one,
+    whatever hours and budgets say: nfresume stopped it, and not the pipeline."""
     state = ExecutionState.CANCELLED if _cancelled(execution, verdict) else verdict.state
     if state is not ExecutionState.SUCCEEDED:
         unsafe = unsafe or hours_unknown
+    hours = execution.storage_expiration_hours
+    if needs and state is ExecutionState.FAILED:
+        hours, refused = max(hours, _HOURS_TO_GO_ON), None
     return retention.after_attempt(
-        state, execution.storage_expiration_hours, keep=execution.work_dir.keep, doubt=verdict.doubt,
+        state, hours, keep=execution.work_dir.keep, doubt=verdict.doubt,
         unsafe=unsafe, now=tx.now, on_success=execution.on_success, refused=refused,
     )

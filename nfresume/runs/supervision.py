@@ -122,7 +122,7 @@ class _Supervisor:
         self._shim: int | None = None  # a pidfd, which becomes readable when the shim has ended
         self._stopping: float | None = None
         self._hung = False
-        self._watch = lean_watch.Watch(self._folder, attempt.number)
+        self._watch = lean_watch.Watch(self._folder, attempt.number, attempt.pipeline)
         self._freeing = lean_running.Freeing(store, conf, execution, attempt, self._folder, self._actor)
         self._asked = 0.0
         self._renewal: Renewal
@@ -173,9 +173,9 @@ class _Supervisor:
             transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
         self._folder.provision(self._attempt.number)
         self._clear_predecessor()
-        prepared = self._prepare_emptied()
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         self._keep_sources(parsed.value("-main-script"))
+        prepared = self._prepare_emptied()
         guard = self._freeing.guard(prepared)
         run = command.Run(
             run_name=self._attempt.run_name, session_id=self._execution.session_id,
@@ -229,8 +229,8 @@ class _Supervisor:
             return ""
         asked = self._folder.request(self._attempt.number) or {}
         try:
-            prepared = lean.prepare(self._folder, self._attempt.number, self._renewal.check,
-                                    everything=bool(asked.get(lean.REHYDRATE)))
+            prepared = lean.prepare(self._folder, self._attempt.number, self._attempt.pipeline,
+                                    self._renewal.check, everything=bool(asked.get(lean.REHYDRATE)))
         except ValueError as e:
             raise Conflict(f"what earlier attempts needed of emptied files cannot be read: {e}") from None
         if prepared.set_aside:

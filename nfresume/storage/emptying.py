@@ -10,11 +10,14 @@ The access time of an emptied file is 0. The first read of it sets another one, 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from nfresume.domain.costs import metered_bytes
@@ -27,7 +30,7 @@ _LEAST_BLOCKS = 32
 #: An emptied file may keep some blocks for attributes, but less than one in so many.
 _LEFT = 2
 _PROBE_BYTES = 1 << 20
-_WRITABLE = 0o200
+_READABLE, _WRITABLE = 0o400, 0o200
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
@@ -156,7 +159,8 @@ def finish(
     """Empty every listed file that is not empty yet; safe to repeat. Returns those that stay listed.
 
     Without `whole` a file that is still whole stays so: its listing is undone. A file that is gone, or is
-    another one by now, is left alone. Only these are not returned: in doubt a file is taken for empty.
+    another one by now, or that somebody has open, is left alone. Only these are not returned: in doubt a file
+    is taken for empty.
     """
     empty: list[Emptied] = []
     if not entries:
@@ -167,42 +171,84 @@ def finish(
             *folders, name = entry.path.split("/")
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 with descriptors.below(work_fd, folders) as folder:
-                    if _finish(folder, name, entry, whole=whole):
-                        empty.append(entry)
+                    if (found := _finish(folder, name, entry, heartbeat, whole=whole)) is not None:
+                        empty.append(found)
             crashpoints.reach("half-emptied")
     return empty
 
 
-def _finish(folder_fd: int, name: str, entry: Emptied, *, whole: bool) -> bool:
+def _finish(
+    folder_fd: int, name: str, entry: Emptied, heartbeat: Callable[[], None], *, whole: bool
+) -> Emptied | None:
+    """The entry as it is now; None when the file is not to be listed."""
     path_fd = os.open(name, _PATH, dir_fd=folder_fd)
     try:
         status = os.fstat(path_fd)
-        if status.st_ino != entry.inode or not stat.S_ISREG(status.st_mode):
-            return False
-        if is_empty(status, entry):
-            return True
-        if status.st_size not in (0, entry.size):  # somebody has written another file into it
-            return False
+        if not stat.S_ISREG(status.st_mode):
+            return None
         path = f"/proc/self/fd/{path_fd}"
-        if _has_content(status, entry):
+        copied = status.st_ino != entry.inode
+        if copied:
+            if not _is_copy(path, status, entry, heartbeat):
+                return None
+            entry = replace(entry, inode=status.st_ino)
+        if not copied and is_empty(status, entry):
+            return entry
+        if status.st_size not in (0, entry.size):  # somebody has written another file into it
+            return None
+        content = not copied and _has_content(status, entry)
+        if content:
             as_it_was = (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime)
             if not as_it_was or not whole or not _may_be_emptied(status):
                 if status.st_mode & 0o777 in (0, _WRITABLE):  # a crash came right after the first step
                     os.chmod(path, entry.mode)
-                return False
+                return None
         os.chmod(path, _WRITABLE)
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     finally:
         os.close(path_fd)
     try:
+        if content and _is_open_elsewhere(fd):
+            os.fchmod(fd, entry.mode)
+            return None
         _empty(fd, entry.size, entry.mtime)
     finally:
         os.close(fd)
+    return entry
+
+
+def _is_copy(path: str, status: os.stat_result, entry: Emptied, heartbeat: Callable[[], None]) -> bool:
+    """True for a copy of the emptied file, as of a work dir that was moved or restored: it is all zeros."""
+    if status.st_size != entry.size or not _may_be_emptied(status):
+        return False
+    os.chmod(path, _READABLE)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                heartbeat()
+                if chunk.count(0) != len(chunk):
+                    return False
+    finally:
+        os.chmod(path, stat.S_IMODE(status.st_mode))
     return True
 
 
 def _has_content(status: os.stat_result, entry: Emptied) -> bool:
     return status.st_blocks * _LEFT > entry.blocks
+
+
+def _is_open_elsewhere(fd: int) -> bool:
+    """True when another descriptor of a file is open on this host, or it is mapped into memory.
+
+    The kernel gives a write lease only if there is none. Where there are no leases, it cannot be told.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # is ignored; at an open SIGIO would end this process
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as e:
+        return e.errno == errno.EAGAIN
+    return False
 
 
 def _empty(fd: int, size: int, mtime: int) -> None:
@@ -257,11 +303,12 @@ def were_read(work: Path, entries: Iterable[Emptied], *, fresh: bool = False) ->
 
 
 def gone(work: Path, entries: Iterable[Emptied]) -> list[Emptied]:
-    """The emptied files that are not at their paths: somebody has moved or deleted them."""
+    """The emptied files that somebody has moved or deleted, or has given another name (a hard link)."""
     found = []
     for entry in entries:
         try:
-            there = (work / entry.path).lstat().st_ino == entry.inode
+            status = (work / entry.path).lstat()
+            there = (status.st_ino, status.st_nlink) == (entry.inode, 1)
         except (FileNotFoundError, NotADirectoryError):
             there = False
         if not there:

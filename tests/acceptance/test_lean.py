@@ -215,7 +215,7 @@ def test_where_modes_do_not_bind_slim_is_used(site: Site):
     site.prefix = ()
     relaunch(site, e)
     after = site.show()
-    assert event(after, "made_again")["count"] == 4
+    assert event(after, "made_again")["count"] == 6
     assert "modes do not bind" in event(after, "made_again")["reason"]
     assert results(site) == plain(site, CHAIN)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nfresume.nextflow import guard
-from tests.acceptance.test_lean import BOUND, LEAN, SAMPLES, emptied, event, plain, relaunch, results
+from tests.acceptance.test_lean import BOUND, SAMPLES, emptied, event, plain, relaunch, results
 from tests.acceptance.test_resume import cached
 from tests.conftest import Site, until
 
@@ -62,9 +62,10 @@ def show_what_is_read(site: Site) -> None:
         (site.launch_dir / name).unlink()
 
 
-def run_until_held(site: Site, *words: str, **env: str) -> dict[str, Any]:
+def run_until_held(site: Site, *words: str, hours: str = "5", **env: str) -> dict[str, Any]:
     """Launch; returns when HOLD waits for `go`."""
-    site.ok("launch", "--detach", *LEAN, "main.nf", *words, **env)
+    site.ok("launch", "--detach", "--retain", "lean", "--storage-expiration-hours", hours, "main.nf", *words,
+            **env)
 
     def held() -> dict[str, Any] | None:
         e = site.show()
@@ -94,10 +95,12 @@ def test_freed_while_it_runs(site: Site):
 
 
 @pytest.mark.long
-def test_a_process_that_the_earlier_execution_did_not_have(site: Site):
-    """It needs a file that is emptied by then: the attempt ends before it reads, and makes the file again."""
+@pytest.mark.parametrize("hours", ["5", "0"])
+def test_a_process_that_the_earlier_execution_did_not_have(site: Site, hours: str):
+    """It needs a file that is emptied by then: the attempt ends before it reads, and makes the file again,
+    also where failures are not kept."""
     show_what_is_read(site)
-    e = run_until_held(site, "--late")
+    e = run_until_held(site, "--late", hours=hours)
     until(lambda: freed(site) == 4, 120, "four files are emptied")
     for name in ("go", "fixed"):
         (site.launch_dir / name).touch()
@@ -168,7 +171,7 @@ def test_an_emptied_file_that_a_handler_moves_away(site: Site):
     assert site.run("wait", e["id"]).code == 70
     after = site.show()
     assert (after["state"], after["work_dir"]["state"]) == ("FAILED", "RETAINED")
-    assert ".bin and 1 more was moved or deleted, and its content is not kept" in (
+    assert ".bin and 1 more was moved, linked or deleted, and its content is not kept" in (
         after["attempts"][-1]["error"])
     for path in (site.launch_dir / "saved").iterdir():
         path.unlink()

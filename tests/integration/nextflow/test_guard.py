@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -103,6 +104,17 @@ def test_a_samplesheet(tasks: Tasks, staged: str):
     for path in (tasks.base / "sheet.csv", tasks.base / "my sheet.csv", tasks.work / SHEET):
         path.write_text(f"sample,file\nx,{tasks.work}/{FILE}\n")
     tasks.files[".command.run"] = "false && ln -s " + staged.format(base=tasks.base) + " || true"
+    assert tasks.is_stopped()
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_gzipped_samplesheet(tasks: Tasks, end: str):
+    """It is unpacked for the look, beside others that are not gzipped, with or without an end of the line."""
+    text = f"sample,file\nx,{tasks.work}/{FILE}{end}"
+    (tasks.base / "a.gz").write_bytes(gzip.compress(b"nothing"))
+    (tasks.base / "s.gz").write_bytes(gzip.compress(text.encode()))
+    (tasks.base / "z").write_bytes(b"z")
+    tasks.files[".command.run"] = f"ls {tasks.base}/a.gz {tasks.base}/s.gz {tasks.base}/z"
     assert tasks.is_stopped()
 
 

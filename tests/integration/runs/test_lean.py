@@ -91,7 +91,7 @@ def test_what_a_failed_task_reads_through_links(tmp_path: Path):
 
 
 @pytest.mark.parametrize("doubt", ["no record", "unfinished record", "executor", "no task dir", "deep",
-                                   "no sources", "no cache", "damaged log"])
+                                   "program", "no sources", "no cache", "damaged log"])
 def test_doubts_keep_everything(tmp_path: Path, doubt: str):
     """Whatever is not known for certain keeps every file, and says why."""
     chain = Chain(tmp_path)
@@ -108,6 +108,8 @@ def test_doubts_keep_everything(tmp_path: Path, doubt: str):
         chain.rewrite(lambda task: task._replace(dir="") if task.name == "P2" else task)
     elif doubt == "deep":
         chain.engine.script.write_text("process P { cache 'deep'\n }\n")
+    elif doubt == "program":
+        chain.engine.script.write_text("workflow { P().map { ['cat', it].execute().text } }\n")
     elif doubt == "no sources":
         (chain.attempt / "sources.json").unlink()
     elif doubt == "no cache":
@@ -177,18 +179,24 @@ def emptied(chain: Chain) -> list[emptying.Emptied]:
     return emptying.finish(folder.work, entries)
 
 
+def both(chain: Chain) -> tuple[str, ...]:
+    """The task dirs of P0, whose file is emptied, and of P1, which has used it."""
+    tasks = lean_needs.tasks(chain.engine.folder, 1).values()
+    return tuple(sorted(task.dir for task in tasks if task.name in ("P0", "P1")))
+
+
 def test_where_a_net_does_not_hold_all_is_made_again(tmp_path: Path):
     """Root reads whatever it likes: nothing is emptied for it, and what is empty is made again first."""
     chain = Chain(tmp_path)
     chain.fail()
-    (entry,) = emptied(chain)
+    emptied(chain)
     told = lean.empty(chain.engine.folder, chain.engine.execution, 1, MINIMUM)
     chain.engine.folder.provision(2)
     prepared = lean.prepare(chain.engine.folder, 2)
     if os.geteuid() == 0:
         assert "modes do not bind this user" in told["left_alone"]
         assert "modes do not bind this user" in prepared.because
-        assert prepared.set_aside == (entry.producer,)
+        assert prepared.set_aside == both(chain)
         assert prepared.guard == ""
         assert emptying.load(chain.engine.folder.cache) == []
     else:
@@ -213,13 +221,13 @@ def test_an_attempt_that_was_not_looked_at_is_not_trusted(tmp_path: Path):
 
 
 def test_rehydrating_makes_everything_again(tmp_path: Path):
-    """With `everything` all producers go, and nothing is listed any more; a second time nothing happens."""
+    """With `everything` producers go with their users, and nothing stays listed; a repeat does nothing."""
     chain = Chain(tmp_path)
     chain.fail()
-    (entry,) = emptied(chain)
+    emptied(chain)
     chain.engine.folder.provision(2)
     prepared = lean.prepare(chain.engine.folder, 2, everything=True)
-    assert prepared.set_aside == (entry.producer,)
+    assert prepared.set_aside == both(chain)
     assert prepared.seconds == 1.0
     assert lean.prepare(chain.engine.folder, 2, everything=True) == lean.Prepared()
 
@@ -229,3 +237,102 @@ def test_an_attempt_that_died_before_it_had_a_work_dir(tmp_path: Path):
     folder = Root.mark(tmp_path / "root").execution("team", "run-222222")
     folder.begin_records(1, {})
     assert not lean_watch.Watch(folder, 1).conclude(Summary())
+
+
+@pytest.mark.parametrize(("code", "doubted"), [
+    ("'wc -l x'.execute().text", True), ("['cat', f].execute(null, dir)", True),
+    ("cmd.execute( [] , dir)", True),
+    ("new ProcessBuilder('cat', f).start()", True), ("Runtime.getRuntime().exec(cmd)", True),
+    ("f.toFile().canRead()", True), ("f.permissions", True),
+    ("['sendmail', '-t'].execute() << mail", False), ("cursor.execute('select 1')", False),
+    ("params.permissions_file", False), ("f.text", False), ("include { A } from '../shared/a'", True),
+    ("include { B } from \"../shared/b\"", False),
+])
+def test_code_that_an_emptied_file_gives_a_wrong_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, doubted: bool
+):
+    """Such code may come with an edit, or be pulled, when files are empty: then each of them is needed."""
+    monkeypatch.setenv("NXF_ASSETS", str(tmp_path / "assets"))
+    place = tmp_path / "assets/acme/rna"
+    place.mkdir(parents=True)
+    chain = Chain(place)
+    chain.fail()
+    (entry,) = emptied(chain)
+    chain.engine.script.write_text(code)
+    (tmp_path / "assets/acme/shared/a").mkdir(parents=True)
+    (tmp_path / "assets/acme/shared/a/main.nf").write_text("include { C } from './c.nf'")
+    (tmp_path / "assets/acme/shared/a/c.nf").write_text("def c = 'ls'.execute().text")
+    (tmp_path / "assets/acme/shared/b.nf").write_text("include { B } from '../shared/b.nf'")
+    chain.engine.number += 1
+    chain.engine.folder.provision(2)
+    lean.guard.arm(chain.attempt, [entry.path])
+    needs = lean_watch.Watch(chain.engine.folder, 2, "acme/rna").conclude(Summary())
+    assert needs.named == ({entry.path} if doubted else set())
+    lean_choice.sources.keep(chain.engine.script, place, chain.attempt)
+    assert bool(lean_choice.doubt(chain.engine.folder, "main.nf", 2)) is doubted
+
+
+@pytest.mark.parametrize(("status", "words", "found"), [
+    ("COMPLETED", "cat: {}: Permission denied", "read"),
+    ("COMPLETED", "cat: {}: Keine Berechtigung", "named"),
+    ("COMPLETED", "I say no name", ""),
+    ("FAILED", "java.nio.file.AccessDeniedException: {}", "named"), ("FAILED", "fail to open {}", "named"),
+    ("FAILED", "fail to open another", ""),
+])
+def test_what_a_task_says_in_the_middle_of_much_else(tmp_path: Path, status: str, words: str, found: str):
+    """A program may say much more than is kept of it. One that has failed says in its own words why."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    first = record.path_of(chain.attempt, 1)
+    chain.rewrite(lambda task: task._replace(status=record.Status(status)) if task.name == "P2" else task)
+    chain.engine.number += 1
+    chain.engine.folder.provision(2)
+    record.path_of(chain.attempt, 1).write_bytes(first.read_bytes())
+    for task in lean_needs.tasks(chain.engine.folder, 1).values():
+        place = chain.engine.work / task.dir
+        (place / lean.guard.MARK).write_text(f"{chain.attempt}\n")
+        noise = "aligned\n" * 20_000
+        if task.name == "P2":
+            said = words.format(chain.engine.work / entry.path)
+            (place / ".command.err").write_text(f"{noise}{said}\n{noise}")
+        else:  # one has made the file, the other has staged it
+            (place / ".command.log").write_text(f"see {chain.engine.work / entry.path}\n")
+    lean.guard.arm(chain.attempt, [entry.path])
+    needs = lean_watch.Watch(chain.engine.folder, 2).conclude(Summary())
+    assert (needs.read, needs.named) == ({entry.path} if found == "read" else set(),
+                                         {entry.path} if found == "named" else set())
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_what_used_a_file_runs_again_with_its_producer(tmp_path: Path, crashed: bool):
+    """Nextflow would reuse it with `cache 'lenient'`, though a random producer makes other content of the
+    same size. A crash between the two leaves both to be set aside."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    chain.engine.folder.provision(2)
+    lean_needs.save(chain.attempt, lean_needs.Needs(named={entry.path}))
+    if crashed:
+        lean._set_aside(chain.engine.folder, 2, [entry.producer], lambda: None)
+    prepared = lean.prepare(chain.engine.folder, 2)
+    assert set(prepared.set_aside) == set(both(chain)) - ({entry.producer} if crashed else set())
+    assert not any((chain.engine.work / task_dir).exists() for task_dir in both(chain))
+
+
+@pytest.mark.parametrize("how", ["link", "rename", "unlink", ""])
+def test_an_emptied_file_that_gets_another_name(tmp_path: Path, how: str):
+    """The pipeline's own code may link, move or delete it: no mode forbids that, and nothing is read."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    lean.guard.arm(chain.attempt, [entry.path])
+    watch = lean_watch.Watch(chain.engine.folder, 1)
+    assert watch.active
+    path = chain.engine.work / entry.path
+    if how in ("link", "rename"):
+        getattr(os, how)(path, tmp_path / "result")
+    elif how:
+        path.unlink()
+    needs = watch.conclude(Summary())
+    assert needs.moved == ({entry.path} if how else set())

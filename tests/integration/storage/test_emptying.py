@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -110,6 +111,51 @@ from nfresume.storage import emptying
 cache = Path(sys.argv[1]) / "cache"
 emptying.finish(cache.parent / "work", emptying.load(cache))
 """
+
+
+@pytest.mark.parametrize("how", ["sparse", "zeros", "readable"])
+def test_a_copied_work_dir(tmp_path: Path, how: str):
+    """A work dir that was moved to another disk has other inodes: what was empty is still taken for empty."""
+    work = tmp_path / "work"
+    entries = listed(work, "a", "b")
+    assert emptying.finish(work, entries[:1]) == entries[:1]
+    before = (work / entries[0].path).stat()
+    work.rename(tmp_path / "old")
+    (work / TASK).mkdir(parents=True)
+    for entry in entries:
+        old, new = tmp_path / "old" / entry.path, work / entry.path
+        mode = old.stat().st_mode & 0o777
+        old.chmod(0o600)
+        new.write_bytes(old.read_bytes())
+        if how == "sparse" and entry is entries[0]:
+            os.truncate(new, 0)
+            os.truncate(new, entry.size)
+        new.chmod(0o644 if how == "readable" else mode)
+        os.utime(new, ns=(before.st_mtime_ns, entry.mtime))
+    (found,) = emptying.finish(work, entries, whole=False)
+    assert (found.path, found.inode) == (entries[0].path, (work / found.path).stat().st_ino)
+    assert emptying.is_empty((work / found.path).lstat(), found)
+    assert emptying.were_read(work, [found]) == emptying.gone(work, [found]) == []
+    assert blake3.blake3((work / entries[1].path).read_bytes()).hexdigest() == entries[1].digest
+
+
+@pytest.mark.parametrize("how", ["open", "mapped"])
+def test_a_file_that_a_process_has_open_stays(tmp_path: Path, how: str):
+    """A program that maps a file would see zeros, and no access time would tell."""
+    work = tmp_path / "work"
+    (entry,) = listed(work, "a")
+    path = work / entry.path
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        if how == "mapped":
+            file.close()
+        else:
+            mapped.close()
+        assert emptying.finish(work, [entry]) == []
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert blake3.blake3(path.read_bytes()).hexdigest() == entry.digest
+    mapped.close()
+    assert emptying.finish(work, [entry]) == [entry]
 
 
 @pytest.mark.parametrize("point", ["mode-set", "truncated", "half-emptied"])

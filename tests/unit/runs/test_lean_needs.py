@@ -44,7 +44,7 @@ def test_what_runs_again_has_its_inputs(run: tuple[dict[str, Task], list[Emptied
     """Whatever is needed, no task that runs again reads a file that stays empty."""
     tasks, entries = run
     start = data.draw(st.sets(st.sampled_from(sorted(tasks))))
-    again = lean_needs.closure(start, entries, tasks, WORK).tasks
+    again = lean_needs.closure(start, entries, tasks, WORK)
     assert start <= again
     left = Named(e.path for e in entries if e.producer not in again)
     for name, task in tasks.items():
@@ -63,7 +63,7 @@ def test_it_ends(run: tuple[dict[str, Task], list[Emptied]], rng):
     attempts, most = 0, len({e.producer for e in entries})
     while entries:
         start = lean_needs.producers([rng.choice(entries).path], entries)
-        again = lean_needs.closure(start, entries, tasks, WORK).tasks
+        again = lean_needs.closure(start, entries, tasks, WORK)
         entries = [e for e in entries if e.producer not in again]
         attempts += 1
     assert attempts <= most
