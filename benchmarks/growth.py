@@ -14,7 +14,6 @@ import json
 import os
 import pstats
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -319,7 +318,9 @@ def one(subject: str, size: int, where: str | None, profile: bool) -> dict[str, 
     """One size in this process."""
     with tempfile.TemporaryDirectory(prefix="nfresume-bench-", dir=where) as base:
         found = SUBJECTS[subject](size, Path(base), profile)
-    return {**found, "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    # Not `ru_maxrss`: a child begins with that of its parent.
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return {**found, "peak MB": int(peak[1]) / 1024 if peak else 0.0}
 
 
 def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, float]:
