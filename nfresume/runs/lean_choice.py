@@ -200,7 +200,9 @@ class _Choice:
         self._links = 0
         self._kept = Named()  # what coming tasks need, and what was published
         self._whole = self._half_published()
-        self._whole |= lean_needs.ever(folder, attempts)
+        # What follows a task that runs again may get another task dir. So the process counts.
+        self._needed = {seen.tasks[task_dir].process for task_dir in lean_needs.ever(folder, attempts)
+                        if task_dir in seen.tasks}
         for sources_of in self._seen.published.values():
             for source in sources_of:
                 self._keep(source)
@@ -343,6 +345,8 @@ class _Choice:
         """
         producer = task_dirs.of_relative(unit)
         if producer not in self._finished or producer in self._whole or unit in self._kept:
+            return False
+        if self._finished[producer].process in self._needed:
             return False
         expected = readers.get(self._kind(unit))
         return expected is not None and expected <= own

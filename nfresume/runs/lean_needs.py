@@ -83,7 +83,7 @@ def before(folder: ExecutionFolder, number: int) -> Needs:
 
 
 def ever(folder: ExecutionFolder, attempts: int) -> set[str]:
-    """Task dirs of which attempts 1 to `attempts` have needed a file: they are not emptied again."""
+    """Task dirs of which attempts 1 to `attempts` have needed a file: their processes' files stay whole."""
     return {task_dirs.of_relative(path) for path in before(folder, attempts + 1).paths}
 
 

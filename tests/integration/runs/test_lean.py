@@ -78,6 +78,18 @@ def test_what_the_failed_task_reads_stays(tmp_path: Path):
     assert chain.chosen() == ["P0"]
 
 
+def test_what_was_needed_once_stays(tmp_path: Path):
+    """What an earlier attempt turned out to need stays whole, also if it is made in another task dir."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    first = next(task.dir for task in lean_needs.tasks(chain.engine.folder, 1).values() if task.name == "P0")
+    assert chain.chosen() == ["P0"]
+    lean_needs.save(chain.attempt, lean_needs.Needs(moved={f"{first}/out.bin"}))
+    chain.pipeline.processes[0].salt += 1
+    chain.fail()
+    assert chain.choose().candidates == ()
+
+
 def test_what_a_failed_task_reads_through_links(tmp_path: Path):
     """An output that is a link to an earlier output keeps that one whole, too."""
     chain = Chain(tmp_path)
