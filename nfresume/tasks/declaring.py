@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nfresume.tasks import coercion, options, promises, shapes, sizes, source
+from nfresume.tasks import coercion, failing, options, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of a task's cache and of its resources.
@@ -266,7 +266,7 @@ CACHED = {f"cached_{name}_task": _cached(name) for name in sizes.SIZES}
 class Workflow:
     """A function whose calls of tasks make the graph. `metadata` is a LatchMetadata, or None.
 
-    `fail_fast`: the first failure stops everything. `on_failure`: a task or workflow with the same inputs,
+    `fail_fast`: its first failure stops all its calls. `on_failure`: a task or workflow with the same inputs,
     which is called when the workflow has failed.
     """
 
@@ -297,18 +297,27 @@ class Workflow:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
-        if scheduler is not None and self is not promises.outermost():
-            options.note_unused(self.function.__name__, {
-                "on_failure of a nested workflow": self.on_failure,
-                "failure_policy of a nested workflow": self.fail_fast})
-        if scheduler is None or not (asked := source.asked_as_promises(self.function)):
-            return self.function(*args, **kwargs)
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        for name in asked & bound.arguments.keys():
-            if not isinstance(bound.arguments[name], promises.Promise):
-                bound.arguments[name] = scheduler.constant(name, bound.arguments[name])
-        return self.function(*bound.args, **bound.kwargs)
+        given = bound.arguments
+        if scheduler is None:
+            return self._call_plainly(bound)
+        for name in source.asked_as_promises(self.function) & given.keys():
+            if not isinstance(given[name], promises.Promise):
+                given[name] = scheduler.constant(name, given[name])
+        if not self.fail_fast and self.on_failure is None:
+            return self.function(*bound.args, **bound.kwargs)
+        with scheduler.nested(self, given):
+            return self.function(*bound.args, **bound.kwargs)
+
+    def _call_plainly(self, bound: inspect.BoundArguments) -> Any:
+        """Call the function outside of an execution. After an error the on_failure is called too."""
+        try:
+            return self.function(*bound.args, **bound.kwargs)
+        except Exception as e:
+            if self.on_failure is not None:
+                failing.call_handler(self.on_failure, bound.arguments, str(e), "")
+            raise
 
 
 def workflow(

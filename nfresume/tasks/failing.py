@@ -1,10 +1,10 @@
-"""What happens after a workflow has failed: its `on_failure` is called, as Flyte calls it."""
+"""What happens when a workflow fails: its `on_failure` is called, and its `failure_policy` obeyed."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nfresume.tasks import source
@@ -38,13 +38,60 @@ class FlyteError:
     failed_node_id: str
 
 
+@dataclass(eq=False)
+class Scope:
+    """A call of a workflow that has an on_failure, or a failure_policy that stops its calls.
+
+    `outer` is the call around it. `failed` is the first of its calls that failed, and `why` its error.
+    `stopped`: no call of it may start any more.
+    """
+
+    workflow: Any  # a Workflow of `declaring`, which calls this module
+    inputs: Mapping[str, Any]
+    outer: Scope | None
+    failed: str | None = None
+    why: str = ""
+    stopped: bool = False
+
+    def chain(self) -> list[Scope]:
+        """This call, the one around it, and so on."""
+        return [self, *(self.outer.chain() if self.outer is not None else ())]
+
+
+@dataclass
+class Failures:
+    """The calls of workflows that have failed, and whose on_failure is still to be called."""
+
+    waiting: list[Scope] = field(default_factory=list)
+
+    def note(self, scope: Scope | None, node: str, why: str) -> Scope | None:
+        """Note that a call in `scope` has failed. Returns the outermost scope whose calls it stops."""
+        stops = None
+        for each in scope.chain() if scope is not None else ():
+            if each.failed is None:
+                each.failed, each.why = node, why
+                if each.workflow.on_failure is not None:
+                    self.waiting.append(each)
+            if each.workflow.fail_fast:
+                stops = each
+        return stops
+
+    def next(self) -> Scope | None:
+        """Take the failed scope that is nested deepest; of several the one that failed first."""
+        if not self.waiting:
+            return None
+        found = max(self.waiting, key=lambda scope: len(scope.chain()))
+        self.waiting.remove(found)
+        return found
+
+
 def call_handler(handler: Any, given: Mapping[str, Any], message: str, node: str) -> Any:
     """Call the `on_failure` of a workflow with the workflow's inputs and its error.
 
     `handler` is a task or a workflow.
     """
     hints = source.hints_of(handler.function)
-    inputs = dict(given)
+    inputs = {name: value for name, value in given.items() if name != "err"}
     for name in inspect.signature(handler.function).parameters:
         if name not in inputs and (name == "err" or "FlyteError" in str(hints.get(name))):
             inputs[name] = FlyteError(message, node)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nfresume.tasks import promises, values
 from nfresume.tasks.declaring import Task
+from nfresume.tasks.failing import Scope
 from nfresume.tasks.keys import Key
 from nfresume.tasks.mapping import Rule
 from nfresume.tasks.promises import Promise
@@ -62,7 +63,8 @@ class Node:
     list of its children's. That of the others is `chosen`, which may contain promises.
     `call`: 1 for the first call of its task, 2 for the second, ... `turn`: 0 for the first call with its key,
     1 for the second, ... `tries`: how often it was started. `within`: the map that it is an element of; such
-    a map has `elements`. `options`: those that override its task's. `always`: it is never reused.
+    a map has `elements`. `scope`: the call of a workflow that it belongs to. `options`: those that override
+    its task's. `always`: it is never reused.
     """
 
     number: int
@@ -86,6 +88,7 @@ class Node:
     within: Node | None = None
     elements: Elements | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    scope: Scope | None = None
     always: bool = False
     _value: Any = None
     _decoded: bool = False

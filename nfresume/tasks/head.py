@@ -46,8 +46,7 @@ def run(order: Order) -> int:
         given = inputs.of_workflow(flow.function, call.inputs, launch_dir, flow.hints)
         returned = _call(head, flow, given)
         head.finish()
-        if head.failed and flow.on_failure is not None:
-            head.handle_failure(flow, given)
+        head.handle_failures()
         if not head.failed:
             value = promises.resolve(returned, lambda node: node.value())
             publishing.upload(head.results())
@@ -71,13 +70,13 @@ def run(order: Order) -> int:
 
 
 def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:
-    promises.schedule(head, flow)
-    head.fail_fast = flow.fail_fast
+    promises.schedule(head)
     if text := task_options.unused():
         head.say(text)
     try:
         return flow(**given)
     except NoResult:
+        head.leave_sections()
         return None  # the function cannot continue; the calls that it has made so far still run
 
 

@@ -9,6 +9,7 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args, get_origin
 
@@ -33,6 +34,9 @@ class Scheduler(Protocol):
 
     def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Any:
         """Add a node that calls `function` when its inputs are known. Returns its Promise, of type `kind`."""
+
+    def nested(self, workflow: Any, inputs: Mapping[str, Any]) -> AbstractContextManager[object]:
+        """Until its end, calls belong to this call of a workflow: if one fails, its on_failure is called."""
 
     def after(self, first: Any, second: Any) -> None:
         """Start `second` only when `first` is done."""
@@ -62,13 +66,10 @@ def running() -> Scheduler | None:
     return _running
 
 
-def schedule(scheduler: Scheduler | None, workflow: Any = None) -> None:
-    """Set the scheduler of this process, and the workflow that it runs.
-
-    The head sets them before it calls a workflow. A worker sets None.
-    """
-    global _running, _outermost
-    _running, _outermost = scheduler, workflow
+def schedule(scheduler: Scheduler | None) -> None:
+    """Set the scheduler of this process. The head sets it before it calls a workflow. A worker sets None."""
+    global _running
+    _running = scheduler
     builtins.print = _print if scheduler is None else _print_promises
 
 
@@ -76,14 +77,6 @@ def _print_promises(*values: Any, **options: Any) -> None:
     """Print as ever; a promise is shown as what it stands for. As a text it would be an error."""
     shown = [repr(value) if isinstance(value, Promise | Expression) else value for value in values]
     _print(*shown, **options)
-
-
-_outermost: Any = None
-
-
-def outermost() -> Any:
-    """The workflow that is run; those that it calls are nested. None outside of a workflow."""
-    return _outermost
 
 
 _left_out = False

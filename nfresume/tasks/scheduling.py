@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Task, Workflow
 from nfresume.tasks.executing import BAD_INPUT, Executor
+from nfresume.tasks.failing import Failures, Scope
 from nfresume.tasks.graph import Elements, Node, State
 from nfresume.tasks.journal import Journal
 from nfresume.tasks.mapping import MapTask, call_inputs
@@ -44,11 +45,12 @@ class Head:
         self._unfinished = 0
         self._branch: Node | None = None
         self._sections: list[Node] = []
-        self._handling = False  # the workflow has failed, and its on_failure runs
+        self._scope: Scope | None = None
+        self._failures = Failures()
+        self._handling = False  # a workflow has failed, and its on_failure runs
         self._deprecated: set[str] = set()
         self.failed: list[Node] = []
         self.why = ""  # the first failure
-        self.fail_fast = False
         self.log = recording.Log(Path(order.attempt) / LOG)
         self._selector = selectors.DefaultSelector()
         self._wake, far = os.pipe()
@@ -89,8 +91,10 @@ class Head:
     def _add(self, node: Node) -> Node:
         self._nodes.append(node)
         self._unfinished += 1
-        node.branch = self._branch
+        node.branch, node.scope = self._branch, self._scope
         self._wait_for(node, [*promises.nodes_in(dict(node.inputs)), *filter(None, [self._branch])])
+        if node.scope is not None and any(scope.stopped for scope in node.scope.chain()):
+            self._end(node, State.SKIPPED)
         if not node.waits_for and node.state is State.WAITING:
             self._make_ready(node)
         return node
@@ -125,9 +129,11 @@ class Head:
         """Add the node of a dynamic workflow. Its function is called here when its inputs are known."""
 
         def expand(node: Node) -> None:
+            opened = len(self._sections)
             try:
                 node.chosen = function(**{name: _resolved(value) for name, value in inputs.items()})
             except NoResult:
+                self.leave_sections(opened)
                 self._end(node, State.SKIPPED)
             except Exception as e:  # of the workflow's own code: the user needs the traceback
                 traceback.print_exc()
@@ -183,6 +189,12 @@ class Head:
             self._make_ready(section)
         return Promise(self, section)
 
+    def leave_sections(self, opened: int = 0) -> None:
+        """End the sections that a function has begun which cannot continue. `opened` had begun before it."""
+        self._branch = None
+        while len(self._sections) > opened:
+            self._end(self._sections.pop(), State.SKIPPED)
+
     @staticmethod
     def _true(condition: Any) -> bool:
         if isinstance(condition, Expression):
@@ -196,6 +208,15 @@ class Head:
         for each in (node, *node.children):
             if each.task is not None and each.state in (State.WAITING, State.READY):
                 each.task = each.task.overridden(given)
+
+    @contextlib.contextmanager
+    def nested(self, workflow: Workflow, inputs: Mapping[str, Any]) -> Iterator[None]:
+        """Let the calls until the end of the block belong to a call of a workflow."""
+        outer, self._scope = self._scope, Scope(workflow, dict(inputs), self._scope)
+        try:
+            yield
+        finally:
+            self._scope = outer
 
     def after(self, first: Any, second: Any) -> None:
         """Let `second` wait for `first`, as `first >> second` asks."""
@@ -231,12 +252,16 @@ class Head:
         if text := options.unused():
             self.say(text)
 
-    def handle_failure(self, flow: Workflow, given: Mapping[str, Any]) -> None:
-        """Call the workflow's on_failure, whose calls always run. It changes no outcome."""
-        self._handling, self.fail_fast = True, False
-        with contextlib.suppress(NoResult):  # what it has called so far still runs
-            failing.call_handler(flow.on_failure, given, self.why, self.failed[0].name)
-        self.finish()
+    def handle_failures(self) -> None:
+        """Call the on_failure of each workflow that has failed, inner ones first. It changes no outcome.
+
+        The calls of an on_failure always run.
+        """
+        self._handling = True
+        while (scope := self._failures.next()) is not None:
+            with contextlib.suppress(NoResult):  # what it has called so far still runs
+                failing.call_handler(scope.workflow.on_failure, scope.inputs, scope.why, str(scope.failed))
+            self.finish()
 
     def _make_ready(self, node: Node) -> None:
         """Continue with a node whose dependencies are all done."""
@@ -254,13 +279,14 @@ class Head:
         assert expand is not None
         node.state = State.WAITING
         branch, self._branch = self._branch, None
+        scope, self._scope = self._scope, node.scope
         try:
             expand(node)
         except (TypeError, ValueError, LookupError, AttributeError) as e:
             self._fail(node, f"Process `{node}` cannot run: {e}")
             return
         finally:
-            self._branch = branch
+            self._branch, self._scope = branch, scope
         self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen)])
         if not node.waits_for and node.state is State.WAITING:
             self._end(node, State.DONE)
@@ -328,9 +354,10 @@ class Head:
             self.why = why
         print(f"nfresume: {why}", file=sys.stderr, flush=True)
         self.failed.append(node)
+        stopped = self._failures.note(node.scope, node.name, why)
         self._end(node, State.FAILED)
-        if self.fail_fast:
-            self._stop_all()
+        if stopped is not None:
+            self._stop_calls(stopped)
 
     def _ignore(self, node: Node) -> None:
         """End a call that failed, and whose map succeeds without it."""
@@ -340,11 +367,13 @@ class Head:
         node.within.elements.ignored += 1
         self._end(node, State.IGNORED)
 
-    def _stop_all(self) -> None:
-        """Stop what runs, and skip what waits."""
-        self.executor.stop()
-        self._ready.clear()
-        for node in self._nodes:
+    def _stop_calls(self, scope: Scope) -> None:
+        """Stop what runs of a call of a workflow, and skip what waits."""
+        scope.stopped = True
+        found = {node for node in self._nodes if node.scope is not None and scope in node.scope.chain()}
+        self.executor.stop(found)
+        self._ready = deque(node for node in self._ready if node not in found)
+        for node in found:
             self._end(node, State.SKIPPED)
 
     def _end(self, node: Node, state: State) -> None:
