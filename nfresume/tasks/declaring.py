@@ -285,10 +285,7 @@ class Workflow:
             self.storage_expiration_hours = declared_hours.get(
                 "storage_expiration_hours", getattr(runtime, "storage_expiration_hours", None))
         if self.on_failure is not None:
-            taken = inspect.signature(self.on_failure.function).parameters
-            if missing := [name for name in self.signature.parameters if name not in taken]:
-                raise TypeError(f"{self.on_failure.function.__name__} cannot be the on_failure of "
-                                f"{self.function.__name__}: it has no input {missing[0]!r}")
+            failing.check_handler(self.on_failure, self.function)
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:

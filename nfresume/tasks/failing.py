@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from nfresume.tasks import source
 
@@ -85,6 +85,31 @@ class Failures:
         return found
 
 
+def check_handler(handler: Any, flow: Any) -> None:
+    """Raise TypeError when a workflow's on_failure lacks an input of the workflow, or wants another one.
+
+    Others may be the error, optional, or have a default.
+    """
+    hints, taken = source.hints_of(handler.function), inspect.signature(handler.function).parameters
+    names = inspect.signature(flow).parameters
+    problems = [f"it has no input {name!r}" for name in names if name not in taken and name != "err"]
+    problems += [f"its input {name!r} is none of the workflow's, and not optional"
+                 for name, parameter in taken.items()
+                 if name not in names and parameter.default is parameter.empty
+                 and not _wants_error(name, hints) and not _optional(hints.get(name))]
+    if problems:
+        raise TypeError(f"{handler.function.__name__} cannot be the on_failure of {flow.__name__}: "
+                        f"{problems[0]}")
+
+
+def _wants_error(name: str, hints: Mapping[str, Any]) -> bool:
+    return name == "err" or "FlyteError" in str(hints.get(name))
+
+
+def _optional(kind: Any) -> bool:
+    return type(None) in get_args(kind)
+
+
 def call_handler(handler: Any, given: Mapping[str, Any], message: str, node: str) -> Any:
     """Call the `on_failure` of a workflow with the workflow's inputs and its error.
 
@@ -92,7 +117,9 @@ def call_handler(handler: Any, given: Mapping[str, Any], message: str, node: str
     """
     hints = source.hints_of(handler.function)
     inputs = {name: value for name, value in given.items() if name != "err"}
-    for name in inspect.signature(handler.function).parameters:
-        if name not in inputs and (name == "err" or "FlyteError" in str(hints.get(name))):
+    for name, parameter in inspect.signature(handler.function).parameters.items():
+        if name not in inputs and _wants_error(name, hints):
             inputs[name] = FlyteError(message, node)
+        elif name not in inputs and parameter.default is parameter.empty:
+            inputs[name] = None
     return handler(**inputs)
