@@ -172,6 +172,8 @@ class Dynamic:
     """A workflow whose function is called when the values of its inputs are known. So it may test them."""
 
     function: Callable[..., Any]
+    fail_fast: bool = False
+    on_failure: Any = None
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
@@ -186,8 +188,7 @@ class Dynamic:
         except TypeError as e:
             raise TypeError(f"{self.function.__name__}: {e}") from None
         bound.apply_defaults()
-        kind = source.hints_of(self.function).get("return", Any)
-        return scheduler.submit_dynamic(self.function, dict(bound.arguments), kind)
+        return scheduler.submit_dynamic(self, dict(bound.arguments))
 
 
 def dynamic(function: Callable[..., Any] | None = None, **more: Any) -> Any:
@@ -301,11 +302,9 @@ class Workflow:
             return self._call_plainly(bound)
         for name in source.asked_as_promises(self.function) & given.keys():
             if not isinstance(given[name], promises.Promise):
-                given[name] = scheduler.constant(name, given[name])
-        if not self.fail_fast and self.on_failure is None:
-            return self.function(*bound.args, **bound.kwargs)
-        with scheduler.nested(self, given):
-            return self.function(*bound.args, **bound.kwargs)
+                given[name] = scheduler.constant(f"the input {name}", given[name])
+        with scheduler.nested(self, given) as scope:
+            return scheduler.returned(scope, self.function(*bound.args, **bound.kwargs))
 
     def _call_plainly(self, bound: inspect.BoundArguments) -> Any:
         """Call the function outside of an execution. After an error the on_failure is called too."""

@@ -28,16 +28,22 @@ class State(StrEnum):
     FAILED = "failed"
     IGNORED = "ignored"  # it failed, and its map goes on without it
     SKIPPED = "skipped"  # a node that it depends on failed
+    LEFT_OUT = "left out"  # it is in a branch that is not taken
 
     @property
     def ended(self) -> bool:
         """True for a final state."""
-        return self in (State.DONE, State.FAILED, State.IGNORED, State.SKIPPED)
+        return self not in (State.WAITING, State.READY, State.RUNNING)
 
     @property
     def has_value(self) -> bool:
         """True if those that depend on the node can continue."""
         return self in (State.DONE, State.IGNORED)
+
+    @property
+    def of_dependants(self) -> State:
+        """The state of those that depend on a node without a value."""
+        return State.LEFT_OUT if self is State.LEFT_OUT else State.SKIPPED
 
 
 @dataclass(eq=False)
@@ -65,6 +71,7 @@ class Node:
     1 for the second, ... `tries`: how often it was started. `within`: the map that it is an element of; such
     a map has `elements`. `scope`: the call of a workflow that it belongs to. `options`: those that override
     its task's. `always`: it is never reused.
+    `joins`: it does not mind nodes that are left out. `last`: the end of the calls of a dynamic workflow.
     """
 
     number: int
@@ -89,6 +96,8 @@ class Node:
     elements: Elements | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     scope: Scope | None = None
+    joins: bool = False
+    last: Node | None = None
     always: bool = False
     _value: Any = None
     _decoded: bool = False
@@ -102,6 +111,10 @@ class Node:
 
     def __str__(self) -> str:
         return self.name
+
+    def passes(self, state: State) -> bool:
+        """Whether it may continue after a node that it depends on has ended so, without a value."""
+        return self.joins and state is State.LEFT_OUT
 
     def admit(self, child: Node) -> bool:
         """Whether an element of this map may continue. Otherwise it waits until `leave` returns it."""

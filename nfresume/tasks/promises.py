@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args, get_origin
 
+from nfresume.tasks import source
+
 _PLAIN = (str, bytes, int, float, bool, type(None))
 _OUTPUT = re.compile(r"o[0-9]+")
 
@@ -27,16 +29,19 @@ class Scheduler(Protocol):
         """Add the node of a MapTask that is called with `lists`. Returns the Promise of its list."""
 
     def constant(self, name: str, value: Any) -> Any:
-        """The Promise of an input of the workflow, whose value is known."""
+        """The Promise of a value that is known, such as that of an input of the workflow."""
 
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. When its task failed, raises what ends the workflow."""
 
-    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Any:
-        """Add a node that calls `function` when its inputs are known. Returns its Promise, of type `kind`."""
+    def submit_dynamic(self, flow: Any, inputs: Mapping[str, Any]) -> Any:
+        """Add a node that calls the function of a Dynamic when its inputs are known. Returns its Promise."""
 
-    def nested(self, workflow: Any, inputs: Mapping[str, Any]) -> AbstractContextManager[object]:
+    def nested(self, workflow: Any, inputs: Mapping[str, Any]) -> AbstractContextManager[Any]:
         """Until its end, calls belong to this call of a workflow: if one fails, its on_failure is called."""
+
+    def returned(self, call: Any, value: Any) -> Any:
+        """The result of a nested workflow, from what its function returned. `call` is what `nested` gave."""
 
     def after(self, first: Any, second: Any) -> None:
         """Start `second` only when `first` is done."""
@@ -145,6 +150,11 @@ class Promise:
     def __rshift__(self, other: Any) -> Any:
         self._scheduler.after(self, other)
         return other
+
+    def __rrshift__(self, other: Any) -> Any:
+        """After a nested workflow that returned a tuple or list."""
+        self._scheduler.after(other, self)
+        return self
 
     def is_true(self) -> Expression:
         """The condition that the value is true, for a conditional section."""
@@ -258,10 +268,15 @@ class _Attribute(str):
 
 
 def _members(kind: Any) -> list[Any] | None:
-    """The types of the members of a NamedTuple or of a tuple of known length; None for other types."""
+    """The types of the members of a NamedTuple or of a tuple of known length; None for other types.
+
+    `-> (LatchFile, int)` is an old spelling of a tuple.
+    """
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        hints = getattr(kind, "__annotations__", {})
+        hints = source.hints_of(kind)
         return [hints.get(name, Any) for name in kind._fields]
+    if isinstance(kind, tuple):
+        return list(kind)
     parts = get_args(kind)
     return list(parts) if get_origin(kind) is tuple and Ellipsis not in parts else None
 

@@ -9,21 +9,22 @@ import signal
 import sys
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nfresume.nextflow.command import LOG
-from nfresume.tasks import calls, executing, failing, options, promises, recording, sections
+from nfresume.tasks import calls, executing, failing, options, promises, recording, source
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
-from nfresume.tasks.declaring import Task, Workflow
+from nfresume.tasks.declaring import Task
 from nfresume.tasks.executing import BAD_INPUT, Executor
 from nfresume.tasks.failing import Failures, Scope
 from nfresume.tasks.graph import Elements, Node, State
+from nfresume.tasks.growing import Graph, resolved
 from nfresume.tasks.journal import Journal
 from nfresume.tasks.mapping import MapTask, call_inputs
-from nfresume.tasks.promises import Expression, Promise
+from nfresume.tasks.promises import Promise
 from nfresume.tasks.reusing import Reuse, shown_hash
 
 
@@ -35,17 +36,12 @@ class Stopped(BaseException):
     """A signal asked the head to stop. Not an Exception, so that `except Exception` does not catch it."""
 
 
-class Head:
+class Head(Graph):
     """Runs one graph. It is the scheduler of all promises in it."""
 
     def __init__(self, order: Order, call: calls.Call) -> None:
-        self._nodes: list[Node] = []
+        super().__init__()
         self._calls: Counter[str] = Counter()
-        self._ready: deque[Node] = deque()
-        self._unfinished = 0
-        self._branch: Node | None = None
-        self._sections: list[Node] = []
-        self._scope: Scope | None = None
         self._failures = Failures()
         self._handling = False  # a workflow has failed, and its on_failure runs
         self._deprecated: set[str] = set()
@@ -71,6 +67,15 @@ class Head:
 
     # -- the graph ------------------------------------------------------------------------------
 
+    @property
+    def scheduler(self) -> Head:
+        """Itself."""
+        return self
+
+    def _keep_children(self, node: Node) -> None:
+        for child in node.children:
+            self.reuse.keep_failure(child)
+
     def submit(self, task: Task, given: Mapping[str, Any]) -> Promise:
         """Add the node of a call. It waits for the promises in its inputs."""
         return Promise(self, self._call(task, given), task.hints.get("return", Any))
@@ -88,32 +93,12 @@ class Head:
         self.log.line(text)
         print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
-    def _add(self, node: Node) -> Node:
-        self._nodes.append(node)
-        self._unfinished += 1
-        node.branch, node.scope = self._branch, self._scope
-        self._wait_for(node, [*promises.nodes_in(dict(node.inputs)), *filter(None, [self._branch])])
-        if node.scope is not None and any(scope.stopped for scope in node.scope.chain()):
-            self._end(node, State.SKIPPED)
-        if not node.waits_for and node.state is State.WAITING:
-            self._make_ready(node)
-        return node
-
-    def _wait_for(self, node: Node, others: Any) -> None:
-        for other in others:
-            if other.state in (State.FAILED, State.SKIPPED):
-                self._end(node, State.SKIPPED)
-                return
-            if not other.state.ended and other not in node.waits_for:
-                node.waits_for.add(other)
-                other.dependants.append(node)
-
     def submit_all(self, mapped: MapTask, lists: Mapping[str, Any]) -> Promise:
         """Add the node of a map. It adds its calls when the values of the lists are known."""
 
         def expand(node: Node) -> None:
             task = mapped.task.overridden(node.options) if node.options else mapped.task
-            known = {name: _resolved(value) for name, value in lists.items()}
+            known = {name: resolved(value) for name, value in lists.items()}
             rows = call_inputs(task.name, known)
             node.elements = Elements(len(rows), len(rows) - mapped.rule.needed(len(rows)), mapped.rule)
             for at, row in enumerate(rows):
@@ -125,13 +110,19 @@ class Head:
                     expand=expand, label=f"map of {mapped.task.short_name}")
         return Promise(self, self._add(node), list[mapped.task.hints.get("return", Any)])  # type: ignore[misc]
 
-    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Promise:
-        """Add the node of a dynamic workflow. Its function is called here when its inputs are known."""
+    def submit_dynamic(self, flow: Any, inputs: Mapping[str, Any]) -> Promise:
+        """Add the node of a dynamic workflow. Its function is called here when its inputs are known.
+
+        It is done when all its calls are.
+        """
 
         def expand(node: Node) -> None:
             opened = len(self._sections)
+            known = {name: resolved(value) for name, value in inputs.items()}
             try:
-                node.chosen = function(**{name: _resolved(value) for name, value in inputs.items()})
+                with self.nested(flow, known) as scope:
+                    node.chosen = flow.function(**known)
+                node.last = self._end_of(scope)
             except NoResult:
                 self.leave_sections(opened)
                 self._end(node, State.SKIPPED)
@@ -139,67 +130,9 @@ class Head:
                 traceback.print_exc()
                 raise ValueError(f"{type(e).__name__}: {e}") from None
 
-        node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False, label=function.__name__)
-        return Promise(self, self._add(node), kind)
-
-    def constant(self, name: str, value: Any) -> Promise:
-        """Add a node that is done: an input of the workflow of which it asks what only promises answer."""
-        node = Node(len(self._nodes), None, {}, is_map=False, chosen=value, label=f"the input {name}")
-        node.state = State.DONE
-        self._nodes.append(node)
-        return Promise(self, node)
-
-    def section(self, name: str) -> Node:
-        """Add the node of a conditional section. It waits until `choose` is called."""
-        node = Node(len(self._nodes), None, {}, is_map=False, label=f"conditional section {name}")
-        node.waits_for.add(node)
-        self._sections.append(node)
-        return self._add(node)
-
-    def branch(self, section: Node) -> Node:
-        """Add the node of a branch. Calls that follow wait for it."""
-        self._branch = Node(len(self._nodes), None, {}, is_map=False, branch=section.branch,
-                            label=f"branch of {section}")
-        self._nodes.append(self._branch)
-        self._unfinished += 1
-        self._wait_for(self._branch, [section])
-        return self._branch
-
-    def end_branch(self) -> None:
-        """Calls that follow wait for what the section itself waits for."""
-        assert self._branch is not None
-        self._branch = self._branch.branch
-
-    def choose(self, section: Node, cases: list[tuple[Any, Node, Any]]) -> Promise:
-        """Let the section decide when its conditions are known, and then wait for the value that it takes."""
-
-        def expand(node: Node) -> None:
-            taken = next(case for case in cases if self._true(case[0]))
-            for case in cases:
-                self._end(case[1], State.DONE if case is taken else State.SKIPPED)
-            if isinstance(taken[2], sections.Failure):
-                raise ValueError(taken[2].text)
-            node.chosen = taken[2]
-
-        self._sections.remove(section)
-        section.expand = expand
-        section.waits_for.discard(section)
-        self._wait_for(section, promises.nodes_in([condition for condition, _, _ in cases]))
-        if not section.waits_for and section.state is State.WAITING:
-            self._make_ready(section)
-        return Promise(self, section)
-
-    def leave_sections(self, opened: int = 0) -> None:
-        """End the sections that a function has begun which cannot continue. `opened` had begun before it."""
-        self._branch = None
-        while len(self._sections) > opened:
-            self._end(self._sections.pop(), State.SKIPPED)
-
-    @staticmethod
-    def _true(condition: Any) -> bool:
-        if isinstance(condition, Expression):
-            return condition.value(lambda node: node.value())
-        return bool(_resolved(condition))
+        node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False,
+                    label=flow.function.__name__)
+        return Promise(self, self._add(node), source.hints_of(flow.function).get("return", Any))
 
     def override(self, promise: Promise, given: Mapping[str, Any]) -> None:
         """Change the options of a call that has not started."""
@@ -208,26 +141,6 @@ class Head:
         for each in (node, *node.children):
             if each.task is not None and each.state in (State.WAITING, State.READY):
                 each.task = each.task.overridden(given)
-
-    @contextlib.contextmanager
-    def nested(self, workflow: Workflow, inputs: Mapping[str, Any]) -> Iterator[None]:
-        """Let the calls until the end of the block belong to a call of a workflow."""
-        outer, self._scope = self._scope, Scope(workflow, dict(inputs), self._scope)
-        try:
-            yield
-        finally:
-            self._scope = outer
-
-    def after(self, first: Any, second: Any) -> None:
-        """Let `second` wait for `first`, as `first >> second` asks."""
-        for node in promises.nodes_in(second):
-            if node.state in (State.WAITING, State.READY):
-                if node in self._ready:
-                    self._ready.remove(node)
-                node.state = State.WAITING
-                self._wait_for(node, promises.nodes_in(first))
-                if not node.waits_for and node.state is State.WAITING:
-                    self._make_ready(node)
 
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. Raises NoResult, or Stopped."""
@@ -263,16 +176,6 @@ class Head:
                 failing.call_handler(scope.workflow.on_failure, scope.inputs, scope.why, str(scope.failed))
             self.finish()
 
-    def _make_ready(self, node: Node) -> None:
-        """Continue with a node whose dependencies are all done."""
-        if node.within is not None and not node.within.admit(node):
-            return
-        if node.task is not None or node.expand is not None:
-            node.state = State.READY
-            self._ready.append(node)
-        else:
-            self._end(node, State.DONE)
-
     def _expand(self, node: Node) -> None:
         """Let a node without a task add its calls, and wait for them."""
         expand, node.expand = node.expand, None
@@ -287,7 +190,8 @@ class Head:
             return
         finally:
             self._branch, self._scope = branch, scope
-        self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen)])
+        last = [node.last] if node.last is not None else []
+        self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen), *last])
         if not node.waits_for and node.state is State.WAITING:
             self._end(node, State.DONE)
 
@@ -370,33 +274,11 @@ class Head:
     def _stop_calls(self, scope: Scope) -> None:
         """Stop what runs of a call of a workflow, and skip what waits."""
         scope.stopped = True
-        found = {node for node in self._nodes if node.scope is not None and scope in node.scope.chain()}
+        found = set(self._calls_of(scope))
         self.executor.stop(found)
         self._ready = deque(node for node in self._ready if node not in found)
         for node in found:
             self._end(node, State.SKIPPED)
-
-    def _end(self, node: Node, state: State) -> None:
-        """Set a final state. If the node has a value, the dependants may continue; else they are skipped."""
-        ending = [(node, state)]
-        while ending:
-            node, state = ending.pop()
-            if node.state.ended:
-                continue
-            node.state = state
-            self._unfinished -= 1
-            if state is State.DONE:
-                for child in node.children:
-                    self.reuse.keep_failure(child)
-            for other in node.dependants:
-                other.waits_for.discard(node)
-                if not state.has_value:
-                    ending.append((other, State.SKIPPED))
-                elif not other.waits_for and other.state is State.WAITING:
-                    self._make_ready(other)
-            node.dependants.clear()
-            if node.within is not None and (following := node.within.leave(node)) is not None:
-                self._make_ready(following)
 
     def results(self) -> list[Mapping[str, Any]]:
         """The results of all calls that have one, in the order of the calls."""
@@ -408,7 +290,3 @@ class Head:
         self.log.ended(len(self.failed))
         self.reuse.close()
         self.log.close()
-
-
-def _resolved(value: Any) -> Any:
-    return promises.resolve(value, lambda node: node.value()) if isinstance(value, Promise) else value

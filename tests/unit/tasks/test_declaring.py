@@ -55,6 +55,17 @@ def test_every_form_of_every_decorator(name: str):
         assert forms[0].resources == SIZES[name.removesuffix("_task")]
 
 
+def test_outputs_are_unpacked_without_waiting():
+    """Those of a tuple, of a NamedTuple, and of the old spelling `-> (str, int)`. Parts know their types."""
+    class Pair(NamedTuple):
+        first: Tuple[str, int]
+        second: int
+    scheduler: Any = object()  # it has no values
+    for kind in (Pair, Tuple[Tuple[str, int], int], (Tuple[str, int], int)):
+        (one, _), _ = promises.Promise(scheduler, "node", kind)
+        assert isinstance(one, promises.Promise)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_older_cached_decorators(size: str):
     """There is a cached_..._task("version") for every size. None is refused with Latch's message."""
