@@ -94,7 +94,7 @@ def _answer(
                 value = asyncio.run(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
-        value = coercion.as_declared(value, task.hints.get("return", Any))
+        value = coercion.as_result(value, task.hints.get("return", Any))
         found = values.Writer(task_dir / VALUES).encode(value)
         found = values.replace_paths(found, _unchanged(found, view, originals))
         found = outputs.collect(found, task_dir, originals, view.changed_file)

@@ -304,7 +304,8 @@ class Workflow:
             if not isinstance(given[name], promises.Promise):
                 given[name] = scheduler.constant(f"the input {name}", given[name])
         with scheduler.nested(self, given) as scope:
-            return scheduler.returned(scope, self.function(*bound.args, **bound.kwargs))
+            value = self.function(*bound.args, **bound.kwargs)
+            return scheduler.returned(scope, coercion.named(value, self.hints.get("return", Any)))
 
     def _call_plainly(self, bound: inspect.BoundArguments) -> Any:
         """Call the function outside of an execution. After an error the on_failure is called too."""
