@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -43,19 +43,26 @@ class Scope:
     """A call of a workflow that has an on_failure, or a failure_policy that stops its calls.
 
     `outer` is the call around it. `failed` is the first of its calls that failed, and `why` its error.
-    `stopped`: no call of it may start any more.
+    `stopped`: no call of it may start any more. `first`: the number of its first node.
     """
 
     workflow: Any  # a Workflow of `declaring`, which calls this module
     inputs: Mapping[str, Any]
     outer: Scope | None
+    first: int = 0
     failed: str | None = None
     why: str = ""
     stopped: bool = False
 
-    def chain(self) -> list[Scope]:
+    def __post_init__(self) -> None:
+        self.depth: int = self.outer.depth + 1 if self.outer is not None else 0
+
+    def chain(self) -> Iterator[Scope]:
         """This call, the one around it, and so on."""
-        return [self, *(self.outer.chain() if self.outer is not None else ())]
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.outer
 
 
 @dataclass
@@ -80,7 +87,7 @@ class Failures:
         """Take the failed scope that is nested deepest; of several the one that failed first."""
         if not self.waiting:
             return None
-        found = max(self.waiting, key=lambda scope: len(scope.chain()))
+        found = max(self.waiting, key=lambda scope: scope.depth)
         self.waiting.remove(found)
         return found
 

@@ -112,6 +112,11 @@ class Node:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def only_waits(self) -> bool:
+        """True when nothing has to be done for the node but to wait for others."""
+        return self.task is None and self.expand is None
+
     def passes(self, state: State) -> bool:
         """Whether it may continue after a node that it depends on has ended so, without a value."""
         return self.joins and state is State.LEFT_OUT

@@ -55,11 +55,11 @@ class Graph:
         """Continue with a node whose dependencies are all done."""
         if node.within is not None and not node.within.admit(node):
             return
-        if node.task is not None or node.expand is not None:
+        if node.only_waits:
+            self._end(node, State.DONE)
+        else:
             node.state = State.READY
             self._ready.append(node)
-        else:
-            self._end(node, State.DONE)
 
     def _end(self, node: Node, state: State) -> None:
         """Set a final state. If the node has a value, the dependants may continue; else they are skipped."""
@@ -76,6 +76,8 @@ class Graph:
                 other.waits_for.discard(node)
                 if not state.has_value and not other.passes(state):
                     ending.append((other, state.of_dependants))
+                elif other.only_waits and not other.waits_for:
+                    ending.append((other, State.DONE))
                 else:
                     self._continue(other)
             node.dependants.clear()
@@ -146,7 +148,8 @@ class Graph:
     @contextlib.contextmanager
     def nested(self, workflow: Any, inputs: Mapping[str, Any]) -> Iterator[Scope]:
         """Let the calls until the end of the block belong to a call of a workflow."""
-        outer, self._scope = self._scope, Scope(workflow, dict(inputs), self._scope)
+        outer, self._scope = self._scope, Scope(
+            workflow, dict(inputs), self._scope, len(self._nodes))
         try:
             yield self._scope
         finally:
@@ -163,7 +166,8 @@ class Graph:
 
     def _calls_of(self, scope: Scope) -> list[Node]:
         """The nodes of a call of a workflow, and of those that it calls."""
-        return [node for node in self._nodes if node.scope is not None and scope in node.scope.chain()]
+        return [node for node in self._nodes[scope.first:]
+                if node.scope is not None and scope in node.scope.chain()]
 
     def _end_of(self, scope: Scope) -> Node:
         """A node that is done when all calls of a workflow are, except in branches that are not taken."""
@@ -181,7 +185,7 @@ class Graph:
         before, then = self._returned.get(id(first)), self._returned.get(id(second))
         waited = [self._end_of(before[1])] if before is not None else list(promises.nodes_in(first))
         for node in self._calls_of(then[1]) if then is not None else promises.nodes_in(second):
-            if node.state in (State.WAITING, State.READY):
+            if node.state in (State.WAITING, State.READY) and node.within is None:
                 if node in self._ready:
                     self._ready.remove(node)
                 node.state = State.WAITING

@@ -204,12 +204,26 @@ class Promise:
     def __str__(self) -> str:
         refuse(f"{self!r} has no value yet: make texts of it inside of a task")
 
+    def __call__(self, *_: object, **_more: object) -> Any:
+        refuse(f"{self!r} has no value yet: call its methods inside of a task")
+
+    def __fspath__(self) -> str:
+        refuse(f"{self!r} has no value yet: use it as a path inside of a task")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        refuse(f"{self!r} has no value yet: change it inside of a task")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            refuse(f"{self!r} has no value yet: change it inside of a task")
+        super().__setattr__(name, value)
+
     def _compute(self, *_: object) -> Any:
         refuse(f"{self!r} has no value yet: compute with it inside of a task")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _compute
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _compute
-    __int__ = __float__ = __index__ = __and__ = __or__ = __invert__ = _compute
+    __int__ = __float__ = __index__ = __round__ = __and__ = __or__ = __invert__ = _compute
 
     def __repr__(self) -> str:
         return f"<the promise of {self._node}>"

@@ -127,6 +127,7 @@ class Head(Graph):
                 self.leave_sections(opened)
                 self._end(node, State.SKIPPED)
             except Exception as e:  # of the workflow's own code: the user needs the traceback
+                self.leave_sections(opened)
                 traceback.print_exc()
                 raise ValueError(f"{type(e).__name__}: {e}") from None
 
