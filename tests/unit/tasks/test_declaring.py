@@ -66,7 +66,8 @@ def test_named_tuples_as_inputs(tmp_path: Path):
         assert (type(found), found.file.path, found.n) == (Sample, str(tmp_path / "a"), 3)
     assert convert([None], Sample, "--s", tmp_path) == Sample(None)
     for bad, why in (("x", "is not a Sample .file, n."), ('{"m": 1}', "is not a Sample"),
-                     ("[]", "needs file"), ('["a", "x"]', "--s.n: 'x' is not a whole number"), ('["a", 1, 2]', "is not a Sample")):
+                     ("[]", "needs file"),
+                     ('["a", "x"]', "--s.n: 'x' is not a whole number"), ('["a", 1, 2]', "is not a Sample")):
         with pytest.raises(BadInput, match=why):
             convert(bad, Sample, "--s", tmp_path)
 
