@@ -42,7 +42,7 @@ def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = No
 
 
 def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
-    from nfresume.tasks import inputs, loading
+    from nfresume.tasks import inputs, loading, remote
 
     os.chdir(question["launch_dir"])
     split = python_workflow(question["pipeline"])
@@ -52,21 +52,13 @@ def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
         try:
             asked = inputs.of_json(question["inputs"])
             given = inputs.of_workflow(flow.function, asked, Path.cwd(), flow.hints)
-            _check_rules({name: given[name] for name in asked}, flow)
-            _check_remote(given, flow.hints)
+            named = {name: given[name] for name in asked}
+            _check_rules(named, flow)
+            if problem := next(remote.unreachable(named, flow.hints), None):
+                return {"input": problem}
         except inputs.BadInput as e:
             return {"input": str(e)}
     return {"hours": flow.storage_expiration_hours, "parameters": _parameters(flow)}
-
-
-def _check_remote(given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
-    """Raise BadInput for an input on a remote storage that no task can reach."""
-    from nfresume.tasks import inputs, remote
-
-    for name, value in given.items():
-        for url in inputs.urls_in(value, hints.get(name, Any)):
-            if (problem := remote.problem(url)) is not None:
-                raise inputs.BadInput(f"--{name}: {url} {problem}")
 
 
 def _check_rules(given: Mapping[str, Any], flow: Any) -> None:
