@@ -81,7 +81,9 @@ def places(out: LatchDir, mask: LatchFile, use: bool) -> LatchFile:
     return LatchFile("a.txt", f"{out.remote_path}/run/a.txt")
 
 
+TOP, NO_FILE = LatchDir("latch:///top/"), LatchFile("latch:///")
+
+
 @workflow
-def placed(out: LatchDir = LatchDir("latch:///top/"), file: LatchFile = LatchFile("latch:///"),
-           mask: bool = False) -> LatchFile:
+def placed(out: LatchDir = TOP, file: LatchFile = NO_FILE, mask: bool = False) -> LatchFile:
     return places(out=out, mask=file, use=mask)
