@@ -81,6 +81,11 @@ class View:
     def _touched(self, path: str, top: Path) -> bool:
         return os.path.lexists(self.changes[top] / Path(path).relative_to(top))
 
+    def wrote(self, path: Path) -> bool:
+        """Whether the task wrote to `path`, or made that folder."""
+        tops = [top for top in self.changes if top in path.parents]
+        return bool(tops) and self._touched(str(path), max(tops, key=lambda top: len(top.parts)))
+
     def changed_file(self, path: Path) -> Path | None:
         """The file outside of the view that holds what the task wrote to `path`; None: it wrote nothing."""
         for top, changes in self.changes.items():

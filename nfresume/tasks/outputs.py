@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.tasks import task_files, values
-from nfresume.tasks.isolation import INPUTS, PRIVATE
+from nfresume.tasks.isolation import INPUTS, PLACES, PRIVATE
 
 OUTPUTS = ".outputs"
 #: Folders in the task dir that end with the task.
@@ -56,6 +56,23 @@ def collect(
     except OSError as e:
         raise BadOutput(f"its output cannot be kept: {e.args[0] if len(e.args) == 1 else e}") from None
     return values.replace_paths(outputs, new_paths)
+
+
+def in_root(outputs: Any, task_dir: Path, wrote: Callable[[Path], bool]) -> dict[str, str]:
+    """Where outputs are that do not exist: on Latch a task starts in /root, so it names one file in two ways.
+
+    By path: what is named in /root but lies in the task dir, and the other way round if the task `wrote` it.
+    """
+    found = {}
+    for path in map(Path, values.paths_in(outputs)):
+        if os.path.lexists(path):
+            continue
+        for named, other in ((PLACES[0], task_dir), (task_dir, PLACES[0])):
+            if named in path.parents:
+                there = other / path.relative_to(named)
+                if there.exists() and (other == task_dir or wrote(there)):
+                    found[str(path)] = str(there)
+    return found
 
 
 def _typed(outputs: Any) -> Iterator[tuple[str, bool]]:
