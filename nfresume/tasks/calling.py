@@ -88,7 +88,7 @@ def _answer(
     unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
     began = time.monotonic()
     with sharing or contextlib.nullcontext():
-        with tools.linked(task_dir, tools_of):
+        with tools.linked(task_dir, tools_of, wish.project):
             value: Any = task.call(given)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
