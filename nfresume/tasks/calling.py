@@ -96,7 +96,7 @@ def _answer(
         processes.flush_streams()
         value = coercion.as_result(value, task.hints.get("return", Any))
         found = values.Writer(task_dir / VALUES).encode(value)
-        found = values.replace_paths(found, outputs.in_root(found, task_dir, view.wrote))
+        found = values.replace_paths(found, outputs.in_root(found, task_dir, view))
         found = values.replace_paths(found, _unchanged(found, view, originals))
         found = outputs.collect(found, task_dir, originals, view.changed_file)
     _check_unchanged(unprotected)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.tasks import task_files, values
-from nfresume.tasks.isolation import INPUTS, PLACES, PRIVATE
+from nfresume.tasks.isolation import INPUTS, PLACES, PRIVATE, View
 
 OUTPUTS = ".outputs"
 #: Folders in the task dir that end with the task.
@@ -58,20 +58,21 @@ def collect(
     return values.replace_paths(outputs, new_paths)
 
 
-def in_root(outputs: Any, task_dir: Path, wrote: Callable[[Path], bool]) -> dict[str, str]:
-    """Where outputs are that do not exist: on Latch a task starts in /root, so it names one file in two ways.
+def in_root(outputs: Any, task_dir: Path, view: View) -> dict[str, str]:
+    """Where the outputs are that a task names in /root but wrote to the task dir, or the other way round.
 
-    By path: what is named in /root but lies in the task dir, and the other way round if the task `wrote` it.
+    On Latch a task starts in /root, so both are one. By path, without those that are where they are named.
     """
-    found = {}
+    root, found = PLACES[0], {}
     for path in map(Path, values.paths_in(outputs)):
-        if os.path.lexists(path):
-            continue
-        for named, other in ((PLACES[0], task_dir), (task_dir, PLACES[0])):
-            if named in path.parents:
-                there = other / path.relative_to(named)
-                if there.exists() and (other == task_dir or wrote(there)):
-                    found[str(path)] = str(there)
+        there = None
+        if task_dir in path.parents:
+            other = root / path.relative_to(task_dir)
+            there = other if not os.path.lexists(path) and view.wrote(other) else None
+        elif root in path.parents and (view.covers(path) or not os.path.lexists(path)):
+            there = None if view.wrote(path) else task_dir / path.relative_to(root)
+        if there is not None and there.exists():
+            found[str(path)] = str(there)
     return found
 
 

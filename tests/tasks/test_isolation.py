@@ -107,6 +107,48 @@ def test_programs_of_the_folder(site: Site, way: str):
     assert sorted(os.listdir(site.launch_dir / "tools")) == ["hello"]
 
 
+RESULTS = """
+import os
+from pathlib import Path
+
+from latch import small_task, workflow
+from latch.types import LatchDir
+
+
+@small_task
+def absolute(n: int) -> LatchDir:
+    os.mkdir("/root/results")
+    Path(f"/root/results/{n}").touch()
+    return LatchDir("/root/results", "latch:///absolute")
+
+
+@small_task
+def relative(n: int) -> LatchDir:
+    os.mkdir("results")
+    Path(f"results/{n}").touch()
+    return LatchDir("/root/results", "latch:///relative")
+
+
+@workflow
+def flow(n: int) -> list:
+    return [absolute(n=n), relative(n=n)]
+"""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in WAYS if way != "no namespaces"])
+def test_results_of_earlier_launches(site: Site, way: str):
+    """They lie in the workflow's folder, which is /root to its tasks. A task returns only what it wrote."""
+    (site.launch_dir / "wf").mkdir()
+    (site.launch_dir / "wf/__init__.py").write_text(RESULTS)
+    for n in ("1", "2"):
+        done = launch(site, way, "wf/__init__.py:flow", "--n", n)
+        assert done.returncode == 0, done.stderr
+        found = {str(path.relative_to(site.launch_dir / "results"))
+                 for path in (site.launch_dir / "results").rglob("?")}
+        assert found == {f"{name}/{k}" for name in ("absolute", "relative") for k in range(1, int(n) + 1)}
+
+
 @pytest.mark.long
 def test_many_executions_of_two_accounts(site: Site):
     """Neither executions nor accounts meet in /root or /tmp."""
