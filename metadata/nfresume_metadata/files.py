@@ -9,6 +9,8 @@ Python 3.11 such a default must be hashable.
 
 from __future__ import annotations
 
+import hashlib
+import mimetypes
 import os
 import re
 import shutil
@@ -280,6 +282,32 @@ class LPath(_LatchPath):
         """Make the folder. A remote one is there once something is in it. Raises OSError."""
         if not _is_url(self.path):
             Path(self.local_path).mkdir(parents=True, exist_ok=True)
+
+    def rmr(self) -> None:
+        """Remove a local file or folder. Raises OSError for a remote one: nothing is deleted there."""
+        if _is_url(self.path):
+            raise OSError(f"{self.path}: a task of nfresume deletes nothing on remote storage")
+        path = Path(self.local_path)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def fetch_metadata(self) -> None:
+        """Do nothing: no answer is remembered."""
+
+    def node_id(self, **_: object) -> str:
+        """A name for the path that contains no slash, always the same."""
+        return hashlib.sha256(self.path.encode()).hexdigest()[:16]
+
+    def type(self, **_: object) -> str | None:
+        """`dir` or `obj`, as in LDataNodeType; None if nothing is there. Raises OSError."""
+        return ("dir" if self.is_dir() else "obj") if self.exists() else None
+
+    def content_type(self, **_: object) -> str | None:
+        """The kind of content, as the name tells it; None when it does not."""
+        return mimetypes.guess_type(self.path)[0]
+
+    def version_id(self, **_: object) -> str:
+        """What changes with the content. Raises OSError."""
+        return version(self) if _is_url(self.path) else str(Path(self.local_path).stat().st_mtime_ns)
 
     def name(self, **_: object) -> str:
         """The last part of the path."""

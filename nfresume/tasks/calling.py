@@ -88,14 +88,15 @@ def _answer(
     unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
     began = time.monotonic()
     with sharing or contextlib.nullcontext():
-        with tools.linked(task_dir, tools_of):
+        with tools.linked(task_dir, tools_of, wish.project):
             value: Any = task.call(given)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
-        value = coercion.as_declared(value, task.hints.get("return", Any))
+        value = coercion.as_result(value, task.hints.get("return", Any))
         found = values.Writer(task_dir / VALUES).encode(value)
+        found = values.replace_paths(found, outputs.in_root(found, task_dir, view))
         found = values.replace_paths(found, _unchanged(found, view, originals))
         found = outputs.collect(found, task_dir, originals, view.changed_file)
     _check_unchanged(unprotected)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum, EnumMeta
@@ -41,7 +42,7 @@ def check(pipeline: str, launch_dir: Path, inputs: Mapping[str, Any] | None = No
 
 
 def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
-    from nfresume.tasks import inputs, loading
+    from nfresume.tasks import inputs, loading, remote
 
     os.chdir(question["launch_dir"])
     split = python_workflow(question["pipeline"])
@@ -49,22 +50,34 @@ def _check_in_child(question: dict[str, Any]) -> dict[str, Any]:
     flow = loading.workflow(loading.load(Path(split[0]).resolve()), split[1])
     if question["inputs"] is not None:
         try:
-            given = inputs.of_workflow(flow.function, inputs.of_json(question["inputs"]), Path.cwd(),
-                                       flow.hints)
-            _check_remote(given, flow.hints)
+            asked = inputs.of_json(question["inputs"])
+            given = inputs.of_workflow(flow.function, asked, Path.cwd(), flow.hints)
+            named = {name: given[name] for name in asked}
+            _check_rules(named, flow)
+            if problem := next(remote.unreachable(named, flow.hints), None):
+                return {"input": problem}
         except inputs.BadInput as e:
             return {"input": str(e)}
     return {"hours": flow.storage_expiration_hours, "parameters": _parameters(flow)}
 
 
-def _check_remote(given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
-    """Raise BadInput for an input on a remote storage that no task can reach."""
-    from nfresume.tasks import inputs, remote
+def _check_rules(given: Mapping[str, Any], flow: Any) -> None:
+    """Raise BadInput for an input that breaks a LatchRule of the workflow's metadata.
 
+    A rule looks for its regex anywhere in a text, or in the text of each item of a list. For files and
+    folders only rules about the end of the name count: others are about paths of Latch Data.
+    """
+    from nfresume.tasks import inputs
+
+    declared = getattr(flow.metadata, "parameters", None) or {}
     for name, value in given.items():
-        for url in inputs.urls_in(value, hints.get(name, Any)):
-            if (problem := remote.problem(url)) is not None:
-                raise inputs.BadInput(f"--{name}: {url} {problem}")
+        for rule in getattr(declared.get(name), "rules", None) or []:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                path = getattr(item, "path", None)
+                text = path if rule.regex.endswith("$") and not rule.regex.startswith("^") else None
+                text = item if isinstance(item, str) else text
+                if isinstance(text, str) and not re.search(rule.regex, text):
+                    raise inputs.BadInput(f"--{name}: {text!r} does not match {rule.regex}: {rule.message}")
 
 
 def _parameters(flow: Any) -> list[dict[str, Any]]:

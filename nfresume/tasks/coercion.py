@@ -38,6 +38,27 @@ def as_declared(value: Any, kind: Any) -> Any:
     return value
 
 
+def as_result(value: Any, kind: Any) -> Any:
+    """What a task returned, as its type.
+
+    Instead of a NamedTuple it may be a plain tuple, and for one with a single field also the field's value.
+    """
+    if not isinstance(value, tuple) and is_named_tuple(kind) and len(kind._fields) == 1:
+        value = (value,)
+    return as_declared(named(value, kind), kind)
+
+
+def named(value: Any, kind: Any) -> Any:
+    """A plain tuple as the NamedTuple that is declared, if it has as many members; else the value itself."""
+    fits = type(value) is tuple and is_named_tuple(kind) and len(value) == len(kind._fields)
+    return kind(*value) if fits else value
+
+
+def is_named_tuple(kind: Any) -> bool:
+    """True for a class that `typing.NamedTuple` or `collections.namedtuple` has made."""
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
 def _path(value: str | PurePath, kind: Any, parts: tuple[Any, ...]) -> Any:
     if kind in (LatchFile, LatchDir):
         return kind(str(value))

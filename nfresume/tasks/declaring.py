@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nfresume.tasks import coercion, options, promises, shapes, sizes, source
+from nfresume.tasks import coercion, failing, options, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
 
 #: Options of a task's cache and of its resources.
@@ -172,6 +172,8 @@ class Dynamic:
     """A workflow whose function is called when the values of its inputs are known. So it may test them."""
 
     function: Callable[..., Any]
+    fail_fast: bool = False
+    on_failure: Any = None
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
@@ -186,8 +188,7 @@ class Dynamic:
         except TypeError as e:
             raise TypeError(f"{self.function.__name__}: {e}") from None
         bound.apply_defaults()
-        kind = source.hints_of(self.function).get("return", Any)
-        return scheduler.submit_dynamic(self.function, dict(bound.arguments), kind)
+        return scheduler.submit_dynamic(self, dict(bound.arguments))
 
 
 def dynamic(function: Callable[..., Any] | None = None, **more: Any) -> Any:
@@ -266,7 +267,7 @@ CACHED = {f"cached_{name}_task": _cached(name) for name in sizes.SIZES}
 class Workflow:
     """A function whose calls of tasks make the graph. `metadata` is a LatchMetadata, or None.
 
-    `fail_fast`: the first failure stops everything. `on_failure`: a task or workflow with the same inputs,
+    `fail_fast`: its first failure stops all its calls. `on_failure`: a task or workflow with the same inputs,
     which is called when the workflow has failed.
     """
 
@@ -285,10 +286,7 @@ class Workflow:
             self.storage_expiration_hours = declared_hours.get(
                 "storage_expiration_hours", getattr(runtime, "storage_expiration_hours", None))
         if self.on_failure is not None:
-            taken = inspect.signature(self.on_failure.function).parameters
-            if missing := [name for name in self.signature.parameters if name not in taken]:
-                raise TypeError(f"{self.on_failure.function.__name__} cannot be the on_failure of "
-                                f"{self.function.__name__}: it has no input {missing[0]!r}")
+            failing.check_handler(self.on_failure, self.function)
 
     @functools.cached_property
     def hints(self) -> dict[str, Any]:
@@ -297,18 +295,26 @@ class Workflow:
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
-        if scheduler is not None and self is not promises.outermost():
-            options.note_unused(self.function.__name__, {
-                "on_failure of a nested workflow": self.on_failure,
-                "failure_policy of a nested workflow": self.fail_fast})
-        if scheduler is None or not (asked := source.asked_as_promises(self.function)):
-            return self.function(*args, **kwargs)
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        for name in asked & bound.arguments.keys():
-            if not isinstance(bound.arguments[name], promises.Promise):
-                bound.arguments[name] = scheduler.constant(name, bound.arguments[name])
-        return self.function(*bound.args, **bound.kwargs)
+        given = bound.arguments
+        if scheduler is None:
+            return self._call_plainly(bound)
+        for name in source.asked_as_promises(self.function) & given.keys():
+            if not isinstance(given[name], promises.Promise):
+                given[name] = scheduler.constant(f"the input {name}", given[name])
+        with scheduler.nested(self, given) as scope:
+            value = self.function(*bound.args, **bound.kwargs)
+            return scheduler.returned(scope, coercion.named(value, self.hints.get("return", Any)))
+
+    def _call_plainly(self, bound: inspect.BoundArguments) -> Any:
+        """Call the function outside of an execution. After an error the on_failure is called too."""
+        try:
+            return self.function(*bound.args, **bound.kwargs)
+        except Exception as e:
+            if self.on_failure is not None:
+                failing.call_handler(self.on_failure, bound.arguments, str(e), "")
+            raise
 
 
 def workflow(

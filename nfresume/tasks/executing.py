@@ -7,7 +7,7 @@ import selectors
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,21 +241,30 @@ class Executor:
         how = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
         return f"{how}: {error}" if error else how
 
-    def stop(self) -> None:
-        """Stop all processes, and wait for them."""
-        self._waiting.clear()
+    def stop(self, nodes: Set[Node] | None = None) -> None:
+        """Stop all calls, or only these, and wait for their processes."""
+        self._waiting = deque(run for run in self._waiting if nodes is not None and run.node not in nodes)
+        stopped = {fd: run for fd, run in self._runs.items() if nodes is None or run.node in nodes}
         for hard in (False, True):
-            for run in self._runs.values():
+            for run in stopped.values():
                 assert run.process is not None
                 run.process.stop(hard=hard)
             end = time.monotonic() + running.GRACE_SECONDS
-            while self._runs and time.monotonic() < end:
-                for key, _ in self._selector.select(0.2):
-                    if isinstance(key.fd, int) and key.fd in self._runs:
-                        run = self._runs.pop(key.fd)
-                        self._selector.unregister(key.fd)
-                        assert run.process is not None
-                        run.process.wait()
+            while stopped and time.monotonic() < end:
+                for fd in _readable(stopped, max(0.0, end - time.monotonic())):
+                    run = stopped.pop(fd)
+                    del self._runs[fd]
+                    self._selector.unregister(fd)
+                    assert run.process is not None
+                    run.process.wait()
+
+
+def _readable(fds: Iterable[int], seconds: float) -> list[int]:
+    """Those that can be read, after at most so many seconds."""
+    with selectors.DefaultSelector() as selector:
+        for fd in fds:
+            selector.register(fd, selectors.EVENT_READ)
+        return [int(key.fd) for key, _ in selector.select(seconds)]
 
 
 def _tail(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nfresume.tasks import promises, values
 from nfresume.tasks.declaring import Task
+from nfresume.tasks.failing import Scope
 from nfresume.tasks.keys import Key
 from nfresume.tasks.mapping import Rule
 from nfresume.tasks.promises import Promise
@@ -27,16 +28,22 @@ class State(StrEnum):
     FAILED = "failed"
     IGNORED = "ignored"  # it failed, and its map goes on without it
     SKIPPED = "skipped"  # a node that it depends on failed
+    LEFT_OUT = "left out"  # it is in a branch that is not taken
 
     @property
     def ended(self) -> bool:
         """True for a final state."""
-        return self in (State.DONE, State.FAILED, State.IGNORED, State.SKIPPED)
+        return self not in (State.WAITING, State.READY, State.RUNNING)
 
     @property
     def has_value(self) -> bool:
         """True if those that depend on the node can continue."""
         return self in (State.DONE, State.IGNORED)
+
+    @property
+    def of_dependants(self) -> State:
+        """The state of those that depend on a node without a value."""
+        return State.LEFT_OUT if self is State.LEFT_OUT else State.SKIPPED
 
 
 @dataclass(eq=False)
@@ -62,7 +69,9 @@ class Node:
     list of its children's. That of the others is `chosen`, which may contain promises.
     `call`: 1 for the first call of its task, 2 for the second, ... `turn`: 0 for the first call with its key,
     1 for the second, ... `tries`: how often it was started. `within`: the map that it is an element of; such
-    a map has `elements`. `options`: those that override its task's. `always`: it is never reused.
+    a map has `elements`. `scope`: the call of a workflow that it belongs to. `options`: those that override
+    its task's. `always`: it is never reused.
+    `joins`: it does not mind nodes that are left out. `last`: the end of the calls of a dynamic workflow.
     """
 
     number: int
@@ -86,6 +95,9 @@ class Node:
     within: Node | None = None
     elements: Elements | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    scope: Scope | None = None
+    joins: bool = False
+    last: Node | None = None
     always: bool = False
     _value: Any = None
     _decoded: bool = False
@@ -99,6 +111,15 @@ class Node:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def only_waits(self) -> bool:
+        """True when nothing has to be done for the node but to wait for others."""
+        return self.task is None and self.expand is None
+
+    def passes(self, state: State) -> bool:
+        """Whether it may continue after a node that it depends on has ended so, without a value."""
+        return self.joins and state is State.LEFT_OUT
 
     def admit(self, child: Node) -> bool:
         """Whether an element of this map may continue. Otherwise it waits until `leave` returns it."""

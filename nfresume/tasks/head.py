@@ -24,7 +24,7 @@ from nfresume.tasks import calls, inputs, loading, promises, publishing, recordi
 from nfresume.tasks import options as task_options
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Workflow
-from nfresume.tasks.remote import Remote
+from nfresume.tasks.remote import Remote, unreachable
 from nfresume.tasks.scheduling import Head, NoResult, Stopped
 
 
@@ -44,10 +44,12 @@ def run(order: Order) -> int:
         assert found is not None
         flow = loading.workflow(loading.load((launch_dir / found[0]).resolve()), found[1])
         given = inputs.of_workflow(flow.function, call.inputs, launch_dir, flow.hints)
+        defaults = {name: value for name, value in given.items() if name not in call.inputs}
+        for text in unreachable(defaults, flow.hints):
+            head.say(f"the default of {text}. A task that opens it fails")
         returned = _call(head, flow, given)
         head.finish()
-        if head.failed and flow.on_failure is not None:
-            head.handle_failure(flow, given)
+        head.handle_failures()
         if not head.failed:
             value = promises.resolve(returned, lambda node: node.value())
             publishing.upload(head.results())
@@ -71,13 +73,13 @@ def run(order: Order) -> int:
 
 
 def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:
-    promises.schedule(head, flow)
-    head.fail_fast = flow.fail_fast
+    promises.schedule(head)
     if text := task_options.unused():
         head.say(text)
     try:
         return flow(**given)
     except NoResult:
+        head.leave_sections()
         return None  # the function cannot continue; the calls that it has made so far still run
 
 

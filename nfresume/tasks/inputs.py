@@ -95,6 +95,8 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
             return _enum(value, kind, where)
         if dataclasses.is_dataclass(kind):
             return _dataclass(value, kind, where, base)
+        if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+            return _named_tuple(value, kind, where, base)
         if issubclass(kind, LatchFile | LatchDir | LPath | Path):
             return _path(value, kind, where, base)
     return str(value) if isinstance(value, Word) else value
@@ -260,6 +262,24 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
     if missing:
         raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
     return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()})
+
+
+def _named_tuple(value: Any, kind: Any, where: str, base: Path) -> Any:
+    """From its fields by name, or from the list of them. Raises BadInput."""
+    if isinstance(value, kind):
+        return value
+    found = value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            found = json.loads(value)
+    names, hints = kind._fields, hints_of(kind)
+    if isinstance(found, list | tuple) and len(found) <= len(names):
+        found = dict(zip(names, found, strict=False))
+    if not isinstance(found, Mapping) or not found.keys() <= set(names):
+        raise _wrong(value, f"a {kind.__name__} ({', '.join(names)})", where)
+    if missing := [name for name in names if name not in found and name not in kind._field_defaults]:
+        raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
+    return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in found.items()})
 
 
 def urls_in(value: Any, kind: Any) -> Iterator[str]:

@@ -35,7 +35,8 @@ class Wish:
     """What a task needs. `inputs`: its files and folders; `shared`: where it may write for all to see.
 
     `needed`: where its code is. `project`: the folder of the workflow's package, which is /root on Latch;
-    None: it has none. `scratch`: folders for changes that the task dir cannot hold.
+    None: it has none. `hidden`: the name of a folder in it that /root does not show, for the results of
+    launches. `scratch`: folders for changes that the task dir cannot hold.
     """
 
     task_dir: Path
@@ -44,6 +45,7 @@ class Wish:
     scratch: tuple[Path, ...]
     needed: tuple[str, ...] = ()
     project: Path | None = None
+    hidden: str | None = None
 
     @property
     def work(self) -> Path:
@@ -80,6 +82,15 @@ class View:
 
     def _touched(self, path: str, top: Path) -> bool:
         return os.path.lexists(self.changes[top] / Path(path).relative_to(top))
+
+    def covers(self, path: Path) -> bool:
+        """Whether `path` is in a folder of which the task has a view of its own."""
+        return any(top in path.parents for top in self.changes)
+
+    def wrote(self, path: Path) -> bool:
+        """Whether the task wrote to `path` in such a folder, or made it."""
+        tops = [top for top in self.changes if top in path.parents]
+        return bool(tops) and self._touched(str(path), max(tops, key=lambda top: len(top.parts)))
 
     def changed_file(self, path: Path) -> Path | None:
         """The file outside of the view that holds what the task wrote to `path`; None: it wrote nothing."""
@@ -136,6 +147,15 @@ class _Bases:
         base.mkdir(parents=True)
         namespaces.bind(base, target)
         return base
+
+    def hiding(self, name: str, lower: list[Path]) -> Path:
+        """A folder that hides `name` in `lower`, by the kernel's mark of what was removed. Raises OSError."""
+        for base in self._candidates(lower):
+            folder = base / "hiding"
+            folder.mkdir(parents=True)
+            os.mknod(folder / name, stat.S_IFCHR, os.makedev(0, 0))
+            return folder
+        raise OSError(0, f"there is no place for what hides {name}")
 
     def _candidates(self, lower: list[Path]) -> Iterator[Path]:
         return (base for base in self._folders if not any(_within(base, folder) for folder in lower))
@@ -263,7 +283,7 @@ def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
                 with contextlib.suppress(OSError):  # what others have mounted may be closed to this user
                     handles.append(_handle(path, stack))
             if_hidden = [_handle(path, stack) for path in _outermost(place, needed)]
-            view.changes.update(_cover(place, wish.project, bases, user))
+            view.changes.update(_cover(place, wish, bases, user))
             for path, handle, is_folder in (*handles, *if_hidden):
                 if (path, handle, is_folder) in handles or not path.exists():
                     _show(path, handle, is_folder)
@@ -299,16 +319,21 @@ def _outermost(place: Path, paths: Iterable[Path]) -> list[Path]:
     return outer
 
 
-def _cover(place: Path, project: Path | None, bases: _Bases, user: bool) -> dict[Path, Path]:
+def _cover(place: Path, wish: Wish, bases: _Bases, user: bool) -> dict[Path, Path]:
     """Cover a place by a private view of it. On Latch /root holds the project, so it does here.
 
     Returns the folders of the changes, as in View.
     """
     lower = [place] if os.access(place, os.R_OK | os.X_OK) else []
-    if project is not None and place == PLACES[0] and not any(
-            _within(project, other) or _within(other, project) for other in lower):
+    project = wish.project
+    if project is not None and place == PLACES[0]:
+        apart = not any(_within(project, other) or _within(other, project) for other in lower)
+        shown = [project, *lower] if apart else lower
+        if wish.hidden is not None and (apart or project.resolve() == place):
+            with contextlib.suppress(OSError):
+                return {place: bases.mount([bases.hiding(wish.hidden, shown), *shown], place, user=user)}
         with contextlib.suppress(OSError):
-            return {place: bases.mount([project, *lower], place, user=user)}
+            return {place: bases.mount(shown, place, user=user)}
     if not lower:
         return {place: bases.empty(place)}
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.tasks import task_files, values
-from nfresume.tasks.isolation import INPUTS, PRIVATE
+from nfresume.tasks.isolation import INPUTS, PLACES, PRIVATE, View
 
 OUTPUTS = ".outputs"
 #: Folders in the task dir that end with the task.
@@ -56,6 +56,24 @@ def collect(
     except OSError as e:
         raise BadOutput(f"its output cannot be kept: {e.args[0] if len(e.args) == 1 else e}") from None
     return values.replace_paths(outputs, new_paths)
+
+
+def in_root(outputs: Any, task_dir: Path, view: View) -> dict[str, str]:
+    """Where the outputs are that a task names in /root but wrote to the task dir, or the other way round.
+
+    On Latch a task starts in /root, so both are one. By path, without those that are where they are named.
+    """
+    root, found = PLACES[0], {}
+    for path in map(Path, values.paths_in(outputs)):
+        there = None
+        if task_dir in path.parents:
+            other = root / path.relative_to(task_dir)
+            there = other if not os.path.lexists(path) and view.wrote(other) else None
+        elif root in path.parents and (view.covers(path) or not os.path.lexists(path)):
+            there = None if view.wrote(path) else task_dir / path.relative_to(root)
+        if there is not None and there.exists():
+            found[str(path)] = str(there)
+    return found
 
 
 def _typed(outputs: Any) -> Iterator[tuple[str, bool]]:

@@ -9,8 +9,11 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args, get_origin
+
+from nfresume.tasks import source
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 _OUTPUT = re.compile(r"o[0-9]+")
@@ -26,13 +29,19 @@ class Scheduler(Protocol):
         """Add the node of a MapTask that is called with `lists`. Returns the Promise of its list."""
 
     def constant(self, name: str, value: Any) -> Any:
-        """The Promise of an input of the workflow, whose value is known."""
+        """The Promise of a value that is known, such as that of an input of the workflow."""
 
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. When its task failed, raises what ends the workflow."""
 
-    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Any:
-        """Add a node that calls `function` when its inputs are known. Returns its Promise, of type `kind`."""
+    def submit_dynamic(self, flow: Any, inputs: Mapping[str, Any]) -> Any:
+        """Add a node that calls the function of a Dynamic when its inputs are known. Returns its Promise."""
+
+    def nested(self, workflow: Any, inputs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+        """Until its end, calls belong to this call of a workflow: if one fails, its on_failure is called."""
+
+    def returned(self, call: Any, value: Any) -> Any:
+        """The result of a nested workflow, from what its function returned. `call` is what `nested` gave."""
 
     def after(self, first: Any, second: Any) -> None:
         """Start `second` only when `first` is done."""
@@ -62,13 +71,10 @@ def running() -> Scheduler | None:
     return _running
 
 
-def schedule(scheduler: Scheduler | None, workflow: Any = None) -> None:
-    """Set the scheduler of this process, and the workflow that it runs.
-
-    The head sets them before it calls a workflow. A worker sets None.
-    """
-    global _running, _outermost
-    _running, _outermost = scheduler, workflow
+def schedule(scheduler: Scheduler | None) -> None:
+    """Set the scheduler of this process. The head sets it before it calls a workflow. A worker sets None."""
+    global _running
+    _running = scheduler
     builtins.print = _print if scheduler is None else _print_promises
 
 
@@ -76,14 +82,6 @@ def _print_promises(*values: Any, **options: Any) -> None:
     """Print as ever; a promise is shown as what it stands for. As a text it would be an error."""
     shown = [repr(value) if isinstance(value, Promise | Expression) else value for value in values]
     _print(*shown, **options)
-
-
-_outermost: Any = None
-
-
-def outermost() -> Any:
-    """The workflow that is run; those that it calls are nested. None outside of a workflow."""
-    return _outermost
 
 
 _left_out = False
@@ -153,6 +151,11 @@ class Promise:
         self._scheduler.after(self, other)
         return other
 
+    def __rrshift__(self, other: Any) -> Any:
+        """After a nested workflow that returned a tuple or list."""
+        self._scheduler.after(other, self)
+        return self
+
     def is_true(self) -> Expression:
         """The condition that the value is true, for a conditional section."""
         return Expression((self,), bool, f"{self!r}.is_true()")
@@ -201,12 +204,26 @@ class Promise:
     def __str__(self) -> str:
         refuse(f"{self!r} has no value yet: make texts of it inside of a task")
 
+    def __call__(self, *_: object, **_more: object) -> Any:
+        refuse(f"{self!r} has no value yet: call its methods inside of a task")
+
+    def __fspath__(self) -> str:
+        refuse(f"{self!r} has no value yet: use it as a path inside of a task")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        refuse(f"{self!r} has no value yet: change it inside of a task")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):
+            refuse(f"{self!r} has no value yet: change it inside of a task")
+        super().__setattr__(name, value)
+
     def _compute(self, *_: object) -> Any:
         refuse(f"{self!r} has no value yet: compute with it inside of a task")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _compute
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _compute
-    __int__ = __float__ = __index__ = __and__ = __or__ = __invert__ = _compute
+    __int__ = __float__ = __index__ = __round__ = __and__ = __or__ = __invert__ = _compute
 
     def __repr__(self) -> str:
         return f"<the promise of {self._node}>"
@@ -265,10 +282,15 @@ class _Attribute(str):
 
 
 def _members(kind: Any) -> list[Any] | None:
-    """The types of the members of a NamedTuple or of a tuple of known length; None for other types."""
+    """The types of the members of a NamedTuple or of a tuple of known length; None for other types.
+
+    `-> (LatchFile, int)` is an old spelling of a tuple.
+    """
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        hints = getattr(kind, "__annotations__", {})
+        hints = source.hints_of(kind)
         return [hints.get(name, Any) for name in kind._fields]
+    if isinstance(kind, tuple):
+        return list(kind)
     parts = get_args(kind)
     return list(parts) if get_origin(kind) is tuple and Ellipsis not in parts else None
 

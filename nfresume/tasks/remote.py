@@ -11,14 +11,15 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import filelock
 from nfresume_metadata import files
 
 from nfresume.system import durable
-from nfresume.tasks import latch_data, s3
+from nfresume.tasks import inputs, latch_data, s3
 from nfresume.tasks.digests import of_text
 
 DOWNLOADS = ".downloads"
@@ -148,6 +149,14 @@ def _objects(url: str, folder: bool) -> list[s3.Object]:
     if not (found := _found(url, folder)):
         raise OSError(f"{url} does not exist, or is empty")
     return found
+
+
+def unreachable(given: Mapping[str, Any], hints: Mapping[str, Any]) -> Iterator[str]:
+    """What to say of each input that no task could get, by name. Places for output are left out."""
+    for name, value in given.items():
+        for url in inputs.urls_in(value, hints.get(name, Any)):
+            if (why := problem(url)) is not None:
+                yield f"--{name}: {url} {why}"
 
 
 def problem(url: str) -> str | None:

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.nextflow.command import LOG
-from nfresume.tasks import calls, executing, failing, options, promises, recording, sections
+from nfresume.tasks import calls, executing, failing, options, promises, recording, source
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
-from nfresume.tasks.declaring import Task, Workflow
+from nfresume.tasks.declaring import Task
 from nfresume.tasks.executing import BAD_INPUT, Executor
+from nfresume.tasks.failing import Failures, Scope
 from nfresume.tasks.graph import Elements, Node, State
+from nfresume.tasks.growing import Graph, resolved
 from nfresume.tasks.journal import Journal
 from nfresume.tasks.mapping import MapTask, call_inputs
-from nfresume.tasks.promises import Expression, Promise
+from nfresume.tasks.promises import Promise
 from nfresume.tasks.reusing import Reuse, shown_hash
 
 
@@ -34,21 +36,17 @@ class Stopped(BaseException):
     """A signal asked the head to stop. Not an Exception, so that `except Exception` does not catch it."""
 
 
-class Head:
+class Head(Graph):
     """Runs one graph. It is the scheduler of all promises in it."""
 
     def __init__(self, order: Order, call: calls.Call) -> None:
-        self._nodes: list[Node] = []
+        super().__init__()
         self._calls: Counter[str] = Counter()
-        self._ready: deque[Node] = deque()
-        self._unfinished = 0
-        self._branch: Node | None = None
-        self._sections: list[Node] = []
-        self._handling = False  # the workflow has failed, and its on_failure runs
+        self._failures = Failures()
+        self._handling = False  # a workflow has failed, and its on_failure runs
         self._deprecated: set[str] = set()
         self.failed: list[Node] = []
         self.why = ""  # the first failure
-        self.fail_fast = False
         self.log = recording.Log(Path(order.attempt) / LOG)
         self._selector = selectors.DefaultSelector()
         self._wake, far = os.pipe()
@@ -69,6 +67,15 @@ class Head:
 
     # -- the graph ------------------------------------------------------------------------------
 
+    @property
+    def scheduler(self) -> Head:
+        """Itself."""
+        return self
+
+    def _keep_children(self, node: Node) -> None:
+        for child in node.children:
+            self.reuse.keep_failure(child)
+
     def submit(self, task: Task, given: Mapping[str, Any]) -> Promise:
         """Add the node of a call. It waits for the promises in its inputs."""
         return Promise(self, self._call(task, given), task.hints.get("return", Any))
@@ -86,30 +93,12 @@ class Head:
         self.log.line(text)
         print(f"nfresume: {text}", file=sys.stderr, flush=True)
 
-    def _add(self, node: Node) -> Node:
-        self._nodes.append(node)
-        self._unfinished += 1
-        node.branch = self._branch
-        self._wait_for(node, [*promises.nodes_in(dict(node.inputs)), *filter(None, [self._branch])])
-        if not node.waits_for and node.state is State.WAITING:
-            self._make_ready(node)
-        return node
-
-    def _wait_for(self, node: Node, others: Any) -> None:
-        for other in others:
-            if other.state in (State.FAILED, State.SKIPPED):
-                self._end(node, State.SKIPPED)
-                return
-            if not other.state.ended and other not in node.waits_for:
-                node.waits_for.add(other)
-                other.dependants.append(node)
-
     def submit_all(self, mapped: MapTask, lists: Mapping[str, Any]) -> Promise:
         """Add the node of a map. It adds its calls when the values of the lists are known."""
 
         def expand(node: Node) -> None:
             task = mapped.task.overridden(node.options) if node.options else mapped.task
-            known = {name: _resolved(value) for name, value in lists.items()}
+            known = {name: resolved(value) for name, value in lists.items()}
             rows = call_inputs(task.name, known)
             node.elements = Elements(len(rows), len(rows) - mapped.rule.needed(len(rows)), mapped.rule)
             for at, row in enumerate(rows):
@@ -121,73 +110,30 @@ class Head:
                     expand=expand, label=f"map of {mapped.task.short_name}")
         return Promise(self, self._add(node), list[mapped.task.hints.get("return", Any)])  # type: ignore[misc]
 
-    def submit_dynamic(self, function: Any, inputs: Mapping[str, Any], kind: Any) -> Promise:
-        """Add the node of a dynamic workflow. Its function is called here when its inputs are known."""
+    def submit_dynamic(self, flow: Any, inputs: Mapping[str, Any]) -> Promise:
+        """Add the node of a dynamic workflow. Its function is called here when its inputs are known.
+
+        It is done when all its calls are.
+        """
 
         def expand(node: Node) -> None:
+            opened = len(self._sections)
+            known = {name: resolved(value) for name, value in inputs.items()}
             try:
-                node.chosen = function(**{name: _resolved(value) for name, value in inputs.items()})
+                with self.nested(flow, known) as scope:
+                    node.chosen = flow.function(**known)
+                node.last = self._end_of(scope)
             except NoResult:
+                self.leave_sections(opened)
                 self._end(node, State.SKIPPED)
             except Exception as e:  # of the workflow's own code: the user needs the traceback
+                self.leave_sections(opened)
                 traceback.print_exc()
                 raise ValueError(f"{type(e).__name__}: {e}") from None
 
-        node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False, label=function.__name__)
-        return Promise(self, self._add(node), kind)
-
-    def constant(self, name: str, value: Any) -> Promise:
-        """Add a node that is done: an input of the workflow of which it asks what only promises answer."""
-        node = Node(len(self._nodes), None, {}, is_map=False, chosen=value, label=f"the input {name}")
-        node.state = State.DONE
-        self._nodes.append(node)
-        return Promise(self, node)
-
-    def section(self, name: str) -> Node:
-        """Add the node of a conditional section. It waits until `choose` is called."""
-        node = Node(len(self._nodes), None, {}, is_map=False, label=f"conditional section {name}")
-        node.waits_for.add(node)
-        self._sections.append(node)
-        return self._add(node)
-
-    def branch(self, section: Node) -> Node:
-        """Add the node of a branch. Calls that follow wait for it."""
-        self._branch = Node(len(self._nodes), None, {}, is_map=False, branch=section.branch,
-                            label=f"branch of {section}")
-        self._nodes.append(self._branch)
-        self._unfinished += 1
-        self._wait_for(self._branch, [section])
-        return self._branch
-
-    def end_branch(self) -> None:
-        """Calls that follow wait for what the section itself waits for."""
-        assert self._branch is not None
-        self._branch = self._branch.branch
-
-    def choose(self, section: Node, cases: list[tuple[Any, Node, Any]]) -> Promise:
-        """Let the section decide when its conditions are known, and then wait for the value that it takes."""
-
-        def expand(node: Node) -> None:
-            taken = next(case for case in cases if self._true(case[0]))
-            for case in cases:
-                self._end(case[1], State.DONE if case is taken else State.SKIPPED)
-            if isinstance(taken[2], sections.Failure):
-                raise ValueError(taken[2].text)
-            node.chosen = taken[2]
-
-        self._sections.remove(section)
-        section.expand = expand
-        section.waits_for.discard(section)
-        self._wait_for(section, promises.nodes_in([condition for condition, _, _ in cases]))
-        if not section.waits_for and section.state is State.WAITING:
-            self._make_ready(section)
-        return Promise(self, section)
-
-    @staticmethod
-    def _true(condition: Any) -> bool:
-        if isinstance(condition, Expression):
-            return condition.value(lambda node: node.value())
-        return bool(_resolved(condition))
+        node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False,
+                    label=flow.function.__name__)
+        return Promise(self, self._add(node), source.hints_of(flow.function).get("return", Any))
 
     def override(self, promise: Promise, given: Mapping[str, Any]) -> None:
         """Change the options of a call that has not started."""
@@ -196,17 +142,6 @@ class Head:
         for each in (node, *node.children):
             if each.task is not None and each.state in (State.WAITING, State.READY):
                 each.task = each.task.overridden(given)
-
-    def after(self, first: Any, second: Any) -> None:
-        """Let `second` wait for `first`, as `first >> second` asks."""
-        for node in promises.nodes_in(second):
-            if node.state in (State.WAITING, State.READY):
-                if node in self._ready:
-                    self._ready.remove(node)
-                node.state = State.WAITING
-                self._wait_for(node, promises.nodes_in(first))
-                if not node.waits_for and node.state is State.WAITING:
-                    self._make_ready(node)
 
     def value(self, promise: Promise) -> Any:
         """Wait for the value of a promise. Raises NoResult, or Stopped."""
@@ -231,22 +166,16 @@ class Head:
         if text := options.unused():
             self.say(text)
 
-    def handle_failure(self, flow: Workflow, given: Mapping[str, Any]) -> None:
-        """Call the workflow's on_failure, whose calls always run. It changes no outcome."""
-        self._handling, self.fail_fast = True, False
-        with contextlib.suppress(NoResult):  # what it has called so far still runs
-            failing.call_handler(flow.on_failure, given, self.why, self.failed[0].name)
-        self.finish()
+    def handle_failures(self) -> None:
+        """Call the on_failure of each workflow that has failed, inner ones first. It changes no outcome.
 
-    def _make_ready(self, node: Node) -> None:
-        """Continue with a node whose dependencies are all done."""
-        if node.within is not None and not node.within.admit(node):
-            return
-        if node.task is not None or node.expand is not None:
-            node.state = State.READY
-            self._ready.append(node)
-        else:
-            self._end(node, State.DONE)
+        The calls of an on_failure always run.
+        """
+        self._handling = True
+        while (scope := self._failures.next()) is not None:
+            with contextlib.suppress(NoResult):  # what it has called so far still runs
+                failing.call_handler(scope.workflow.on_failure, scope.inputs, scope.why, str(scope.failed))
+            self.finish()
 
     def _expand(self, node: Node) -> None:
         """Let a node without a task add its calls, and wait for them."""
@@ -254,14 +183,16 @@ class Head:
         assert expand is not None
         node.state = State.WAITING
         branch, self._branch = self._branch, None
+        scope, self._scope = self._scope, node.scope
         try:
             expand(node)
         except (TypeError, ValueError, LookupError, AttributeError) as e:
             self._fail(node, f"Process `{node}` cannot run: {e}")
             return
         finally:
-            self._branch = branch
-        self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen)])
+            self._branch, self._scope = branch, scope
+        last = [node.last] if node.last is not None else []
+        self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen), *last])
         if not node.waits_for and node.state is State.WAITING:
             self._end(node, State.DONE)
 
@@ -328,9 +259,10 @@ class Head:
             self.why = why
         print(f"nfresume: {why}", file=sys.stderr, flush=True)
         self.failed.append(node)
+        stopped = self._failures.note(node.scope, node.name, why)
         self._end(node, State.FAILED)
-        if self.fail_fast:
-            self._stop_all()
+        if stopped is not None:
+            self._stop_calls(stopped)
 
     def _ignore(self, node: Node) -> None:
         """End a call that failed, and whose map succeeds without it."""
@@ -340,34 +272,14 @@ class Head:
         node.within.elements.ignored += 1
         self._end(node, State.IGNORED)
 
-    def _stop_all(self) -> None:
-        """Stop what runs, and skip what waits."""
-        self.executor.stop()
-        self._ready.clear()
-        for node in self._nodes:
+    def _stop_calls(self, scope: Scope) -> None:
+        """Stop what runs of a call of a workflow, and skip what waits."""
+        scope.stopped = True
+        found = set(self._calls_of(scope))
+        self.executor.stop(found)
+        self._ready = deque(node for node in self._ready if node not in found)
+        for node in found:
             self._end(node, State.SKIPPED)
-
-    def _end(self, node: Node, state: State) -> None:
-        """Set a final state. If the node has a value, the dependants may continue; else they are skipped."""
-        ending = [(node, state)]
-        while ending:
-            node, state = ending.pop()
-            if node.state.ended:
-                continue
-            node.state = state
-            self._unfinished -= 1
-            if state is State.DONE:
-                for child in node.children:
-                    self.reuse.keep_failure(child)
-            for other in node.dependants:
-                other.waits_for.discard(node)
-                if not state.has_value:
-                    ending.append((other, State.SKIPPED))
-                elif not other.waits_for and other.state is State.WAITING:
-                    self._make_ready(other)
-            node.dependants.clear()
-            if node.within is not None and (following := node.within.leave(node)) is not None:
-                self._make_ready(following)
 
     def results(self) -> list[Mapping[str, Any]]:
         """The results of all calls that have one, in the order of the calls."""
@@ -379,7 +291,3 @@ class Head:
         self.log.ended(len(self.failed))
         self.reuse.close()
         self.log.close()
-
-
-def _resolved(value: Any) -> Any:
-    return promises.resolve(value, lambda node: node.value()) if isinstance(value, Promise) else value

@@ -1,7 +1,8 @@
-"""Programs that a task names by a path relative to /root, the folder in which tasks start on Latch.
+"""Programs and scripts that a task names by a path relative to /root, in which tasks start on Latch.
 
-Latch's own template calls `bowtie2/bowtie2` so. Here a task starts in a folder of its own. So links to the
-programs of /root, and to its folders that have programs, are in that folder while the task's function runs.
+Latch's own template calls `bowtie2/bowtie2` so, and many files call `python scripts/a.py` or `Rscript a.R`.
+Here a task starts in a folder of its own. So links to the programs and scripts of /root, and to its folders
+that have some, are in that folder while the task's function runs.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from nfresume.tasks.calls import OUTPUT
 
 #: So many files of a folder are looked at, to see whether it has programs.
 _LOOKED_AT = 200
+#: What scripts end in that are passed to an interpreter, and so need not be executable.
+_SCRIPTS = (".py", ".r", ".sh", ".pl", ".jl")
 
 
 @contextlib.contextmanager
-def linked(task_dir: Path, top: Path | None) -> Iterator[None]:
-    """Until the end of the block, link the programs of the folder `top` into the task dir.
+def linked(task_dir: Path, top: Path | None, project: Path | None) -> Iterator[None]:
+    """Until the end of the block, link the programs and scripts of the folder `top` into the task dir.
 
-    What the task dir has already stays.
+    Scripts are those of `project`, the workflow's folder, which `top` shows. What the task dir has already
+    stays.
     """
     links = []
-    for path in _tools(top) if top is not None else ():
+    for path in _tools(top, project) if top is not None else ():
         with contextlib.suppress(OSError):
             (task_dir / path.name).symlink_to(path)
             links.append(task_dir / path.name)
@@ -38,12 +42,13 @@ def linked(task_dir: Path, top: Path | None) -> Iterator[None]:
                 link.unlink()
 
 
-def _tools(top: Path) -> Iterator[Path]:
+def _tools(top: Path, project: Path | None) -> Iterator[Path]:
     for path in _entries(top):
         if path.name.startswith(".") or path.name == OUTPUT:
             continue
-        if _is_program(path) or (path.is_dir() and not (path / "__init__.py").exists()
-                                 and any(map(_is_program, _entries(path)))):
+        scripts = project is not None and (project / path.name).exists()
+        found = [path] if not path.is_dir() else [] if (path / "__init__.py").exists() else _entries(path)
+        if any(_is_program(each) or (scripts and each.suffix.lower() in _SCRIPTS) for each in found):
             yield path
 
 

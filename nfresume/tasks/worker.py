@@ -94,9 +94,10 @@ def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
 def wish_of(task_dir: Path, order: Order) -> Wish:
     """What the task of an order needs."""
     files = (path for value in order.inputs.values() for path in calling.input_paths(value))
+    project, output = Path(order.project) if order.project else None, Path(order.output)
     return Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
                 isolation.scratch_of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
-                Path(order.project) if order.project else None)
+                project, output.name if output.parent == project else None)
 
 
 def _in_container(wish: Wish, order: Order) -> int:

@@ -40,6 +40,14 @@ def written(text: str) -> LatchFile:
     return LatchFile(str(path))
 
 
+def ordered(first, second):
+    """Let one value come after another, in a running workflow. In plain Python they are known."""
+    from nfresume.tasks import promises
+
+    if promises.running() is not None and isinstance(second, promises.Promise):
+        first >> second
+
+
 @small_task
 def shown(values: List[object]) -> str:
     return repr([described(value) for value in values])
@@ -88,6 +96,11 @@ def program(seed: int) -> str:
     parts.append("\n\n@dynamic\ndef grown(a: int) -> List[int]:\n"
                  "    return [task_0(a=i, b=a) for i in range(a % 3)]")
     parts.append("\n\n@workflow\ndef inner(a: int) -> int:\n    return task_0(a=task_0(a=a, b=1), b=a)")
+    parts.append("\n\n@workflow\ndef two(a: int) -> Tuple[int, str]:\n"
+                 "    return task_0(a=inner(a=a), b=a), task_1(a=a, t='two')")
+    parts.append("\n\n@workflow\ndef silent(a: int) -> None:\n    task_0(a=task_0(a=a, b=7), b=a)\n"
+                 "    create_conditional_section('s').if_(task_0(a=a, b=1) > 300).then(task_0(a=a, b=2))"
+                 ".else_().then(task_0(a=a, b=3))")
     parts.append("\n\n@workflow\ndef flow(n: int = 3) -> str:\n" + "\n".join(_body(pick, tasks)) + "\n")
     return "".join(parts)
 
@@ -96,7 +109,7 @@ def _body(pick: random.Random, tasks: list[tuple[str, str, str]]) -> list[str]:
     ints, texts, all_names, lines = ["n"], ["'x'"], ["n"], []
     for at in range(pick.randint(8, 16)):
         name, (task, parameters, kind) = f"v{at}", pick.choice(tasks)
-        form = pick.choice(["call"] * 5 + ["map", "section", "dynamic", "inner", "list"])
+        form = pick.choice(["call"] * 5 + ["map", "section", "dynamic", "inner", "list", "two", "silent"])
         given = ", ".join(f"{p[0]}={pick.choice(texts if p.endswith('str') else ints)}"
                           for p in parameters.split(", "))
         if form == "map":
@@ -112,6 +125,12 @@ def _body(pick: random.Random, tasks: list[tuple[str, str, str]]) -> list[str]:
         elif form == "inner":
             lines.append(f"    {name} = inner(a={pick.choice(ints)})")
             ints.append(name)
+        elif form == "two":
+            lines.append(f"    {name} = two(a={pick.choice(ints)})")
+            ints.append(f"{name}[0]")
+            texts.append(f"{name}[1]")
+        elif form == "silent":
+            lines.append(f"    {name} = silent(a={pick.choice(ints)})")
         elif form == "list":
             lines.append(f"    {name} = [task_0(a=i, b={pick.choice(ints)}) for i in range(3)]")
         else:
@@ -120,6 +139,8 @@ def _body(pick: random.Random, tasks: list[tuple[str, str, str]]) -> list[str]:
                      "Tuple[int, str]": [f"{name}[0]"], "Dict[str, int]": [f"{name}['a']"]}.get(kind, [])
             texts += {"str": [name], "Pair": [f"{name}.second"],
                       "Tuple[int, str]": [f"{name}[1]"]}.get(kind, [])
+        if at and pick.random() < 0.3:
+            lines.append(f"    ordered({pick.choice(all_names[1:])}, {name})")
         all_names.append(name)
     return [*lines, f"    return shown(values=[{', '.join(all_names)}])"]
 

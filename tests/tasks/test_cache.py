@@ -268,6 +268,7 @@ def test_an_unsafe_pickle_is_refused(site: Site):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_kill_while_storing(site: Site, script: Path):
     """A kill -9 at any step of storing leaves no entry or a complete one. A retry gives the result."""
     points = ("task-ran", "cache-copied", "cache-written", "cache-stored", "task-answered", "cache-aside")

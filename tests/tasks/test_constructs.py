@@ -76,6 +76,10 @@ def test_a_relaunch_of_a_dynamic_workflow(site: Site, script: Path):
     ("is_in_a_list", "test it inside of a task, or with create_conditional_section"),
     ("formats_a_promise", "make texts of it inside of a task"),
     ("joins_a_promise", "make texts of it inside of a task"),
+    ("calls_a_method", "call its methods inside of a task"),
+    ("opens_a_promise", "use it as a path inside of a task"),
+    ("changes_a_promise", "change it inside of a task"),
+    ("changes_an_item", "change it inside of a task"),
     ("computes_with_a_promise", "compute with it inside of a task"),
 ])
 def test_what_a_promise_cannot_do(site: Site, script: Path, workflow: str, why: str):

@@ -74,6 +74,8 @@ from latch.types import LatchDir
 def called() -> LatchDir:
     subprocess.run(["tools/hello", "made.txt"], check=True)
     subprocess.run(["./single", "other.txt"], check=True)
+    subprocess.run(["sh", "steps/run.sh", "third.txt"], check=True)
+    subprocess.run(["python3", "alone.py", "fourth.txt"], check=True)
     return LatchDir(os.getcwd(), "latch:///all")
 
 
@@ -85,17 +87,66 @@ def flow() -> LatchDir:
 
 @pytest.mark.parametrize("way", ["as it is", "no namespaces"])
 def test_programs_of_the_folder(site: Site, way: str):
-    """A path relative to /root names a program of the workflow's folder. No program gets into the results."""
+    """A path relative to /root names a program or script of the workflow's folder.
+
+    None of them gets into the results.
+    """
     (site.launch_dir / "wf").mkdir()
     (site.launch_dir / "wf/__init__.py").write_text(TOOLS)
     (site.launch_dir / "tools").mkdir()
     for program in (site.launch_dir / "tools/hello", site.launch_dir / "single"):
         program.write_text("#!/bin/sh\necho made > $1\n")
         program.chmod(0o755)
+    (site.launch_dir / "steps").mkdir()
+    (site.launch_dir / "steps/run.sh").write_text("echo made > $1\n")
+    (site.launch_dir / "alone.py").write_text("import sys\nopen(sys.argv[1], 'w').write('made')\n")
     done = launch(site, way, "wf/__init__.py:flow")
     assert done.returncode == 0, done.stderr
-    assert sorted(os.listdir(site.launch_dir / "results/all")) == ["made.txt", "other.txt"]
+    assert sorted(os.listdir(site.launch_dir / "results/all")) == [
+        "fourth.txt", "made.txt", "other.txt", "third.txt"]
     assert sorted(os.listdir(site.launch_dir / "tools")) == ["hello"]
+
+
+RESULTS = """
+import os
+from pathlib import Path
+
+from latch import small_task, workflow
+from latch.types import LatchDir
+
+
+@small_task
+def absolute(n: int) -> LatchDir:
+    os.mkdir("/root/results")
+    Path(f"/root/results/{n}").touch()
+    return LatchDir("/root/results", "latch:///absolute")
+
+
+@small_task
+def relative(n: int) -> LatchDir:
+    os.mkdir("results")
+    Path(f"results/{n}").touch()
+    return LatchDir("/root/results", "latch:///relative")
+
+
+@workflow
+def flow(n: int) -> list:
+    return [absolute(n=n), relative(n=n)]
+"""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in WAYS if way != "no namespaces"])
+def test_results_of_earlier_launches(site: Site, way: str):
+    """They lie in the workflow's folder, which is /root to its tasks. A task returns only what it wrote."""
+    (site.launch_dir / "wf").mkdir()
+    (site.launch_dir / "wf/__init__.py").write_text(RESULTS)
+    for n in ("1", "2"):
+        done = launch(site, way, "wf/__init__.py:flow", "--n", n)
+        assert done.returncode == 0, done.stderr
+        found = {str(path.relative_to(site.launch_dir / "results"))
+                 for path in (site.launch_dir / "results").rglob("?")}
+        assert found == {f"{name}/{k}" for name in ("absolute", "relative") for k in range(1, int(n) + 1)}
 
 
 @pytest.mark.long

@@ -111,6 +111,16 @@ def test_what_cannot_be_reached_is_refused(site: Site, bucket: Any, url: str, wh
     site.ok(*words, json.dumps({"name": "s", "reads": ["s3://bucket/a.txt"]}), HOME=str(site.base))
 
 
+def test_a_default_that_cannot_be_reached(site: Site, bucket: Any):
+    """Many files of Latch name their place for output so. It is told, and only opening it is an error."""
+    done = site.ok("launch", "remote_files.py:placed", HOME=str(site.base))
+    assert json.loads(done.out) == str(site.launch_dir / "results/top/run/a.txt")
+    assert "the default of --out: latch:///top/ is on Latch" in done.err
+    assert (site.launch_dir / "results/top/run/a.txt").read_text() == "a"
+    done = site.run("launch", "remote_files.py:placed", "--mask", "true", HOME=str(site.base))
+    assert (done.code, "latch:/// is on Latch: install latch" in done.err) == (1, True), done.err
+
+
 def test_an_object_that_does_not_exist(site: Site, bucket: Any):
     """The message names it."""
     done = site.run("launch", "remote_files.py:line", "--file", "s3://bucket/absent.txt")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from nfresume.domain.errors import UsageError
 from nfresume.nextflow import processes as nextflow_processes
+from nfresume.tasks import checking
 from tests.conftest import Site, until
 from tests.tasks.conftest import fix, put, ran
 
@@ -145,6 +147,37 @@ def test_refusals(site: Site, words: tuple[str, ...], code: int, line: str):
     assert (done.code, line in done.err) == (code, True), done.err
     assert "Traceback" not in done.err
     assert site.ok("list", "--json").json() == []
+
+
+def test_rules_of_parameters(tmp_path: Path):
+    """An input that breaks a LatchRule is refused with its message. Defaults, and paths of Latch, are not."""
+    (tmp_path / "flow.py").write_text("""
+from typing import List, Optional
+from latch import small_task, workflow
+from latch.types import LatchAuthor, LatchFile, LatchMetadata, LatchOutputDir, LatchParameter, LatchRule
+
+word, fasta = LatchRule(r"^[a-z]+$", "only letters"), LatchRule("(.fa|.fasta)$", "a FASTA file")
+inside, top = LatchRule(r"\\d", "has a digit"), LatchRule(r"^latch:///.+", "not the root")
+metadata = LatchMetadata("x", LatchAuthor("a"), parameters={
+    "name": LatchParameter(rules=[word, LatchRule("^.{1,5}$", "too long")]),
+    "names": LatchParameter(rules=[inside]), "file": LatchParameter(rules=[fasta, top]),
+    "n": LatchParameter(rules=[word]), "none": LatchParameter()})
+
+@workflow(metadata)
+def flow(name: str = "A 1", names: List[str] = [], file: Optional[LatchFile] = None, n: int = 1) -> None: ...
+""".lstrip())
+    (tmp_path / "a.fa").touch()
+    (tmp_path / "a.txt").touch()
+    good: list[dict[str, object]] = [{}, {"name": "abc", "names": ["a1", "2"], "file": "a.fa", "n": 7},
+                                     {"file": None}]
+    for given in good:
+        checking.check("flow.py:flow", tmp_path, given)
+    bad = [({"name": "a b"}, "--name: 'a b' does not match ^[a-z]+$: only letters"),
+           ({"name": "abcdef"}, "too long"), ({"names": ["a1", "b"]}, "--names: 'b' does not match"),
+           ({"file": "a.txt"}, "a.txt' does not match (.fa|.fasta)$: a FASTA file")]
+    for given, line in bad:
+        with pytest.raises(UsageError, match=re.escape(line)):
+            checking.check("flow.py:flow", tmp_path, given)
 
 
 def test_a_process_and_a_folder_each(site: Site):

@@ -186,6 +186,26 @@ def joins_a_promise(n: int) -> str:
 
 
 @workflow
+def calls_a_method(n: int) -> str:
+    return count(n=n).bit_length()
+
+
+@workflow
+def opens_a_promise(n: int) -> str:
+    return open(count(n=n)).read()
+
+
+@workflow
+def changes_a_promise(n: int) -> int:
+    count(n=n).size = 3
+
+
+@workflow
+def changes_an_item(n: int) -> int:
+    count(n=n)[0] = 3
+
+
+@workflow
 def computes_with_a_promise(n: int) -> int:
     return count(n=n) + 1
 

@@ -71,3 +71,19 @@ def writes(text: str) -> int:
 @workflow
 def sample(sample: Sample, out: LatchOutputDir) -> str:
     return first_line(file=sample.reads[0], times=1)
+
+
+@small_task
+def places(out: LatchDir, mask: LatchFile, use: bool) -> LatchFile:
+    Path("a.txt").write_text("a")
+    if use or mask.remote_path != "latch:///":
+        open(mask).close()
+    return LatchFile("a.txt", f"{out.remote_path}/run/a.txt")
+
+
+TOP, NO_FILE = LatchDir("latch:///top/"), LatchFile("latch:///")
+
+
+@workflow
+def placed(out: LatchDir = TOP, file: LatchFile = NO_FILE, mask: bool = False) -> LatchFile:
+    return places(out=out, mask=file, use=mask)

@@ -55,6 +55,34 @@ def test_every_form_of_every_decorator(name: str):
         assert forms[0].resources == SIZES[name.removesuffix("_task")]
 
 
+def test_named_tuples_as_inputs(tmp_path: Path):
+    """By name or by position, with defaults; files in them are found. What does not fit is refused."""
+    class Sample(NamedTuple):
+        file: Optional[LatchFile]
+        n: int = 3
+    (tmp_path / "a").touch()
+    for value in ('{"file": "a"}', '["a"]', {"file": "a", "n": 3}, ["a", "3"]):
+        found = convert(value, Sample, "--s", tmp_path)
+        assert (type(found), found.file.path, found.n) == (Sample, str(tmp_path / "a"), 3)
+    assert convert([None], Sample, "--s", tmp_path) == Sample(None)
+    for bad, why in (("x", "is not a Sample .file, n."), ('{"m": 1}', "is not a Sample"),
+                     ("[]", "needs file"),
+                     ('["a", "x"]', "--s.n: 'x' is not a whole number"), ('["a", 1, 2]', "is not a Sample")):
+        with pytest.raises(BadInput, match=why):
+            convert(bad, Sample, "--s", tmp_path)
+
+
+def test_outputs_are_unpacked_without_waiting():
+    """Those of a tuple, of a NamedTuple, and of the old spelling `-> (str, int)`. Parts know their types."""
+    class Pair(NamedTuple):
+        first: Tuple[str, int]
+        second: int
+    scheduler: Any = object()  # it has no values
+    for kind in (Pair, Tuple[Tuple[str, int], int], (Tuple[str, int], int)):
+        (one, _), _ = promises.Promise(scheduler, "node", kind)
+        assert isinstance(one, promises.Promise)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_older_cached_decorators(size: str):
     """There is a cached_..._task("version") for every size. None is refused with Latch's message."""

@@ -122,11 +122,21 @@ def test_secrets_in_variables():
 
 
 def test_on_failure_takes_the_inputs():
-    """A handler without an input of the workflow is refused when the file is loaded."""
-    def flow(n: int) -> int: ...
-    def handler(m: int) -> None: ...
-    with pytest.raises(TypeError, match="handler cannot be the on_failure of flow: it has no input 'n'"):
-        tasks.workflow(on_failure=tasks.task(handler))(flow)
+    """A handler that lacks an input of the workflow, or needs another one, is refused when it is declared."""
+    def flow(n: int) -> int:
+        raise ValueError(str(n))
+    def lacking(m: int) -> None: ...
+    def needing(n: int, m: int) -> None: ...
+    with pytest.raises(TypeError, match="lacking cannot be the on_failure of flow: it has no input 'n'"):
+        tasks.workflow(on_failure=tasks.task(lacking))(flow)
+    with pytest.raises(TypeError, match="its input 'm' is none of the workflow's, and not optional"):
+        tasks.workflow(on_failure=tasks.task(needing))(flow)
+    called = []
+    def handler(n: int, note: str | None, size: int = 3, err: names.FlyteError | None = None) -> None:
+        called.append((n, note, size, err))
+    with pytest.raises(ValueError, match="7"):
+        tasks.workflow(on_failure=tasks.task(handler))(flow)(n=7)
+    assert called == [(7, None, 3, names.FlyteError("7", ""))]
 
 
 _SIGNATURES = """
