@@ -90,9 +90,13 @@ class Frame:
     def happened(self) -> str:
         return headline.happened(self.attempt, self.counts, self.why, self.now, lost=bool(self.waits))
 
-    @property
+    @cached_property
     def advice(self) -> str:
-        return headline.advice(self.e, self.attempt, self.counts, lost=bool(self.waits))
+        reusable = None
+        if self.number == self.e.attempt:
+            with reading(self):
+                reusable = self.service.reusable(self.details)
+        return headline.advice(self.e, self.attempt, reusable, lost=bool(self.waits))
 
     @cached_property
     def waits(self) -> str:

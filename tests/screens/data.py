@@ -18,7 +18,8 @@ from nfresume.nextflow.record import Status, Task
 from nfresume.service.identity import Identity
 from nfresume.settings import Settings
 from nfresume.storage import Root
-from nfresume.store import Store, schema, transitions
+from nfresume.store import Store, queries, schema, transitions
+from tests import cache_database
 
 PIPELINES = ("nf-core/rnaseq", "nf-core/sarek", "/pipelines/amplicon/main.nf", "nf-core/fetchngs")
 PEOPLE = ("ada", "grace", "alan")
@@ -176,6 +177,9 @@ class Filled:
                 "option": "-params-file", "given": "params.json", "kept": "1-params.json", "digest": None,
                 "size": 80, "transient": False}]))
             self._record(folder.work, place, number, samples)
+        with self.store.begin(write=False) as tx:
+            session = queries.get(tx, FAILED).session_id
+        cache_database.write(folder, session, (f"{p.parent.name}/{p.name}" for p in folder.work.glob("0?/*")))
 
     def _record(self, work: Path, place: Path, number: int, samples: tuple[str, ...]) -> None:
         writer = record.Writer(record.path_of(place, 1))
