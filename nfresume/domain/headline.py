@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
-from nfresume.domain.wording import duration
+from nfresume.domain.wording import duration, plain
 from nfresume.domain.workdirs import WorkDirState
 
 #: A line of output that looks like the reason of a failure.
@@ -35,7 +35,8 @@ class Reusable:
     """How much a relaunch finds of what has finished.
 
     `finished` of `total` tasks of attempt `attempt` have finished, and Nextflow's cache has lost `lost` of
-    them. `known`: the cache was read. `refused`: why nothing can be resumed, empty if something can.
+    them. `known`: the cache was read, and nothing speaks against it. `refused`: why nothing can be
+    resumed, empty if something can. `again`: so many run again, as a forecast says.
     """
 
     attempt: int
@@ -44,6 +45,7 @@ class Reusable:
     lost: int = 0
     known: bool = True
     refused: str = ""
+    again: int = 0
 
     @property
     def text(self) -> str:
@@ -55,7 +57,7 @@ class Reusable:
                     "possible")
         if not self.finished:
             return "Nothing had finished: a relaunch runs every task"
-        left = max(0, self.finished - self.lost)
+        left = max(0, self.finished - self.lost - self.again)
         lost = f": Nextflow's cache has lost {self.lost:,}" if self.lost else ""
         if not left:
             return f"A relaunch runs every task{lost}"
@@ -75,8 +77,8 @@ def reason(stderr: str, stdout: str, error: str = "") -> str:
     """
     if error and not _STATUS_ONLY.fullmatch(error):
         return _short(" ".join(error.split()))
-    errors = [line.strip() for line in stderr.splitlines() if not _EMPTY.fullmatch(line.strip())]
-    others = [line.strip() for line in stdout.splitlines() if not _EMPTY.fullmatch(line.strip())]
+    errors = [line.strip() for line in plain(stderr).splitlines() if not _EMPTY.fullmatch(line.strip())]
+    others = [line.strip() for line in plain(stdout).splitlines() if not _EMPTY.fullmatch(line.strip())]
     for lines in (errors, others):
         for line in reversed(lines):
             if _TELLING.search(line):

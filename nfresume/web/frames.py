@@ -18,7 +18,7 @@ from nfresume.domain import headline
 from nfresume.domain.costs import Price
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, TaskCounts, deletion
-from nfresume.domain.headline import FailedTask
+from nfresume.domain.headline import FailedTask, Reusable
 from nfresume.domain.people import Role
 from nfresume.domain.workdirs import Retain
 from nfresume.nextflow.record import Task
@@ -64,6 +64,7 @@ class Frame:
     published: int = 0
     failed: list[Task] = field(default_factory=list)
     why: FailedTask | None = None
+    planned: Reusable | None = None  # by a forecast, which has looked at each task
 
     @property
     def e(self) -> Execution:
@@ -92,8 +93,8 @@ class Frame:
 
     @cached_property
     def advice(self) -> str:
-        reusable = None
-        if self.number == self.e.attempt:
+        reusable = self.planned
+        if reusable is None and self.number == self.e.attempt:
             with reading(self):
                 reusable = self.service.reusable(self.details)
         return headline.advice(self.e, self.attempt, reusable, lost=bool(self.waits))

@@ -28,11 +28,12 @@ def milliseconds(value: int) -> str:
 def visible(value: Any) -> Any:
     r"""Write control characters as escapes such as \x1b, so that a log cannot hide or fake text.
 
-    The templates apply this to every value that they print, except to Markup.
+    Colours are left out, and what a progress bar has overwritten is a line of its own. The templates apply
+    this to every value that they print, except to Markup. `console.js` does the same to the tail of a log.
     """
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
-    return wording.printable(value, keep="\n\t")
+    return wording.printable(wording.plain(value), keep="\n\t")
 
 
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,

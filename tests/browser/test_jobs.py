@@ -46,10 +46,11 @@ def test_the_jobs(filled: tuple[Filled, str], browser: Browser, size: tuple[int,
     expect(page.locator("#rows tr")).to_have_count(1)
     page.get_by_role("link", name=FAILED).click()
     expect(page.locator("#headline")).to_contain_text("column gc_contnet not found")
+    expect(page.locator("#headline")).to_contain_text("Relaunch reuses 16 of 17 tasks")
     page.get_by_role("link", name="REPORT").first.click()
     expect(page.locator("#why")).to_contain_text("parameter min_reads has changed: 20 -> 40")
     expect(page.locator("#inputs")).to_contain_text("COUNT (liver)")
-    _relaunch(page)
+    _relaunch(page, made)
     page.get_by_label("Keep for").fill("100")
     page.get_by_role("button", name="Extend").click()
     expect(page.locator("#headline")).to_contain_text("Kept until")
@@ -64,15 +65,20 @@ def test_the_jobs(filled: tuple[Filled, str], browser: Browser, size: tuple[int,
     context.close()
 
 
-def _relaunch(page: Page) -> None:
-    """Change a parameter; the refusal keeps what was typed. (There is no Nextflow here that could resume.)"""
+def _relaunch(page: Page, made: Filled) -> None:
+    """Change a parameter; the refusal, here of a history that is away, keeps what was typed."""
+    history = made.root.execution("lab", FAILED).cache / "history"
     page.get_by_role("link", name="Relaunch from Failed Task").click()
+    expect(page.locator("#headline")).to_contain_text("16 of 17 tasks")
+    history.rename(history.with_name("away"))
     page.get_by_label("min_reads").fill("30")
     page.get_by_label("Keep after a failure").fill("72")
     page.get_by_role("button", name="Relaunch", exact=True).first.click()
     expect(page.locator("#refused")).to_contain_text("cannot be resumed")
     expect(page.get_by_label("min_reads")).to_have_value("30")
     expect(page.get_by_label("Keep after a failure")).to_have_value("72")
+    expect(page.locator("#headline")).to_contain_text("its history file is gone")
+    history.with_name("away").rename(history)
     page.get_by_role("link", name=FAILED).click()
 
 

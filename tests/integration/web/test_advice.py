@@ -106,6 +106,15 @@ def test_an_attempt_that_failed_at_its_start(failed: Failed):
     assert "Relaunch reuses 7 of 8 tasks." in failed.headline()
 
 
+def test_the_headline_above_a_forecast_says_the_same(failed: Failed):
+    """The forecast finds that no task dir is there, and the headline of its page does not promise more."""
+    (failed.web.root.path.parent / "main.nf").write_text("workflow {}\n")
+    page = failed.forecast()
+    assert "would be reused for certain: 0 tasks" in page or "would be reused: 0 tasks" in page
+    assert "Relaunch reuses" not in page
+    assert "elaunch runs every task" in page
+
+
 def test_a_large_cache_is_not_read_for_a_page(failed: Failed, monkeypatch: pytest.MonkeyPatch):
     """The headline of an execution whose cache is too large for a page says `at most`."""
     monkeypatch.setattr(reusable, "_MOST_BYTES", 100)

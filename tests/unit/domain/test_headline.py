@@ -90,6 +90,12 @@ def test_a_lost_host_is_not_said_to_run():
     assert "an owner can settle it" in headline.advice(running, gone, None, lost=True)
 
 
+def test_colours_are_no_reason():
+    """What colours a terminal is not told, and a line that only ends a colour is not the reason."""
+    assert headline.reason("\x1b[31;1mdisk quota\x1b[0m\n\x1b[0m\n", "") == "disk quota"
+    assert headline.reason("10%\r20%\rError: no reads\r30%\r", "") == "Error: no reads"
+
+
 @pytest.mark.parametrize(("reusable", "text"), [
     (Reusable(1, 0, 1), "Nothing had finished: a relaunch runs every task"),
     (Reusable(1, 0, 0, refused="its cache is gone"),
@@ -98,6 +104,8 @@ def test_a_lost_host_is_not_said_to_run():
      "It cannot be resumed: its cache is gone. Only a relaunch that runs every task again is possible"),
     (Reusable(1, 7, 8, 4), "Relaunch reuses 3 of 8 tasks: Nextflow's cache has lost 4"),
     (Reusable(1, 7, 8, 7), "A relaunch runs every task: Nextflow's cache has lost 7"),
+    (Reusable(1, 7, 8, again=7), "A relaunch runs every task"),
+    (Reusable(1, 7, 8, again=2), "Relaunch reuses 5 of 8 tasks"),
     (Reusable(1, 7, 8, known=False), "Relaunch reuses at most 7 of 8 tasks"),
 ])
 def test_how_much_is_reused(reusable, text):
