@@ -20,6 +20,11 @@ def left(value: datetime | None) -> str:
     return wording.duration(value - datetime.now(UTC)) if value else "-"
 
 
+def ago(value: datetime) -> str:
+    """How long it is since a time."""
+    return wording.duration(datetime.now(UTC) - value)
+
+
 def milliseconds(value: int) -> str:
     """Milliseconds as a time span."""
     return f"{value} ms" if 0 <= value < 1000 else wording.duration(timedelta(milliseconds=value))
@@ -39,7 +44,7 @@ def visible(value: Any) -> Any:
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            ms=milliseconds, money=wording.money)
+                            ago=ago, ms=milliseconds, money=wording.money)
 
 
 def page(

@@ -3,8 +3,8 @@
 
 // -- live parts: the page is fetched again, and only what differs is changed ------------------------
 
-function keyOf(node) {
-  return node.nodeType === 1 ? node.id || node.dataset.key || "" : "";
+function keyOf(node) {  // `node.id` of a form is its field of the name id
+  return node.nodeType === 1 ? node.getAttribute("id") || node.getAttribute("data-key") || "" : "";
 }
 
 function sameKind(a, b) {
@@ -174,6 +174,8 @@ function left(seconds) {
 setInterval(() => {
   for (const part of document.querySelectorAll("[data-until]"))
     part.textContent = left((new Date(part.dataset.until) - Date.now()) / 1000);
+  for (const part of document.querySelectorAll("[data-since]"))
+    part.textContent = left((Date.now() - new Date(part.dataset.since)) / 1000);
 }, 1000);
 
 // Times in the reader's zone and words; the title has UTC.
