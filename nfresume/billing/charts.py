@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from nfresume.billing.usage import Ledger
-from nfresume.domain.costs import GB, Meter, Usage
+from nfresume.domain.costs import GB, Meter, Sample, Usage
 from nfresume.domain.periods import Period
 
 Figure = dict[str, Any]
@@ -27,10 +29,12 @@ def storage_over_time(ledger: Ledger, period: Period) -> Figure:
     span = Period(max(period.start, min(ledger.first_sample_at, period.end)), period.end)
     step = (span.end - span.start) / _POINTS
     meter = Meter([], span.start, span.end, [span.start + step * n for n in range(1, _POINTS)])
-    amounts: dict[str, list[int]] = {}
+    histories: dict[str, list[Sequence[Sample]]] = {}
     for execution in ledger.executions.values():
-        mine = amounts.setdefault(execution.pipeline, meter.zeros())
-        meter.add(ledger.samples.get(execution.id, ()), mine)
+        histories.setdefault(execution.pipeline, []).append(ledger.samples.get(execution.id, ()))
+    amounts: dict[str, list[int]] = {}
+    for pipeline, each in histories.items():
+        meter.add(_together(each), amounts.setdefault(pipeline, meter.zeros()))
     ordered = sorted((p for p in amounts if any(amounts[p])), key=lambda p: -sum(amounts[p]))
     shown = {pipeline: amounts[pipeline] for pipeline in ordered[:_TOP]}
     if len(ordered) > _TOP:
@@ -43,6 +47,19 @@ def storage_over_time(ledger: Ledger, period: Period) -> Figure:
         traces.append(_trace("scatter", label(pipeline), at, [*means, means[-1]], COLOURS[number],
                              stackgroup="bytes", line={"shape": "hv", "width": 0}))
     return _figure(traces, "GB stored")
+
+
+def _together(histories: Iterable[Sequence[Sample]]) -> list[Sample]:
+    """The sum of what several work dirs store, over time: a long one crosses the intervals only once."""
+    changes: Counter[datetime] = Counter()
+    for steps in histories:
+        before = 0
+        for sample in sorted(steps):
+            changes[sample.at] += sample.metered - before
+            before = sample.metered
+    moments = sorted(changes)
+    return [Sample(at, total) for at, total in zip(moments, accumulate(changes[at] for at in moments),
+                                                   strict=True)]
 
 
 def cost_by_account(used: Mapping[str, Usage], currency: str) -> Figure:

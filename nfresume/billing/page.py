@@ -42,7 +42,7 @@ def gather(
         period = choose_period(tx.now)
     ledger = usage.read(store, conf, account, period.end, period.start)
     whole = report.from_ledger(store, conf, ledger, By.PIPELINE, period)
-    lines = {By.PIPELINE: whole.lines} | {by: report.lines_by(store, conf, ledger, by, period)
+    lines = {By.PIPELINE: whole.lines} | {by: report.lines_by(store, conf, ledger, by, period, _MOST_LINES)
                                           for by in (By.ACCOUNT, By.EXECUTION)}
     accounts = {line.key: line.usage for line in lines[By.ACCOUNT] if line.usage.parts}
     tables = {by: each[:_MOST_LINES] for by, each in lines.items()}

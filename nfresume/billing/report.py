@@ -112,8 +112,10 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
     )
 
 
-def lines_by(store: Store, conf: Settings, ledger: Ledger, by: By, period: Period) -> list[Line]:
-    """The lines of a report, the most expensive first."""
+def lines_by(
+    store: Store, conf: Settings, ledger: Ledger, by: By, period: Period, most: int | None = None,
+) -> list[Line]:
+    """The lines of a report, the most expensive first. The first `most` executions have a reuse value."""
     if by is By.PROCESS:
         return _by_process(store, ledger, period)
     if by is By.DAY:
@@ -123,7 +125,8 @@ def lines_by(store: Store, conf: Settings, ledger: Ledger, by: By, period: Perio
         folders = Folders(store)
         return [replace(line, reuse_value=reuse_value.of_execution(
             folders, conf, ledger.executions[line.key], ledger.price))
-                if line.key in ledger.executions else line for line in lines]
+                if line.key in ledger.executions else line for line in lines[:most]] + (
+                    [] if most is None else lines[most:])
     if by is By.PIPELINE:
         suggested = reuse_value.of_pipelines(store, conf, ledger.account, [line.key for line in lines],
                                              ledger.price)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from nfresume.billing import pricing
@@ -66,6 +66,8 @@ class Ledger:
     price: Price  # of the configured root, now
     caches: Sequence[CacheHolder] = ()
     since: datetime | None = None  # work dirs that were deleted before are left out
+    #: What each execution stored, by period and cuts: reports by several groupings add it up once.
+    integrals: dict[tuple[Period, tuple[datetime, ...]], dict[str, list[int]]] = field(default_factory=dict)
 
     def prices(self, holder: Holder) -> Sequence[Price]:
         """The prices of the holder's root; today's price where none was stored yet."""
@@ -145,6 +147,7 @@ class Groups:
             root: Meter(prices, period.start, period.end, cuts) for root, prices in ledger.history.items()}
         self._meters[None] = Meter([ledger.price], period.start, period.end, cuts)
         self._amounts: dict[str, dict[str | None, list[int]]] = {}
+        self._integrals = ledger.integrals.setdefault((period, tuple(cuts)), {})
 
     def meter(self, holder: Holder) -> tuple[str | None, Meter]:
         """The holder's root id and the Meter of that root. The id is None if the root has no stored price."""
@@ -162,9 +165,14 @@ class Groups:
     def add(self, key: str, holder: Holder) -> None:
         """Add everything that the holder stored in the period to the group `key`."""
         meter, amounts = self.amounts(key, holder)
-        mine = holder.samples if isinstance(holder, CacheHolder) else self._ledger.samples.get(
-            holder.id, ())
-        meter.add(mine, amounts)
+        if isinstance(holder, CacheHolder):
+            meter.add(holder.samples, amounts)
+            return
+        if (known := self._integrals.get(holder.id)) is None:
+            known = self._integrals[holder.id] = meter.zeros()
+            meter.add(self._ledger.samples.get(holder.id, ()), known)
+        for number, amount in enumerate(known):
+            amounts[number] += amount
 
     def add_parts(self, parts: Mapping[str, int], holder: Holder, begin: datetime, finish: datetime) -> None:
         """Add what the holder stored in [begin, finish): `parts` are metered bytes by group."""

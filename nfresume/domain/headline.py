@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
-from nfresume.domain.wording import duration
+from nfresume.domain.wording import duration, plain
 from nfresume.domain.workdirs import WorkDirState
 
 #: A line of output that looks like the reason of a failure.
@@ -30,6 +30,41 @@ class FailedTask:
     reason: str
 
 
+@dataclass(frozen=True)
+class Reusable:
+    """How much a relaunch finds of what has finished.
+
+    `finished` of `total` tasks of attempt `attempt` have finished, and Nextflow's cache has lost `lost` of
+    them. `known`: the cache was read, and nothing speaks against it. `refused`: why nothing can be
+    resumed, empty if something can. `again`: so many run again, as a forecast says.
+    """
+
+    attempt: int
+    finished: int
+    total: int
+    lost: int = 0
+    known: bool = True
+    refused: str = ""
+    again: int = 0
+
+    @property
+    def text(self) -> str:
+        """What that means, in one sentence without its full stop."""
+        if self.refused and not self.finished:
+            return "Nothing had finished: launch it again when it is mended"
+        if self.refused:
+            return (f"It cannot be resumed: {self.refused}. Only a relaunch that runs every task again is "
+                    "possible")
+        if not self.finished:
+            return "Nothing had finished: a relaunch runs every task"
+        left = max(0, self.finished - self.lost - self.again)
+        lost = f": Nextflow's cache has lost {self.lost:,}" if self.lost else ""
+        if not left:
+            return f"A relaunch runs every task{lost}"
+        most = "" if self.known else "at most "
+        return f"Relaunch reuses {most}{left:,} of {_tasks(self.total)}{lost}"
+
+
 def reason(stderr: str, stdout: str, error: str = "") -> str:
     """The line that best tells why a task failed; empty when no line does.
 
@@ -42,8 +77,8 @@ def reason(stderr: str, stdout: str, error: str = "") -> str:
     """
     if error and not _STATUS_ONLY.fullmatch(error):
         return _short(" ".join(error.split()))
-    errors = [line.strip() for line in stderr.splitlines() if not _EMPTY.fullmatch(line.strip())]
-    others = [line.strip() for line in stdout.splitlines() if not _EMPTY.fullmatch(line.strip())]
+    errors = [line.strip() for line in plain(stderr).splitlines() if not _EMPTY.fullmatch(line.strip())]
+    others = [line.strip() for line in plain(stdout).splitlines() if not _EMPTY.fullmatch(line.strip())]
     for lines in (errors, others):
         for line in reversed(lines):
             if _TELLING.search(line):
@@ -81,20 +116,21 @@ def happened(
     return f"{failed.name} failed{code}" + (f": {failed.reason}" if failed.reason else "")
 
 
-def advice(e: Execution, attempt: Attempt, counts: TaskCounts, *, lost: bool = False) -> str:
-    """What to do next, in one sentence without its full stop; empty when there is nothing to do."""
+def advice(e: Execution, attempt: Attempt, reusable: Reusable | None, *, lost: bool = False) -> str:
+    """What to do next, in one sentence without its full stop; empty when there is nothing to do.
+
+    `reusable` is known of a kept work dir that no attempt uses.
+    """
     if attempt.number != e.attempt:
         return ""
     if e.state.live:
         return ("It goes on when its host answers; if that is gone for good, an owner can settle it" if lost
                 else "")
     if e.work_dir.state is WorkDirState.RETAINED:
-        finished = counts.succeeded + counts.cached
         if e.state is ExecutionState.SUCCEEDED:
             return ("When that is mended, look again: what would be lost is saved first" if e.work_dir.held
                     else "All is done: its work dir may be deleted")
-        return (f"Relaunch reuses {finished:,} of {_tasks(total(counts))}" if finished
-                else "Nothing had finished: a relaunch runs every task")
+        return reusable.text if reusable is not None else ""
     if e.state is ExecutionState.SUCCEEDED:
         return ""
     gone = "deleted" if e.work_dir.state is WorkDirState.DELETED else "being deleted"

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _LEAST = Decimal("0.000001")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_RETURN = re.compile(r"\r+\n?")
+
+
+def plain(text: str) -> str:
+    r"""`text` without colours; what a progress bar has overwritten is a line of its own.
+
+    >>> plain("\x1b[31m10%\r20%\r\n\x1b[0m")
+    '10%\n20%\n'
+    """
+    return _RETURN.sub("\n", _COLOUR.sub("", text))
 
 
 def printable(text: str, keep: str = "\t") -> str:

@@ -7,6 +7,7 @@ and `doc/table_format.md`; Nextflow writes its blocks uncompressed.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,16 @@ class Compressed(Unreadable):
 def folder(cache_dir: Path, session_id: str) -> Path:
     """The folder of a session's database."""
     return cache_dir / "cache" / session_id / "db"
+
+
+def stamp(cache_dir: Path, session_id: str) -> tuple[tuple[str, int, int], ...]:
+    """The names, sizes and times of its files: the same while nothing has changed. Raises OSError."""
+    found = []
+    with os.scandir(folder(cache_dir, session_id)) as files:
+        for file in files:
+            seen = file.stat()
+            found.append((file.name, seen.st_size, seen.st_mtime_ns))
+    return tuple(sorted(found))
 
 
 def task_dirs(cache_dir: Path, session_id: str) -> set[str]:

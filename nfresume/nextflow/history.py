@@ -23,11 +23,13 @@ def status(cache_dir: Path, run_name: str) -> str | None:
 
 def resumable(cache_dir: Path, session_id: str) -> str | None:
     """Why `-resume SESSION` would rerun everything or fail; None when it can work."""
-    if not (cache_dir / "cache" / session_id / "db").is_dir():
-        return "its cache database is gone"
     try:
+        if not (cache_dir / "cache" / session_id / "db").is_dir():
+            return "its cache database is gone"
         if session_id not in (cache_dir / "history").read_text(errors="replace"):
             return "its session is not in the history file"
     except FileNotFoundError:
         return "its history file is gone"
+    except OSError as e:
+        return f"its cache cannot be read: {e.strerror}"
     return None

@@ -24,6 +24,7 @@ from nfresume.store import Store, ledger, listing, outcomes, queries
 
 if TYPE_CHECKING:  # imported in the methods that need them, so that a launch starts fast
     from nfresume.billing import aws_bill, page, report, usage
+    from nfresume.domain.headline import Reusable
     from nfresume.pipelines import parameters
     from nfresume.runs.explaining import Explained
     from nfresume.runs.records import Records
@@ -112,6 +113,16 @@ class Inspection:
         """True when a relaunch can reuse something: Nextflow got as far as its cache."""
         folder = self.folder(execution)
         return history.resumable(folder.cache, execution.session_id) is None
+
+    def reusable(self, details: Details) -> Reusable | None:
+        """What a relaunch finds of what has finished; None while an attempt runs, and without a work dir."""
+        from nfresume.runs import reusable
+
+        e = details.execution
+        if e.state.live or e.work_dir.state is not WorkDirState.RETAINED or not details.attempts:
+            return None
+        return reusable.of(e, details.attempts, details.events, self.folder(e),
+                           lambda number: self.records(e, number).tasks())
 
     def run_nextflow(self, execution: Execution, words: Sequence[str]) -> int:
         """Run a command of Nextflow that only reads, with the cache and history of an execution.

@@ -18,7 +18,7 @@ from nfresume.domain import headline
 from nfresume.domain.costs import Price
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, TaskCounts, deletion
-from nfresume.domain.headline import FailedTask
+from nfresume.domain.headline import FailedTask, Reusable
 from nfresume.domain.people import Role
 from nfresume.domain.workdirs import Retain
 from nfresume.nextflow.record import Task
@@ -64,6 +64,7 @@ class Frame:
     published: int = 0
     failed: list[Task] = field(default_factory=list)
     why: FailedTask | None = None
+    planned: Reusable | None = None  # by a forecast, which has looked at each task
 
     @property
     def e(self) -> Execution:
@@ -90,9 +91,13 @@ class Frame:
     def happened(self) -> str:
         return headline.happened(self.attempt, self.counts, self.why, self.now, lost=bool(self.waits))
 
-    @property
+    @cached_property
     def advice(self) -> str:
-        return headline.advice(self.e, self.attempt, self.counts, lost=bool(self.waits))
+        reusable = self.planned
+        if reusable is None and self.number == self.e.attempt:
+            with reading(self):
+                reusable = self.service.reusable(self.details)
+        return headline.advice(self.e, self.attempt, reusable, lost=bool(self.waits))
 
     @cached_property
     def waits(self) -> str:

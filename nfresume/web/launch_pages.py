@@ -127,9 +127,19 @@ def _declared_or_none(service: Service, sent: Sent) -> list[Parameter]:
 
 
 def _problems(service: Service, sent: Sent) -> dict[str, str]:
-    """What is wrong with the fields of parameters, by name, as far as the pipeline declares them."""
-    return {p.name: problem for p in _declared_or_none(service, sent) if f"param.{p.name}" in sent.texts
-            and (problem := parameters.problem(p, sent.get(f"param.{p.name}")))}
+    """What is wrong with the fields of parameters, by name, as far as the pipeline declares them.
+
+    A required one may be empty where a profile or the JSON may have it: `-profile test` gives the input.
+    """
+    more = submissions.parse_params(sent.get("params"))
+    found = {}
+    for p in _declared_or_none(service, sent):
+        text = sent.texts.get(f"param.{p.name}")
+        if text is None or (not text and (sent.get("profiles").strip() or p.name in more)):
+            continue
+        if problem := parameters.problem(p, text):
+            found[p.name] = problem
+    return found
 
 
 def _submission(texts: Mapping[str, str], files: Mapping[str, BinaryIO]) -> Submission:

@@ -11,11 +11,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from nfresume.domain import headline
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import python_workflow
+from nfresume.domain.headline import Reusable
 from nfresume.domain.people import Role
 from nfresume.domain.workdirs import WorkDirState
 from nfresume.nextflow.record import Task
 from nfresume.service import amending, explaining, forecasting, submissions
 from nfresume.service.amending import Amended, Last
+from nfresume.service.forecasting import Planned
 from nfresume.service.submissions import Resubmission
 from nfresume.service.verbs import Service
 from nfresume.web import choosing, frames
@@ -51,10 +53,21 @@ def _form(request: Request, frame: Frame, sent: Sent, *, asked: bool) -> HTMLRes
             if asked and not sent.error and not values["python"]:
                 amended = _amended(before, sent.texts)
                 values["changes"], values["planned"] = amended.changes, True
-                values["forecast"] = forecasting.lines(amending.forecast(frame.service, e, amended))
+                planned = amending.forecast(frame.service, e, amended)
+                values["forecast"] = forecasting.lines(planned)
+                if not planned.whole:
+                    frame.planned = _counted(planned, e.attempt)
         except NfresumeError as error:
             sent.refuse(error, [])
     return frames.show(request, frame, "relaunch.html", "relaunch", **values)
+
+
+def _counted(planned: Planned, attempt: int) -> Reusable:
+    """What a forecast says, for the headline above it."""
+    found = planned.forecast
+    again, reused = len(found.again), len(found.reused)
+    return Reusable(attempt, reused + again, reused + again + len(found.unfinished), again=again,
+                    known=not found.unless)
 
 
 @router.post("/executions/{execution_id}/relaunch")

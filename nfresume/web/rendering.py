@@ -20,6 +20,11 @@ def left(value: datetime | None) -> str:
     return wording.duration(value - datetime.now(UTC)) if value else "-"
 
 
+def ago(value: datetime) -> str:
+    """How long it is since a time."""
+    return wording.duration(datetime.now(UTC) - value)
+
+
 def milliseconds(value: int) -> str:
     """Milliseconds as a time span."""
     return f"{value} ms" if 0 <= value < 1000 else wording.duration(timedelta(milliseconds=value))
@@ -28,17 +33,18 @@ def milliseconds(value: int) -> str:
 def visible(value: Any) -> Any:
     r"""Write control characters as escapes such as \x1b, so that a log cannot hide or fake text.
 
-    The templates apply this to every value that they print, except to Markup.
+    Colours are left out, and what a progress bar has overwritten is a line of its own. The templates apply
+    this to every value that they print, except to Markup. `console.js` does the same to the tail of a log.
     """
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
-    return wording.printable(value, keep="\n\t")
+    return wording.printable(wording.plain(value), keep="\n\t")
 
 
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            ms=milliseconds, money=wording.money)
+                            ago=ago, ms=milliseconds, money=wording.money)
 
 
 def page(

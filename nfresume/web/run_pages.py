@@ -22,6 +22,8 @@ router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_s
 
 #: So many published files are on one page.
 _RESULTS = 200
+#: So many events are on one page.
+_EVENTS = 200
 #: So many failed tasks have their script and output on the overview.
 _SHOWN = 3
 Text = Annotated[str, Form(max_length=5_000_000)]
@@ -120,9 +122,13 @@ def storage(request: Request, frame: FrameOf) -> HTMLResponse:
 
 
 @router.get("/executions/{execution_id}/history")
-def history(request: Request, frame: FrameOf) -> HTMLResponse:
-    """All events of the execution, the newest first."""
-    return frames.show(request, frame, "history.html", "history")
+def history(
+    request: Request, frame: FrameOf, after: Annotated[int, Query(ge=0, le=2**40)] = 0,
+) -> HTMLResponse:
+    """The events of the execution, the newest first."""
+    events = frame.details.events[::-1]
+    return frames.show(request, frame, "history.html", "history", events=events[after:after + _EVENTS],
+                       total=len(events), after=after, page_size=_EVENTS)
 
 
 @router.post("/executions/{execution_id}/settle")

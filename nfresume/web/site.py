@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,11 +28,15 @@ from nfresume.settings import Settings
 from nfresume.store import Store
 
 Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
 
 #: How often refused log-ins of one address are recorded, in seconds.
 _REFUSED_SECONDS = 60.0
 _CACHE_SECONDS = 2.0
 _MAX_CACHED = 10_000
+#: What takes more seconds of the processor is worth being shown when it is out of date, for so many seconds.
+_LONG_SECONDS = 0.3
+_STALE_SECONDS = 600.0
 #: How many requests that only read are answered at a time; further ones wait. A slot is given back before the
 #: response is sent, so that a client which reads slowly holds none. Reads need the processor: more
 #: of them at once would only compete for the interpreter lock. Requests that change something mostly wait for
@@ -75,6 +81,8 @@ class Site:
     limiter: MovingWindowRateLimiter
     reads: Reads = field(default_factory=Reads)
     cache: dict[tuple[str, str], tuple[float, object, Any]] = field(default_factory=dict)
+    took: dict[tuple[str, str], float] = field(default_factory=dict)
+    renewing: set[tuple[str, str]] = field(default_factory=set)
     refused: dict[str, tuple[float, int]] = field(default_factory=dict)
     #: Digests of secrets that were valid, for the limits of requests; no right follows from them.
     valid: set[str] = field(default_factory=set)
@@ -98,6 +106,40 @@ class Site:
                         self.cache.pop(old, None)
             self.cache[kind, key] = (now + seconds, version, found)
         return cast("Result", found)
+
+    def renewed(
+        self, kind: str, key: str, compute: Callable[[], Result], seconds: float, version: object,
+    ) -> tuple[Result, bool]:
+        """Like `cached`. What took long, and is out of date, is given once more while it is made anew.
+
+        True with it: it is out of date.
+        """
+        def measured() -> Result:
+            begun = time.thread_time()
+            found = compute()
+            self.took[kind, key] = time.thread_time() - begun
+            return found
+
+        until, of, known = self.cache.get((kind, key), (0.0, None, None))
+        now = time.monotonic()
+        old = known is None or now > until - seconds + _STALE_SECONDS
+        if old or (of == version and now <= until) or self.took.get((kind, key), 0.0) < _LONG_SECONDS:
+            return self.cached(kind, key, measured, seconds, version), False
+        if (kind, key) not in self.renewing:
+            self.renewing.add((kind, key))
+            threading.Thread(target=self._renew, args=(kind, key, measured, seconds, version),
+                             daemon=True).start()
+        return cast("Result", known), True
+
+    def _renew(self, kind: str, key: str, compute: Callable[[], object], seconds: float,
+               version: object) -> None:
+        try:
+            self.cached(kind, key, compute, seconds, version)
+        except Exception:  # of another request: the next one meets it and tells its user
+            _log.warning("%s of %s cannot be made anew", kind, key, exc_info=True)
+            self.cache.pop((kind, key), None)
+        finally:
+            self.renewing.discard((kind, key))
 
     def note_valid(self, header: str) -> None:
         """Note that this cookie, or this Authorization header, had a valid secret."""

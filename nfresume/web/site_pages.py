@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from nfresume.billing import as_json
 from nfresume.billing.report import By
 from nfresume.domain.periods import Period, period
+from nfresume.system import acting
 from nfresume.web.access import SiteOf, Viewing, Visitor, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
@@ -60,17 +61,22 @@ def billing(
     """What storage costs: the report and its plots; with `by`, one more grouping of the costs."""
     version = service.costs_version()
 
-    def cached(kind: str, compute: Callable[[], Result]) -> Result:
-        if since not in _PERIODS:  # others are not kept: there is no end of them
-            return compute()
-        return site.cached(kind, f"{account} {since}", compute, _BILLING_SECONDS, version)
+    def cached(kind: str, compute: Callable[[], Result]) -> tuple[Result, bool]:
+        def acting_as_user() -> Result:
+            with acting.for_looking(service.conf, service.account):
+                return compute()
 
-    found = cached("billing", lambda: service.costs_figures(_period(since)))
-    extra = cached(f"billing {by}", lambda: service.costs(By(by), _period(since))) if by in (
-        By.PROCESS, By.DAY) else None
+        if since not in _PERIODS:  # others are not kept: there is no end of them
+            return compute(), False
+        return site.renewed(kind, f"{account} {since}", acting_as_user, _BILLING_SECONDS, version)
+
+    found, old = cached("billing", lambda: service.costs_figures(_period(since)))
+    extra, older = cached(f"billing {by}", lambda: service.costs(By(by), _period(since))) if by in (
+        By.PROCESS, By.DAY) else (None, False)
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
         figures=json.dumps(found.figures), groupings=list(By), extra=extra, periods=_PERIODS,
+        old=old or older,
         title="Nextflow EFS" if site.cached("efs", "", lambda: (service.on_efs,))[0] else "Nextflow storage",
     )
 

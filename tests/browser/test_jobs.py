@@ -46,10 +46,11 @@ def test_the_jobs(filled: tuple[Filled, str], browser: Browser, size: tuple[int,
     expect(page.locator("#rows tr")).to_have_count(1)
     page.get_by_role("link", name=FAILED).click()
     expect(page.locator("#headline")).to_contain_text("column gc_contnet not found")
+    expect(page.locator("#headline")).to_contain_text("Relaunch reuses 16 of 17 tasks")
     page.get_by_role("link", name="REPORT").first.click()
     expect(page.locator("#why")).to_contain_text("parameter min_reads has changed: 20 -> 40")
     expect(page.locator("#inputs")).to_contain_text("COUNT (liver)")
-    _relaunch(page)
+    _relaunch(page, made)
     page.get_by_label("Keep for").fill("100")
     page.get_by_role("button", name="Extend").click()
     expect(page.locator("#headline")).to_contain_text("Kept until")
@@ -64,15 +65,20 @@ def test_the_jobs(filled: tuple[Filled, str], browser: Browser, size: tuple[int,
     context.close()
 
 
-def _relaunch(page: Page) -> None:
-    """Change a parameter; the refusal keeps what was typed. (There is no Nextflow here that could resume.)"""
+def _relaunch(page: Page, made: Filled) -> None:
+    """Change a parameter; the refusal, here of a history that is away, keeps what was typed."""
+    history = made.root.execution("lab", FAILED).cache / "history"
     page.get_by_role("link", name="Relaunch from Failed Task").click()
+    expect(page.locator("#headline")).to_contain_text("16 of 17 tasks")
+    history.rename(history.with_name("away"))
     page.get_by_label("min_reads").fill("30")
     page.get_by_label("Keep after a failure").fill("72")
     page.get_by_role("button", name="Relaunch", exact=True).first.click()
     expect(page.locator("#refused")).to_contain_text("cannot be resumed")
     expect(page.get_by_label("min_reads")).to_have_value("30")
     expect(page.get_by_label("Keep after a failure")).to_have_value("72")
+    expect(page.locator("#headline")).to_contain_text("its history file is gone")
+    history.with_name("away").rename(history)
     page.get_by_role("link", name=FAILED).click()
 
 
@@ -127,6 +133,70 @@ def test_nothing_moves_that_has_not_changed(filled: tuple[Filled, str], browser:
     assert page.evaluate("document.querySelectorAll('#tasks tbody tr')[60].marked") == "same"
     assert page.evaluate("scrollY") == before
     assert page.evaluate("document.activeElement.closest('tr')?.marked") == "same"
+    context.close()
+
+
+def test_what_is_typed_stays(filled: tuple[Filled, str], browser: Browser):
+    """When an event arrives, what was typed and chosen in the forms of a page is as it was."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    log_in(page, url, made.link())
+    other = context.new_page()
+    other.goto(f"{url}/a/lab/executions/{FAILED}")
+    page.goto(f"{url}/a/lab/executions/{FAILED}/relaunch")
+    page.get_by_label("min_reads").fill("77")
+    page.get_by_label("Keep for").fill("99")
+    other.get_by_role("button", name="Pin").click()
+    expect(page.get_by_role("button", name="Unpin")).to_be_visible(timeout=20_000)
+    expect(page.get_by_label("min_reads")).to_have_value("77")
+    page.goto(f"{url}/a/lab/executions?search=rnaseq-4k")
+    page.get_by_label("Search").fill("half a wo")
+    page.get_by_role("checkbox", name=f"choose {FAILED}").check()
+    page.get_by_label("hours").fill("12")
+    expect(page.locator("#rows")).to_contain_text("pinned")
+    other.get_by_role("button", name="Unpin").click()
+    expect(page.locator("#rows")).not_to_contain_text("pinned", timeout=20_000)
+    expect(page.get_by_label("Search")).to_have_value("half a wo")
+    expect(page.get_by_role("checkbox", name=f"choose {FAILED}")).to_be_checked()
+    expect(page.get_by_label("hours")).to_have_value("12")
+    context.close()
+
+
+#: The bytes of a page without its plots: its HTML, and all scripts and styles but plotly.js.
+_WEIGHT = """async () => {
+  const copy = new DOMParser().parseFromString(await (await fetch(location)).text(), "text/html");
+  for (const plot of copy.querySelectorAll("svg, [data-figures]")) plot.remove();
+  const files = performance.getEntriesByType("resource").filter(e => /[.](js|css)$/.test(e.name)
+    && !e.name.includes("plotly"));
+  const sizes = await Promise.all(files.map(async e => (await (await fetch(e.name)).text()).length));
+  return copy.documentElement.outerHTML.length + sizes.reduce((a, b) => a + b, 0);
+}"""
+
+
+def test_pages_are_light_and_an_ended_one_is_quiet(filled: tuple[Filled, str], browser: Browser):
+    """Each page has less than 150 KB without plots; one of an ended attempt asks for nothing any more."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    log_in(page, url, made.link())
+    heavy = {}
+    for name in PAGES:
+        if name in ("choose", "bulk"):  # the answers of forms, of which the others have more
+            continue
+        show(page, url, made.base, name)
+        if (weight := page.evaluate(_WEIGHT)) > 150_000:
+            heavy[name] = weight
+    assert heavy == {}
+    page.goto(f"{url}/a/lab/executions?search={LARGE}")
+    expect(page.locator("#rows [data-since]")).to_have_text(re.compile(r"^5 h"))  # it runs, and is counted
+    page.goto(f"{url}/a/lab/executions/{FAILED}/log")
+    page.wait_for_load_state()
+    page.wait_for_timeout(2500)  # the tail of a log looks once more
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(5000)
+    assert asked == []
     context.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -17,10 +18,11 @@ FOLDER = PROJECT / "docs" / "screens"
 SIZES = {"wide": (1440, 900), "phone": (390, 844)}
 
 
-#: Takes the temporary folder of the site out of what is shown.
-WITHOUT_FOLDER = """base => {
+#: Takes the temporary folder of the site, and the name of this host, out of what is shown.
+WITHOUT_FOLDER = """([base, host]) => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(base, "");
+  while (texts.nextNode())
+    texts.currentNode.data = texts.currentNode.data.replaceAll(base, "").replaceAll(host, "@node1");
 }"""
 
 
@@ -37,7 +39,7 @@ def shoot(browser: Browser, url: str, secret: str, wanted: list[str], base: str)
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 show(page, url, base, name)
-                page.evaluate(WITHOUT_FOLDER, base)
+                page.evaluate(WITHOUT_FOLDER, [base, f"@{socket.gethostname()}"])
                 page.screenshot(path=FOLDER / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=70,
                                 full_page=size == "phone")
     context.close()

@@ -18,7 +18,8 @@ from nfresume.nextflow.record import Status, Task
 from nfresume.service.identity import Identity
 from nfresume.settings import Settings
 from nfresume.storage import Root
-from nfresume.store import Store, schema, transitions
+from nfresume.store import Store, queries, schema, transitions
+from tests import cache_database
 
 PIPELINES = ("nf-core/rnaseq", "nf-core/sarek", "/pipelines/amplicon/main.nf", "nf-core/fetchngs")
 PEOPLE = ("ada", "grace", "alan")
@@ -39,6 +40,7 @@ _SCHEMA = {"$defs": {
         "primers": {"type": "array", "items": {"type": "string", "format": "file-path"},
                     "description": "Sequences of primers"},
         "trimmer": {"type": "string", "enum": ["cutadapt", "fastp"], "default": "fastp"}}}}}
+_GIVEN = {"input": "samples.csv", "genome": "GRCh38", "min_reads": 20, "skip_qc": False}
 _STEPS = (("TRIM", 40, 90), ("ALIGN", 300, 2200), ("SORT", 60, 5200), ("COUNT", 20, 800))
 
 
@@ -161,21 +163,25 @@ class Filled:
         """Two attempts; the second one reused what the first had done, and failed at its last task."""
         samples = ("liver", "heart", "brain", "kidney")
         self._one(FAILED, "nf-core/rnaseq", self.now - timedelta(hours=2), failed=True, live=False,
-                  retained=True, size=41 * 2**30, who="ada", attempts=2, tasks=(15, 1),
+                  retained=True, size=41 * 2**30, who="ada", attempts=2, tasks=(16, 1),
                   error="REPORT terminated with an error exit status (1)")
         folder = self.root.execution("lab", FAILED)
+        (self.base / "params.json").write_text(json.dumps(_GIVEN | {"min_reads": 40}))
         for number in (1, 2):
             folder.provision(number)
             place = folder.attempt(number)
             (place / "stdout.log").write_text("".join(
                 f"[{n:02x}/cdef{n:02x}] Submitted process > ALIGN ({s})\n" for n, s in enumerate(samples)))
             (place / "inputs").mkdir()
-            given = {"input": "samples.csv", "genome": "GRCh38", "min_reads": 20 * number, "skip_qc": False}
+            given = _GIVEN | {"min_reads": 20 * number}
             (place / "inputs" / "1-params.json").write_text(json.dumps(given))
             (place / "inputs" / "inputs.json").write_text(json.dumps([{
                 "option": "-params-file", "given": "params.json", "kept": "1-params.json", "digest": None,
                 "size": 80, "transient": False}]))
             self._record(folder.work, place, number, samples)
+        with self.store.begin(write=False) as tx:
+            session = queries.get(tx, FAILED).session_id
+        cache_database.write(folder, session, (f"{p.parent.name}/{p.name}" for p in folder.work.glob("0?/*")))
 
     def _record(self, work: Path, place: Path, number: int, samples: tuple[str, ...]) -> None:
         writer = record.Writer(record.path_of(place, 1))
@@ -183,7 +189,7 @@ class Filled:
         begin = int((self.now - timedelta(hours=2 if number == 1 else 1)).timestamp() * 1000)
         n, files = 0, []
         for at, sample in enumerate(samples):
-            source, size = f"/data/reads/{sample}.fastq.gz", 2**31
+            source = self._file(self.base / "mnt/reads" / f"{sample}.fastq.gz", 2**31)
             for step, (process, seconds, megabytes) in enumerate(_STEPS):
                 n += 1
                 name = f"{at:02x}/{step:x}{sample.encode().hex():0<29}"[:33]
@@ -192,14 +198,14 @@ class Filled:
                     n, f"{process} ({sample})", Status.COMPLETED, name[:9], name, exit=0,
                     submitted=begin + at, started=begin + 900 + at, completed=begin + 900 + at + took,
                     container="biotools:1.4",
-                    inputs=((source, size, 1),))
+                    inputs=(source,))
                 if number == 2:
                     task = Task(n, task.name, Status.CACHED, name[:9], name, cached_from=1, took=took)
                 writer.write(task)
                 begin += took // 3
-                source, size = f"{work}/{name}/{sample}.{process.lower()}", megabytes * 2**20
                 self._dir(work / name, sample, process)
-            files.append((source, size, 1))
+                source = self._file(work / name / f"{sample}.{process.lower()}", megabytes * 2**20)
+            files.append(source)
         name = f"ff/{number}{'e' * 29}"
         self._dir(work / name, "all", "REPORT", "Traceback (most recent call last):\n  File \"report.py\", "
                   "line 12, in <module>\nKeyError: column gc_contnet not found\n")
@@ -228,7 +234,14 @@ class Filled:
         (folder / ".command.trace").write_text(
             "nextflow.trace/v2\nrealtime=60000\n%cpu=3950\nrchar=20401094656\nwchar=9400832\n"
             "peak_rss=2250000\n")
-        (folder / f"{sample}.{process.lower()}").write_text("x" * 5000)
+
+    def _file(self, path: Path, size: int) -> tuple[str, int, int]:
+        """A file of this size, as an input of a task in the record."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with path.open("wb") as opened:
+                opened.truncate(size)
+        return str(path), size, path.stat().st_mtime_ns
 
     def _large(self, count: int) -> None:
         """A running execution with many tasks of six processes."""

@@ -22,9 +22,11 @@ PAGES = {
     "results": f"executions/{FAILED}/results", "storage": f"executions/{FAILED}/storage",
     "history": f"executions/{FAILED}/history", "launch": "launch?pipeline={base}/amplicon",
     "choose": "launch?pipeline={base}/amplicon", "billing": "billing", "settings": "settings",
+    "audit": "audit", "api": "../../docs", "missing": "executions/none",
+    "bulk": "executions?work=RETAINED&sort=size",
 }
 #: The buttons that lead to a page from there.
-_PRESSED = {"choose": ("Choose a file for input", re.compile("run15"))}
+_PRESSED = {"choose": ("Choose a file for input", re.compile("run15")), "bulk": ("Delete work dirs",)}
 
 
 @contextmanager
@@ -46,6 +48,8 @@ def serving(filled: Filled) -> Iterator[str]:
 def show(page: Page, url: str, base: object, name: str) -> None:
     """Open a page of PAGES, of the site in the folder `base`."""
     page.goto(f"{url}/a/lab/{PAGES[name].replace('{base}', str(base))}")
+    if name == "bulk":
+        page.get_by_role("checkbox", name="all on this page").locator("visible=true").last.check()
     for button in _PRESSED.get(name, ()):
         page.get_by_role("button", name=button).click()
 

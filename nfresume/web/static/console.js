@@ -3,8 +3,8 @@
 
 // -- live parts: the page is fetched again, and only what differs is changed ------------------------
 
-function keyOf(node) {
-  return node.nodeType === 1 ? node.id || node.dataset.key || "" : "";
+function keyOf(node) {  // `node.id` of a form is its field of the name id
+  return node.nodeType === 1 ? node.getAttribute("id") || node.getAttribute("data-key") || "" : "";
 }
 
 function sameKind(a, b) {
@@ -70,6 +70,11 @@ async function refresh() {
   }
 }
 
+// What counts the time of a run is a minute old at most, also while nothing happens.
+setInterval(() => {
+  if (body.dataset.ended === "no" && !document.hidden) refresh();
+}, 60_000);
+
 // A page that is not shown fetches nothing; it is refreshed when it is shown again.
 let stale = false, first = true;
 function changed() {
@@ -120,8 +125,9 @@ if (body.dataset.events && document.querySelector("[data-live]")) {
 const log = document.querySelector("[data-tail]");
 const decoder = new TextDecoder();
 let offset = log ? Number(log.dataset.offset) : 0;
-const visible = text => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
-  c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
+const visible = text => text.replace(/\x1b\[[0-9;]*m/g, "").replace(/\r+\n?/g, "\n")
+  .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
+    c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
 // Whoever has scrolled up keeps what they read: nothing is cut off then, and a long log waits.
 const MOST = 2_000_000, atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
 async function tail() {
@@ -168,6 +174,8 @@ function left(seconds) {
 setInterval(() => {
   for (const part of document.querySelectorAll("[data-until]"))
     part.textContent = left((new Date(part.dataset.until) - Date.now()) / 1000);
+  for (const part of document.querySelectorAll("[data-since]"))
+    part.textContent = left((Date.now() - new Date(part.dataset.since)) / 1000);
 }, 1000);
 
 // Times in the reader's zone and words; the title has UTC.

@@ -515,7 +515,9 @@ def test_due_first(store: Store):
 def test_migrations_make_the_schema(store: Store):
     """The migrations create the tables in schema.py, and HEAD is the newest migration."""
     with store.begin(write=False) as tx:
-        context = MigrationContext.configure(tx.conn)
+        sqlite = tx.conn.dialect.name == "sqlite"
+        context = MigrationContext.configure(tx.conn, opts={  # see its ddl_if
+            "include_object": lambda *given: sqlite or given[1] != "executions_tags"})
         assert compare_metadata(context, schema.metadata) == []
         assert context.get_current_revision() == schema.HEAD
 

@@ -63,6 +63,17 @@ def test_what_does_not_fit_is_told_beside_its_field(web: Web):
     assert not (web.conf.web_launches / "team").exists()
 
 
+@pytest.mark.parametrize("more", [{"profiles": "test"}, {"params": '{"input": "x.csv"}'}])
+def test_what_a_profile_gives_is_not_asked_for(web: Web, more: dict[str, str]):
+    """A required parameter may be empty where a profile or the JSON gives it; the browser lets it be sent."""
+    answer = send(web, **{"param.input": "", "param.reads": "many", **more})
+    assert "1 parameter does not fit" in answer.text
+    assert "input is required" not in answer.text
+    field = re.search(r'<input id="param.input".*?>', answer.text)
+    assert field is not None
+    assert ' required' not in field[0]
+
+
 @pytest.mark.parametrize(("texts", "where"), [
     ({"pipeline": "/no/such.nf"}, "pipeline"), ({"pipeline": "--help"}, "pipeline"),
     ({"profiles": "-x", "param.input": "a"}, "profiles"), ({"params": "[", "param.input": "a"}, "params"),

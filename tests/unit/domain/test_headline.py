@@ -9,7 +9,7 @@ import pytest
 
 from nfresume.domain import headline
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, TaskCounts
-from nfresume.domain.headline import FailedTask
+from nfresume.domain.headline import FailedTask, Reusable
 from nfresume.domain.workdirs import Keep, KeepKind, WorkDir, WorkDirState
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ def test_a_failure_names_its_task():
 ])
 def test_what_to_do(state, work_dir, text):
     """Each end has its advice."""
-    assert headline.advice(execution(state, work_dir), attempt(state), COUNTS) == text
+    assert headline.advice(execution(state, work_dir), attempt(state), Reusable(1, 7, 7)) == text
 
 
 def test_ignored_failures_of_a_success_are_told():
@@ -76,7 +76,7 @@ def test_a_success_that_is_held_is_not_to_be_deleted():
     """Deleting its work dir would lose results: nobody is told that it may be deleted."""
     e = execution(ExecutionState.SUCCEEDED, WorkDirState.RETAINED)
     held = replace(e, work_dir=replace(e.work_dir, keep=Keep(KeepKind.HELD, "a result is missing")))
-    said = headline.advice(held, attempt(ExecutionState.SUCCEEDED), COUNTS)
+    said = headline.advice(held, attempt(ExecutionState.SUCCEEDED), None)
     assert "may be deleted" not in said
     assert "saved first" in said
 
@@ -87,35 +87,30 @@ def test_a_lost_host_is_not_said_to_run():
     assert headline.happened(gone, COUNTS, None, NOW, lost=True) == (
         "Lost: no word from node7 for 2 h, 7 of 7 tasks done, 2 failed before")
     running = execution(ExecutionState.RUNNING, WorkDirState.ACTIVE)
-    assert "an owner can settle it" in headline.advice(running, gone, COUNTS, lost=True)
+    assert "an owner can settle it" in headline.advice(running, gone, None, lost=True)
 
 
-def test_nothing_to_reuse():
-    """A relaunch that reuses nothing says so; an earlier attempt has no advice."""
+def test_colours_are_no_reason():
+    """What colours a terminal is not told, and a line that only ends a colour is not the reason."""
+    assert headline.reason("\x1b[31;1mdisk quota\x1b[0m\n\x1b[0m\n", "") == "disk quota"
+    assert headline.reason("10%\r20%\rError: no reads\r30%\r", "") == "Error: no reads"
+
+
+@pytest.mark.parametrize(("reusable", "text"), [
+    (Reusable(1, 0, 1), "Nothing had finished: a relaunch runs every task"),
+    (Reusable(1, 0, 0, refused="its cache is gone"),
+     "Nothing had finished: launch it again when it is mended"),
+    (Reusable(1, 7, 8, refused="its cache is gone"),
+     "It cannot be resumed: its cache is gone. Only a relaunch that runs every task again is possible"),
+    (Reusable(1, 7, 8, 4), "Relaunch reuses 3 of 8 tasks: Nextflow's cache has lost 4"),
+    (Reusable(1, 7, 8, 7), "A relaunch runs every task: Nextflow's cache has lost 7"),
+    (Reusable(1, 7, 8, again=7), "A relaunch runs every task"),
+    (Reusable(1, 7, 8, again=2), "Relaunch reuses 5 of 8 tasks"),
+    (Reusable(1, 7, 8, known=False), "Relaunch reuses at most 7 of 8 tasks"),
+])
+def test_how_much_is_reused(reusable, text):
+    """What the cache has is told, and what it has not; an earlier attempt has no advice."""
     e = execution(ExecutionState.FAILED, WorkDirState.RETAINED)
     failed = attempt(ExecutionState.FAILED)
-    assert "runs every task" in headline.advice(e, failed, TaskCounts(1, failed=1))
-    assert headline.advice(replace(e, attempt=2), failed, COUNTS) == ""
-
-
-@pytest.mark.parametrize(("stderr", "stdout", "reason"), [
-    ("WARN: x\nError in f(): out of bounds\nExecution halted\n", "", "Error in f(): out of bounds"),
-    ("line 3: samtools: command not found\n", "", "line 3: samtools: command not found"),
-    ("first\nlast\n", "", "last"),
-    ("", "all is well\n", ""),
-    ("", "java.lang.OutOfMemoryError: heap\nbye\n", "java.lang.OutOfMemoryError: heap"),
-    ("----\n\n", "", ""),
-    ("Error: " + "x" * 500, "", "Error: " + "x" * 150 + "..."),
-])
-def test_the_telling_line(stderr, stdout, reason):
-    """The reason is the last line that tells something; of plain output only such a line counts."""
-    assert headline.reason(stderr, stdout) == reason
-
-
-def test_the_engine_tells_more_than_the_output():
-    """What Nextflow says counts, unless it only repeats the exit status."""
-    status = "Process `REPORT (a)` terminated with an error exit status (1)"
-    assert headline.reason("KeyError: gc", "", status) == "KeyError: gc"
-    assert headline.reason("", "", status) == ""
-    assert headline.reason("noise", "", "Missing output file(s)\n `x` expected") == (
-        "Missing output file(s) `x` expected")
+    assert headline.advice(e, failed, reusable) == text
+    assert headline.advice(replace(e, attempt=2), failed, reusable) == ""
