@@ -20,7 +20,6 @@ from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, TaskCounts, deletion
 from nfresume.domain.headline import FailedTask, Reusable
 from nfresume.domain.people import Role
-from nfresume.domain.workdirs import Retain
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Progress
 from nfresume.runs.records import Records
@@ -112,7 +111,7 @@ class Frame:
     @cached_property
     def emptied(self) -> Total | None:
         """The files whose content lean retention did not keep."""
-        return self.service.emptied(self.e) if self.e.retain is Retain.LEAN else None
+        return self.service.emptied(self.e)
 
     @cached_property
     def storage(self) -> Storage:
