@@ -50,8 +50,9 @@ _nfresume_tasks() (
 _nfresume_up() { sed -nE -e ':up' -e p -e 's:^\.\./(\.\./):\1:' -e 't up'; }
 _nfresume_small() {
     printf '%s\n' "$1" | tr '\n' '\0' | xargs -0 sh -c \
-        'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k -print0' sh 2> /dev/null
+        'find -L "$@" -maxdepth 0 -type f -size -@SHEET@k' sh 2> /dev/null
 }
+_nfresume_each() { [ -z "$1" ] || printf '%s\n' "$1" | tr '\n' '\0'; }
 _nfresume_named() (
     set +eux; set +o pipefail; shopt -u nullglob failglob; unset GREP_OPTIONS; export LC_ALL=C; IFS=$' \t\n'
     list=@LIST@ token=@TOKEN@ path=@PATH@
@@ -71,9 +72,10 @@ _nfresume_named() (
     text=$(grep -aohE "$token" "${files[@]}"); [ $? -le 1 ] || { echo "cannot read $1"; exit 2; }
     paths=$(grep -aohE "$path" "${files[@]}" | sed -E 's/\\(.)/\1/g' | _nfresume_up | sort -u)
     real=$(_nfresume_real "$paths") || { echo "cannot follow links"; exit 2; }
+    small=$(_nfresume_small "$paths")
     sheets=$(
-        _nfresume_small "$paths" | xargs -0 -r grep -IohE "$token|$path" -- 2> /dev/null
-        _nfresume_small "$paths" | xargs -0 -r grep -lZF $'\x1f\x8b\x08' -- 2> /dev/null | xargs -0 -r sh -c \
+        _nfresume_each "$small" | xargs -0 -r grep -IohE "$token|$path" -- 2> /dev/null
+        _nfresume_each "$small" | xargs -0 -r grep -lZF $'\x1f\x8b\x08' -- 2> /dev/null | xargs -0 -r sh -c \
             'for file; do gzip -cdfq -- "$file"; echo; done' sh 2> /dev/null |
             head -c @UNPACKED@ | grep -aoE "$token|$path")
     sheets=$(printf '%s\n' "$sheets" | sort -u)

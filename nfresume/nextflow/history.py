@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nfresume.nextflow import cache_db
+
 
 def status(cache_dir: Path, run_name: str) -> str | None:
     """The status of a run: `OK`, `ERR`, or `-` (the run did not end); None when it is not in the history.
@@ -24,7 +26,7 @@ def status(cache_dir: Path, run_name: str) -> str | None:
 def resumable(cache_dir: Path, session_id: str) -> str | None:
     """Why `-resume SESSION` would rerun everything or fail; None when it can work."""
     try:
-        if not (cache_dir / "cache" / session_id / "db").is_dir():
+        if not cache_db.folder(cache_dir, session_id).is_dir():
             return "its cache database is gone"
         if session_id not in (cache_dir / "history").read_text(errors="replace"):
             return "its session is not in the history file"

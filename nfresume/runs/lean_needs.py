@@ -113,6 +113,9 @@ def closure(
     would reuse some of the users: those with `cache 'lenient'`, and those that read files by paths which are
     values, or stand in a samplesheet.
     """
+    found = set(start)
+    if not found:  # nobody's scripts and samplesheets need be read
+        return frozenset()
     by_producer: dict[str, Named] = {}
     for entry in entries:
         by_producer.setdefault(entry.producer, Named()).add(entry.path)
@@ -122,7 +125,7 @@ def closure(
     for task_dir in known:
         for path in staged[task_dir] | named[task_dir]:
             users.setdefault(task_dirs.of_relative(path), set()).add(task_dir)
-    found, waiting = set(start), list(start)
+    waiting = list(found)
     while waiting:
         task_dir = waiting.pop()
         new = {user for user in users.get(task_dir, ()) if known[user].status in FINISHED}

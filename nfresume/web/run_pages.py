@@ -117,8 +117,7 @@ def result(execution_id: str, number: int, name: str, request: Request, service:
 def storage(request: Request, frame: FrameOf) -> HTMLResponse:
     """What the work dir stores by process, what that has cost, and until when it is kept."""
     processes = sorted(frame.storage.processes.items(), key=lambda item: -item[1])
-    return frames.show(request, frame, "storage.html", "storage", storage=frame.storage, processes=processes,
-                       emptied=frame.service.emptied(frame.e))
+    return frames.show(request, frame, "storage.html", "storage", storage=frame.storage, processes=processes)
 
 
 @router.get("/executions/{execution_id}/history")
