@@ -31,6 +31,8 @@ BIN = Path(sys.executable).parent
 #: Runs a command as an ordinary user without privileges and without a name: tests as root prove too little.
 ORDINARY_USER = (["unshare", "--user", "--map-user=54321", "--map-group=54321", "--"]
                  if os.geteuid() == 0 else [])
+#: Runs a command so that modes bind it, also as root: without what lets root read every file.
+BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--") if os.geteuid() == 0 else ()
 
 
 def privileged() -> bool:

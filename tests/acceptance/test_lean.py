@@ -12,11 +12,9 @@ import pytest
 
 from nfresume.storage import emptying
 from tests.acceptance.test_resume import cached
-from tests.conftest import Done, Site, until
+from tests.conftest import BOUND, Done, Site, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # a relaunch may be two attempts
-#: Runs a command without what lets root read every file: lean retention needs modes that bind.
-BOUND = (("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--") if os.geteuid() == 0 else ())
 LEAN = ("--retain", "lean", "--storage-expiration-hours", "5")
 BIG = 3_000_000
 

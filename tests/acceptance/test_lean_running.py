@@ -129,11 +129,8 @@ def taking(how: str) -> str:
     return f"def paths = []\n{told}{TAKING.replace('TAKE', how)}"
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("how", ["copyTo", "mklink"])
-def test_what_a_handler_takes_is_never_empty(site: Site, how: str):
-    """A copy that is denied is no success, though Nextflow says so: the files are made again at once. A link
-    to an emptied file is made no result: the work dir is held until it is removed."""
+def run_with_handler(site: Site, how: str) -> dict[str, Any]:
+    """Launch it once whole, and once with four files emptied before its end, which is allowed to come."""
     write(site, taking(how))
     show_what_is_read(site)
     (site.launch_dir / "saved").rename(site.launch_dir / "before")
@@ -141,6 +138,22 @@ def test_what_a_handler_takes_is_never_empty(site: Site, how: str):
     until(lambda: freed(site) == 4, 120, "four files are emptied")
     for name in ("go", "fixed"):
         (site.launch_dir / name).touch()
+    return e
+
+
+def check_saved(site: Site) -> None:
+    """What the handler has taken is what it took when nothing was emptied."""
+    for name in ("b1.bin", "b2.bin"):
+        saved, before = (site.launch_dir / place / name for place in ("saved", "before"))
+        assert saved.read_bytes() == before.read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["copyTo", "mklink"])
+def test_what_a_handler_takes_is_never_empty(site: Site, how: str):
+    """A copy that is denied is no success, though Nextflow says so: the files are made again at once. A link
+    to an emptied file is made no result: the work dir is held until it is removed."""
+    e = run_with_handler(site, how)
     site.run("wait", e["id"])
     after = site.show()
     assert after["state"] == "SUCCEEDED"
@@ -153,21 +166,13 @@ def test_what_a_handler_takes_is_never_empty(site: Site, how: str):
             link.unlink()
         site.ok("rehydrate", e["id"])
         site.ok("delete", "--yes", e["id"])
-    for name in ("b1.bin", "b2.bin"):
-        saved, before = (site.launch_dir / place / name for place in ("saved", "before"))
-        assert saved.read_bytes() == before.read_bytes()
+    check_saved(site)
 
 
 @pytest.mark.long
 def test_an_emptied_file_that_a_handler_moves_away(site: Site):
     """A move needs no right to read: the attempt has failed, and is held, and the files are named."""
-    write(site, taking("moveTo"))
-    show_what_is_read(site)
-    (site.launch_dir / "saved").rename(site.launch_dir / "before")
-    e = run_until_held(site)
-    until(lambda: freed(site) == 4, 120, "four files are emptied")
-    for name in ("go", "fixed"):
-        (site.launch_dir / name).touch()
+    e = run_with_handler(site, "moveTo")
     assert site.run("wait", e["id"]).code == 70
     after = site.show()
     assert (after["state"], after["work_dir"]["state"]) == ("FAILED", "RETAINED")
@@ -176,9 +181,7 @@ def test_an_emptied_file_that_a_handler_moves_away(site: Site):
     for path in (site.launch_dir / "saved").iterdir():
         path.unlink()
     relaunch(site, e)
-    for name in ("b1.bin", "b2.bin"):
-        saved, before = (site.launch_dir / place / name for place in ("saved", "before"))
-        assert saved.read_bytes() == before.read_bytes()
+    check_saved(site)
 
 
 @pytest.mark.long

@@ -29,15 +29,13 @@ from pathlib import Path
 from nfresume import home
 from nfresume.nextflow import embedded
 from nfresume.storage import emptying
-from tests.conftest import BIN, Site, snapshot
+from tests.conftest import BIN, BOUND, Site, snapshot
 
 #: Files are this large, and lean retention empties those that are larger than MINIMUM.
 SIZE, MINIMUM = 20_000, 4_000
 SAMPLES = (1, 2)
 HOW = ("staged", "staged", "staged", "value", "sheet", "head")
 PATIENCE = 3_000
-#: Runs commands so that modes bind them.
-BOUND = (("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--") if os.geteuid() == 0 else ())
 
 
 @dataclass

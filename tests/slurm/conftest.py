@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import until
+from tests.conftest import BOUND, until
 
 _CONF = """
 ClusterName=nfr
@@ -56,8 +56,6 @@ NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{port1}-{port2}] CP
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
 """
 NODES = ("n1", "n2")
-#: Modes bind the jobs of an ordinary user, and so those of root here.
-BOUND = (("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--") if os.geteuid() == 0 else ())
 
 
 @dataclass

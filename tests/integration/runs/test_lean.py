@@ -16,11 +16,8 @@ from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
 from nfresume.runs import lean, lean_choice, lean_needs, lean_watch
 from nfresume.storage import Root, emptying
-from tests.conftest import PROJECT
+from tests.conftest import BOUND, PROJECT
 from tests.proof.lean_model import MINIMUM, SESSION, Engine, Pipeline, Process
-
-#: Runs a command so that modes bind it.
-BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"] if os.geteuid() == 0 else []
 
 
 @pytest.mark.parametrize("seeds", ["1 3", pytest.param("1000 300", marks=[pytest.mark.long,
