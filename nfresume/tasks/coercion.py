@@ -11,6 +11,7 @@ from typing import Any
 
 from nfresume_metadata import LatchDir, LatchFile
 
+from nfresume.tasks import shapes
 from nfresume.tasks.source import hints_of
 
 
@@ -43,20 +44,15 @@ def as_result(value: Any, kind: Any) -> Any:
 
     Instead of a NamedTuple it may be a plain tuple, and for one with a single field also the field's value.
     """
-    if not isinstance(value, tuple) and is_named_tuple(kind) and len(kind._fields) == 1:
+    if not isinstance(value, tuple) and shapes.is_named_tuple(kind) and len(kind._fields) == 1:
         value = (value,)
     return as_declared(named(value, kind), kind)
 
 
 def named(value: Any, kind: Any) -> Any:
     """A plain tuple as the NamedTuple that is declared, if it has as many members; else the value itself."""
-    fits = type(value) is tuple and is_named_tuple(kind) and len(value) == len(kind._fields)
+    fits = type(value) is tuple and shapes.is_named_tuple(kind) and len(value) == len(kind._fields)
     return kind(*value) if fits else value
-
-
-def is_named_tuple(kind: Any) -> bool:
-    """True for a class that `typing.NamedTuple` or `collections.namedtuple` has made."""
-    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def _path(value: str | PurePath, kind: Any, parts: tuple[Any, ...]) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 from nfresume_metadata import LatchDir, LatchFile, LPath, SamplesheetItem
 
+from nfresume.tasks import shapes
 from nfresume.tasks.source import hints_of, type_text
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -95,7 +96,7 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
             return _enum(value, kind, where)
         if dataclasses.is_dataclass(kind):
             return _dataclass(value, kind, where, base)
-        if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        if shapes.is_named_tuple(kind):
             return _named_tuple(value, kind, where, base)
         if issubclass(kind, LatchFile | LatchDir | LPath | Path):
             return _path(value, kind, where, base)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args, get_origin
 
-from nfresume.tasks import source
+from nfresume.tasks import shapes, source
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 _OUTPUT = re.compile(r"o[0-9]+")
@@ -286,7 +286,7 @@ def _members(kind: Any) -> list[Any] | None:
 
     `-> (LatchFile, int)` is an old spelling of a tuple.
     """
-    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    if shapes.is_named_tuple(kind):
         hints = source.hints_of(kind)
         return [hints.get(name, Any) for name in kind._fields]
     if isinstance(kind, tuple):

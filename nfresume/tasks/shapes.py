@@ -28,10 +28,15 @@ def class_name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+def is_named_tuple(kind: Any) -> bool:
+    """True for a class that `typing.NamedTuple` or `collections.namedtuple` has made."""
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
 def fields_of(kind: type) -> list[str] | None:
     """The names of the fields of a dataclass or NamedTuple, in their order; None for other classes."""
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return list(kind._fields)
+    if is_named_tuple(kind):
+        return list(getattr(kind, "_fields", ()))
     return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
 
 
