@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -102,13 +102,18 @@ class Task(NamedTuple):
         return self.dir or self.hash
 
     @property
-    def duration(self) -> timedelta:
+    def milliseconds(self) -> int:
         """From submission to completion, of the original for a cached task; zero if that is not known."""
         if self.took is not None:
-            return timedelta(milliseconds=self.took)
+            return self.took
         if self.submitted is None or self.completed is None:
-            return timedelta()
-        return timedelta(milliseconds=max(0, self.completed - self.submitted))
+            return 0
+        return max(0, self.completed - self.submitted)
+
+    @property
+    def duration(self) -> timedelta:
+        """Its `milliseconds`."""
+        return timedelta(milliseconds=self.milliseconds)
 
     @property
     def submitted_at(self) -> datetime | None:
@@ -218,21 +223,44 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """The line before the end: what most pages of an attempt show, so that they need not read all of it.
+
+    `processes` are the values of each `summary.Progress`. `failed` are the first tasks that failed for good,
+    without their inputs.
+    """
+
+    KIND: ClassVar[str] = "sums"
+    processes: tuple[tuple[Any, ...], ...] = ()
+    published: int = 0
+    failed: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class End:
-    """The last line. `took`: the time that completed and cached tasks took, in milliseconds."""
+    """The last line.
+
+    `took`: the time that completed and cached tasks took, in milliseconds. `sums`: where in the file the
+    line with the sums begins; 0 if there is none.
+    """
 
     KIND: ClassVar[str] = "end"
     at: int
     tasks: int = 0
     took: int = 0
+    sums: int = 0
 
 
 Line = (Header | Task | Published | Folder | Outputs | Program | Unpublished | Doubt | Executor | Job
-        | Failure | Statistics | End)
+        | Failure | Statistics | Sums | End)
 _KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in (
-    Header, Published, Folder, Outputs, Program, Unpublished, Doubt, Executor, Job, Failure, Statistics, End)}
+    Header, Published, Folder, Outputs, Program, Unpublished, Doubt, Executor, Job, Failure, Statistics, Sums,
+    End)}
 _FIELDS = {kind: tuple((f.name, f.default) for f in fields(kind)) for kind in _KINDS.values()}
 _TASK = "task"
+_TASK_LINE = b'{"kind":"task","n":'
+#: A quote inside a value has a backslash before it.
+_WAS = re.compile(rb',"was":"[A-Z a-z]*"')
 _STATUS = {str(status): status for status in Status}
 _TASK_FIELDS = tuple((name, Task._field_defaults.get(name)) for name in Task._fields)
 
@@ -246,14 +274,21 @@ def encode(line: Line) -> bytes:
     """A line as it is written; values that are the default are left out."""
     found: dict[str, Any]
     if isinstance(line, Task):
-        found = {"kind": _TASK}
-        for (name, default), value in zip(_TASK_FIELDS, line, strict=True):
-            if value is not default and value != default:
-                found[name] = value
+        found = _values(line)
     else:
         found = {"kind": line.KIND} | {name: value for name, default in _FIELDS[type(line)]
                                        if (value := getattr(line, name)) != default}
+    if isinstance(line, Sums):
+        found["failed"] = [_values(task) for task in line.failed]
     return _JSON(found).encode() + b"\n"
+
+
+def _values(task: Task) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": _TASK}
+    for (name, default), value in zip(_TASK_FIELDS, task, strict=True):
+        if value is not default and value != default:
+            found[name] = value
+    return found
 
 
 def decode(data: bytes | str) -> Line | None:
@@ -266,10 +301,32 @@ def decode(data: bytes | str) -> Line | None:
         values = {name: found[name] for name, _ in _FIELDS[kind] if name in found}
         if kind is Failure:
             values["lines"] = tuple(values.get("lines", ()))
+        if kind is Sums:
+            values["processes"] = tuple(map(tuple, values.get("processes", ())))
+            values["failed"] = tuple(map(_task, values.get("failed", ())))
         line: Line = kind(**values)
     except (ValueError, KeyError, TypeError):
         return None
     return line
+
+
+def latest(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines of a record without those that a later one of the same task replaces, in order of the last ones.
+
+    `was` of a line that stays is the state before the lines that it replaces: their sum stays the same.
+    """
+    tasks: dict[bytes, bytes] = {}
+    for data in lines:
+        if not data.startswith(_TASK_LINE):
+            yield data
+            continue
+        n = data[len(_TASK_LINE):data.find(b",", len(_TASK_LINE))]
+        before = tasks.pop(n, None)
+        if before is not None and (match := _WAS.search(data)):
+            was = _WAS.search(before)
+            data = data[:match.start()] + (was[0] if was else b"") + data[match.end():]
+        tasks[n] = data
+    yield from tasks.values()
 
 
 def _task(found: dict[str, Any]) -> Task:
@@ -318,6 +375,17 @@ def end_of(path: Path) -> End | None:
     return line if isinstance(line, End) else None
 
 
+def sums_of(path: Path) -> Sums | None:
+    """The sums of a finished record; None if it has none, as those of earlier versions."""
+    end = end_of(path)
+    if end is None or not end.sums:
+        return None
+    with path.open("rb") as file:
+        file.seek(end.sums)
+        line = decode(file.readline())
+    return line if isinstance(line, Sums) else None
+
+
 class Writer:
     """Writes one record. Lines are collected until `flush`.
 
@@ -327,6 +395,7 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.broken = False
+        self.size = 0  # with what waits
         self._waiting: list[bytes] = []
         self._fd = -1
         try:
@@ -337,7 +406,9 @@ class Writer:
     def write(self, line: Line) -> None:
         """Add a line."""
         if not self.broken:
-            self._waiting.append(encode(line))
+            data = encode(line)
+            self.size += len(data)
+            self._waiting.append(data)
 
     def flush(self) -> None:
         """Write the lines that were added."""

@@ -53,8 +53,7 @@ def _reusable(attempts: str, stamps: tuple[tuple[str, int, int], ...]) -> int:
 def milliseconds(task: Task) -> int:
     """What a line adds to the time that is saved; a task that failed after all takes it back."""
     useful = (Status.COMPLETED.value, Status.CACHED.value)
-    took = task.duration // timedelta(milliseconds=1)
-    return took * ((task.status in useful) - (task.was in useful))
+    return task.milliseconds * ((task.status in useful) - (task.was in useful))
 
 
 def reused(attempt_dir: Path) -> timedelta:

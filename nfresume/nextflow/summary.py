@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from nfresume.domain.executions import TaskCounts
@@ -11,6 +11,8 @@ from nfresume.nextflow.record import Status, Task
 
 #: So many lines of a kind are kept.
 _MOST = 100
+#: So many failed tasks are in the sums.
+_FIRST = 5
 
 
 @dataclass
@@ -47,7 +49,8 @@ _COUNTED = {" ".join((status, *flags)): (name, *flags)
 class Summary:
     """The sum of a record's lines. `add` takes them one by one.
 
-    `unfinished` are the tasks that were submitted and not seen to end, by their number. `error` is the first
+    `unfinished` are the tasks that were submitted and not seen to end, by their number, `failed` those that
+    failed and were neither retried nor ignored, without their inputs. `error` is the first
     error in one line, and `report` its lines. `statistics` are Nextflow's own counts, None while the workflow
     has not ended. `arrays` are jobs of many tasks. `damaged`: lines of the log are missing. `finished`: the
     record has its end.
@@ -56,6 +59,7 @@ class Summary:
     work: str = ""
     processes: dict[str, Progress] = field(default_factory=dict)
     unfinished: dict[int, Task] = field(default_factory=dict)
+    failed: dict[int, Task] = field(default_factory=dict)
     stored: int = 0
     published: int = 0
     executors: set[str] = field(default_factory=set)
@@ -107,12 +111,24 @@ class Summary:
             self.unfinished[task.n] = task
         else:
             self.unfinished.pop(task.n, None)
+        if task.key != Status.FAILED:
+            self.failed.pop(task.n, None)
+        elif len(self.failed) < _MOST:
+            self.failed[task.n] = task._replace(inputs=())
 
     def _failure(self, failure: record.Failure) -> None:
         """The first error is the cause of the later ones; Nextflow's own words count before a pipeline's."""
         order = ("engine", "abort", "pipeline")
         if self.failure is None or order.index(failure.by) < order.index(self.failure.by):
             self.failure = failure
+
+    @property
+    def sums(self) -> record.Sums:
+        """What most pages need to know; the first failed tasks in order of their ends."""
+        rows = list(self.processes.values())  # another thread may add one meanwhile
+        failed = sorted(self.failed.values(), key=lambda t: (t.completed is None, t.completed or 0, t.n))
+        return record.Sums(tuple(tuple(vars(row).values()) for row in rows), self.published,
+                           tuple(failed[:_FIRST]))
 
     @property
     def error(self) -> str:
@@ -136,13 +152,8 @@ class Summary:
 
     @property
     def counts(self) -> TaskCounts:
-        """How many tasks had each outcome; the cached ones include those that were skipped as stored."""
-        rows = list(self.processes.values())  # another thread may add one meanwhile
-        return TaskCounts(
-            submitted=sum(row.submitted for row in rows), cached=sum(row.cached for row in rows),
-            succeeded=sum(row.completed for row in rows), failed=sum(row.failed for row in rows),
-            ignored=sum(row.ignored for row in rows), retried=sum(row.retried for row in rows),
-        )
+        """See `counts`."""
+        return counts(list(self.processes.values()))  # another thread may add one meanwhile
 
     @property
     def jobs(self) -> dict[str, str]:
@@ -166,6 +177,15 @@ class Summary:
             return False
         ended = sum(row.completed + row.failed for row in self.processes.values())
         return ended >= self.statistics.get("succeeded", 0)
+
+
+def counts(rows: Sequence[Progress]) -> TaskCounts:
+    """How many tasks had each outcome; the cached ones include those that were skipped as stored."""
+    return TaskCounts(
+        submitted=sum(row.submitted for row in rows), cached=sum(row.cached for row in rows),
+        succeeded=sum(row.completed for row in rows), failed=sum(row.failed for row in rows),
+        ignored=sum(row.ignored for row in rows), retried=sum(row.retried for row in rows),
+    )
 
 
 def of(found: Iterable[record.Line]) -> Summary:

@@ -121,8 +121,9 @@ class Recorder:
         heartbeat()
         self._pool.shutdown()
         self._archive.close()
-        end = record.End(int(time.time() * 1000), self._tasks, self._took)
         with self._lock:
+            end = record.End(int(time.time() * 1000), self._tasks, self._took, self._writer.size)
+            self._writer.write(self.summary.sums)
             self._writer.close(end)
             self.summary.add(end)
         if not self._writer.broken:

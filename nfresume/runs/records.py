@@ -59,6 +59,15 @@ class Records:
         """The tasks, to be sorted, filtered and counted; kept in memory for the next time."""
         return _indexes.of(self._attempt_dir, ended=self._ended)
 
+    def sums(self) -> record.Sums:
+        """How many tasks of each process are in which state, and the first ones that failed for good."""
+        path = reading.newest(self._attempt_dir) if self._ended else None
+        found = record.sums_of(path) if path is not None else None
+        if found is None:
+            with self.tasks() as index:
+                return index.summary.sums
+        return found
+
     def part(self, name: str, offset: int, most: int = MAX_BYTES) -> bytes:
         """Up to `most` bytes of one of LOGS; from the end when `offset` is negative. Raises NotFound."""
         if name not in LOGS:

@@ -6,7 +6,7 @@ It looks at no task dir and no input: `runs.forecasting` does that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from nfresume.domain.errors import NfresumeError
@@ -33,12 +33,12 @@ def of(
                      refused=_refused(execution, folder))
     if found.refused or not found.finished or python_workflow(execution.pipeline) is not None:
         return found
-    lost: int | None
-    try:
-        with tasks(best.number) as index:
-            lost = _lost(folder, execution.session_id, index)
-    except (NfresumeError, OSError):
-        lost = None
+    lost: int | None = None
+    with suppress(NfresumeError, OSError):
+        stamp = cache_db.stamp(folder.cache, execution.session_id)
+        if sum(size for _, size, _ in stamp) <= _MOST_BYTES:
+            with tasks(best.number) as index:
+                lost = _lost(folder, execution.session_id, stamp, index)
     if lost is not None:
         return Reusable(found.attempt, found.finished, found.total, lost)
     told = [e.detail["tasks"] for e in events if e.name == "cache_lost" and e.attempt == best.number]
@@ -55,14 +55,13 @@ def _refused(execution: Execution, folder: ExecutionFolder) -> str:
     return history.resumable(folder.cache, execution.session_id) or ""
 
 
-def _lost(folder: ExecutionFolder, session_id: str, index: TaskIndex) -> int | None:
-    """How many finished tasks of an attempt the cache has lost; None if it is too large, or unreadable."""
-    stamp = cache_db.stamp(folder.cache, session_id)
+def _lost(
+    folder: ExecutionFolder, session_id: str, stamp: tuple[tuple[str, int, int], ...], index: TaskIndex
+) -> int | None:
+    """How many finished tasks of an attempt the cache, which has this stamp, has lost; None: unreadable."""
     known: tuple[Any, int] = index.figures.get("lost", (0, ((), 0)))[1]
     if known[0] == (stamp, index.version):
         return known[1]
-    if sum(size for _, size, _ in stamp) > _MOST_BYTES:
-        return None
     try:
         entries = cache_db.task_dirs(folder.cache, session_id)
     except cache_db.Compressed:

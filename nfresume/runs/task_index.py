@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ CREATE TABLE task (
   n INTEGER PRIMARY KEY, dir TEXT, hash TEXT, name TEXT, process TEXT, state TEXT, action TEXT, took INTEGER,
   exit INTEGER, begun INTEGER, ended INTEGER, memory INTEGER, line BLOB
 );
-CREATE INDEX by_state ON task (state, action, n);
 CREATE INDEX by_dir ON task (dir);
-CREATE INDEX by_name ON task (name);
+"""
+#: Made when the record was read once, which is faster.
+_MORE = """
+CREATE INDEX IF NOT EXISTS by_state ON task (state, action, n);
+CREATE INDEX IF NOT EXISTS by_name ON task (name);
 """
 _PUT = "INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #: ?1 a state, ?2 a process, ?3 a pattern for names, ?4 one for task dirs; an empty one filters nothing.
@@ -51,6 +54,8 @@ ORDER BY n LIMIT ?4"""
 STATES = ("running", "cached", "completed", "failed", "aborted")
 #: Memory that SQLite may use for one index, in KiB.
 _CACHE = 16 * 1024
+#: So many lines are added at once.
+_BATCH = 20_000
 #: About so many bytes one task takes.
 _ROW_BYTES = 700
 #: So many published paths are kept.
@@ -98,46 +103,44 @@ class TaskIndex:
 
     def refresh(self) -> None:
         """Read what is new in the record."""
-        self._add((record.decode(data), data) for _, data in self._reader.raw())
+        self._add(data for _, data in self._reader.raw())
 
     def fill(self, lines: Iterator[record.Line]) -> None:
         """Take these lines, of an attempt that has no record."""
-        self._add((line, record.encode(line)) for line in lines)
+        self._add(record.encode(line) for line in lines)
 
-    def _add(self, lines: Iterator[tuple[record.Line | None, bytes]]) -> None:
-        begun = False
-        for line, data in lines:
-            if line is None:
-                continue
-            if not begun:
-                self.database.execute("BEGIN")
-                begun = True
-            self.summary.add(line)
-            if isinstance(line, Task):
-                self._put(line, data)
-            elif isinstance(line, record.Published) and len(self.published) < MAX_PUBLISHED:
-                self.published.append(line)
-        if begun:
+    def _add(self, lines: Iterator[bytes]) -> None:
+        while batch := list(islice(lines, _BATCH)):
+            self.database.execute("BEGIN")
+            tasks = []
+            for data in record.latest(batch):
+                line = record.decode(data)
+                if line is None:
+                    continue
+                self.summary.add(line)
+                if isinstance(line, Task):
+                    tasks.append((line, data))
+                elif isinstance(line, record.Published) and len(self.published) < MAX_PUBLISHED:
+                    self.published.append(line)
+            self.database.executemany(_PUT, (_row(task, data) for task, data in tasks))
+            self._link([task for task, _ in tasks])
             self.database.execute("COMMIT")
             self.version += 1
+        self.database.executescript(_MORE)
 
-    def _put(self, task: Task, data: bytes) -> None:
-        action = "ignored" if task.ignored else "retried" if task.retried else ""
-        state = "cached" if task.status is Status.STORED else task.status.lower()
-        took = task.duration // timedelta(milliseconds=1)
-        begun = task.started if task.started is not None else task.submitted
-        self.database.execute(_PUT, (task.n, task.dir, task.hash, task.name, task.process, state, action,
-                                     took, task.exit, begun, task.completed,
-                                     task.memory, data))
-        if task.inputs and task.status is not Status.RUNNING and task.was in ("", "RUNNING"):
-            self._link(task)
+    def _link(self, tasks: list[Task]) -> None:
+        """Count the processes whose files these tasks have used."""
+        makers = {task.dir: task.process for task in tasks}
+        for task in tasks:
+            if task.inputs and task.status is not Status.RUNNING and task.was in ("", "RUNNING"):
+                dirs = {task_dirs.of_path(path, self.summary.work) for path, _, _ in task.inputs} - {""}
+                found = {makers[name] if name in makers else self._process(name) for name in dirs} - {None}
+                self.edges.update((process, task.process) for process in found if process is not None)
 
-    def _link(self, task: Task) -> None:
-        """Count the processes whose files a task has used."""
-        makers = {task_dirs.of_path(path, self.summary.work) for path, _, _ in task.inputs} - {""}
-        found = {process for name in makers
-                 for process, in self.database.execute("SELECT process FROM task WHERE dir = ?", (name,))}
-        self.edges.update((process, task.process) for process in found)
+    def _process(self, name: str) -> str | None:
+        """The process of the task with this whole task dir."""
+        found = self.database.execute("SELECT process FROM task WHERE dir = ? LIMIT 1", (name,)).fetchone()
+        return found[0] if found else None
 
     def page(self, query: Query) -> Page:
         """A page of tasks."""
@@ -151,12 +154,6 @@ class TaskIndex:
                         if query.process in ("", row.process))
         sort = query.sort if query.sort in SORTS else "appeared"
         return Page(_tasks(self.database.execute(_PAGES[sort], (*chosen, query.limit, query.offset))), total)
-
-    def failures(self, most: int) -> list[Task]:
-        """The first tasks that failed for good: not ignored and not retried."""
-        return _tasks(self.database.execute(
-            "SELECT line FROM task WHERE state = 'failed' AND action = '' ORDER BY ended IS NULL, ended, n "
-            "LIMIT ?", (most,)))
 
     def task(self, n: int) -> Task | None:
         """The task with this number; None if there is none."""
@@ -182,6 +179,15 @@ class TaskIndex:
     def size(self) -> int:
         """About how many bytes it takes."""
         return _ROW_BYTES * sum(row.total for row in self.summary.processes.values())
+
+
+def _row(task: Task, data: bytes) -> tuple[Any, ...]:
+    """The row of a task, for _PUT."""
+    action = "ignored" if task.ignored else "retried" if task.retried else ""
+    state = "cached" if task.status is Status.STORED else task.status.lower()
+    begun = task.started if task.started is not None else task.submitted
+    return (task.n, task.dir, task.hash, task.name, task.process, state, action, task.milliseconds, task.exit,
+            begun, task.completed, task.memory, data)
 
 
 def _tasks(rows: sqlite3.Cursor) -> list[Task]:

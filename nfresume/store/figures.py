@@ -33,7 +33,7 @@ class Figures:
 def gather(tx: Tx, overdue_seconds: float) -> Figures:
     """All figures. A work dir is overdue when it expired more than `overdue_seconds` ago."""
     states: dict[str, int] = dict(tx.conn.execute(
-        sa.select(executions.c.state, sa.func.count()).group_by(executions.c.state)).tuples().all())
+        sa.select(executions.c.state, sa.func.count()).group_by(executions.c.state)).all())
     retained = work_dirs.c.state == WorkDirState.RETAINED
     sums = tx.conn.execute(
         sa.select(executions.c.root_id, sa.func.coalesce(sa.func.sum(work_dirs.c.bytes), 0),

@@ -33,7 +33,7 @@ def of(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Outcome]:
     ids = list(execution_ids)
     first = dict(tx.conn.execute(
         sa.select(attempts.c.execution_id, sa.func.min(attempts.c.started_at))
-        .where(attempts.c.execution_id.in_(ids)).group_by(attempts.c.execution_id)).tuples().all())
+        .where(attempts.c.execution_id.in_(ids)).group_by(attempts.c.execution_id)).all())
     last = tx.conn.execute(
         sa.select(executions.c.id, attempts.c.ended_at, attempts.c.exit_code, attempts.c.error)
         .join(attempts, _CURRENT).where(executions.c.id.in_(ids)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Attempt, Execution, TaskCounts, deletion
 from nfresume.domain.headline import FailedTask, Reusable
 from nfresume.domain.people import Role
+from nfresume.nextflow import summary
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Progress
 from nfresume.runs.records import Records
@@ -36,8 +37,6 @@ SECTIONS = (("", "Overview"), ("tasks", "Tasks"), ("timeline", "Timeline"), ("gr
             ("storage", "Storage and cost"), ("history", "History"))
 #: So many bytes of the end of a file are shown.
 TAIL = 32 * 1024
-#: So many failed tasks are looked at.
-_FAILED = 5
 
 
 @dataclass
@@ -171,13 +170,12 @@ def reading(made: Frame) -> Iterator[None]:
 
 def _read(made: Frame) -> None:
     found = made.records = made.service.records(made.e, made.number)
-    with found.tasks() as tasks:
-        total = tasks.summary
-        made.failed = _first(tasks.failures(_FAILED), made.attempt.error or "")
-        made.progress = [Progress(**vars(row)) for row in total.processes.values()]
-        made.published = total.published
-        if total.any_task:
-            made.counts = total.counts
+    sums = found.sums()
+    made.failed = _first(sums.failed, made.attempt.error or "")
+    made.progress = [Progress(*row) for row in sums.processes]
+    made.published = sums.published
+    if made.progress:
+        made.counts = summary.counts(made.progress)
     made.fault = found.fault()
     if made.failed:
         task = made.failed[0]
@@ -186,7 +184,7 @@ def _read(made: Frame) -> None:
             texts["stderr"], texts["stdout"], task.error))
 
 
-def _first(failed: list[Task], error: str) -> list[Task]:
+def _first(failed: Sequence[Task], error: str) -> list[Task]:
     """The failed tasks, the one that the error of the run names first."""
     return sorted(failed, key=lambda task: task.name not in error)
 

@@ -92,7 +92,7 @@ def results(
 ) -> HTMLResponse:
     """What the attempt published, each file as a link."""
     shown, known = [], 0
-    if frame.records is not None:
+    if frame.records is not None and frame.published:
         with frame.records.tasks() as tasks:
             known = len(tasks.published)
             shown = [(each, tasks.by_dir(each.task) if each.task else None)

@@ -50,7 +50,7 @@ def test_pages(tmp_path: Path, query: Query, found: list[int]):
         assert [task.n for task in page.tasks] == found
         whole = tasks.page(Query(query.state, query.process, query.text, query.sort, 0, 1000))
         assert page.total == len(whole.tasks)
-        assert tasks.failures(5) == [TASKS[1]]
+        assert tasks.summary.sums.failed == (TASKS[1],)
 
 
 def test_an_index_follows_its_record(tmp_path: Path):

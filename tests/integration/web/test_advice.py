@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.executions import TaskCounts
-from nfresume.nextflow import cache_db, record
+from nfresume.nextflow import cache_db, record, summary
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import reusable
 from nfresume.store import queries, schema, transitions
@@ -41,10 +41,14 @@ class Failed:
         self.database = cache_db.folder(self.folder.cache, self.session)
         self.finished = dirs(finished)
         writer = record.Writer(record.path_of(self.folder.attempt(1), 1))
-        for n, name in enumerate(self.finished):
-            writer.write(Task(n + 1, f"A ({n})", Status.COMPLETED, name[:9], name, exit=0))
-        writer.write(Task(finished + 1, "B", Status.FAILED, "ff/000000", f"ff/{0:030x}", exit=1))
-        writer.close(record.End(1, finished + 1, 0))
+        tasks = [Task(n, f"A ({n})", Status.COMPLETED, name[:9], name, exit=0)
+                 for n, name in enumerate(self.finished, 1)]
+        tasks.append(Task(finished + 1, "B", Status.FAILED, "ff/000000", f"ff/{0:030x}", exit=1))
+        for task in tasks:
+            writer.write(task)
+        self.sums = writer.size
+        writer.write(summary.of(tasks).sums)
+        writer.close(record.End(1, finished + 1, 0, self.sums))
         cache_database.write(self.folder, self.session, self.finished)
         self.browser, _ = web.browser("ada")
 
@@ -119,6 +123,17 @@ def test_a_large_cache_is_not_read_for_a_page(failed: Failed, monkeypatch: pytes
     """The headline of an execution whose cache is too large for a page says `at most`."""
     monkeypatch.setattr(reusable, "_MOST_BYTES", 100)
     assert "Relaunch reuses at most 7 of 8 tasks." in failed.headline()
+
+
+@pytest.mark.parametrize("path", ["", "/log", "/storage", "/history", "/results"])
+def test_most_pages_read_only_the_sums(failed: Failed, monkeypatch: pytest.MonkeyPatch, path: str):
+    """They do not read what the record says of each task, which takes seconds for 100,000."""
+    monkeypatch.setattr(reusable, "_MOST_BYTES", 100)
+    found = record.path_of(failed.folder.attempt(1), 1)
+    with found.open("r+b") as file:
+        file.write(b"x" * (failed.sums - 1))
+    page = failed.browser.get(f"/a/team/executions/run-1{path}").text
+    assert "Tasks <small>8</small>" in page
 
 
 @pytest.mark.scale

@@ -27,7 +27,9 @@ LINES = TASKS | st.builds(record.Published, target=ODD, source=ODD, mode=TEXT) |
     record.Failure, text=ODD, by=st.sampled_from(["engine", "abort", "pipeline"]),
     lines=st.lists(ODD, max_size=3).map(tuple), lock=st.booleans()) | st.builds(
     record.Statistics, counts=st.dictionaries(TEXT, st.integers(0, 9), max_size=3)) | st.builds(
-    record.Doubt, text=ODD, damage=st.booleans())
+    record.Doubt, text=ODD, damage=st.booleans()) | st.builds(
+    record.Sums, st.lists(st.tuples(ODD, st.integers(0, 9)), max_size=3).map(tuple), st.integers(0, 9),
+    st.lists(TASKS, max_size=3).map(tuple))
 
 
 @given(line=LINES)
@@ -56,6 +58,44 @@ def test_lines_of_some_kinds(tmp_path_factory: pytest.TempPathFactory, lines: li
     path.write_bytes(b"".join(map(record.encode, lines)))
     assert list(record.lines(path, kinds)) == [line for line in lines if type(line) in kinds]
     assert list(record.lines(path)) == lines
+
+
+@given(steps=st.lists(st.tuples(st.integers(1, 4), st.sampled_from(Status), st.booleans()), max_size=20))
+def test_lines_that_others_replace(steps: list[tuple[int, Status, bool]]):
+    """The last line of each task stays, and the sum is the same."""
+    whole: list[record.Line] = [record.Header(work="/w"), record.Published('/out/"was":"FAILED"')]
+    now: dict[int, Task] = {}
+    for n, status, retried in steps:
+        task = Task(n, 'A ("was":"RUNNING")', status, was=now[n].key if n in now else "",
+                    retried=retried and status is Status.FAILED, exit=len(whole))
+        now[n] = task
+        whole.append(task)
+    left = [record.decode(data) for data in record.latest(map(record.encode, whole))]
+    assert [line._replace(was="") for line in left if isinstance(line, Task)] == [
+        task._replace(was="") for task in sorted(now.values(), key=lambda task: task.exit or 0)]
+    found, wanted = summary.of(filter(None, left)), summary.of(whole)
+    assert (found.processes, found.published) == (wanted.processes, wanted.published)
+    assert found.sums == wanted.sums or {t.n for t in found.sums.failed} == {t.n for t in wanted.sums.failed}
+
+
+def test_the_sums_of_a_record(tmp_path: Path):
+    """A finished record says where its sums are; one of an earlier version has none."""
+    failed = Task(2, "A (2)", Status.FAILED, was="RUNNING", exit=1, inputs=(("/w/x", 1, 2),))
+    lines = [Task(1, "A (1)", Status.COMPLETED), failed,
+             failed._replace(n=3, retried=True), record.Published("/out/x")]
+    for number, has in enumerate((True, False), 1):
+        writer = record.Writer(record.path_of(tmp_path, number))
+        for line in lines:
+            writer.write(line)
+        end = record.End(1, sums=writer.size if has else 0)
+        writer.write(summary.of(lines).sums)
+        assert record.sums_of(writer.path) is None
+        writer.close(end)
+    sums = record.sums_of(record.path_of(tmp_path, 1))
+    assert sums is not None
+    assert [summary.Progress(*row) for row in sums.processes] == list(summary.of(lines).processes.values())
+    assert (sums.published, sums.failed) == (1, (failed._replace(inputs=()),))
+    assert record.sums_of(record.path_of(tmp_path, 2)) is None
 
 
 def test_a_record_that_grows(tmp_path: Path):
