@@ -32,7 +32,7 @@ from nfresume.billing.report import By
 from nfresume.domain.costs import Price
 from nfresume.domain.executions import ExecutionState
 from nfresume.domain.periods import Period
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
 from nfresume.runs import settlement, sweeper, verdict
@@ -68,7 +68,7 @@ def run(folder: Path, attempt_dir: Path, work: Path, count: int) -> Summary:
     os.makedirs(folder / "results")
     for number in range(PROCESSES):
         os.mkdir(folder / "results" / str(number))
-    writer = record.Writer(record.path_of(attempt_dir, 1))
+    writer = record_file.Writer(record_file.path_of(attempt_dir, 1))
     total = Summary()
 
     def write(line: record.Line) -> None:

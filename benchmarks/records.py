@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from nfresume.nextflow import record
+from nfresume.nextflow import record_file
 from nfresume.nextflow.log import LogReader
 from nfresume.nextflow.summary import Summary
 from nfresume.nextflow.tracking import Tracker
@@ -92,7 +92,7 @@ def measure(count: int, base: Path) -> dict[str, float]:
     found["read s"] = timed(LogReader(log, tracker.takers, BEGUN.timestamp).close)
     recorder = Recorder(folder, 1, 1, KeepTaskLogs.ALL)
     found["record s"] = timed(recorder.finish)
-    found["record MB"] = record.paths(folder.attempt(1))[-1].stat().st_size / 1e6
+    found["record MB"] = record_file.paths(folder.attempt(1))[-1].stat().st_size / 1e6
     found["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if recorder.summary.counts.succeeded != count:
         raise SystemExit(f"{count} tasks, and {recorder.summary.counts} were recorded")

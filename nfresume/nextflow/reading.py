@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.command import LOG
 from nfresume.nextflow.log import LogReader
 from nfresume.nextflow.stamps import started_at
@@ -28,15 +28,15 @@ def lines(
     lines are wanted; a log may give others, too.
     """
     path = newest(attempt_dir, ended=ended)
-    return record.lines(path, kinds) if path is not None else of_log(attempt_dir, ended=ended)
+    return record_file.lines(path, kinds) if path is not None else of_log(attempt_dir, ended=ended)
 
 
 def newest(attempt_dir: Path, *, ended: bool = True) -> Path | None:
     """The record that counts; None: the log has to be read. See `lines`."""
-    found = record.paths(attempt_dir)
+    found = record_file.paths(attempt_dir)
     if not found:
         return None
-    if ended and record.end_of(found[-1]) is None and (attempt_dir / LOG).exists():
+    if ended and record_file.end_of(found[-1]) is None and (attempt_dir / LOG).exists():
         return None
     return found[-1]
 

@@ -7,7 +7,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from nfresume.nextflow import reading, record
+from nfresume.nextflow import reading, record_file
 from nfresume.nextflow.record import Status, Task
 
 
@@ -35,7 +35,7 @@ def _stamps(attempts: Path, number: int) -> tuple[tuple[str, int, int], ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _reusable(attempts: str, stamps: tuple[tuple[str, int, int], ...]) -> int:
-    if len(stamps) == 1 and (end := record.end_of(Path(stamps[0][0]))) is not None:
+    if len(stamps) == 1 and (end := record_file.end_of(Path(stamps[0][0]))) is not None:
         return end.took
     total = 0
     seen: set[int] = set()  # names of tasks, as hashes: they take less memory

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from nfresume.nextflow import reading, record, task_dirs
+from nfresume.nextflow import reading, record, record_file, task_dirs
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.tracking import Origin
 
@@ -81,8 +81,8 @@ class Predecessors:
     """
 
     def __init__(self, attempt_dir: Path, token: int) -> None:
-        mine = record.path_of(attempt_dir, token)
-        self._records = [path for path in record.paths(attempt_dir) if path != mine]
+        mine = record_file.path_of(attempt_dir, token)
+        self._records = [path for path in record_file.paths(attempt_dir) if path != mine]
         self._database: sqlite3.Connection | None = None
 
     def find(self, task_dir: str) -> Task | None:
@@ -100,7 +100,7 @@ class Predecessors:
         found.execute("CREATE TABLE task (dir TEXT PRIMARY KEY, line TEXT) WITHOUT ROWID")
         found.execute("BEGIN")
         for path in self._records:
-            for line in record.lines(path):
+            for line in record_file.lines(path):
                 if isinstance(line, Task) and line.dir and line.evidence is not None:
                     found.execute("INSERT OR REPLACE INTO task VALUES (?, ?)",
                                   (line.dir, record.encode(line).decode()))

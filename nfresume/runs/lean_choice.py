@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import assets, guard, mentions, reading, record, task_dirs, wrapper
+from nfresume.nextflow import assets, guard, mentions, reading, record, record_file, task_dirs, wrapper
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import forecasting, lean_needs, sources
@@ -165,7 +165,7 @@ def read(
         if path is None:
             raise Unsure(f"the record of attempt {number} is not complete")
         last: dict[int, Task] = {}
-        for line in record.lines(path):
+        for line in record_file.lines(path):
             if isinstance(line, record.Executor) and line.name not in guard.EXECUTORS:
                 raise Unsure(f"the executor {line.name} is not guarded")
             if isinstance(line, record.Doubt) and line.damage:

@@ -18,7 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nfresume.nextflow import command, evidence, metrics, record, reuse, task_dirs, trace, wrapper
+from nfresume.nextflow import (
+    command,
+    evidence,
+    metrics,
+    record,
+    record_file,
+    reuse,
+    task_dirs,
+    trace,
+    wrapper,
+)
 from nfresume.nextflow.log import LogReader
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.stamps import started_at
@@ -73,7 +83,7 @@ class Recorder:
         self._predecessors = Predecessors(self._dir, token)
         self.summary = Summary()
         self._lock = threading.RLock()  # of the writer, the summary, and what is below
-        self._writer = record.Writer(record.path_of(self._dir, token))
+        self._writer = record_file.Writer(record_file.path_of(self._dir, token))
         self._archive = evidence.Archive(self._dir, token)
         self._reading: dict[int, Task] = {}  # tasks whose files are being read, as they are now
         self._files: OrderedDict[int, _Files] = OrderedDict()  # of tasks that ended last
@@ -128,7 +138,7 @@ class Recorder:
             self.summary.add(end)
         if not self._writer.broken:
             with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
-                trace.write(self._dir / command.TRACE, record.lines(self._writer.path))
+                trace.write(self._dir / command.TRACE, record_file.lines(self._writer.path))
         self._drop()
         return self.summary
 

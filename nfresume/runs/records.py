@@ -17,7 +17,7 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import run_name
-from nfresume.nextflow import command, evidence, metrics, reading, record, task_dirs
+from nfresume.nextflow import command, evidence, metrics, reading, record, record_file, task_dirs
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import inputs
 from nfresume.runs.task_index import Indexes, TaskIndex
@@ -62,7 +62,7 @@ class Records:
     def sums(self) -> record.Sums:
         """How many tasks of each process are in which state, and the first ones that failed for good."""
         path = reading.newest(self._attempt_dir) if self._ended else None
-        found = record.sums_of(path) if path is not None else None
+        found = record_file.sums_of(path) if path is not None else None
         if found is None:
             with self.tasks() as index:
                 return index.summary.sums
@@ -160,7 +160,7 @@ class Records:
             yield from (line for line in found if isinstance(line, Task))
             return
         text = json.dumps(wanted)[1:-1].encode()
-        reader = record.Reader(path)
+        reader = record_file.Reader(path)
         try:
             for _, data in reader.raw():
                 if text in data and isinstance(line := record.decode(data), Task):

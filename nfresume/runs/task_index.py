@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nfresume.nextflow import reading, record, task_dirs
+from nfresume.nextflow import reading, record, record_file, task_dirs
 from nfresume.nextflow.command import LOG
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
@@ -96,7 +96,7 @@ class TaskIndex:
         self.version = 0  # grows with each refresh that found something
         self.edges: Counter[tuple[str, str]] = Counter()  # how many tasks of a process use files of another
         self.figures: dict[str, tuple[int, Any]] = {}  # see `runs.task_figures`
-        self._reader = record.Reader(path)
+        self._reader = record_file.Reader(path)
         self.database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self.database.execute(f"PRAGMA cache_size = -{_CACHE}")
         self.database.executescript(_TABLES)

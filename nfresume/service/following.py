@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.executions import Execution
-from nfresume.nextflow import command, reading, record, reuse
+from nfresume.nextflow import command, reading, record, record_file, reuse
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
@@ -78,7 +78,7 @@ class _Progress:
 
     def __init__(self, attempt_dir: Path) -> None:
         self._attempt_dir = attempt_dir
-        self._reader: record.Reader | None = None
+        self._reader: record_file.Reader | None = None
         self.total = Summary()
 
     def look(self) -> bool:
@@ -87,7 +87,7 @@ class _Progress:
         if not news and (found := reading.newest(self._attempt_dir, ended=False)) is not None and (
                 self._reader is None or self._reader.path != found):
             self.close()
-            self._reader, self.total = record.Reader(found), Summary()
+            self._reader, self.total = record_file.Reader(found), Summary()
             news = self._read()
         return news
 

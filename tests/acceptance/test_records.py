@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nfresume.nextflow import reading, record, summary
+from nfresume.nextflow import reading, record, record_file, summary
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
 from tests.conftest import Site, until
@@ -23,7 +23,7 @@ def attempt_dir(e: dict[str, Any], number: int = 1) -> Path:
 def recorded(e: dict[str, Any], number: int = 1) -> tuple[Summary, dict[str, Task]]:
     """The sum of an attempt's record, and its tasks by name; the record must be finished."""
     place = attempt_dir(e, number)
-    assert record.end_of(record.paths(place)[-1]) is not None
+    assert record_file.end_of(record_file.paths(place)[-1]) is not None
     lines = list(reading.lines(place))
     return summary.of(lines), {line.name: line for line in lines if isinstance(line, Task)}
 
@@ -290,13 +290,13 @@ def test_a_lost_supervisor_leaves_a_whole_record(site: Site):
     site.pipeline("slow")
     launch = site.start("launch", "slow", "--seconds", "4", NFRESUME_LEASE_SECONDS="2")
     e = site.show()
-    until(lambda: any("SLOW" in path.read_text() for path in record.paths(attempt_dir(e))), 60)
+    until(lambda: any("SLOW" in path.read_text() for path in record_file.paths(attempt_dir(e))), 60)
     for process in site.supervisors():
         process.kill()
     launch.communicate(timeout=120)
     e = site.show(e["id"])
     assert e["state"] == "SUCCEEDED"
-    assert len(record.paths(attempt_dir(e))) == 2
+    assert len(record_file.paths(attempt_dir(e))) == 2
     total, tasks = recorded(e)
     assert total.counts.succeeded == 2
     assert all(task.evidence for task in tasks.values())
@@ -327,6 +327,7 @@ def test_a_task_is_followed_while_it_runs(site: Site):
            .replace("$i", "\\$i"))
     site.ok("launch", "--detach", "main.nf")
     e = site.show()
-    until(lambda: any('"A"' in path.read_text() for path in record.paths(attempt_dir(e))), 60, "the task")
+    until(lambda: any('"A"' in path.read_text() for path in record_file.paths(attempt_dir(e))), 60,
+          "the task")
     done = site.ok("logs", "-f", e["id"], "--task", "A")
     assert done.out == "line 1\nline 2\nline 3\nline 4\n"

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import Retain, WorkDir, WorkDirState
-from nfresume.nextflow import cache_db, guard, record, summary
+from nfresume.nextflow import cache_db, guard, record, record_file, summary
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import lean, lean_watch, sources
 from nfresume.storage import Root, emptying
@@ -142,7 +142,7 @@ class Engine:
             self.made_again = len(prepared.set_aside)
             done = self.run(pipeline)
             watch = lean_watch.Watch(self.folder, self.number)
-            log = summary.of(record.lines(record.path_of(self.folder.attempt(self.number), 1)))
+            log = summary.of(record_file.lines(record_file.path_of(self.folder.attempt(self.number), 1)))
             needs = watch.conclude(log)
             self.counts["attempts"] += 1
             if not needs:
@@ -164,7 +164,7 @@ class Engine:
     # -- Nextflow -------------------------------------------------------------------------------
 
     def run(self, pipeline: Pipeline) -> bool:
-        self.writer = record.Writer(record.path_of(self.folder.attempt(self.number), 1))
+        self.writer = record_file.Writer(record_file.path_of(self.folder.attempt(self.number), 1))
         self.writer.write(record.Header(work=str(self.work)))
         self.writer.write(record.Executor("local"))
         self.n = 0

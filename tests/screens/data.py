@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from nfresume import settings
 from nfresume.domain.executions import id_stem
 from nfresume.domain.people import Role
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.service.identity import Identity
 from nfresume.settings import Settings
@@ -184,7 +184,7 @@ class Filled:
         cache_database.write(folder, session, (f"{p.parent.name}/{p.name}" for p in folder.work.glob("0?/*")))
 
     def _record(self, work: Path, place: Path, number: int, samples: tuple[str, ...]) -> None:
-        writer = record.Writer(record.path_of(place, 1))
+        writer = record_file.Writer(record_file.path_of(place, 1))
         writer.write(record.Header(work=str(work)))
         begin = int((self.now - timedelta(hours=2 if number == 1 else 1)).timestamp() * 1000)
         n, files = 0, []
@@ -249,7 +249,7 @@ class Filled:
                   retained=False, size=700 * 2**30, who="grace", tasks=(count - 30, 4))
         folder = self.root.execution("lab", LARGE)
         folder.provision(1)
-        writer = record.Writer(record.path_of(folder.attempt(1), 1))
+        writer = record_file.Writer(record_file.path_of(folder.attempt(1), 1))
         writer.write(record.Header(work=str(folder.work)))
         begin = int((self.now - timedelta(hours=5)).timestamp() * 1000)
         names = ("FASTQC", "TRIMGALORE", "BWAMEM", "MARKDUP", "HAPLOTYPECALLER", "VEP")

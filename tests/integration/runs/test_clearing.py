@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfresume.nextflow import hashing, record
+from nfresume.nextflow import hashing, record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import clearing
 from nfresume.storage import Root
@@ -28,7 +28,7 @@ class Run:
     def attempt(self, *lines: record.Line, executor: str = "local") -> None:
         self.attempts += 1
         self.folder.provision(self.attempts)
-        writer = record.Writer(record.path_of(self.folder.attempt(self.attempts), 1))
+        writer = record_file.Writer(record_file.path_of(self.folder.attempt(self.attempts), 1))
         for line in (record.Header(work=str(self.folder.work)), record.Executor(executor), *lines):
             writer.write(line)
         writer.close(record.End(0))

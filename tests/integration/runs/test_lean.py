@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.errors import Conflict
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
 from nfresume.runs import lean, lean_choice, lean_needs, lean_watch
@@ -63,8 +63,8 @@ class Chain:
 
     def rewrite(self, change) -> None:
         """Change the tasks in the record."""
-        path = record.path_of(self.attempt, 1)
-        lines = [change(line) if isinstance(line, Task) else line for line in record.lines(path)]
+        path = record_file.path_of(self.attempt, 1)
+        lines = [change(line) if isinstance(line, Task) else line for line in record_file.lines(path)]
         path.write_bytes(b"".join(map(record.encode, lines)))
 
 
@@ -105,7 +105,7 @@ def test_doubts_keep_everything(tmp_path: Path, doubt: str):
     """Whatever is not known for certain keeps every file, and says why."""
     chain = Chain(tmp_path)
     chain.fail()
-    path = record.path_of(chain.attempt, 1)
+    path = record_file.path_of(chain.attempt, 1)
     (chain.attempt / "nextflow.log").touch()
     if doubt == "no record":
         path.unlink()
@@ -163,7 +163,7 @@ def test_a_published_folder_keeps_all_of_it(tmp_path: Path):
     chain.fail()
     assert len(chain.choose().candidates) == 2
     out = next(p for p in Path(chain.engine.work).glob("*/*/out"))
-    path = record.path_of(chain.attempt, 1)
+    path = record_file.path_of(chain.attempt, 1)
     task_dir = f"{out.parent.parent.name}/{out.parent.name}"
     line = record.Published("/results/a", str(out / "a"), "copy", task_dir)
     *lines, end = path.read_bytes().splitlines(keepends=True)
@@ -293,11 +293,11 @@ def test_what_a_task_says_in_the_middle_of_much_else(tmp_path: Path, status: str
     chain = Chain(tmp_path)
     chain.fail()
     (entry,) = emptied(chain)
-    first = record.path_of(chain.attempt, 1)
+    first = record_file.path_of(chain.attempt, 1)
     chain.rewrite(lambda task: task._replace(status=record.Status(status)) if task.name == "P2" else task)
     chain.engine.number += 1
     chain.engine.folder.provision(2)
-    record.path_of(chain.attempt, 1).write_bytes(first.read_bytes())
+    record_file.path_of(chain.attempt, 1).write_bytes(first.read_bytes())
     for task in lean_needs.tasks(chain.engine.folder, 1).values():
         place = chain.engine.work / task.dir
         (place / lean.guard.MARK).write_text(f"{chain.attempt}\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.errors import NotFound, StaleLease
-from nfresume.nextflow import evidence, reading, record
+from nfresume.nextflow import evidence, reading, record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.retained import measuring, published
 from nfresume.runs.recorder import Recorder
@@ -258,7 +258,7 @@ def test_a_lost_lease_leaves_the_record_unfinished(run: Run):
         recorder.finish(lost)
     recorder.abandon()
     recorder.abandon()
-    assert record.end_of(record.path_of(run.folder.attempt(1), 3)) is None
+    assert record_file.end_of(record_file.path_of(run.folder.attempt(1), 3)) is None
     run.recorder(token=4).finish()
     assert reading.newest(run.folder.attempt(1)).name == "record-4.jsonl"
     assert [task.status for task in run.recorded()] == ["COMPLETED"]
@@ -336,10 +336,11 @@ def test_killed_while_writing(run: Run):
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        torn = record.path_of(run.folder.attempt(1), token)
+        torn = record_file.path_of(run.folder.attempt(1), token)
         with torn.open("ab") as file:
             file.write(b'{"kind":"task","n":1,"name":"TORN')  # as a crash may leave it
-        assert all(isinstance(line, record.Header | Task | record.Statistics) for line in record.lines(torn))
+        assert all(isinstance(line, record.Header | Task | record.Statistics)
+                   for line in record_file.lines(torn))
     path.write_bytes(whole)
     total = run.recorder(token=9).finish()
     assert total.whole
@@ -377,7 +378,7 @@ def test_two_supervisors_at_once(run: Run):
     old.finish()
     assert reading.newest(run.folder.attempt(1)).name == "record-2.jsonl"
     for token in (1, 2):
-        lines = record.lines(record.path_of(run.folder.attempt(1), token))
+        lines = record_file.lines(record_file.path_of(run.folder.attempt(1), token))
         assert len({line.n for line in lines if isinstance(line, Task) and line.evidence}) == 100
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs.task_index import SORTS, STATES, Indexes, Query
 from tests import logs
 
 
-def write(attempt_dir: Path, *lines: record.Line, token: int = 1, end: bool = True) -> record.Writer:
+def write(attempt_dir: Path, *lines: record.Line, token: int = 1, end: bool = True) -> record_file.Writer:
     attempt_dir.mkdir(parents=True, exist_ok=True)
-    writer = record.Writer(record.path_of(attempt_dir, token))
+    writer = record_file.Writer(record_file.path_of(attempt_dir, token))
     for line in lines:
         writer.write(line)
     if end:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from nfresume import settings
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.service.following import Follower, compare
 from nfresume.service.verbs import Service
@@ -40,7 +40,7 @@ class Running:
             transitions.claim(tx, "run-1", Owner("elsewhere", "b"), 3000)
         self.folder.provision(1)
         self.place = self.folder.attempt(1)
-        self.writer = record.Writer(record.path_of(self.place, 1))
+        self.writer = record_file.Writer(record_file.path_of(self.place, 1))
         self.execution = self.service.get("run-1")
 
     def write(self, *lines: record.Line, out: str = "") -> None:
@@ -71,7 +71,7 @@ def test_everything_is_given_once(running: Running):
     def go_on() -> None:
         running.write(Task(1, "A", Status.COMPLETED, was="RUNNING"), out="two\n")
         time.sleep(0.3)
-        running.writer = record.Writer(record.path_of(running.place, 2))
+        running.writer = record_file.Writer(record_file.path_of(running.place, 2))
         running.write(Task(1, "A", Status.COMPLETED), Task(2, "B", Status.FAILED), out="three\n")
         time.sleep(0.3)
         running.end()
@@ -118,7 +118,7 @@ def test_what_was_reused(running: Running):
     running.write(Task(1, "A", Status.COMPLETED), Task(2, "B", Status.FAILED))
     running.writer.close(record.End(1))
     running.folder.provision(2)
-    writer = record.Writer(record.path_of(running.folder.attempt(2), 2))
+    writer = record_file.Writer(record_file.path_of(running.folder.attempt(2), 2))
     for line in (Task(1, "A", Status.CACHED, took=5000), Task(2, "B", Status.RUNNING),
                  Task(2, "B", Status.COMPLETED, was="RUNNING"), Task(3, "C", Status.COMPLETED),
                  Task(4, "S", Status.STORED)):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.executions import TaskCounts
-from nfresume.nextflow import cache_db, record, summary
+from nfresume.nextflow import cache_db, record, record_file, summary
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import reusable
 from nfresume.store import queries, schema, transitions
@@ -40,7 +40,7 @@ class Failed:
                 submitted=finished + 1, succeeded=finished, failed=1))
         self.database = cache_db.folder(self.folder.cache, self.session)
         self.finished = dirs(finished)
-        writer = record.Writer(record.path_of(self.folder.attempt(1), 1))
+        writer = record_file.Writer(record_file.path_of(self.folder.attempt(1), 1))
         tasks = [Task(n, f"A ({n})", Status.COMPLETED, name[:9], name, exit=0)
                  for n, name in enumerate(self.finished, 1)]
         tasks.append(Task(finished + 1, "B", Status.FAILED, "ff/000000", f"ff/{0:030x}", exit=1))
@@ -129,7 +129,7 @@ def test_a_large_cache_is_not_read_for_a_page(failed: Failed, monkeypatch: pytes
 def test_most_pages_read_only_the_sums(failed: Failed, monkeypatch: pytest.MonkeyPatch, path: str):
     """They do not read what the record says of each task, which takes seconds for 100,000."""
     monkeypatch.setattr(reusable, "_MOST_BYTES", 100)
-    found = record.path_of(failed.folder.attempt(1), 1)
+    found = record_file.path_of(failed.folder.attempt(1), 1)
     with found.open("r+b") as file:
         file.write(b"x" * (failed.sums - 1))
     page = failed.browser.get(f"/a/team/executions/run-1{path}").text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.nextflow import record
+from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.store import schema
 from nfresume.web import site
@@ -50,7 +50,7 @@ def fail(web: Web, errors: bytes) -> str:
     name = f"ab/{'1' * 30}"
     (folder.work / name).mkdir(parents=True)
     (folder.work / name / ".command.err").write_bytes(errors)
-    writer = record.Writer(record.path_of(folder.attempt(1), 1))
+    writer = record_file.Writer(record_file.path_of(folder.attempt(1), 1))
     writer.write(record.Header(work=str(folder.work)))
     writer.write(Task(1, "A", Status.FAILED, name[:9], name, exit=1))
     writer.close(record.End(1, 1, 0))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nfresume.nextflow import options, record
+from nfresume.nextflow import options, record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import inputs
 from nfresume.runs.explaining import KEPT
@@ -54,7 +54,7 @@ def fail(web: Web, name: str) -> None:
     folder.provision(1)
     parsed = options.stored(str(pipeline), words)
     inputs.write(inputs.take(parsed, base), folder.attempt(1))
-    writer = record.Writer(record.path_of(folder.attempt(1), 1))
+    writer = record_file.Writer(record_file.path_of(folder.attempt(1), 1))
     writer.write(Task(1, "A", Status.COMPLETED, "ab/cdef01", f"ab/cdef01{1:024x}", exit=0))
     writer.close(record.End(1, 1, 0))
 
@@ -151,7 +151,7 @@ def test_why_tasks_ran(web: Web):
                            CLAIMANT)
     folder.provision(2)
     name = f"ab/{'1' * 30}"
-    writer = record.Writer(record.path_of(folder.attempt(2), 2))
+    writer = record_file.Writer(record_file.path_of(folder.attempt(2), 2))
     writer.write(Task(1, "A", Status.COMPLETED, name[:9], name, exit=0))
     writer.close(record.End(1, 1, 0))
     cause = {"kind": "script", "text": f"its script changed {HOSTILE}", "detail": ["- a", "+ <b>"],

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from nfresume import settings
 from nfresume.domain.people import Role
-from nfresume.nextflow import evidence, record
+from nfresume.nextflow import evidence, record, record_file
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import task_index
 from nfresume.service.identity import Identity
@@ -51,7 +51,7 @@ class Web:
             transitions.claim(tx, "run-1", Owner(conf.host, "b"), 3000)
         folder.provision(1)
         self.attempt = folder.attempt(1)
-        self.writer = record.Writer(record.path_of(self.attempt, 1))
+        self.writer = record_file.Writer(record_file.path_of(self.attempt, 1))
         identity = Identity(self.store)
         identity.add_user("ada")
         identity.set_role("ada", "team", Role.OWNER)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfresume.nextflow import reading, record, reuse, summary, trace
+from nfresume.nextflow import reading, record, record_file, reuse, summary, trace
 from nfresume.nextflow.record import Status, Task
 from tests import logs
 
@@ -56,8 +56,8 @@ def test_lines_of_some_kinds(tmp_path_factory: pytest.TempPathFactory, lines: li
     """Only those kinds are given, and all of them."""
     path = tmp_path_factory.mktemp("record") / "record-1.jsonl"
     path.write_bytes(b"".join(map(record.encode, lines)))
-    assert list(record.lines(path, kinds)) == [line for line in lines if type(line) in kinds]
-    assert list(record.lines(path)) == lines
+    assert list(record_file.lines(path, kinds)) == [line for line in lines if type(line) in kinds]
+    assert list(record_file.lines(path)) == lines
 
 
 @given(steps=st.lists(st.tuples(st.integers(1, 4), st.sampled_from(Status), st.booleans()), max_size=20))
@@ -84,18 +84,18 @@ def test_the_sums_of_a_record(tmp_path: Path):
     lines = [Task(1, "A (1)", Status.COMPLETED), failed,
              failed._replace(n=3, retried=True), record.Published("/out/x")]
     for number, has in enumerate((True, False), 1):
-        writer = record.Writer(record.path_of(tmp_path, number))
+        writer = record_file.Writer(record_file.path_of(tmp_path, number))
         for line in lines:
             writer.write(line)
         end = record.End(1, sums=writer.size if has else 0)
         writer.write(summary.of(lines).sums)
-        assert record.sums_of(writer.path) is None
+        assert record_file.sums_of(writer.path) is None
         writer.close(end)
-    sums = record.sums_of(record.path_of(tmp_path, 1))
+    sums = record_file.sums_of(record_file.path_of(tmp_path, 1))
     assert sums is not None
     assert [summary.Progress(*row) for row in sums.processes] == list(summary.of(lines).processes.values())
     assert (sums.published, sums.failed) == (1, (failed._replace(inputs=()),))
-    assert record.sums_of(record.path_of(tmp_path, 2)) is None
+    assert record_file.sums_of(record_file.path_of(tmp_path, 2)) is None
 
 
 def test_a_record_that_grows(tmp_path: Path):
@@ -106,25 +106,25 @@ def test_a_record_that_grows(tmp_path: Path):
     data = b"".join(map(record.encode, lines))
     for size in (1, 7, 50):
         path.write_bytes(b"")
-        reader, found = record.Reader(path), []
+        reader, found = record_file.Reader(path), []
         with path.open("ab", buffering=0) as file:
             for start in range(0, len(data), size):
-                assert record.end_of(path) is None
+                assert record_file.end_of(path) is None
                 file.write(data[start:start + size])
                 found += reader.poll()
         assert found == lines
-        assert record.end_of(path) == record.End(9)
+        assert record_file.end_of(path) == record.End(9)
         reader.close()
 
 
 def test_the_record_with_the_highest_token_counts(tmp_path: Path):
     """Each supervisor writes a record of its own; tokens are numbers."""
     for token in (9, 10, 2):
-        writer = record.Writer(record.path_of(tmp_path, token))
+        writer = record_file.Writer(record_file.path_of(tmp_path, token))
         writer.write(record.Executor(f"of {token}"))
         writer.close(record.End(token) if token != 10 else None)
     (tmp_path / "record-11.jsonl.tmp").touch()
-    assert [path.name for path in record.paths(tmp_path)] == [
+    assert [path.name for path in record_file.paths(tmp_path)] == [
         "record-2.jsonl", "record-9.jsonl", "record-10.jsonl"]
     assert list(reading.lines(tmp_path)) == [record.Executor("of 10")]
 
@@ -135,7 +135,7 @@ def test_an_unfinished_record_of_an_ended_attempt(tmp_path: Path):
     attempt.mkdir(parents=True)
     (attempt / "nextflow.log").write_text("\n".join([
         logs.submitted(1, "A"), logs.done(1, "A"), logs.statistics(succeeded=1), ""]))
-    writer = record.Writer(record.path_of(attempt, 1))
+    writer = record_file.Writer(record_file.path_of(attempt, 1))
     writer.write(Task(1, "A", Status.RUNNING))
     writer.close(None)
     live = reading.lines(attempt, ended=False)
@@ -147,12 +147,12 @@ def test_an_unfinished_record_of_an_ended_attempt(tmp_path: Path):
 
 def test_a_full_disk(tmp_path: Path):
     """A writer whose disk is full stops, and the record never gets its end."""
-    writer = record.Writer(Path("/dev/full"))
+    writer = record_file.Writer(Path("/dev/full"))
     writer.write(record.Executor("local"))
     writer.flush()
     assert writer.broken
     writer.close(record.End(1))
-    assert record.Writer(tmp_path / "absent/record-1.jsonl").broken
+    assert record_file.Writer(tmp_path / "absent/record-1.jsonl").broken
 
 
 def test_summary_of_changes():
@@ -187,7 +187,7 @@ def test_trace(tmp_path: Path):
 def attempt(folder: Path, number: int, *tasks: Task) -> None:
     place = folder / str(number)
     place.mkdir(parents=True)
-    writer = record.Writer(record.path_of(place, 1))
+    writer = record_file.Writer(record_file.path_of(place, 1))
     took = 0
     for task in tasks:
         writer.write(task)
