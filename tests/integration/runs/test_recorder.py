@@ -292,7 +292,7 @@ def test_a_full_disk_stops_no_run(run: Run, monkeypatch: pytest.MonkeyPatch):
     run.ran(1)
     run.lines.append(logs.statistics(succeeded=1))
     run.write()
-    monkeypatch.setattr(record, "path_of", lambda _dir, _token: Path("/dev/full"))
+    monkeypatch.setattr(record_file, "path_of", lambda _dir, _token: Path("/dev/full"))
     total = run.recorder().finish()
     monkeypatch.undo()
     assert (total.counts.succeeded, total.whole) == (1, True)
