@@ -23,8 +23,8 @@ from nfresume.retained import published
 from nfresume.storage import emptying
 from nfresume.storage.looking import Bounds, Look, Seen
 from nfresume.storage.publish import Materialised, Materialiser
-from nfresume.storage.replacing import Scratch
 from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.scratch import Scratch
 from nfresume.storage.workers import Pace
 from nfresume.system import crashpoints, durable
 

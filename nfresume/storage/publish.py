@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from nfresume.storage import replacing
-from nfresume.storage.replacing import LinkReplacer, Scratch
+from nfresume.storage.replacing import LinkReplacer
+from nfresume.storage.scratch import Scratch
 from nfresume.storage.workers import Pace, WorkerPool
 from nfresume.system import crashpoints, durable
 from nfresume.system.filesystems import FolderId, folder_id

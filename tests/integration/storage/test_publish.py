@@ -18,7 +18,8 @@ import pytest
 
 from nfresume.storage import publish, replacing
 from nfresume.storage.publish import Target
-from nfresume.storage.replacing import LinkReplacer, Scratch
+from nfresume.storage.replacing import LinkReplacer
+from nfresume.storage.scratch import Scratch
 from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
 
@@ -204,7 +205,7 @@ def test_the_longest_name(work: Path):
 _MATERIALISE = """
 import sys
 from nfresume.storage.publish import Target, materialise
-from nfresume.storage.replacing import Scratch
+from nfresume.storage.scratch import Scratch
 work, *targets = sys.argv[1:]
 result = materialise([Target(target) for target in targets], Scratch("run-a1", work, "/nowhere"))
 print("\\n".join(result.refused))
@@ -322,7 +323,7 @@ _AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from nfresume.storage.publish import Target, materialise
-from nfresume.storage.replacing import Scratch
+from nfresume.storage.scratch import Scratch
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
