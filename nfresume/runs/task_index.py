@@ -134,8 +134,9 @@ class TaskIndex:
         for task in tasks:
             if task.inputs and task.status is not Status.RUNNING and task.was in ("", "RUNNING"):
                 dirs = {task_dirs.of_path(path, self.summary.work) for path, _, _ in task.inputs} - {""}
-                found = {makers[name] if name in makers else self._process(name) for name in dirs} - {None}
-                self.edges.update((process, task.process) for process in found if process is not None)
+                for process in {makers[name] if name in makers else self._process(name) for name in dirs}:
+                    if process is not None:
+                        self.edges[process, task.process] += 1
 
     def _process(self, name: str) -> str | None:
         """The process of the task with this whole task dir."""
