@@ -17,10 +17,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
-import pydantic_core
-
 VERSION = 1
 _JSON = json.JSONEncoder(separators=(",", ":")).encode
+_FROM_JSON = json.JSONDecoder().decode
 
 
 class Status(StrEnum):
@@ -293,7 +292,7 @@ def beginning(kind: type[Line]) -> bytes:
 def decode(data: bytes | str) -> Line | None:
     """A line as it was written; None when it is incomplete, or of a later version."""
     try:
-        found = _from_json(data)
+        found = _FROM_JSON(data if isinstance(data, str) else data.decode())
         if found["kind"] == _TASK:
             return _task(found)
         kind = _KINDS[found["kind"]]
@@ -326,14 +325,6 @@ def latest(lines: Iterable[bytes]) -> Iterator[bytes]:
             data = data[:match.start()] + (was[0] if was else b"") + data[match.end():]
         tasks[n] = data
     yield from tasks.values()
-
-
-def _from_json(data: bytes | str) -> Any:
-    """Raises ValueError."""
-    try:
-        return pydantic_core.from_json(data)
-    except ValueError:  # the slower reader takes half of a surrogate pair: a byte of a name that is not UTF-8
-        return json.loads(data)
 
 
 def _task(found: dict[str, Any]) -> Task:

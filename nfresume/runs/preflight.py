@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nfresume.domain.errors import InvalidMetadata, NotFound, RootUnusable, UsageError
 from nfresume.domain.executions import python_workflow
@@ -18,7 +19,9 @@ from nfresume.settings import Settings
 from nfresume.storage import Root
 from nfresume.storage.root import MARKER
 from nfresume.store import Store, queries, transitions
-from nfresume.tasks import calls, checking
+
+if TYPE_CHECKING:
+    from nfresume.tasks import checking
 
 #: How the source of the hours of a remote pipeline begins, until they have been read.
 TO_BE_READ = "to be read from the pipeline"
@@ -103,6 +106,8 @@ def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declaratio
         if options.value("-jobs") is not None:
             raise UsageError("--jobs is for Python workflows", "Nextflow's own option is -queue-size")
         return None
+    from nfresume.tasks import calls, checking
+
     call = calls.of_options(options, launch_dir)
     return checking.check(options.pipeline, launch_dir, call.inputs)
 
