@@ -103,11 +103,12 @@ class _Web:
         import uvicorn
 
         from nfresume.web import app, protocol
+        from nfresume.web.server import Server
 
         behind_proxy = conf.web_url is not None
         protocol.LimitedProtocol.in_all = protocol.descriptors()
         protocol.LimitedProtocol.proxies = frozenset(conf.web_proxies) if behind_proxy else frozenset()
-        self._server = uvicorn.Server(uvicorn.Config(
+        self._server = Server(uvicorn.Config(
             app.create(conf, store, health), log_config=None, access_log=False, server_header=False,
             http=protocol.LimitedProtocol, ws="none", h11_max_incomplete_event_size=protocol.MAX_HEAD,
             # these proxies tell the client's address and scheme in X-Forwarded-* headers
@@ -133,7 +134,7 @@ class _Web:
     def stop(self) -> None:
         """Stop the server. Event streams are closed first: an open one would delay the end by seconds."""
         self._application.state.changes.close()  # type: ignore[union-attr]
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join()
 
 
