@@ -509,7 +509,7 @@ def test_five_hundred_tasks(site: Site):
     done = site.ok("relaunch", e["id"], "--fail=false", timeout=250)
     assert "500 tasks reused" in done.err
     assert (site.launch_dir / "results/sum.txt").read_text() == "125250\n"
-    assert site.show()["work_dir"]["state"] == "DELETED"
+    until(lambda: site.show()["work_dir"]["state"] == "DELETED")
 
 
 def test_exactly_the_failed_task_and_its_dependants(site: Site):
