@@ -17,7 +17,8 @@ from nfresume.billing import as_json
 from nfresume.billing.report import By
 from nfresume.domain.periods import Period, period
 from nfresume.system import acting
-from nfresume.web.access import SiteOf, Viewing, Visitor, VisitorOf, Watching
+from nfresume.web import access
+from nfresume.web.access import MaybeVisitor, SiteOf, Viewing, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
 from nfresume.web.routes import AccountRoute
@@ -35,19 +36,13 @@ Result = TypeVar("Result")
 @router.get("/")
 def first_page(who: VisitorOf) -> Response:
     """Redirect to the executions of an account: the user's only shared one, or else their own."""
-    own = who.user.name if who.user.name in who.user.roles else next(iter(who.user.roles), who.user.name)
-    return RedirectResponse(f"/a/{_start_account(who, own)}/executions", 303)
-
-
-def _start_account(who: Visitor, own: str) -> str:
-    others = [account for account in who.user.roles if account != own]
-    return others[0] if len(others) == 1 else own
+    return RedirectResponse(f"/a/{who.home}/executions", 303)
 
 
 @router.get("/docs")
-def docs(request: Request) -> HTMLResponse:
+def docs(request: Request, who: MaybeVisitor) -> HTMLResponse:
     """The page that says how programs use the API."""
-    return page(request, "docs.html", api=API)
+    return page(request, "docs.html", **access.navigation(request, who), api=API)
 
 
 Since = Annotated[str, Query(max_length=20)]

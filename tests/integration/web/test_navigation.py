@@ -1,0 +1,64 @@
+"""Every page leads on: errors too have the navigation of whoever is logged in."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from nfresume.domain.errors import StoreUnavailable
+from nfresume.service.identity import Identity
+from nfresume.service.verbs import Service
+from tests.integration.web.test_web import Web
+
+NAVIGATION = re.compile(r'<a href="(/a/\w+)/executions"[^>]*>Executions</a>')
+
+
+def leads_to(text: str) -> str | None:
+    """The account whose executions the navigation leads to."""
+    found = NAVIGATION.search(text)
+    return found[1] if found else None
+
+
+def test_errors_have_the_navigation(web: Web, monkeypatch: pytest.MonkeyPatch):
+    """400, 403, 404, 409 and 500 lead to the executions of the account in the URL, or to the user's own."""
+    name = web.failed("run-1")
+    browser, csrf = web.browser("ada")
+    for path, status in ((f"/a/team/executions/{name}x", 404), ("/a/team/nothing", 404), ("/nothing", 404),
+                         ("/a/rivals/executions", 404), ("/a/team/billing?since=nonsense", 400)):
+        page = browser.get(path)
+        assert (page.status_code, leads_to(page.text)) == (status, "/a/team"), path
+        assert "Log out" in page.text
+    refused = browser.post(f"/a/team/executions/{name}/pin", data={"csrf": "wrong"})
+    assert (refused.status_code, leads_to(refused.text)) == (403, "/a/team")
+    late = browser.post(f"/a/team/executions/{name}/cancel", data={"csrf": csrf})
+    assert (late.status_code, leads_to(late.text)) == (409, "/a/team")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Service, "state_counts", broken)
+    calm = TestClient(web.client.app, base_url="http://127.0.0.1", raise_server_exceptions=False,
+                      cookies=dict(browser.cookies))
+    fault = calm.get("/a/team/executions")
+    assert (fault.status_code, leads_to(fault.text)) == (500, "/a/team")
+
+
+def test_strangers_see_no_navigation(web: Web, monkeypatch: pytest.MonkeyPatch):
+    """Without a session, and without a database, an error is told all the same; its page has no navigation."""
+    page = web.client.get("/nothing")
+    assert (page.status_code, leads_to(page.text)) == (404, None)
+    assert "Log out" not in page.text
+    browser, _ = web.browser("ada")
+    assert leads_to(browser.get("/docs").text) == "/a/team"
+    assert leads_to(web.client.get("/docs").text) is None
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("the state database failed", "start it")
+
+    monkeypatch.setattr(Identity, "session", away)
+    page = browser.get("/a/team/executions")
+    assert (page.status_code, leads_to(page.text)) == (503, None)
+    assert browser.get("/nothing").status_code == 404
+    assert browser.get("/docs").status_code == 200
