@@ -65,22 +65,23 @@ class Visitor:
     @property
     def home(self) -> str:
         """The account that is shown first: the user's only shared one, or else their own."""
-        own = self.user.name if self.user.name in self.user.roles else next(iter(self.user.roles), self.user.name)
-        others = [account for account in self.user.roles if account != own]
+        name, roles = self.user.name, self.user.roles
+        own = name if name in roles else next(iter(roles), name)
+        others = [account for account in roles if account != own]
         return others[0] if len(others) == 1 else own
 
 
 def cookie_name(request: Request) -> str:
     """The name of the session's cookie. With HTTPS browsers let only this very host set it (`__Host-`)."""
-    return _cookie(request, _COOKIE)
+    return cookie(request, _COOKIE)
 
 
 def login_cookie_name(request: Request) -> str:
     """The name of the cookie of the log-in form."""
-    return _cookie(request, _LOGIN_COOKIE)
+    return cookie(request, _LOGIN_COOKIE)
 
 
-def _cookie(request: Request, name: str) -> str:
+def cookie(request: Request, name: str) -> str:
     """The name of a cookie, with the port: consoles at other ports of this host get the same cookies."""
     site = site_of(request)
     try:
@@ -145,7 +146,7 @@ VisitorOf = Annotated[Visitor, Depends(visitor)]
 
 
 def maybe_visitor(request: Request) -> Visitor | None:
-    """The user who is logged in, for pages that everybody may see; None without one, or without a database."""
+    """The user who is logged in, for pages that everybody may see; None also without a database."""
     try:
         return visitor(request)
     except NfresumeError:

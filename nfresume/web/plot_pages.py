@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from nfresume.domain.errors import NfresumeError
 from nfresume.runs import task_figures
 from nfresume.runs.task_figures import Box, Timeline
-from nfresume.web import drawing, frames
+from nfresume.web import drawing, frames, graphs
 from nfresume.web.frames import Frame, FrameOf
 from nfresume.web.routes import AccountRoute
 
@@ -76,5 +76,7 @@ def graph(request: Request, frame: FrameOf) -> HTMLResponse:
                 edges.append(dict(index.edges))
         except (NfresumeError, OSError):
             continue
-    return frames.show(request, frame, "graph.html", "graph", drawing=drawing,
-                       graph=drawing.graph(frame.progress, drawing.merged(edges)))
+    known = graphs.merged(edges)
+    return frames.show(request, frame, "graph.html", "graph", height=graphs.HEIGHT, graphs=[
+        (kind, graphs.graph(frame.progress, known, shape))
+        for kind, shape in (("screen", graphs.WIDE), ("phone", graphs.NARROW))])

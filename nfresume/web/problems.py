@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from nfresume.domain.errors import NfresumeError
-from nfresume.web import access, rendering
+from nfresume.web import access, rendering, returning
 from nfresume.web.access import Unauthorized
 
 _log = logging.getLogger("nfresume.web")
@@ -58,7 +58,7 @@ def of_error(request: Request, error: NfresumeError) -> Response:
     """The response for an error of nfresume; a page without a session leads to the log-in page."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
-        return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+        return returning.to_log_in(request)
     return answer(request, error.http_status, name, error.message, error.hint)
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from nfresume.store import listing, schema
-from nfresume.web import app
+from nfresume.web import app, list_pages
 from tests.integration.web.test_web import HOSTILE, Web, log_in
 from tests.screens.data import Filled
 
@@ -76,6 +76,46 @@ def test_one_confirmation_for_many(web: Web):
     assert away.headers["location"].startswith(f"{LIST}?")
     viewer, mine = web.browser("eve")
     assert viewer.post(LIST, data={"csrf": mine, "action": "delete", "id": "run-3"}).status_code == 403
+
+
+def test_all_that_are_kept(web: Web, monkeypatch: pytest.MonkeyPatch):
+    """Without scripts a box chooses all pages: all work dirs that are kept, at most so many at a time."""
+    for number in range(4):
+        web.failed(f"run-{number}")
+    with web.store.begin() as tx:
+        tx.conn.execute(sa.update(schema.work_dirs).values(metered_bytes=2**30))
+        tx.conn.execute(sa.update(schema.work_dirs).where(schema.work_dirs.c.execution_id == "run-3").values(
+            state="DELETED"))
+    browser, csrf = web.browser("ada")
+    shown = browser.get(LIST).text
+    assert "choose run-2" in shown
+    assert "choose run-3" not in shown
+    every = {"csrf": csrf, "action": "extend", "all": "1", "back": "?", "hours": "10"}
+    asked = browser.post(LIST, data=every).text
+    assert "3 executions, 3.0 GiB" in asked
+    assert "More match" not in asked
+    assert "run-3" not in asked
+    monkeypatch.setattr(list_pages, "_AT_ONCE", 2)
+    some = browser.post(LIST, data=every).text
+    assert "2 executions, 2.0 GiB" in some
+    assert "More match. These are the newest 2" in some
+    assert "No execution was chosen" in browser.post(LIST, data={"csrf": csrf, "action": "delete"}).text
+
+
+def test_a_view_is_its_url(web: Web):
+    """The views that are offered, and any other, are URLs; the one that is shown is marked."""
+    web.failed("run-1")
+    browser, _ = web.browser("ada")
+    views = re.search(r'aria-label="Views">(.*?)</nav>', browser.get(LIST).text, re.DOTALL)[1]
+    links = re.findall(r'href="([^"]*)"', views.replace("&amp;", "&"))
+    assert len(links) == 6
+    for link in links:
+        page = browser.get(LIST + link)
+        assert page.status_code == 200
+        marked = re.search(r'<a href="(\?[^"]*)" aria-current="true">', page.text)
+        assert marked is not None, link
+        assert marked[1].replace("&amp;", "&") == link
+    assert not re.search(r'<a href="\?[^"]*" aria-current="true">', browser.get(f"{LIST}?search=run").text)
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from nfresume.domain.errors import StoreUnavailable
 from nfresume.service.identity import Identity
 from nfresume.service.verbs import Service
-from tests.integration.web.test_web import Web
+from tests.integration.web.test_web import Web, log_in
 
 NAVIGATION = re.compile(r'<a href="(/a/\w+)/executions"[^>]*>Executions</a>')
 
@@ -46,7 +46,7 @@ def test_errors_have_the_navigation(web: Web, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_strangers_see_no_navigation(web: Web, monkeypatch: pytest.MonkeyPatch):
-    """Without a session, and without a database, an error is told all the same; its page has no navigation."""
+    """Without a session, and without a database, an error is told all the same, without navigation."""
     page = web.client.get("/nothing")
     assert (page.status_code, leads_to(page.text)) == (404, None)
     assert "Log out" not in page.text
@@ -62,3 +62,31 @@ def test_strangers_see_no_navigation(web: Web, monkeypatch: pytest.MonkeyPatch):
     assert (page.status_code, leads_to(page.text)) == (503, None)
     assert browser.get("/nothing").status_code == 404
     assert browser.get("/docs").status_code == 200
+
+
+def test_a_shared_link_opens_after_the_log_in(web: Web):
+    """A view of the list is its URL: whoever opens it logs in, and sees that view; once, and only pages."""
+    web.failed("run-1")
+    view = "/a/team/executions?work=RETAINED&tag=project%3Dx&sort=size"
+    stranger = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
+    assert stranger.get(view).headers["location"] == "/login"
+    first = log_in(stranger, web.identity.login_link("eve"))
+    assert first.headers["location"] == view
+    browser, _ = web.browser("ada")
+    for name in ("run-1", "project=x", 'aria-sort="descending"'):
+        assert name in stranger.get(view).text
+        assert name in browser.get(view).text
+    assert log_in(stranger, web.identity.login_link("eve")).headers["location"] == "/"
+    for other in ("/a/team/executions/run-1/log/1/stdout?offset=0", "/plotly.js"):
+        script = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
+        script.get(other, headers={"Sec-Fetch-Mode": "cors"})
+        assert log_in(script, web.identity.login_link("eve")).headers["location"] == "/"
+
+
+@pytest.mark.parametrize("planted", ["//evil.example/", "https://evil.example/", "/a/x%0d%0aSet-Cookie: a=b",
+                                     "/a\\evil.example", "%2Fa%2F%5Cevil.example", "/login"])
+def test_only_a_page_of_an_account_is_opened_after_the_log_in(web: Web, planted: str):
+    """A cookie that somebody planted leads to no other site."""
+    stranger = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
+    stranger.cookies.set("nfresume_page", planted)
+    assert log_in(stranger, web.identity.login_link("eve")).headers["location"] == "/"
