@@ -41,10 +41,15 @@ def visible(value: Any) -> Any:
     return wording.printable(wording.plain(value), keep="\n\t")
 
 
+def breaks(name: str) -> Markup:
+    """The name of a task or process, which may go on in the next line after each of its colons."""
+    return Markup(":<wbr>").join(visible(name).split(":"))
+
+
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            ago=ago, ms=milliseconds, money=wording.money)
+                            ago=ago, ms=milliseconds, money=wording.money, breaks=breaks)
 
 
 def page(

@@ -68,10 +68,9 @@ def billing(
         return site.renewed(kind, f"{account} {since}", acting_as_user, _BILLING_SECONDS, version)
 
     found, old = cached("billing", lambda: service.costs_figures(_period(since)))
-    grouping = By(by) if by in (By.ACCOUNT, By.PROCESS, By.DAY) else None
-    mine = sorted(who.user.roles)
-    extra, older = cached(f"billing {by} {mine if by == By.ACCOUNT else ''}",
-                          lambda: _lines(service, grouping, mine, since)) if grouping else (None, False)
+    grouping, mine = By(by) if by in list(By) else None, sorted(who.user.roles)
+    extra, older = cached(f"billing {by} {mine if by == By.ACCOUNT else ''}", lambda: _lines(
+        service, By(by), mine, since)) if by in (By.ACCOUNT, By.PROCESS, By.DAY) else (None, False)
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
         figures=json.dumps(found.figures), groupings=list(By), extra=extra, by=grouping, periods=_PERIODS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,7 +11,9 @@ from fastapi.testclient import TestClient
 from nfresume.domain.errors import StoreUnavailable
 from nfresume.service.identity import Identity
 from nfresume.service.verbs import Service
+from nfresume.web.problems import API
 from tests.integration.web.test_web import Web, log_in
+from tests.screens.shooting import NO_PAGES, PAGES
 
 NAVIGATION = re.compile(r'<a href="(/a/\w+)/executions"[^>]*>Executions</a>')
 
@@ -90,3 +93,19 @@ def test_only_a_page_of_an_account_is_opened_after_the_log_in(web: Web, planted:
     stranger = TestClient(web.client.app, base_url="http://127.0.0.1", follow_redirects=False)
     stranger.cookies.set("nfresume_page", planted)
     assert log_in(stranger, web.identity.login_link("eve")).headers["location"] == "/"
+
+
+def test_every_page_is_looked_at(web: Web):
+    """Each route that answers a GET is among the pages that browsers walk through, or known as no page.
+
+    So a new page is checked by axe-core, on a phone, and for its weight.
+    """
+    urls = [urlsplit(urljoin("http://x/a/lab/", path)).path for path in PAGES.values()]
+    routers = [each.original_router for each in web.client.app.routes if hasattr(each, "original_router")]
+    routes = [route for router in routers for route in router.routes
+              if "GET" in route.methods and not route.path.startswith(API)]
+    assert len(routes) > 25
+    missing = {route.path for route in routes
+               if not any(route.path_regex.fullmatch(url) for url in urls)} - NO_PAGES
+    assert missing == set()
+    assert {route.path for route in routes} >= NO_PAGES - {"/login/oidc/callback"}
