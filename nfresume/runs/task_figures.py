@@ -68,11 +68,12 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Box:
-    """The least value, the quartiles and the largest value of the tasks of a process."""
+    """The least value, the quartiles and the largest value of the tasks of a process, and their sum."""
 
     process: str
     count: int
     values: tuple[int, int, int, int, int]
+    total: int
 
 
 def _kept(index: TaskIndex, name: str, make: Callable[[], Result]) -> Result:
@@ -165,5 +166,5 @@ def _boxes(index: TaskIndex, column: str) -> list[Box]:
         values = [value for _, value in group]
         last = len(values) - 1
         found[process] = Box(process, len(values), cast("Any", tuple(
-            values[round(last * part / 4)] for part in range(5))))
+            values[round(last * part / 4)] for part in range(5))), sum(values))
     return [found[name] for name in index.summary.processes if name in found]

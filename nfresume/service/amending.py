@@ -30,12 +30,19 @@ class Field:
     """A parameter: its text, as a form shows it. `given`: the last attempt was given it.
 
     `declared`: what the pipeline says of it; its type is a guess from the value where it says nothing.
+    `kind`: the type of the value that was given. `word`: it was on the command line, and nothing declares it.
     """
 
     name: str
     text: str
     declared: Parameter
     given: bool
+    kind: str = ""
+    word: bool = False
+
+    def value(self, text: str) -> object:
+        """The value of the parameter when its text is changed."""
+        return parameters.of_word(text) if self.word else parameters.typed(text, self.declared.type)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,10 @@ def _fields(
     except NfresumeError:
         declared = {}  # the form works without
     texts = {name: as_text(value) for name, value in file.items()} | dict(words)
-    found = [Field(name, text, declared.get(name) or Parameter(name, _kind(file.get(name))), True)
+    values = {**file, **{name: parameters.of_word(text) for name, text in words.items()}}
+    kinds = {name: parameters.kind_of(value) for name, value in values.items()}
+    found = [Field(name, text, declared.get(name) or Parameter(name, kinds[name]), True, kinds[name],
+                   word=name in words and name not in declared)
              for name, text in texts.items() if len(text) <= _LONGEST]
     return found + [Field(name, "", p, False) for name, p in declared.items() if name not in texts]
 
@@ -92,11 +102,6 @@ def as_text(value: object) -> str:
 def shown(text: str) -> str:
     """A text as a page shows it, and its form sends it back."""
     return printable(text.replace("\r\n", "\n"), keep="\n\t")
-
-
-def _kind(value: object) -> str:
-    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
-    return kinds.get(type(value), "string")
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def amend(before: Last, texts: Mapping[str, str], more: Mapping[str, Any], base:
         without.add(field.name)
         params.pop(field.name, None)
         if text:
-            params[field.name] = parameters.typed(text, field.declared.type)
+            params[field.name] = field.value(text)
     for name, value in more.items():
         old = before.words.get(name, before.file.get(name))
         if old is None or as_text(old) != as_text(value):

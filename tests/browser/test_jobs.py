@@ -233,6 +233,14 @@ def test_a_log_that_is_read_stays(filled: tuple[Filled, str], browser: Browser):
     assert "line 2900" in page.evaluate("log.textContent.slice(0, 40_000)")
     page.evaluate("log.scrollTop = log.scrollHeight")
     until(lambda: page.evaluate("log.textContent.length <= 2_000_000"), 60, "its beginning to go")
+    page.evaluate("""getSelection().selectAllChildren(log); getSelection().collapseToEnd();
+                  getSelection().modify("extend", "backward", "line")""")
+    place, chosen = page.evaluate("[log.scrollTop, getSelection().toString()]")
+    length = page.evaluate("log.textContent.length")
+    with log.open("a") as file:
+        file.write("a line after the selection\n" * 100)
+    until(lambda: page.evaluate("log.textContent.length") > length, 60, "more of the log")
+    assert page.evaluate("[log.scrollTop, getSelection().toString()]") == [place, chosen]
     page.goto(f"{url}/a/lab/executions/{LARGE}/timeline")  # its times are those of the reader, as all others
     expect(page.locator("[data-zone]")).to_contain_text("Asia/Tokyo")
     first = page.locator(".axis time").first

@@ -75,12 +75,12 @@ def test_many_tasks_are_counted(tmp_path: Path):
 
 
 def test_durations_and_memory(tmp_path: Path):
-    """The quartiles of finished tasks by process, in the order in which processes appeared."""
+    """The quartiles and sums of finished tasks by process, in the order in which processes appeared."""
     write(tmp_path, record.Header(work=WORK), *(task(n, "Z", 0, n * 10) for n in range(1, 6)),
           task(9, "A", 0, 5), task(10, "A", 0, None))
     with Indexes().of(tmp_path, ended=True) as index:
-        assert [(box.process, box.count, box.values) for box in task_figures.boxes(index)] == [
-            ("Z", 5, (10, 20, 30, 40, 50)), ("A", 1, (5, 5, 5, 5, 5))]
+        assert [(box.process, box.count, box.values, box.total) for box in task_figures.boxes(index)] == [
+            ("Z", 5, (10, 20, 30, 40, 50), 150), ("A", 1, (5, 5, 5, 5, 5), 5)]
         assert task_figures.boxes(index, "memory")[0].values == (100, 200, 300, 400, 500)
 
 

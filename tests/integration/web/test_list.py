@@ -118,6 +118,15 @@ def test_a_view_is_its_url(web: Web):
     assert not re.search(r'<a href="\?[^"]*" aria-current="true">', browser.get(f"{LIST}?search=run").text)
 
 
+def test_a_page_that_is_gone(web: Web):
+    """When the last page has become empty, it leads to the first one with the same filter."""
+    web.failed("run-1")
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LIST}?state=FAILED&after=25").text
+    assert "There is no such page any more" in page
+    assert 'href="?state=FAILED">Show the first one' in page
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_executions(tmp_path: Path, record_property):

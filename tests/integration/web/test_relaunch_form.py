@@ -88,7 +88,7 @@ def test_parameters_change_one_by_one(web: Web):
     assert amended(web, same).resubmission.params is None
     changed = amended(web, {**same, "min_reads": "40", "depth": "7", "flag": "", "extra": "x"}, {"new": [1]})
     assert dict(changed.resubmission.params or {}) == {
-        "input": "samples.csv", "min_reads": 40, "hostile": HOSTILE, "list": [1, 2], "depth": "7",
+        "input": "samples.csv", "min_reads": 40, "hostile": HOSTILE, "list": [1, 2], "depth": 7,
         "extra": "x", "new": [1]}
     assert changed.resubmission.without == ("--depth",)
     assert ("flag", "false", None) in changed.changes
