@@ -47,9 +47,13 @@ class Field:
 
 @dataclass(frozen=True)
 class Last:
-    """What the last attempt was given: parameters in its params file (`file`) and as words, and options."""
+    """What the last attempt was given: parameters in its params file (`file`) and as words, and options.
+
+    `found` is the pipeline as Nextflow found it: a path where it was in the launch dir.
+    """
 
     pipeline: str
+    found: str
     revision: str
     profiles: str
     file: Mapping[str, Any]
@@ -72,9 +76,10 @@ def last(service: Service, execution: Execution) -> Last:
                                f"{error}") from None
     words = {o.name[2:]: "true" if o.value is None else o.value
              for o in parsed.after if o.name.startswith("--")}
+    found = submissions.as_found(attempt.pipeline, Path(execution.launch_dir))
     return Last(
-        attempt.pipeline, parsed.value("-r", "-revision") or "", parsed.value("-profile") or "", file, words,
-        tuple(_fields(service, attempt.pipeline, file, words)))
+        attempt.pipeline, found, parsed.value("-r", "-revision") or "", parsed.value("-profile") or "", file,
+        words, tuple(_fields(service, found, file, words)))
 
 
 def _fields(

@@ -49,9 +49,9 @@ class Node:
     def note(self) -> str:
         """What matters most of those that are not simply done."""
         row = self.row
-        for count, word in ((row.failed, "failed"), (row.running, "running"), (row.aborted, "aborted"),
-                            (row.cached, "reused")):
-            if count:
+        for count, word in ((row.failed - row.retried - row.ignored, "failed"), (row.running, "running"),
+                            (row.aborted, "aborted"), (row.ignored, "ignored"), (row.cached, "reused")):
+            if count > 0:
                 return f"{count} {word}"
         return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
@@ -29,6 +30,8 @@ router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_s
 
 #: The pipelines of so many of the newest executions are offered.
 _NEWEST = 200
+#: A longer text is no path.
+_LONG = 1000
 
 
 @router.get("/launch")
@@ -46,13 +49,23 @@ def launch_page(
 
 def _of_former(service: Service, former: str) -> dict[str, str]:
     """The texts of a form that launches what an execution of the account was. Raises NotFound."""
+    e = service.get(former)
     try:
-        last = amending.last(service, service.get(former))
+        last = amending.last(service, e)
     except OSError:
         return {}
-    return {"pipeline": last.pipeline, "revision": last.revision, "profiles": last.profiles, "former": former,
-            **{f"param.{each.name}": amending.shown(each.text) for each in last.fields if each.given},
+    return {"pipeline": last.found, "revision": last.revision, "profiles": last.profiles, "former": former,
+            **{f"param.{each.name}": amending.shown(_path(each.text, Path(e.launch_dir)))
+               for each in last.fields if each.given},
             **{f"former.{each.name}": each.kind for each in last.fields if each.given}}
+
+
+def _path(text: str, launch_dir: Path) -> str:
+    """A text that names a file of the former launch dir, as a path that holds in a new one too."""
+    try:
+        return str(launch_dir / text) if len(text) < _LONG and (launch_dir / text).is_file() else text
+    except (OSError, ValueError):  # no path
+        return text
 
 
 def _form(request: Request, who: Visitor, service: Service, sent: Sent, status: int = 200) -> HTMLResponse:

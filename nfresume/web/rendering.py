@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nfresume import __version__
-from nfresume.domain import wording
+from nfresume.domain import headline, wording
 from nfresume.domain.people import User
 
 
@@ -25,8 +25,10 @@ def ago(value: datetime) -> str:
     return wording.duration(datetime.now(UTC) - value)
 
 
-def milliseconds(value: int) -> str:
-    """Milliseconds as a time span."""
+def milliseconds(value: int | timedelta) -> str:
+    """A time span, of so many milliseconds if it is a number."""
+    if isinstance(value, timedelta):
+        value = value // timedelta(milliseconds=1)
     return f"{value} ms" if 0 <= value < 1000 else wording.duration(timedelta(milliseconds=value))
 
 
@@ -49,7 +51,8 @@ def breaks(name: str) -> Markup:
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            ago=ago, ms=milliseconds, money=wording.money, breaks=breaks)
+                            ago=ago, ms=milliseconds, money=wording.cents, breaks=breaks,
+                            telling=headline.telling)
 
 
 def page(

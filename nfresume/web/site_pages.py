@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 
 from nfresume.billing import as_json
 from nfresume.billing.report import By, Line
+from nfresume.billing.usage import CACHES
 from nfresume.domain.periods import Period, period
 from nfresume.service.verbs import Service
 from nfresume.system import acting
@@ -73,8 +74,8 @@ def billing(
         service, By(by), mine, since)) if by in (By.ACCOUNT, By.PROCESS, By.DAY) else (None, False)
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
-        figures=json.dumps(found.figures), groupings=list(By), extra=extra, by=grouping, periods=_PERIODS,
-        old=old or older,
+        figures=json.dumps(found.figures), caches=set(CACHES.values()), extra=extra, by=grouping,
+        periods=_PERIODS, old=old or older,
         title="Nextflow EFS" if site.cached("efs", "", lambda: (service.on_efs,))[0] else "Nextflow storage",
     )
 

@@ -121,6 +121,23 @@ def test_values_of_a_former_run_keep_their_types(web: Web):
     assert changed.params == {"flag": "/x.vcf"}
 
 
+def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):
+    """Pipeline and input files were named from its launch dir: the form has their paths, and the fields."""
+    fail(web, "run-1", pipeline="p", given={"input": "samples.csv", "outdir": "results"})
+    (tmp_path / "samples.csv").write_text("sample\n")
+    (tmp_path / "results").mkdir()
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LAUNCH}?former=run-1").text
+    for shown in (f'name="pipeline" value="{tmp_path}/p"',
+                  f'name="param.input" value="{tmp_path}/samples.csv"',
+                  'name="param.outdir" value="results"', "a samplesheet"):
+        assert shown in page, shown
+    relaunch = browser.get("/a/team/executions/run-1/relaunch").text
+    assert 'name="param.input" value="samples.csv"' in relaunch
+    assert "a samplesheet" in relaunch
+    assert "more that the pipeline declares" in relaunch
+
+
 def test_parameters_of_another_revision(web: Web, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """The form says that its parameters are those of the copy, not of the revision that is asked for."""
     copy = tmp_path / "assets/acme/rna"

@@ -118,6 +118,18 @@ def test_a_view_is_its_url(web: Web):
     assert not re.search(r'<a href="\?[^"]*" aria-current="true">', browser.get(f"{LIST}?search=run").text)
 
 
+def test_tasks_that_were_retried_or_ignored(web: Web):
+    """A try that was repeated is no failed task, and what was ignored is told as that."""
+    web.failed("run-1")
+    with web.store.begin() as tx:
+        tx.conn.execute(sa.update(schema.attempts).values(
+            submitted=7, succeeded=5, failed=2, retried=1, ignored=1))
+    browser, _ = web.browser("ada")
+    row = re.search(r'data-title="tasks">(.*?)</td>', browser.get(LIST).text)
+    assert row is not None
+    assert row[1] == "5/6 1 ignored"
+
+
 def test_a_page_that_is_gone(web: Web):
     """When the last page has become empty, it leads to the first one with the same filter."""
     web.failed("run-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,23 +36,24 @@ def web(tmp_path: Path) -> Iterator[Web]:
     made.store.close()
 
 
-def fail(web: Web, name: str) -> None:
+def fail(web: Web, name: str, pipeline: str = "", given: Mapping[str, Any] = GIVEN) -> None:
     """A failed execution of a pipeline that declares parameters; it was given a params file and words."""
     base = web.root.path.parent
-    pipeline = base / "main.nf"
-    pipeline.write_text("params {\n  // how many reads\n  min_reads: Integer = 5\n  extra: String = 'e'\n}\n")
-    words = (str(pipeline), "-params-file", "p.json", "--depth", "3", "-profile", "test")
-    (base / "p.json").write_text(json.dumps(GIVEN))
+    (base / "main.nf").write_text(
+        "params {\n  // how many reads\n  min_reads: Integer = 5\n  extra: String = 'e'\n}\n")
+    pipeline = pipeline or str(base / "main.nf")
+    words = (pipeline, "-params-file", "p.json", "--depth", "3", "-profile", "test")
+    (base / "p.json").write_text(json.dumps(given))
     folder = web.root.execution("team", name)
     with web.store.begin() as tx:
         transitions.launch(tx, NewExecution(
-            name, "team", web.root.id, str(folder.work), str(pipeline), str(base), str(uuid.uuid4()), 5.0,
-            "test", False), NewAttempt(str(pipeline), words, False, None, "24.10.5"), "me")
+            name, "team", web.root.id, str(folder.work), pipeline, str(base), str(uuid.uuid4()), 5.0,
+            "test", False), NewAttempt(pipeline, words, False, None, "24.10.5"), "me")
         lease = transitions.claim(tx, name, Owner("h", "b"), 30)
         transitions.settle(tx, lease, kept(tx.now + timedelta(hours=5)), transitions.TaskCounts(9, 0, 7, 2),
                            "me", CLAIMANT)
     folder.provision(1)
-    parsed = options.stored(str(pipeline), words)
+    parsed = options.stored(pipeline, words)
     inputs.write(inputs.take(parsed, base), folder.attempt(1))
     writer = record.Writer(record.path_of(folder.attempt(1), 1))
     writer.write(Task(1, "A", Status.COMPLETED, "ab/cdef01", f"ab/cdef01{1:024x}", exit=0))

@@ -91,7 +91,8 @@ def test_edges_of_attempts_are_merged():
     ({"completed": 3}, "", "completed"), ({"cached": 3}, "3 reused", "cached"),
     ({"completed": 1, "running": 2}, "2 running", "running"),
     ({"running": 2, "failed": 1}, "1 failed", "failed"),
-    ({"completed": 2, "failed": 1, "ignored": 1}, "1 failed", "completed"),
+    ({"completed": 2, "failed": 1, "ignored": 1}, "1 ignored", "completed"),
+    ({"completed": 2, "failed": 1, "retried": 1}, "", "completed"),
 ])
 def test_what_a_box_says(counts, note, state):
     """What matters most stands beside the counts; a failure that was ignored does not colour the box."""
