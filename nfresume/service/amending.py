@@ -29,8 +29,8 @@ _LONGEST = 20_000
 class Field:
     """A parameter: its text, as a form shows it. `given`: the last attempt was given it.
 
-    `declared`: what the pipeline says of it; its type is a guess from the value where it says nothing.
-    `kind`: the type of the value that was given. `word`: it was on the command line, and nothing declares it.
+    `declared`: what the pipeline says of it (`known`), or else a guess from its value. `kind`: the type of
+    the value that was given. `word`: it was on the command line.
     """
 
     name: str
@@ -38,11 +38,14 @@ class Field:
     declared: Parameter
     given: bool
     kind: str = ""
+    known: bool = True
     word: bool = False
 
     def value(self, text: str) -> object:
         """The value of the parameter when its text is changed."""
-        return parameters.of_word(text) if self.word else parameters.typed(text, self.declared.type)
+        if self.word and not self.known:
+            return parameters.of_word(text)
+        return parameters.typed(text, self.declared.type)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _fields(
     values = {**file, **{name: parameters.of_word(text) for name, text in words.items()}}
     kinds = {name: parameters.kind_of(value) for name, value in values.items()}
     found = [Field(name, text, declared.get(name) or Parameter(name, kinds[name]), True, kinds[name],
-                   word=name in words and name not in declared)
+                   name in declared, name in words)
              for name, text in texts.items() if len(text) <= _LONGEST]
     return found + [Field(name, "", p, False) for name, p in declared.items() if name not in texts]
 
@@ -144,6 +147,17 @@ def amend(before: Last, texts: Mapping[str, str], more: Mapping[str, Any], base:
         return Amended(base, ())
     gone = tuple(f"--{name}" for name in before.words if name in without)
     return Amended(replace(base, params=params, without=gone), tuple(changes))
+
+
+def problems(before: Last, texts: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the fields that were changed, by name, as far as the pipeline declares them."""
+    found = {}
+    for field in before.fields:
+        text = texts.get(field.name, "")
+        if text and field.known and text != shown(field.text) and (
+                problem := parameters.problem(field.declared, text)):
+            found[field.name] = problem
+    return found
 
 
 def forecast(service: Service, execution: Execution, amended: Amended) -> Planned:

@@ -98,6 +98,24 @@ def test_parameters_change_one_by_one(web: Web):
     assert left.words == ("main.nf",)
 
 
+def test_what_does_not_fit_is_refused(web: Web):
+    """A number that is none is told beside its field, and nothing runs. What nobody declares may be text."""
+    browser, csrf = web.browser("ada")
+    typed = {"csrf": csrf, "param.min_reads": "many", "param.depth": "deep", "param.extra": "x"}
+    for more in ({}, {"forecast": "yes"}):
+        answer = browser.post(f"{PAGE}/relaunch", data={**typed, **more})
+        assert "1 parameter does not fit" in answer.text
+        field = re.search(r'<label for="param.min_reads".*?</div>', answer.text, re.DOTALL)
+        assert field is not None
+        assert "is not a whole number" in field[0]
+        assert 'value="many"' in field[0]
+        assert 'name="param.depth" value="deep"' in answer.text
+    assert web.api("ada")("GET", "/runs/run-1/details").json()["state"] == "FAILED"
+    last = amended(web, {"depth": "deep", "min_reads": "7"})
+    assert {name: (last.resubmission.params or {})[name] for name in ("depth", "min_reads")} == {
+        "depth": "deep", "min_reads": 7}
+
+
 @pytest.mark.parametrize(("sent", "where"), [
     ({"hours": "nan"}, "hours"), ({"profiles": "-x"}, "profiles"), ({"revision": "../x"}, "revision"),
     ({"params": "{"}, "params"), ({"pipeline": "/no/such.nf"}, "pipeline"),
@@ -106,7 +124,7 @@ def test_parameters_change_one_by_one(web: Web):
 def test_a_refusal_keeps_what_was_typed(web: Web, sent: dict[str, str], where: str):
     """The form comes back with all that was typed, the reason is beside its field, and nothing runs."""
     browser, csrf = web.browser("ada")
-    typed = {"csrf": csrf, "param.min_reads": "77 <b>", "from_scratch": "on", **sent}
+    typed = {"csrf": csrf, "param.extra": "77 <b>", "from_scratch": "on", **sent}
     answer = browser.post(f"{PAGE}/relaunch", data=typed)
     assert answer.status_code in (400, 404, 409), answer.text
     assert 'value="77 &lt;b&gt;"' in answer.text
