@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,21 @@ def test_tasks_that_were_retried_or_ignored(web: Web):
     row = re.search(r'data-title="tasks">(.*?)</td>', browser.get(LIST).text)
     assert row is not None
     assert row[1] == "5/6 1 ignored"
+
+
+def test_the_time_of_a_relaunch_is_its_own(web: Web):
+    """Between two attempts nothing runs: the list says how long the last one took."""
+    web.failed("run-1")
+    with web.store.begin() as tx:
+        now = tx.now
+        tx.conn.execute(sa.update(schema.attempts).values(
+            started_at=now - timedelta(days=1), ended_at=now - timedelta(hours=23)))
+        first = tx.conn.execute(sa.select(schema.attempts)).mappings().one()
+        second = {"number": 2, "run_name": "run-1-2", "started_at": now - timedelta(minutes=5), "ended_at": now}
+        tx.conn.execute(sa.insert(schema.attempts).values({**first, **second}))
+        tx.conn.execute(sa.update(schema.executions).values(attempt=2))
+    browser, _ = web.browser("ada")
+    assert 'data-title="took" title="attempt 2">5 min<' in browser.get(LIST).text
 
 
 def test_a_page_that_is_gone(web: Web):
