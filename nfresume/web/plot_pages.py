@@ -36,7 +36,7 @@ def timeline(
     with frames.reading(frame):
         if frame.records is not None:
             with frame.records.tasks() as index:
-                now = int(frame.now.timestamp() * 1000)
+                now = int((frame.attempt.ended_at or frame.now).timestamp() * 1000)
                 found = task_figures.timeline(index, now, start, end, process)
                 durations, memory = task_figures.boxes(index), task_figures.boxes(index, "memory")
     return frames.show(

@@ -139,7 +139,8 @@ def test_the_time_of_a_relaunch_is_its_own(web: Web):
         tx.conn.execute(sa.update(schema.attempts).values(
             started_at=now - timedelta(days=1), ended_at=now - timedelta(hours=23)))
         first = tx.conn.execute(sa.select(schema.attempts)).mappings().one()
-        second = {"number": 2, "run_name": "run-1-2", "started_at": now - timedelta(minutes=5), "ended_at": now}
+        second = {"number": 2, "run_name": "run-1-2", "started_at": now - timedelta(minutes=5),
+                  "ended_at": now}
         tx.conn.execute(sa.insert(schema.attempts).values({**first, **second}))
         tx.conn.execute(sa.update(schema.executions).values(attempt=2))
     browser, _ = web.browser("ada")
