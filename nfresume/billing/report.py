@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -112,6 +112,20 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
     )
 
 
+def of_accounts(
+    store: Store, conf: Settings, accounts: Iterable[str], choose_period: Callable[[datetime], Period]
+) -> list[Line]:
+    """The lines by account of some accounts, the most expensive first. Only the database is read."""
+    with store.begin(write=False) as tx:
+        period = choose_period(tx.now)
+    lines, currency = [], ""
+    for account in accounts:
+        ledger = usage.read(store, conf, account, period.end, period.start)
+        lines += lines_by(store, conf, ledger, By.ACCOUNT, period)
+        currency = ledger.price.currency
+    return _in_order(lines, currency)
+
+
 def lines_by(
     store: Store, conf: Settings, ledger: Ledger, by: By, period: Period, most: int | None = None,
 ) -> list[Line]:
@@ -165,6 +179,10 @@ def _lines(by: By, ledger: Ledger, period: Period) -> list[Line]:
 def _sorted(groups: Groups, stored: Mapping[str, int], currency: str) -> list[Line]:
     lines = [Line(key, used, stored[key]) for key, used in groups.usage().items()
              if used.parts or stored[key]]
+    return _in_order(lines, currency)
+
+
+def _in_order(lines: list[Line], currency: str) -> list[Line]:
     return sorted(lines, key=lambda line: (-line.usage.cost(currency), -line.metered, line.key))
 
 

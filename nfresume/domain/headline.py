@@ -75,7 +75,7 @@ def reason(stderr: str, stdout: str, error: str = "") -> str:
     >>> reason("Traceback (most recent call last):\\n  File \\"x\\"\\nKeyError: 'gc'\\n", "done")
     "KeyError: 'gc'"
     """
-    if error and not _STATUS_ONLY.fullmatch(error):
+    if telling(error):
         return _short(" ".join(error.split()))
     errors = [line.strip() for line in plain(stderr).splitlines() if not _EMPTY.fullmatch(line.strip())]
     others = [line.strip() for line in plain(stdout).splitlines() if not _EMPTY.fullmatch(line.strip())]
@@ -84,6 +84,11 @@ def reason(stderr: str, stdout: str, error: str = "") -> str:
             if _TELLING.search(line):
                 return _short(line)
     return _short(errors[-1]) if errors else ""
+
+
+def telling(error: str) -> bool:
+    """True if what the engine says of a failed task says more than that it failed, and its exit status."""
+    return bool(error) and not _STATUS_ONLY.fullmatch(error)
 
 
 def _short(text: str) -> str:
@@ -147,8 +152,10 @@ def _took(attempt: Attempt, now: datetime) -> timedelta:
 
 
 def _done(counts: TaskCounts) -> str:
-    failed = f", {counts.failed:,} failed" if counts.failed else ""
-    return f"{counts.succeeded + counts.cached:,} of {_tasks(total(counts))} done{failed}"
+    bad = counts.failed - counts.retried - counts.ignored
+    failed = f", {bad:,} failed" if bad > 0 else ""
+    ignored = f", {counts.ignored:,} failed and ignored" if counts.ignored else ""
+    return f"{counts.succeeded + counts.cached:,} of {_tasks(total(counts))} done{failed}{ignored}"
 
 
 def _tasks(number: int) -> str:

@@ -69,6 +69,15 @@ def money(amount: Decimal | None, currency: str) -> str:
     return f"{amount:.2g} {currency}" if abs(amount) >= _LEAST else f"less than {_LEAST} {currency}"
 
 
+def cents(amount: Decimal | None, currency: str) -> str:
+    """An amount of money for a page: at least one cent. `-` for None.
+
+    >>> [cents(Decimal(text), "USD") for text in ("0", "0.000001", "0.01", "1234.5")]
+    ['0.00 USD', 'under 0.01 USD', '0.01 USD', '1,234.50 USD']
+    """
+    return f"under 0.01 {currency}" if amount and 0 < amount < Decimal("0.01") else money(amount, currency)
+
+
 def moment(value: datetime | None) -> str:
     """A UTC time, to the second; `-` for None."""
     return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value else "-"

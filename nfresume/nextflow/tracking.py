@@ -57,6 +57,7 @@ class Tracker:
         self._jobs: OrderedDict[str, tuple[str, str, str]] = OrderedDict()  # submitted to a cluster, by dir
         self._tries: dict[str, int] = {}  # the number of the next try, by name
         self._faults: dict[bytes, tuple[str, str]] = {}  # the last failure told by each thread
+        self._published: dict[bytes, record.Published] = {}  # the last file that each thread has published
         self._aborted = False
         #: For `log.LogReader`.
         self.takers: dict[str, Taker] = {
@@ -249,7 +250,7 @@ class Tracker:
 
     # -- the rest -------------------------------------------------------------------------------
 
-    def _publisher(self, _at: int, message: str, suspect: bool, _thread: bytes) -> None:
+    def _publisher(self, _at: int, message: str, suspect: bool, thread: bytes) -> None:
         if not message.startswith("publishing file: "):
             if not suspect and (text := messages.publish_failure(message)) is not None:
                 self._write(record.Unpublished(text))
@@ -262,7 +263,10 @@ class Tracker:
         for source, mode, target in found:
             task_dir = self._task_of(source)
             if task_dir or not suspect:
-                self._write(record.Published(target, source, mode, task_dir))
+                line = record.Published(target, source, mode, task_dir)
+                if self._published.get(thread) != line:  # it is told twice where it replaces a file
+                    self._published[thread] = line
+                    self._write(line)
 
     def _task_of(self, source: str) -> str:
         """The task dir in which a path is."""

@@ -6,6 +6,7 @@ Everything is read as data. No file of the pipeline is imported: forms are shown
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from nfresume.domain.errors import InvalidMetadata
 from nfresume.pipelines import metadata, params_block, reading
 from nfresume.pipelines.params_block import Parameter
 
-__all__ = ["SCHEMA", "Parameter", "declared", "of_workflow", "problem", "typed"]
+__all__ = ["SCHEMA", "Parameter", "declared", "kind_of", "of_word", "of_workflow", "problem", "typed"]
 
 SCHEMA = "nextflow_schema.json"
+_BOOLEANS = {"true": True, "on": True, "yes": True, "1": True,
+             "false": False, "off": False, "no": False, "0": False}
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 #: A larger schema is not read.
 MAX_SCHEMA = 5_000_000
 #: What a format of nf-core's schemas names.
@@ -91,8 +95,9 @@ def problem(parameter: Parameter, text: str) -> str:
         return f"{text!r} is none of {', '.join(parameter.choices)}"
     value = typed(text, parameter.type)
     expected = {"integer": "a whole number", "number": "a number", "array": "a JSON array",
-                "object": "a JSON object"}.get(parameter.type)
-    fits = {"integer": int, "number": float, "array": list, "object": dict}.get(parameter.type, object)
+                "object": "a JSON object", "boolean": "true or false"}.get(parameter.type)
+    fits = {"integer": int, "number": float, "array": list, "object": dict, "boolean": bool}.get(
+        parameter.type, object)
     if expected is None or parameter.also_text or isinstance(value, fits):
         return ""
     return f"{text!r} is not {expected}"
@@ -101,7 +106,7 @@ def problem(parameter: Parameter, text: str) -> str:
 def typed(value: str, kind: str) -> object:
     """A text from a form as a value of the JSON Schema type `kind`. A text that does not fit stays a text."""
     if kind == "boolean":
-        return value.lower() in ("true", "on", "yes", "1")
+        return _BOOLEANS.get(value.lower(), value)
     try:
         if kind == "integer":
             return int(value)
@@ -112,3 +117,22 @@ def typed(value: str, kind: str) -> object:
     except ValueError:
         pass
     return value
+
+
+def of_word(text: str) -> object:
+    """A parameter of the command line as Nextflow takes it: numbers, true and false are no texts.
+
+    >>> [of_word(text) for text in ("3", "2.5", "TRUE", "GRCh38", "1e3")]
+    [3, 2.5, True, 'GRCh38', '1e3']
+    """
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if _NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text
+
+
+def kind_of(value: object) -> str:
+    """The JSON Schema type of a value."""
+    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return kinds.get(type(value), "string")

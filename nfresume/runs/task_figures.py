@@ -68,11 +68,12 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Box:
-    """The least value, the quartiles and the largest value of the tasks of a process."""
+    """The least value, the quartiles and the largest value of the tasks of a process, and their sum."""
 
     process: str
     count: int
     values: tuple[int, int, int, int, int]
+    total: int
 
 
 def _kept(index: TaskIndex, name: str, make: Callable[[], Result]) -> Result:
@@ -90,7 +91,10 @@ def _kept(index: TaskIndex, name: str, make: Callable[[], Result]) -> Result:
 def timeline(
     index: TaskIndex, now: int, start: int | None = None, end: int | None = None, process: str = ""
 ) -> Timeline | None:
-    """The timeline of a window (default: everything); None before any task has begun. `now` in ms."""
+    """The timeline of a window (default: everything); None before any task has begun.
+
+    `now`, in ms, is the end of tasks without one: they run, or their attempt ended then and aborted them.
+    """
     return _kept(index, f"timeline {start} {end} {process}",
                  lambda: _timeline(index, now, start, end, process))
 
@@ -98,11 +102,11 @@ def timeline(
 def _timeline(
     index: TaskIndex, now: int, start: int | None, end: int | None, process: str
 ) -> Timeline | None:
-    first, last, running = index.database.execute(
-        "SELECT min(begun), max(ended), sum(state = 'running') FROM task").fetchone()
+    first, last, unended = index.database.execute(
+        "SELECT min(begun), max(ended), sum(begun IS NOT NULL AND ended IS NULL) FROM task").fetchone()
     if first is None:
         return None
-    last = max(first + 1, now if running or last is None else last)
+    last = max(first + 1, last or 0, now if unended or last is None else 0)
     begin = first if start is None else min(max(start, first), last - 1)
     until = max(begin + 1, last if end is None else min(end, last))
     window = (begin, until, last, process)
@@ -165,5 +169,5 @@ def _boxes(index: TaskIndex, column: str) -> list[Box]:
         values = [value for _, value in group]
         last = len(values) - 1
         found[process] = Box(process, len(values), cast("Any", tuple(
-            values[round(last * part / 4)] for part in range(5))))
+            values[round(last * part / 4)] for part in range(5))), sum(values))
     return [found[name] for name in index.summary.processes if name in found]

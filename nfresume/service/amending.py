@@ -29,20 +29,34 @@ _LONGEST = 20_000
 class Field:
     """A parameter: its text, as a form shows it. `given`: the last attempt was given it.
 
-    `declared`: what the pipeline says of it; its type is a guess from the value where it says nothing.
+    `declared`: what the pipeline says of it (`known`), or else a guess from its value. `kind`: the type of
+    the value that was given. `word`: it was on the command line.
     """
 
     name: str
     text: str
     declared: Parameter
     given: bool
+    kind: str = ""
+    known: bool = True
+    word: bool = False
+
+    def value(self, text: str) -> object:
+        """The value of the parameter when its text is changed."""
+        if self.word and not self.known:
+            return parameters.of_word(text)
+        return parameters.typed(text, self.declared.type)
 
 
 @dataclass(frozen=True)
 class Last:
-    """What the last attempt was given: parameters in its params file (`file`) and as words, and options."""
+    """What the last attempt was given: parameters in its params file (`file`) and as words, and options.
+
+    `found` is the pipeline as Nextflow found it: a path where it was in the launch dir.
+    """
 
     pipeline: str
+    found: str
     revision: str
     profiles: str
     file: Mapping[str, Any]
@@ -65,9 +79,10 @@ def last(service: Service, execution: Execution) -> Last:
                                f"{error}") from None
     words = {o.name[2:]: "true" if o.value is None else o.value
              for o in parsed.after if o.name.startswith("--")}
+    found = submissions.as_found(attempt.pipeline, Path(execution.launch_dir))
     return Last(
-        attempt.pipeline, parsed.value("-r", "-revision") or "", parsed.value("-profile") or "", file, words,
-        tuple(_fields(service, attempt.pipeline, file, words)))
+        attempt.pipeline, found, parsed.value("-r", "-revision") or "", parsed.value("-profile") or "", file,
+        words, tuple(_fields(service, found, file, words)))
 
 
 def _fields(
@@ -79,7 +94,10 @@ def _fields(
     except NfresumeError:
         declared = {}  # the form works without
     texts = {name: as_text(value) for name, value in file.items()} | dict(words)
-    found = [Field(name, text, declared.get(name) or Parameter(name, _kind(file.get(name))), True)
+    values = {**file, **{name: parameters.of_word(text) for name, text in words.items()}}
+    kinds = {name: parameters.kind_of(value) for name, value in values.items()}
+    found = [Field(name, text, declared.get(name) or Parameter(name, kinds[name]), True, kinds[name],
+                   name in declared, name in words)
              for name, text in texts.items() if len(text) <= _LONGEST]
     return found + [Field(name, "", p, False) for name, p in declared.items() if name not in texts]
 
@@ -92,11 +110,6 @@ def as_text(value: object) -> str:
 def shown(text: str) -> str:
     """A text as a page shows it, and its form sends it back."""
     return printable(text.replace("\r\n", "\n"), keep="\n\t")
-
-
-def _kind(value: object) -> str:
-    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
-    return kinds.get(type(value), "string")
 
 
 @dataclass(frozen=True)
@@ -123,7 +136,7 @@ def amend(before: Last, texts: Mapping[str, str], more: Mapping[str, Any], base:
         without.add(field.name)
         params.pop(field.name, None)
         if text:
-            params[field.name] = parameters.typed(text, field.declared.type)
+            params[field.name] = field.value(text)
     for name, value in more.items():
         old = before.words.get(name, before.file.get(name))
         if old is None or as_text(old) != as_text(value):
@@ -134,6 +147,17 @@ def amend(before: Last, texts: Mapping[str, str], more: Mapping[str, Any], base:
         return Amended(base, ())
     gone = tuple(f"--{name}" for name in before.words if name in without)
     return Amended(replace(base, params=params, without=gone), tuple(changes))
+
+
+def problems(before: Last, texts: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the fields that were changed, by name, as far as the pipeline declares them."""
+    found = {}
+    for field in before.fields:
+        text = texts.get(field.name, "")
+        if text and field.known and text != shown(field.text) and (
+                problem := parameters.problem(field.declared, text)):
+            found[field.name] = problem
+    return found
 
 
 def forecast(service: Service, execution: Execution, amended: Amended) -> Planned:

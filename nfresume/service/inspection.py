@@ -263,6 +263,14 @@ class Inspection:
             notify(trouble)
         return report.build(self.store, self.conf, None if all_accounts else self.account, by, choose_period)
 
+    def costs_of_accounts(
+        self, accounts: Iterable[str], choose_period: Callable[[datetime], Period]
+    ) -> list[report.Line]:
+        """The lines by account of some accounts, the most expensive first. Only the database is read."""
+        from nfresume.billing import report
+
+        return report.of_accounts(self.store, self.conf, accounts, choose_period)
+
     def costs_figures(self, choose_period: Callable[[datetime], Period]) -> page.CostsPage:
         """The cost report with the data of its plots, for the console."""
         from nfresume.billing import page

@@ -148,11 +148,16 @@ def checked_pipeline(service: Service, execution: Execution, resubmission: Resub
     named = resubmission.pipeline or last.pipeline
     if resubmission.pipeline:
         boundary.check_urls(named)
-    there = (python_workflow(named) or (named, ""))[0]
-    if not boundary.is_open(service.conf) and "\0" not in there and (launch_dir / there).exists():
-        named = str(launch_dir / named)  # as Nextflow finds it: a file in the launch dir comes first
+    if not boundary.is_open(service.conf):
+        named = as_found(named, launch_dir)
     resolved = boundary.resolve(service.conf, named, resubmission.revision or before.value("-r", "-revision"))
     return None if resolved == last.pipeline else resolved
+
+
+def as_found(pipeline: str, launch_dir: Path) -> str:
+    """A pipeline as Nextflow finds it: a file or folder in the launch dir comes first."""
+    there = (python_workflow(pipeline) or (pipeline, ""))[0]
+    return str(launch_dir / pipeline) if "\0" not in there and (launch_dir / there).exists() else pipeline
 
 
 def _params_file(

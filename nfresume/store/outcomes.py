@@ -20,12 +20,16 @@ _CURRENT = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == 
 
 @dataclass(frozen=True)
 class Outcome:
-    """When the first attempt started, when the last one ended (None: not yet), and how."""
+    """When the first attempt started, when the last one ended (None: not yet), and how.
+
+    `last_started_at`: when the last one started. Between attempts nothing ran.
+    """
 
     started_at: datetime | None
     ended_at: datetime | None
     exit_code: int | None
     error: str | None
+    last_started_at: datetime | None = None
 
 
 def of(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Outcome]:
@@ -35,9 +39,10 @@ def of(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Outcome]:
         sa.select(attempts.c.execution_id, sa.func.min(attempts.c.started_at))
         .where(attempts.c.execution_id.in_(ids)).group_by(attempts.c.execution_id)).all())
     last = tx.conn.execute(
-        sa.select(executions.c.id, attempts.c.ended_at, attempts.c.exit_code, attempts.c.error)
+        sa.select(executions.c.id, attempts.c.started_at, attempts.c.ended_at, attempts.c.exit_code,
+                  attempts.c.error)
         .join(attempts, _CURRENT).where(executions.c.id.in_(ids)))
-    return {r.id: Outcome(first.get(r.id), r.ended_at, r.exit_code, r.error) for r in last}
+    return {r.id: Outcome(first.get(r.id), r.ended_at, r.exit_code, r.error, r.started_at) for r in last}
 
 
 def of_failed(tx: Tx, account: str) -> list[Outcome]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Form, Header, Request
@@ -21,6 +22,7 @@ from nfresume.web.site import Site, client, count_failure, site_of
 _COOKIE = "nfresume"
 #: Holds what the log-in form must repeat, so that no other site can log a browser in.
 _LOGIN_COOKIE = "nfresume_login"
+_ACCOUNT = re.compile(r"/a/([^/]+)/")
 
 
 class Unauthorized(NfresumeError):
@@ -60,18 +62,26 @@ class Visitor:
         """The token that every form of this session must send."""
         return csrf(self.session)
 
+    @property
+    def home(self) -> str:
+        """The account that is shown first: the user's only shared one, or else their own."""
+        name, roles = self.user.name, self.user.roles
+        own = name if name in roles else next(iter(roles), name)
+        others = [account for account in roles if account != own]
+        return others[0] if len(others) == 1 else own
+
 
 def cookie_name(request: Request) -> str:
     """The name of the session's cookie. With HTTPS browsers let only this very host set it (`__Host-`)."""
-    return _cookie(request, _COOKIE)
+    return cookie(request, _COOKIE)
 
 
 def login_cookie_name(request: Request) -> str:
     """The name of the cookie of the log-in form."""
-    return _cookie(request, _LOGIN_COOKIE)
+    return cookie(request, _LOGIN_COOKIE)
 
 
-def _cookie(request: Request, name: str) -> str:
+def cookie(request: Request, name: str) -> str:
     """The name of a cookie, with the port: consoles at other ports of this host get the same cookies."""
     site = site_of(request)
     try:
@@ -128,10 +138,37 @@ def visitor(request: Request) -> Visitor:
     if known is None:
         raise Unauthorized("you are not logged in", "log in first")
     site_of(request).note_valid(session)
-    return Visitor(known[0], session, known[1])
+    request.state.visitor = found = Visitor(known[0], session, known[1])
+    return found
 
 
 VisitorOf = Annotated[Visitor, Depends(visitor)]
+
+
+def maybe_visitor(request: Request) -> Visitor | None:
+    """The user who is logged in, for pages that everybody may see; None also without a database."""
+    try:
+        return visitor(request)
+    except NfresumeError:
+        return None
+
+
+MaybeVisitor = Annotated[Visitor | None, Depends(maybe_visitor)]
+
+
+def noted_visitor(request: Request) -> Visitor | None:
+    """The user whom this request was found to be from, if that was asked before."""
+    found: Visitor | None = getattr(request.state, "visitor", None)
+    return found
+
+
+def navigation(request: Request, who: Visitor | None) -> dict[str, Any]:
+    """What a page needs for its navigation: the user, and the account of its URL, if it is one of theirs."""
+    if who is None:
+        return {}
+    named = _ACCOUNT.match(request.url.path)
+    account = named[1] if named and named[1] in who.user.roles else who.home
+    return {"user": who.user, "account": account, "csrf": who.csrf}
 
 
 def posted(request: Request, who: VisitorOf, token: Annotated[str, Form(alias="csrf")] = "") -> Visitor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, BinaryIO
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -12,6 +13,7 @@ from starlette.datastructures import UploadFile
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.people import Role
 from nfresume.domain.workdirs import OnSuccess, Retain
+from nfresume.nextflow import assets
 from nfresume.pipelines import parameters
 from nfresume.pipelines.parameters import Parameter
 from nfresume.service import amending, boundary, submissions
@@ -28,6 +30,8 @@ router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_s
 
 #: The pipelines of so many of the newest executions are offered.
 _NEWEST = 200
+#: A longer text is no path.
+_LONG = 1000
 
 
 @router.get("/launch")
@@ -45,12 +49,23 @@ def launch_page(
 
 def _of_former(service: Service, former: str) -> dict[str, str]:
     """The texts of a form that launches what an execution of the account was. Raises NotFound."""
+    e = service.get(former)
     try:
-        last = amending.last(service, service.get(former))
+        last = amending.last(service, e)
     except OSError:
         return {}
-    return {"pipeline": last.pipeline, "revision": last.revision, "profiles": last.profiles, "former": former,
-            **{f"param.{each.name}": amending.shown(each.text) for each in last.fields if each.given}}
+    return {"pipeline": last.found, "revision": last.revision, "profiles": last.profiles, "former": former,
+            **{f"param.{each.name}": amending.shown(_path(each.text, Path(e.launch_dir)))
+               for each in last.fields if each.given},
+            **{f"former.{each.name}": each.kind for each in last.fields if each.given}}
+
+
+def _path(text: str, launch_dir: Path) -> str:
+    """A text that names a file of the former launch dir, as a path that holds in a new one too."""
+    try:
+        return str(launch_dir / text) if len(text) < _LONG and (launch_dir / text).is_file() else text
+    except (OSError, ValueError):  # no path
+        return text
 
 
 def _form(request: Request, who: Visitor, service: Service, sent: Sent, status: int = 200) -> HTMLResponse:
@@ -68,10 +83,16 @@ def _form(request: Request, who: Visitor, service: Service, sent: Sent, status: 
             if name.startswith("param.") and text and name.removeprefix("param.") not in known]
     return page(
         request, "launch.html", status, user=who.user, account=account, csrf=who.csrf, sent=sent,
-        declared=[*declared, *map(Parameter, more)], unread=unread, saved=_saved(service),
+        declared=[*declared, *(Parameter(name, sent.get(f"former.{name}") or "string") for name in more)],
+        unread=unread, saved=_saved(service), of_copy=bool(declared) and _of_copy(sent),
         closed=not conf.web_pipelines, profiles=conf.web_profiles, may_edit=may_edit,
         may_choose=bool(conf.web_data),
     )
+
+
+def _of_copy(sent: Sent) -> bool:
+    """True if the parameters that are shown may be those of another revision than the one that is wanted."""
+    return bool(sent.get("revision")) and assets.is_remote(sent.get("pipeline"))
 
 
 def _declared(service: Service, pipeline: str) -> list[Parameter]:
@@ -142,13 +163,18 @@ def _problems(service: Service, sent: Sent) -> dict[str, str]:
     return found
 
 
+def _value(texts: Mapping[str, str], name: str, text: str) -> object:
+    """The value of a parameter: of the type that it had in a former run if it fits, or else as declared."""
+    text = text.replace("\r\n", "\n")
+    kinds = (texts.get(f"former.{name}", ""), texts.get(f"type.{name}", ""))
+    values = (parameters.typed(text, kind) for kind in kinds)
+    return next((value for value in values if not isinstance(value, str)), text)
+
+
 def _submission(texts: Mapping[str, str], files: Mapping[str, BinaryIO]) -> Submission:
     """The submission of a form. A field `param.NAME` is the parameter NAME; empty means the default."""
-    params: dict[str, Any] = {}
-    for name, value in texts.items():
-        if name.startswith("param.") and value != "":
-            kind = texts.get(f"type.{name[6:]}", "")
-            params[name.removeprefix("param.")] = parameters.typed(value.replace("\r\n", "\n"), kind)
+    params = {name.removeprefix("param."): _value(texts, name.removeprefix("param."), text)
+              for name, text in texts.items() if name.startswith("param.") and text != ""}
     params |= submissions.parse_params(texts.get("params", ""))
     return Submission(
         pipeline=texts.get("pipeline", "").strip(), params=params, attachments=files,

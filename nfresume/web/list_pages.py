@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -40,6 +40,10 @@ _COLUMNS = (("execution", ("id", "id-down"), False), ("state", ("state", "state-
             ("expires in", ("expiry", "expiry-down"), False))
 #: The orders that begin with the largest value.
 _DOWN = ("newest", "size", "id-down", "state-down", "pipeline-down", "expiry-down")
+#: Links to lists that are often wanted: their title, and their query.
+_VIEWS = (("All", ""), ("Running", "state=RUNNING"), ("Failed", "state=FAILED"),
+          ("Kept, expiring first", "work=RETAINED&sort=expiry"),
+          ("Kept, largest first", "work=RETAINED&sort=size"))
 ACTIONS = {"relaunch": "Relaunch from the failed task", "extend": "Keep for longer",
            "delete": "Delete work dirs"}
 
@@ -56,8 +60,10 @@ class Chosen:
         return self.texts.get("sort") or "newest"
 
     def link(self, **changes: object) -> str:
-        """The URL of this list with changes; empty values are left out."""
+        """The URL of this list with changes; what is empty, or as it is anyhow, is left out."""
         pairs = {**self.texts, **changes}
+        if pairs.get("sort") == "newest":
+            del pairs["sort"]
         return "?" + urlencode({name: value for name, value in pairs.items() if value not in ("", None, 0)})
 
 
@@ -118,9 +124,15 @@ def list_page(
         most=listing.MOST_COUNTED, offset=offset, page_size=_PAGE, chosen=chosen, columns=_COLUMNS,
         down=_DOWN, states=list(ExecutionState), works=list(WorkDirState), counts=counts,
         price=_price(site, service, found), tasks=service.task_counts(found), actions=ACTIONS,
-        outcomes=service.run_outcomes(found), at_once=_AT_ONCE,
+        outcomes=service.run_outcomes(found), views=_views(who.user.name),
         may_edit=who.user.roles[account].includes(Role.EDITOR),
     )
+
+
+def _views(user: str) -> list[tuple[str, str]]:
+    """The views of a user: their title, and the URL as a list writes it."""
+    return [(title, _of_query(query).link()) for title, query in (
+        *_VIEWS, ("Mine", urlencode({"user": f"{user}@"})))]
 
 
 def _price(site: SiteOf, service: Service, found: list[Execution]) -> Price | None:
@@ -129,13 +141,17 @@ def _price(site: SiteOf, service: Service, found: list[Execution]) -> Price | No
 
 @dataclass(frozen=True)
 class Bulk:
-    """What a confirmation says: the executions that change, those that cannot, and bytes and money."""
+    """What a confirmation says: the executions that change, those that cannot, and bytes and money.
+
+    `more`: more match than are changed at once.
+    """
 
     action: str
     hours: str
     can: list[Execution]
     cannot: list[tuple[Execution, str]]
     price: Price | None
+    more: bool = False
 
     @property
     def metered(self) -> int:
@@ -174,8 +190,9 @@ def bulk(
         return page(request, "bulk_refused.html", 409, user=who.user, account=account, csrf=who.csrf,
                     refused=refused, done=len(ids) - len(refused), action=action, back=_back(back))
     found = _matching(service, back) if every else _all(service, ids)
-    sortable = _sorted_out(action, found, hours, _price(site, service, found))
-    return page(request, "bulk.html", user=who.user, account=account, csrf=who.csrf, bulk=sortable,
+    asked = _sorted_out(action, found[:_AT_ONCE], hours, _price(site, service, found))
+    return page(request, "bulk.html", user=who.user, account=account, csrf=who.csrf,
+                bulk=replace(asked, more=len(found) > _AT_ONCE),
                 actions=ACTIONS, back=_back(back))
 
 
@@ -193,7 +210,11 @@ def _of_query(text: str) -> Chosen:
 
 
 def _matching(service: Service, query: str) -> list[Execution]:
-    return service.search(_of_query(query).wanted, "newest", limit=_AT_ONCE, offset=0)
+    """The newest that match the query of a list. Only work dirs that are kept can be changed."""
+    wanted = _of_query(query).wanted
+    if not wanted.work_dirs:
+        wanted = replace(wanted, work_dirs=(WorkDirState.RETAINED,))
+    return service.search(wanted, "newest", limit=_AT_ONCE + 1, offset=0)
 
 
 def _all(service: Service, ids: list[str]) -> list[Execution]:

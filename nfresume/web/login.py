@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from nfresume.service.identity import SESSION
-from nfresume.web import access
+from nfresume.web import access, returning
 from nfresume.web.access import PostedBy, SiteOf, Unauthorized
 from nfresume.web.rendering import page
 from nfresume.web.site import count_failure, site_of
@@ -43,11 +43,11 @@ def log_in(request: Request, site: SiteOf, token: Text = "", csrf: Text = "") ->
 
 
 def logged_in(request: Request, session: str) -> Response:
-    """A redirect to the first page that sets the session's cookie, and ends an earlier session."""
+    """A redirect to the page that was asked for, which sets the session's cookie, and ends an earlier one."""
     site, name = site_of(request), access.cookie_name(request)
     if before := request.cookies.get(name):
         site.identity_of(request).log_out(before)
-    response = RedirectResponse("/", 303)
+    response = returning.after_log_in(request)
     response.set_cookie(name, session, max_age=round(SESSION.total_seconds()), httponly=True,
                         samesite="lax", secure=site.secure, path="/")
     response.delete_cookie(access.login_cookie_name(request), path="/", secure=site.secure, httponly=True)

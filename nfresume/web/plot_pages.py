@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from nfresume.domain.errors import NfresumeError
 from nfresume.runs import task_figures
 from nfresume.runs.task_figures import Box, Timeline
-from nfresume.web import drawing, frames
+from nfresume.web import drawing, frames, graphs
 from nfresume.web.frames import Frame, FrameOf
 from nfresume.web.routes import AccountRoute
 
@@ -36,7 +36,7 @@ def timeline(
     with frames.reading(frame):
         if frame.records is not None:
             with frame.records.tasks() as index:
-                now = int(frame.now.timestamp() * 1000)
+                now = int((frame.attempt.ended_at or frame.now).timestamp() * 1000)
                 found = task_figures.timeline(index, now, start, end, process)
                 durations, memory = task_figures.boxes(index), task_figures.boxes(index, "memory")
     return frames.show(
@@ -76,5 +76,7 @@ def graph(request: Request, frame: FrameOf) -> HTMLResponse:
                 edges.append(dict(index.edges))
         except (NfresumeError, OSError):
             continue
-    return frames.show(request, frame, "graph.html", "graph", drawing=drawing,
-                       graph=drawing.graph(frame.progress, drawing.merged(edges)))
+    known = graphs.merged(edges)
+    return frames.show(request, frame, "graph.html", "graph", height=graphs.HEIGHT, graphs=[
+        (kind, graphs.graph(frame.progress, known, shape))
+        for kind, shape in (("screen", graphs.WIDE), ("phone", graphs.NARROW))])

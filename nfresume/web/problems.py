@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from nfresume.domain.errors import NfresumeError
-from nfresume.web import rendering
+from nfresume.web import access, rendering, returning
 from nfresume.web.access import Unauthorized
 
 _log = logging.getLogger("nfresume.web")
@@ -34,6 +34,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
+        if not _is_api(request):
+            access.maybe_visitor(request)  # no route has asked who it is
         response = answer(request, error.status_code, "http", str(error.detail), "")
         if error.status_code == 405:  # Starlette names only the methods of the first route at this path
             response.headers["Allow"] = ", ".join(sorted(_methods(request)))
@@ -56,12 +58,15 @@ def of_error(request: Request, error: NfresumeError) -> Response:
     """The response for an error of nfresume; a page without a session leads to the log-in page."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     if isinstance(error, Unauthorized) and not _is_api(request) and request.method == "GET":
-        return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+        return returning.to_log_in(request)
     return answer(request, error.http_status, name, error.message, error.hint)
 
 
 def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:
-    """The error as a problem document if the path is the API's, otherwise as a page."""
+    """The error as a problem document if the path is the API's, otherwise as a page.
+
+    The page has the navigation of the user if somebody has asked who it is: the database may be the trouble.
+    """
     if status == 422 and _is_api(request):
         status = 400  # WES knows no 422
     title = HTTPStatus(status).phrase
@@ -70,7 +75,8 @@ def answer(request: Request, status: int, name: str, detail: str, hint: str) -> 
         body = {"msg": detail, "status_code": status, "type": f"urn:nfresume:{name}", "title": title,
                 "status": status, "detail": detail, "hint": hint}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
-    return rendering.page(request, "error.html", status=status, title=title, detail=detail, hint=hint)
+    return rendering.page(request, "error.html", status=status, title=title, detail=detail, hint=hint,
+                          **access.navigation(request, access.noted_visitor(request)))
 
 
 def _methods(request: Request) -> set[str]:

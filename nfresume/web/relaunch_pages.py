@@ -50,7 +50,8 @@ def _form(request: Request, frame: Frame, sent: Sent, *, asked: bool) -> HTMLRes
         try:
             before = values["before"] = amending.last(frame.service, e)
             values["python"] = python_workflow(e.pipeline) is not None
-            if asked and not sent.error and not values["python"]:
+            sent.problems = amending.problems(before, _given(sent.texts))
+            if asked and not sent.error and not sent.problems and not values["python"]:
                 amended = _amended(before, sent.texts)
                 values["changes"], values["planned"] = amended.changes, True
                 planned = amending.forecast(frame.service, e, amended)
@@ -84,10 +85,8 @@ async def relaunch(
     def answer() -> Response:
         if sent.get("choose"):
             return _choose(request, frames.of(account, execution_id, site, who, service), sent, picked)
-        if not sent.get("forecast"):
-            refused = _relaunch(service, execution_id, sent)
-            if refused is None:
-                return RedirectResponse(f"/a/{account}/executions/{execution_id}", 303)
+        if not sent.get("forecast") and _relaunch(service, execution_id, sent):
+            return RedirectResponse(f"/a/{account}/executions/{execution_id}", 303)
         frame = frames.of(account, execution_id, site, who, service)
         response = _form(request, frame, sent, asked=bool(sent.get("forecast")))
         response.status_code = 200 if sent.get("forecast") and not sent.error else sent.status
@@ -105,23 +104,29 @@ def _choose(request: Request, frame: Frame, sent: Sent, picked: Sequence[object]
     return shown or _form(request, frame, sent, asked=False)
 
 
-def _relaunch(service: Service, execution_id: str, sent: Sent) -> NfresumeError | None:
-    """Relaunch; the error if that was refused. Raises NotFound for an execution that does not exist."""
+def _relaunch(service: Service, execution_id: str, sent: Sent) -> bool:
+    """Relaunch; False if that was refused. Raises NotFound for an execution that does not exist."""
     e = service.get(execution_id)
     names: list[str] = []
     try:
         before = amending.last(service, e)
         names = [each.name for each in before.fields]
+        if amending.problems(before, _given(sent.texts)):
+            return False
         submissions.resubmit(service, e, _amended(before, sent.texts).resubmission)
     except NfresumeError as error:
         sent.refuse(error, names)
-        return error
-    return None
+        return False
+    return True
+
+
+def _given(texts: dict[str, str]) -> dict[str, str]:
+    """The texts of the fields of parameters, by name."""
+    return {name.removeprefix("param."): text for name, text in texts.items() if name.startswith("param.")}
 
 
 def _amended(before: Last, texts: dict[str, str]) -> Amended:
     """What a form asks for. Raises UsageError."""
-    given = {name.removeprefix("param."): value for name, value in texts.items() if name.startswith("param.")}
     more = submissions.parse_params(texts.get("params", ""))
 
     def changed(name: str, old: str) -> str:
@@ -129,7 +134,7 @@ def _amended(before: Last, texts: dict[str, str]) -> Amended:
         return "" if new == old else new
 
     profiles = changed("profiles", before.profiles).replace(",", " ").split()
-    return amending.amend(before, given, more, Resubmission(
+    return amending.amend(before, _given(texts), more, Resubmission(
         pipeline=changed("pipeline", before.pipeline) or None, profiles=tuple(profiles),
         revision=changed("revision", before.revision) or None,
         storage_expiration_hours=texts.get("hours", "").strip() or None,

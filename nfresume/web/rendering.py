@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nfresume import __version__
-from nfresume.domain import wording
+from nfresume.domain import headline, wording
 from nfresume.domain.people import User
 
 
@@ -25,9 +25,13 @@ def ago(value: datetime) -> str:
     return wording.duration(datetime.now(UTC) - value)
 
 
-def milliseconds(value: int) -> str:
-    """Milliseconds as a time span."""
-    return f"{value} ms" if 0 <= value < 1000 else wording.duration(timedelta(milliseconds=value))
+def milliseconds(value: int | timedelta) -> str:
+    """A time span, of so many milliseconds if it is a number."""
+    if isinstance(value, timedelta):
+        value = value // timedelta(milliseconds=1)
+    if 0 <= value < 1000:
+        return f"{value} ms"
+    return f"{value / 1000:.1f} s" if value < 10_000 else wording.duration(timedelta(milliseconds=value))
 
 
 def visible(value: Any) -> Any:
@@ -41,10 +45,16 @@ def visible(value: Any) -> Any:
     return wording.printable(wording.plain(value), keep="\n\t")
 
 
+def breaks(name: str) -> Markup:
+    """The name of a task or process, which may go on in the next line after each of its colons."""
+    return Markup(":<wbr>").join(visible(name).split(":"))
+
+
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            ago=ago, ms=milliseconds, money=wording.money)
+                            ago=ago, ms=milliseconds, money=wording.cents, breaks=breaks,
+                            telling=headline.telling)
 
 
 def page(

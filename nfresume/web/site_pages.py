@@ -7,6 +7,7 @@ import functools
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, TypeVar
 
@@ -14,10 +15,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from nfresume.billing import as_json
-from nfresume.billing.report import By
+from nfresume.billing.report import By, Line
+from nfresume.billing.usage import CACHES
 from nfresume.domain.periods import Period, period
+from nfresume.service.verbs import Service
 from nfresume.system import acting
-from nfresume.web.access import SiteOf, Viewing, Visitor, VisitorOf, Watching
+from nfresume.web import access
+from nfresume.web.access import MaybeVisitor, SiteOf, Viewing, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
 from nfresume.web.routes import AccountRoute
@@ -35,19 +39,13 @@ Result = TypeVar("Result")
 @router.get("/")
 def first_page(who: VisitorOf) -> Response:
     """Redirect to the executions of an account: the user's only shared one, or else their own."""
-    own = who.user.name if who.user.name in who.user.roles else next(iter(who.user.roles), who.user.name)
-    return RedirectResponse(f"/a/{_start_account(who, own)}/executions", 303)
-
-
-def _start_account(who: Visitor, own: str) -> str:
-    others = [account for account in who.user.roles if account != own]
-    return others[0] if len(others) == 1 else own
+    return RedirectResponse(f"/a/{who.home}/executions", 303)
 
 
 @router.get("/docs")
-def docs(request: Request) -> HTMLResponse:
+def docs(request: Request, who: MaybeVisitor) -> HTMLResponse:
     """The page that says how programs use the API."""
-    return page(request, "docs.html", api=API)
+    return page(request, "docs.html", **access.navigation(request, who), api=API)
 
 
 Since = Annotated[str, Query(max_length=20)]
@@ -71,14 +69,22 @@ def billing(
         return site.renewed(kind, f"{account} {since}", acting_as_user, _BILLING_SECONDS, version)
 
     found, old = cached("billing", lambda: service.costs_figures(_period(since)))
-    extra, older = cached(f"billing {by}", lambda: service.costs(By(by), _period(since))) if by in (
-        By.PROCESS, By.DAY) else (None, False)
+    grouping, mine = By(by) if by in list(By) else None, sorted(who.user.roles)
+    extra, older = cached(f"billing {by} {mine if by == By.ACCOUNT else ''}", lambda: _lines(
+        service, By(by), mine, since)) if by in (By.ACCOUNT, By.PROCESS, By.DAY) else (None, False)
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
-        figures=json.dumps(found.figures), groupings=list(By), extra=extra, periods=_PERIODS,
-        old=old or older,
+        figures=json.dumps(found.figures), caches=set(CACHES.values()), extra=extra, by=grouping,
+        periods=_PERIODS, old=old or older,
         title="Nextflow EFS" if site.cached("efs", "", lambda: (service.on_efs,))[0] else "Nextflow storage",
     )
+
+
+def _lines(service: Service, by: By, accounts: list[str], since: str) -> list[Line]:
+    """The lines of a grouping; by account those of all accounts of the user."""
+    if by is By.ACCOUNT:
+        return service.costs_of_accounts(accounts, _period(since))
+    return service.costs(by, _period(since)).lines
 
 
 def _period(since: str) -> Callable[[datetime], Period]:
@@ -87,10 +93,14 @@ def _period(since: str) -> Callable[[datetime], Period]:
 
 @router.get("/a/{account}/billing.csv")
 def billing_csv(
-    account: str, service: Viewing, since: Since = "30d", by: Annotated[By, Query()] = By.EXECUTION,
+    account: str, who: VisitorOf, service: Viewing, since: Since = "30d",
+    by: Annotated[By, Query()] = By.EXECUTION,
 ) -> Response:
-    """The costs by a grouping as CSV."""
-    text = as_json.csv(service.costs(by, _period(since)))
+    """The costs by a grouping as CSV; by account those of all accounts of the user."""
+    found = service.costs(by, _period(since))
+    if by is By.ACCOUNT:
+        found = replace(found, lines=_lines(service, by, sorted(who.user.roles), since))
+    text = as_json.csv(found)
     return Response(text, media_type="text/csv; charset=utf-8", headers={
         "Content-Disposition": f"attachment; filename=costs-{account}-by-{by}.csv"})
 

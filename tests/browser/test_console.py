@@ -43,7 +43,7 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     page.get_by_role("link", name="Logs").click()
     expect(page.locator("#log")).to_contain_text("ERROR ~")
     page.get_by_role("link", name="Graph").click()
-    expect(page.locator(".graph .edge")).to_have_count(3)
+    expect(page.locator(".graph.screen .edge")).to_have_count(3)
     page.get_by_role("link", name="Relaunch from Failed Task").click()
     expect(page.locator("#forecast")).to_contain_text("would be reused: 7 tasks")
     expect(page.locator("#forecast")).to_contain_text("main.nf")

@@ -10,9 +10,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from nfresume.web import rendering
 from tests.conftest import until
 from tests.screens.data import FAILED, LARGE, Filled
-from tests.screens.shooting import PAGES, log_in, serving, show
+from tests.screens.shooting import PAGES, STATES, log_in, serving, show
 
 pytestmark = pytest.mark.slow
 
@@ -95,14 +96,22 @@ def _delete(page: Page) -> None:
         expect(page.locator("#list")).not_to_contain_text(name or "-")
 
 
-def test_axe_finds_nothing_serious(filled: tuple[Filled, str], browser: Browser):
-    """No page has a serious or critical violation of axe-core's rules, in light and in dark."""
+def test_axe_finds_nothing_serious(filled: tuple[Filled, str], browser: Browser,
+                                   monkeypatch: pytest.MonkeyPatch):
+    """No page has a serious or critical violation of axe-core's rules, in light and in dark.
+
+    Every template of a page is among them, but for the way to a log-in provider.
+    """
     made, url = filled
+    known = rendering._environment
+    shown: set[str] = set()
+    get = known.get_template
+    monkeypatch.setattr(known, "get_template", lambda name, *rest: shown.add(name) or get(name, *rest))
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     log_in(page, url, made.link())
     found = []
-    for name in PAGES:
+    for name in (*PAGES, *STATES):
         show(page, url, made.base, name)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -111,6 +120,10 @@ def test_axe_finds_nothing_serious(filled: tuple[Filled, str], browser: Browser)
                     found.append((name, scheme, each["id"], [n["html"][:150] for n in each["nodes"][:3]]))
     context.close()
     assert found == []
+    assert known.loader is not None
+    pages = {name for name in known.list_templates()
+             if "extends " in known.loader.get_source(known, name)[0] and name != "leave.html"}
+    assert pages - shown == set()
 
 
 def test_nothing_moves_that_has_not_changed(filled: tuple[Filled, str], browser: Browser):
@@ -220,6 +233,14 @@ def test_a_log_that_is_read_stays(filled: tuple[Filled, str], browser: Browser):
     assert "line 2900" in page.evaluate("log.textContent.slice(0, 40_000)")
     page.evaluate("log.scrollTop = log.scrollHeight")
     until(lambda: page.evaluate("log.textContent.length <= 2_000_000"), 60, "its beginning to go")
+    page.evaluate("""getSelection().selectAllChildren(log); getSelection().collapseToEnd();
+                  getSelection().modify("extend", "backward", "line")""")
+    place, chosen = page.evaluate("[log.scrollTop, getSelection().toString()]")
+    length = page.evaluate("log.textContent.length")
+    with log.open("a") as file:
+        file.write("a line after the selection\n" * 100)
+    until(lambda: page.evaluate("log.textContent.length") > length, 60, "more of the log")
+    assert page.evaluate("[log.scrollTop, getSelection().toString()]") == [place, chosen]
     page.goto(f"{url}/a/lab/executions/{LARGE}/timeline")  # its times are those of the reader, as all others
     expect(page.locator("[data-zone]")).to_contain_text("Asia/Tokyo")
     first = page.locator(".axis time").first
@@ -233,7 +254,7 @@ def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
     log_in(page, url, made.link())
-    for name in PAGES:
+    for name in (*PAGES, *STATES):
         show(page, url, made.base, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
     page.goto(f"{url}/a/lab/executions/{FAILED}")
@@ -244,7 +265,58 @@ def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path:
     assert delete is not None
     assert tabs is not None
     assert relaunch["y"] < tabs["y"] < delete["y"]
+    page.goto(f"{url}/a/lab/executions/{LARGE}")
+    cancel = page.get_by_role("button", name="Cancel").bounding_box()
+    attempts = page.locator("#attempts").bounding_box()
+    assert cancel is not None
+    assert attempts is not None
+    assert attempts["y"] < cancel["y"]
+    page.goto(f"{url}/a/lab/executions/{FAILED}")
     page.emulate_media(media="print")
     expect(page.get_by_role("button", name="Delete work dir")).to_be_hidden()
     expect(page.locator("#headline")).to_be_visible()
     context.close()
+
+
+#: How much wider the graph is than its place, its smallest letters, and how many texts leave their box.
+_FITS = """() => {
+  const graph = [...document.querySelectorAll(".graph")].find(e => e.checkVisibility());
+  const texts = [...graph.querySelectorAll("text")];
+  const width = graph.getBoundingClientRect().width, scale = width / graph.viewBox.baseVal.width;
+  const end = e => e.getBBox().x + e.getBBox().width;
+  const cut = texts.filter(e => end(e) > end(e.closest("a").querySelector("rect")));
+  const sizes = texts.map(e => scale * parseFloat(getComputedStyle(e).fontSize));
+  return [width - graph.parentElement.clientWidth, Math.min(...sizes), cut.length];
+}"""
+
+
+@pytest.mark.parametrize("width", [1440, 1000, 700, 390])
+def test_the_graph_fits(filled: tuple[Filled, str], browser: Browser, width: int):
+    """All of it is seen without scrolling sideways, its text can be read, and none leaves its box."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    page = context.new_page()
+    log_in(page, url, made.link())
+    for name in ("graph", "running-graph"):
+        show(page, url, made.base, name)
+        wider, smallest, cut = page.evaluate(_FITS)
+        assert wider <= 0
+        assert smallest >= 9
+        assert cut == 0
+    context.close()
+
+
+def test_all_that_are_kept_without_scripts(filled: tuple[Filled, str], browser: Browser):
+    """Without scripts no box is shown that does nothing; one that works chooses all pages."""
+    made, url = filled
+    for scripts in (True, False):
+        context = browser.new_context(java_script_enabled=scripts)
+        page = context.new_page()
+        log_in(page, url, made.link())
+        page.goto(f"{url}/a/lab/executions")
+        expect(page.get_by_role("checkbox", name="choose all on this page")).to_be_visible(visible=scripts)
+        page.get_by_role("checkbox", name="all that are kept").check()
+        page.get_by_role("button", name="Delete work dirs").click()
+        expect(page.locator("#meaning")).to_contain_text("USD a month")
+        expect(page.locator("#meaning")).to_contain_text(re.compile(r"^\d\d executions, "))
+        context.close()

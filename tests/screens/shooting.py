@@ -23,10 +23,27 @@ PAGES = {
     "history": f"executions/{FAILED}/history", "launch": "launch?pipeline={base}/amplicon",
     "choose": "launch?pipeline={base}/amplicon", "billing": "billing", "settings": "settings",
     "audit": "audit", "api": "../../docs", "missing": "executions/none",
-    "bulk": "executions?work=RETAINED&sort=size",
+    "bulk": "executions?work=RETAINED&sort=size", "login": "../../login?token=nfr_x",
+}
+#: Further states of pages, of which there are no pictures.
+STATES = {
+    "running": f"executions/{LARGE}", "running-graph": f"executions/{LARGE}/graph",
+    "gone": "executions/sarek-000001",
+    "earlier": f"executions/{FAILED}?attempt=1", "boxes": f"executions/{FAILED}/timeline?attempt=1",
+    "empty": "executions?search=nothing", "account": "billing?by=account", "process": "billing?by=process",
+    "unread": "launch?pipeline=/nowhere/main.nf", "former": f"launch?former={FAILED}",
+    "refused": "executions?work=RETAINED&sort=expiry", "nowhere": "nowhere",
+}
+#: What answers a GET and is no page: files, streams, a redirect.
+NO_PAGES = {
+    "/", "/healthz", "/readyz", "/metrics", "/plotly.js", "/a/{account}/events", "/a/{account}/billing.csv",
+    "/a/{account}/executions/{execution_id}/log/{number}/{name}", "/login/oidc/callback",
+    "/a/{account}/executions/{execution_id}/result/{number}/{name:path}",
+    "/a/{account}/executions/{execution_id}/tasks/{number}/{n}/{name}",
 }
 #: The buttons that lead to a page from there.
-_PRESSED = {"choose": ("Choose a file for input", re.compile("run15")), "bulk": ("Delete work dirs",)}
+_PRESSED = {"choose": ("Choose a file for input", re.compile("run15")), "bulk": ("Delete work dirs",),
+            "refused": ("Extend",)}
 
 
 @contextmanager
@@ -46,12 +63,16 @@ def serving(filled: Filled) -> Iterator[str]:
 
 
 def show(page: Page, url: str, base: object, name: str) -> None:
-    """Open a page of PAGES, of the site in the folder `base`."""
-    page.goto(f"{url}/a/lab/{PAGES[name].replace('{base}', str(base))}")
-    if name == "bulk":
+    """Open a page of PAGES or STATES, of the site in the folder `base`."""
+    path = {**PAGES, **STATES}[name].replace("{base}", str(base))
+    page.goto(f"{url}/a/lab/{path}")
+    if name in ("bulk", "refused"):
         page.get_by_role("checkbox", name="all on this page").locator("visible=true").last.check()
     for button in _PRESSED.get(name, ()):
         page.get_by_role("button", name=button).click()
+    if name == "refused":  # one of them is gone when it is confirmed
+        page.evaluate("document.querySelector('[name=id]').value = 'gone'")
+        page.get_by_role("button", name="Keep for longer").click()
 
 
 def log_in(page: Page, url: str, secret: str) -> None:

@@ -128,8 +128,13 @@ let offset = log ? Number(log.dataset.offset) : 0;
 const visible = text => text.replace(/\x1b\[[0-9;]*m/g, "").replace(/\r+\n?/g, "\n")
   .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
     c => "\\x" + c.charCodeAt(0).toString(16).padStart(2, "0"));
-// Whoever has scrolled up keeps what they read: nothing is cut off then, and a long log waits.
-const MOST = 2_000_000, atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+// Whoever has scrolled up, or selects text, keeps what they read: nothing is cut off then, and a long log waits.
+const MOST = 2_000_000;
+function selects() {
+  const chosen = getSelection();
+  return !chosen.isCollapsed && log.contains(chosen.anchorNode);
+}
+const atEnd = () => log.scrollTop + log.clientHeight >= log.scrollHeight - 30 && !selects();
 async function tail() {
   if (!log) return;
   try {

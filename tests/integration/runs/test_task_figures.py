@@ -56,6 +56,18 @@ def test_a_timeline(tmp_path: Path):
         assert task_figures.timeline(index, 1000) is None
 
 
+def test_an_aborted_task_lasts_until_the_end(tmp_path: Path):
+    """A task that the end of its attempt aborted is drawn until then, also if all others ended before."""
+    aborted = task(2, "B", 50, None)._replace(status=Status.ABORTED)
+    write(tmp_path, record.Header(work=WORK), task(1, "A", 0, 60), aborted)
+    with Indexes().of(tmp_path, ended=True) as index:
+        found = task_figures.timeline(index, 5000)
+        assert found is not None
+        assert (found.last, [lane.process for lane in found.lanes]) == (5000, ["A", "B"])
+        bar = found.lanes[1].bars[0]
+        assert (bar.state, bar.begun, bar.ended) == ("aborted", 50, 5000)
+
+
 def test_many_tasks_are_counted(tmp_path: Path):
     """With more than 2,000 tasks each interval says how many ran in it; no task is lost."""
     write(tmp_path, record.Header(work=WORK), *(task(n, f"P{n % 3}", n * 10, n * 10 + 1000)
@@ -75,12 +87,12 @@ def test_many_tasks_are_counted(tmp_path: Path):
 
 
 def test_durations_and_memory(tmp_path: Path):
-    """The quartiles of finished tasks by process, in the order in which processes appeared."""
+    """The quartiles and sums of finished tasks by process, in the order in which processes appeared."""
     write(tmp_path, record.Header(work=WORK), *(task(n, "Z", 0, n * 10) for n in range(1, 6)),
           task(9, "A", 0, 5), task(10, "A", 0, None))
     with Indexes().of(tmp_path, ended=True) as index:
-        assert [(box.process, box.count, box.values) for box in task_figures.boxes(index)] == [
-            ("Z", 5, (10, 20, 30, 40, 50)), ("A", 1, (5, 5, 5, 5, 5))]
+        assert [(box.process, box.count, box.values, box.total) for box in task_figures.boxes(index)] == [
+            ("Z", 5, (10, 20, 30, 40, 50), 150), ("A", 1, (5, 5, 5, 5, 5), 5)]
         assert task_figures.boxes(index, "memory")[0].values == (100, 200, 300, 400, 500)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -99,6 +100,55 @@ def test_files_are_uploaded(web: Web, tmp_path: Path):
     viewer, csrf = web.browser("eve")
     sent = viewer.post(LAUNCH, data={"csrf": csrf}, files={"file": ("a.csv", b"1" * 100_000, "text/csv")})
     assert sent.status_code == 403
+
+
+def test_values_of_a_former_run_keep_their_types(web: Web):
+    """A number, a boolean or a list that nothing declares is no text in the launch that copies it."""
+    fail(web, "run-1")
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LAUNCH}?former=run-1").text
+    texts = {name: html.unescape(value) for name, value in re.findall(
+        r'<input[^>]* name="((?:param|type|former)[.]\w+)" value="([^"]*)"', page)}
+    texts |= {name: html.unescape(value) for name, value in re.findall(
+        r'<textarea[^>]* name="(param[.]\w+)"[^>]*>([^<]*)<', page)}
+    texts |= dict.fromkeys(re.findall(r'<select[^>]* name="(param[.]flag)"', page), "false")
+    found = launch_pages._submission({"pipeline": "p", **texts}, {})
+    assert found.params is not None
+    assert {name: found.params[name] for name in ("min_reads", "flag", "list", "depth", "input")} == {
+        "min_reads": 20, "flag": False, "list": [1, 2], "depth": 3, "input": "samples.csv"}
+    changed = launch_pages._submission({"pipeline": "p", "param.flag": "/x.vcf", "former.flag": "boolean",
+                                        "type.flag": "string"}, {})
+    assert changed.params == {"flag": "/x.vcf"}
+
+
+def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):
+    """Pipeline and input files were named from its launch dir: the form has their paths, and the fields."""
+    fail(web, "run-1", pipeline="p", given={"input": "samples.csv", "outdir": "results"})
+    (tmp_path / "samples.csv").write_text("sample\n")
+    (tmp_path / "results").mkdir()
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LAUNCH}?former=run-1").text
+    for shown in (f'name="pipeline" value="{tmp_path}/p"',
+                  f'name="param.input" value="{tmp_path}/samples.csv"',
+                  'name="param.outdir" value="results"', "a samplesheet"):
+        assert shown in page, shown
+    relaunch = browser.get("/a/team/executions/run-1/relaunch").text
+    assert 'name="param.input" value="samples.csv"' in relaunch
+    assert "a samplesheet" in relaunch
+    assert "more that the pipeline declares" in relaunch
+
+
+def test_parameters_of_another_revision(web: Web, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The form says that its parameters are those of the copy, not of the revision that is asked for."""
+    copy = tmp_path / "assets/acme/rna"
+    copy.mkdir(parents=True)
+    (copy / "nextflow_schema.json").write_text(json.dumps(SCHEMA))
+    monkeypatch.setenv("NXF_ASSETS", str(tmp_path / "assets"))
+    page = send(web, pipeline="acme/rna", revision="1.4", show="yes").text
+    assert "a samplesheet" in page
+    assert "Revision 1.4 may declare others" in page
+    assert "may declare others" not in send(web, pipeline="acme/rna", show="yes").text
+    assert "may declare others" not in send(web, revision="1.4", show="yes").text
 
 
 def test_from_a_former_run(web: Web):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from nfresume.store import listing, schema
-from nfresume.web import app
+from nfresume.web import app, list_pages
 from tests.integration.web.test_web import HOSTILE, Web, log_in
 from tests.screens.data import Filled
 
@@ -76,6 +77,83 @@ def test_one_confirmation_for_many(web: Web):
     assert away.headers["location"].startswith(f"{LIST}?")
     viewer, mine = web.browser("eve")
     assert viewer.post(LIST, data={"csrf": mine, "action": "delete", "id": "run-3"}).status_code == 403
+
+
+def test_all_that_are_kept(web: Web, monkeypatch: pytest.MonkeyPatch):
+    """Without scripts a box chooses all pages: all work dirs that are kept, at most so many at a time."""
+    for number in range(4):
+        web.failed(f"run-{number}")
+    with web.store.begin() as tx:
+        tx.conn.execute(sa.update(schema.work_dirs).values(metered_bytes=2**30))
+        tx.conn.execute(sa.update(schema.work_dirs).where(schema.work_dirs.c.execution_id == "run-3").values(
+            state="DELETED"))
+    browser, csrf = web.browser("ada")
+    shown = browser.get(LIST).text
+    assert "choose run-2" in shown
+    assert "choose run-3" not in shown
+    every = {"csrf": csrf, "action": "extend", "all": "1", "back": "?", "hours": "10"}
+    asked = browser.post(LIST, data=every).text
+    assert "3 executions, 3.0 GiB" in asked
+    assert "More match" not in asked
+    assert "run-3" not in asked
+    monkeypatch.setattr(list_pages, "_AT_ONCE", 2)
+    some = browser.post(LIST, data=every).text
+    assert "2 executions, 2.0 GiB" in some
+    assert "More match. These are the newest 2" in some
+    assert "No execution was chosen" in browser.post(LIST, data={"csrf": csrf, "action": "delete"}).text
+
+
+def test_a_view_is_its_url(web: Web):
+    """The views that are offered, and any other, are URLs; the one that is shown is marked."""
+    web.failed("run-1")
+    browser, _ = web.browser("ada")
+    views = re.search(r'aria-label="Views">(.*?)</nav>', browser.get(LIST).text, re.DOTALL)[1]
+    links = re.findall(r'href="([^"]*)"', views.replace("&amp;", "&"))
+    assert len(links) == 6
+    for link in links:
+        page = browser.get(LIST + link)
+        assert page.status_code == 200
+        marked = re.search(r'<a href="(\?[^"]*)" aria-current="true">', page.text)
+        assert marked is not None, link
+        assert marked[1].replace("&amp;", "&") == link
+    assert not re.search(r'<a href="\?[^"]*" aria-current="true">', browser.get(f"{LIST}?search=run").text)
+
+
+def test_tasks_that_were_retried_or_ignored(web: Web):
+    """A try that was repeated is no failed task, and what was ignored is told as that."""
+    web.failed("run-1")
+    with web.store.begin() as tx:
+        tx.conn.execute(sa.update(schema.attempts).values(
+            submitted=7, succeeded=5, failed=2, retried=1, ignored=1))
+    browser, _ = web.browser("ada")
+    row = re.search(r'data-title="tasks">(.*?)</td>', browser.get(LIST).text)
+    assert row is not None
+    assert row[1] == "5/6 1 ignored"
+
+
+def test_the_time_of_a_relaunch_is_its_own(web: Web):
+    """Between two attempts nothing runs: the list says how long the last one took."""
+    web.failed("run-1")
+    with web.store.begin() as tx:
+        now = tx.now
+        tx.conn.execute(sa.update(schema.attempts).values(
+            started_at=now - timedelta(days=1), ended_at=now - timedelta(hours=23)))
+        first = tx.conn.execute(sa.select(schema.attempts)).mappings().one()
+        second = {"number": 2, "run_name": "run-1-2", "started_at": now - timedelta(minutes=5),
+                  "ended_at": now}
+        tx.conn.execute(sa.insert(schema.attempts).values({**first, **second}))
+        tx.conn.execute(sa.update(schema.executions).values(attempt=2))
+    browser, _ = web.browser("ada")
+    assert 'data-title="took" title="attempt 2">5 min<' in browser.get(LIST).text
+
+
+def test_a_page_that_is_gone(web: Web):
+    """When the last page has become empty, it leads to the first one with the same filter."""
+    web.failed("run-1")
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LIST}?state=FAILED&after=25").text
+    assert "There is no such page any more" in page
+    assert 'href="?state=FAILED">Show the first one' in page
 
 
 @pytest.mark.long

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,23 +36,24 @@ def web(tmp_path: Path) -> Iterator[Web]:
     made.store.close()
 
 
-def fail(web: Web, name: str) -> None:
+def fail(web: Web, name: str, pipeline: str = "", given: Mapping[str, Any] = GIVEN) -> None:
     """A failed execution of a pipeline that declares parameters; it was given a params file and words."""
     base = web.root.path.parent
-    pipeline = base / "main.nf"
-    pipeline.write_text("params {\n  // how many reads\n  min_reads: Integer = 5\n  extra: String = 'e'\n}\n")
-    words = (str(pipeline), "-params-file", "p.json", "--depth", "3", "-profile", "test")
-    (base / "p.json").write_text(json.dumps(GIVEN))
+    (base / "main.nf").write_text(
+        "params {\n  // how many reads\n  min_reads: Integer = 5\n  extra: String = 'e'\n}\n")
+    pipeline = pipeline or str(base / "main.nf")
+    words = (pipeline, "-params-file", "p.json", "--depth", "3", "-profile", "test")
+    (base / "p.json").write_text(json.dumps(given))
     folder = web.root.execution("team", name)
     with web.store.begin() as tx:
         transitions.launch(tx, NewExecution(
-            name, "team", web.root.id, str(folder.work), str(pipeline), str(base), str(uuid.uuid4()), 5.0,
-            "test", False), NewAttempt(str(pipeline), words, False, None, "24.10.5"), "me")
+            name, "team", web.root.id, str(folder.work), pipeline, str(base), str(uuid.uuid4()), 5.0,
+            "test", False), NewAttempt(pipeline, words, False, None, "24.10.5"), "me")
         lease = transitions.claim(tx, name, Owner("h", "b"), 30)
         transitions.settle(tx, lease, kept(tx.now + timedelta(hours=5)), transitions.TaskCounts(9, 0, 7, 2),
                            "me", CLAIMANT)
     folder.provision(1)
-    parsed = options.stored(str(pipeline), words)
+    parsed = options.stored(pipeline, words)
     inputs.write(inputs.take(parsed, base), folder.attempt(1))
     writer = record_file.Writer(record_file.path_of(folder.attempt(1), 1))
     writer.write(Task(1, "A", Status.COMPLETED, "ab/cdef01", f"ab/cdef01{1:024x}", exit=0))
@@ -88,13 +89,31 @@ def test_parameters_change_one_by_one(web: Web):
     assert amended(web, same).resubmission.params is None
     changed = amended(web, {**same, "min_reads": "40", "depth": "7", "flag": "", "extra": "x"}, {"new": [1]})
     assert dict(changed.resubmission.params or {}) == {
-        "input": "samples.csv", "min_reads": 40, "hostile": HOSTILE, "list": [1, 2], "depth": "7",
+        "input": "samples.csv", "min_reads": 40, "hostile": HOSTILE, "list": [1, 2], "depth": 7,
         "extra": "x", "new": [1]}
     assert changed.resubmission.without == ("--depth",)
     assert ("flag", "false", None) in changed.changes
     left = options.without(options.parse(["main.nf", "--depth", "3", "--min-reads", "2", "-resume"]),
                            ["--depth", "--minReads"])
     assert left.words == ("main.nf",)
+
+
+def test_what_does_not_fit_is_refused(web: Web):
+    """A number that is none is told beside its field, and nothing runs. What nobody declares may be text."""
+    browser, csrf = web.browser("ada")
+    typed = {"csrf": csrf, "param.min_reads": "many", "param.depth": "deep", "param.extra": "x"}
+    for more in ({}, {"forecast": "yes"}):
+        answer = browser.post(f"{PAGE}/relaunch", data={**typed, **more})
+        assert "1 parameter does not fit" in answer.text
+        field = re.search(r'<label for="param.min_reads".*?</div>', answer.text, re.DOTALL)
+        assert field is not None
+        assert "is not a whole number" in field[0]
+        assert 'value="many"' in field[0]
+        assert 'name="param.depth" value="deep"' in answer.text
+    assert web.api("ada")("GET", "/runs/run-1/details").json()["state"] == "FAILED"
+    last = amended(web, {"depth": "deep", "min_reads": "7"})
+    assert {name: (last.resubmission.params or {})[name] for name in ("depth", "min_reads")} == {
+        "depth": "deep", "min_reads": 7}
 
 
 @pytest.mark.parametrize(("sent", "where"), [
@@ -105,7 +124,7 @@ def test_parameters_change_one_by_one(web: Web):
 def test_a_refusal_keeps_what_was_typed(web: Web, sent: dict[str, str], where: str):
     """The form comes back with all that was typed, the reason is beside its field, and nothing runs."""
     browser, csrf = web.browser("ada")
-    typed = {"csrf": csrf, "param.min_reads": "77 <b>", "from_scratch": "on", **sent}
+    typed = {"csrf": csrf, "param.extra": "77 <b>", "from_scratch": "on", **sent}
     answer = browser.post(f"{PAGE}/relaunch", data=typed)
     assert answer.status_code in (400, 404, 409), answer.text
     assert 'value="77 &lt;b&gt;"' in answer.text

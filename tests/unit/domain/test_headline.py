@@ -29,11 +29,11 @@ def execution(state: ExecutionState, work_dir: WorkDirState) -> Execution:
 
 @pytest.mark.parametrize(("state", "more", "text"), [
     (ExecutionState.QUEUED, {}, "Waiting to start for 6 min"),
-    (ExecutionState.RUNNING, {}, "Running for 5 min: 7 of 7 tasks done, 2 failed"),
-    (ExecutionState.CANCELLING, {}, "Being cancelled after 5 min: 7 of 7 tasks done, 2 failed"),
+    (ExecutionState.RUNNING, {}, "Running for 5 min: 7 of 7 tasks done, 1 failed"),
+    (ExecutionState.CANCELLING, {}, "Being cancelled after 5 min: 7 of 7 tasks done, 1 failed"),
     (ExecutionState.SUCCEEDED, {"ended_at": NOW - timedelta(minutes=4)},
      "Succeeded in 1 min: 7 tasks, 3 of them reused"),
-    (ExecutionState.CANCELLED, {}, "Cancelled after 5 min: 7 of 7 tasks done, 2 failed"),
+    (ExecutionState.CANCELLED, {}, "Cancelled after 5 min: 7 of 7 tasks done, 1 failed"),
     (ExecutionState.FAILED, {"error": "no such pipeline"}, "Failed after 5 min: no such pipeline"),
     (ExecutionState.FAILED, {}, "Failed after 5 min: no reason is known"),
 ])
@@ -85,7 +85,7 @@ def test_a_lost_host_is_not_said_to_run():
     """An attempt of which nobody hears is lost, and the headline says what an owner can do."""
     gone = attempt(ExecutionState.RUNNING, host="node7", lease_until=NOW - timedelta(hours=2))
     assert headline.happened(gone, COUNTS, None, NOW, lost=True) == (
-        "Lost: no word from node7 for 2 h, 7 of 7 tasks done, 2 failed before")
+        "Lost: no word from node7 for 2 h, 7 of 7 tasks done, 1 failed before")
     running = execution(ExecutionState.RUNNING, WorkDirState.ACTIVE)
     assert "an owner can settle it" in headline.advice(running, gone, None, lost=True)
 

@@ -165,6 +165,20 @@ def test_what_a_pipeline_prints_proves_nothing(tmp_path: Path, logger: str):
     assert found.total.statistics == {"succeeded": 0, "failed": 0}
 
 
+def test_a_result_that_replaces_a_file_counts_once(tmp_path: Path):
+    """Nextflow tells it twice in one thread, before and after it has removed the file that was there."""
+    def told(name: str, thread: str) -> str:
+        return stamped("nextflow.processor.PublishDir", "TRACE",
+                       f"publishing file: {logs.WORK}/ab/{'c' * 30}/{name} -[SYMLINK]-> /o/{name}",
+                       thread=thread)
+
+    text = "\n".join([work_dir(), told("a", "T-1"), told("b", "T-2"), told("a", "T-1"), told("b", "T-2"),
+                      told("c", "T-1"), told("a", "T-3"), ""])
+    found = read(tmp_path / "l", text)
+    assert [Path(target).name for target in found.targets] == ["a", "b", "c", "a"]
+    assert found.total.published == 4
+
+
 def test_a_quotation_that_is_out_of_order_needs_its_task_dir(tmp_path: Path):
     """An entry with an earlier stamp than the one before it counts if its task dir is in the work dir."""
     text = "\n".join([work_dir(), stamped("nextflow.Nextflow", "INFO", "the other run said:"),
