@@ -320,3 +320,42 @@ def test_all_that_are_kept_without_scripts(filled: tuple[Filled, str], browser: 
         expect(page.locator("#meaning")).to_contain_text("USD a month")
         expect(page.locator("#meaning")).to_contain_text(re.compile(r"^\d\d executions, "))
         context.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_timeline_zooms(filled: tuple[Filled, str], browser: Browser, scripts: bool):
+    """By its links, and with scripts by drawing over it; a bar leads to its task; box plots have values."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, java_script_enabled=scripts)
+    page = context.new_page()
+    log_in(page, url, made.link())
+    page.goto(f"{url}/a/lab/executions/{LARGE}/timeline")
+    window = page.get_by_text(re.compile(r"^[\d,]+ tasks in this window"))
+
+    def shown() -> int:
+        return int(window.inner_text().partition(" ")[0].replace(",", ""))
+
+    every = shown()
+    assert every == 2000
+    page.get_by_role("link", name="closer").click()
+    closer = shown()
+    assert closer < every
+    if scripts:
+        box = page.locator(".gantt svg").first.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 5)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 5, steps=4)
+        page.mouse.up()
+        page.wait_for_url(re.compile("start="))
+        expect(window).not_to_contain_text(f"{closer:,} tasks")
+        assert shown() < closer
+    page.get_by_role("link", name="all", exact=True).click()
+    assert shown() == every
+    boxes = page.get_by_role("row").filter(has=page.locator("svg.box"))
+    expect(boxes).to_have_count(6)
+    expect(boxes.first.get_by_role("cell")).to_have_text([
+        re.compile(r"^3\d\d$"), "", re.compile(r"^\d+ s$"), re.compile("min"), re.compile(r"^\d h \d+ min$")])
+    page.locator(".gantt a").filter(has=page.locator("rect.failed")).first.click(force=True)
+    expect(page.locator("#task h2")).to_contain_text("FAILED")
+    context.close()
