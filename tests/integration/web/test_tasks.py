@@ -126,7 +126,7 @@ def test_a_page_for_a_task(web: Web):
     maker, user = web.page("/tasks/1/1"), web.page("/tasks/1/2")
     for shown in ("MAKE &lt;i&gt;", "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J", "ubuntu:&lt;24&gt;",
                   "98.5 % of a CPU", "2.0 MiB", "made.txt", "5 Bytes", "/out/made.txt", "hl-",
-                  "nothing had run before", "1 s until it began"):
+                  "nothing had run before", "1.0 s until it began"):
         assert shown in maker, shown
     assert "<script>alert" not in maker
     assert f'href="{PAGE}/tasks/1/2">USE</a>' in maker
