@@ -248,8 +248,13 @@ def test_a_log_that_is_read_stays(filled: tuple[Filled, str], browser: Browser):
     context.close()
 
 
+#: What has to be scrolled sideways within its box.
+_SIDEWAYS = """() => [...document.querySelectorAll(".scroll, pre")].filter(
+  e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 60))"""
+
+
 def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path: Path):
-    """Printed, a page has no buttons; on a phone no page scrolls sideways, the relaunch is first."""
+    """Printed, a page has no buttons; on a phone nothing scrolls sideways, the relaunch is first."""
     made, url = filled
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
@@ -257,6 +262,7 @@ def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path:
     for name in (*PAGES, *STATES):
         show(page, url, made.base, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        assert page.evaluate(_SIDEWAYS) == [], name
     page.goto(f"{url}/a/lab/executions/{FAILED}")
     relaunch = page.get_by_role("link", name="Relaunch from Failed Task").bounding_box()
     delete = page.get_by_role("button", name="Delete work dir").bounding_box()
