@@ -203,6 +203,8 @@ def test_pages_are_light_and_an_ended_one_is_quiet(filled: tuple[Filled, str], b
     assert heavy == {}
     page.goto(f"{url}/a/lab/executions?search={LARGE}")
     expect(page.locator("#rows [data-since]")).to_have_text(re.compile(r"^5 h"))  # it runs, and is counted
+    page.goto(f"{url}/a/lab/executions/{LARGE}/tasks?state=running")  # and so are its tasks
+    expect(page.locator("#tasks [data-since]")).to_have_count(26)
     page.goto(f"{url}/a/lab/executions/{FAILED}/log")
     page.wait_for_load_state()
     page.wait_for_timeout(2500)  # the tail of a log looks once more
