@@ -30,6 +30,8 @@ router = APIRouter(route_class=AccountRoute, prefix="/a/{account}", include_in_s
 
 #: The pipelines of so many of the newest executions are offered.
 _NEWEST = 200
+#: So many of them are.
+_SAVED = 50
 #: A longer text is no path.
 _LONG = 1000
 
@@ -103,8 +105,9 @@ def _saved(service: Service) -> list[str]:
     """The pipelines that the site lists by name, and those that the account launched last."""
     listed = [] if boundary.is_open(service.conf) else [
         each for each in service.conf.web_pipelines if not set(each) & set("*?[")]
-    recent = (e.pipeline for e in service.search(Filter(), "newest", _NEWEST, 0))
-    return list(dict.fromkeys([*listed, *recent]))[:50]
+    recent = dict.fromkeys((e.pipeline, e.launch_dir) for e in service.search(Filter(), "newest", _NEWEST, 0))
+    found = (submissions.as_found(pipeline, Path(folder)) for pipeline, folder in list(recent)[:_SAVED])
+    return list(dict.fromkeys([*listed, *found]))[:_SAVED]
 
 
 @router.post("/launch")

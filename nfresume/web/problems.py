@@ -34,7 +34,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
-        if not _is_api(request):
+        if not _is_api(request) and not request.url.path.startswith("/static"):  # which caches may keep
             access.maybe_visitor(request)  # no route has asked who it is
         response = answer(request, error.status_code, "http", str(error.detail), "")
         if error.status_code == 405:  # Starlette names only the methods of the first route at this path

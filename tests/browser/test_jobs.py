@@ -203,6 +203,8 @@ def test_pages_are_light_and_an_ended_one_is_quiet(filled: tuple[Filled, str], b
     assert heavy == {}
     page.goto(f"{url}/a/lab/executions?search={LARGE}")
     expect(page.locator("#rows [data-since]")).to_have_text(re.compile(r"^5 h"))  # it runs, and is counted
+    page.goto(f"{url}/a/lab/executions/{LARGE}/tasks?state=running")  # and so are its tasks
+    expect(page.locator("#tasks [data-since]")).to_have_count(26)
     page.goto(f"{url}/a/lab/executions/{FAILED}/log")
     page.wait_for_load_state()
     page.wait_for_timeout(2500)  # the tail of a log looks once more
@@ -248,8 +250,13 @@ def test_a_log_that_is_read_stays(filled: tuple[Filled, str], browser: Browser):
     context.close()
 
 
+#: What has to be scrolled sideways within its box.
+_SIDEWAYS = """() => [...document.querySelectorAll(".scroll, pre")].filter(
+  e => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 60))"""
+
+
 def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path: Path):
-    """Printed, a page has no buttons; on a phone no page scrolls sideways, the relaunch is first."""
+    """Printed, a page has no buttons; on a phone nothing scrolls sideways, the relaunch is first."""
     made, url = filled
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
@@ -257,6 +264,7 @@ def test_print_and_phone(filled: tuple[Filled, str], browser: Browser, tmp_path:
     for name in (*PAGES, *STATES):
         show(page, url, made.base, name)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        assert page.evaluate(_SIDEWAYS) == [], name
     page.goto(f"{url}/a/lab/executions/{FAILED}")
     relaunch = page.get_by_role("link", name="Relaunch from Failed Task").bounding_box()
     delete = page.get_by_role("button", name="Delete work dir").bounding_box()
@@ -320,3 +328,42 @@ def test_all_that_are_kept_without_scripts(filled: tuple[Filled, str], browser: 
         expect(page.locator("#meaning")).to_contain_text("USD a month")
         expect(page.locator("#meaning")).to_contain_text(re.compile(r"^\d\d executions, "))
         context.close()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_timeline_zooms(filled: tuple[Filled, str], browser: Browser, scripts: bool):
+    """By its links, and with scripts by drawing over it; a bar leads to its task; box plots have values."""
+    made, url = filled
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, java_script_enabled=scripts)
+    page = context.new_page()
+    log_in(page, url, made.link())
+    page.goto(f"{url}/a/lab/executions/{LARGE}/timeline")
+    window = page.get_by_text(re.compile(r"^[\d,]+ tasks in this window"))
+
+    def shown() -> int:
+        return int(window.inner_text().partition(" ")[0].replace(",", ""))
+
+    every = shown()
+    assert every == 2000
+    page.get_by_role("link", name="closer").click()
+    closer = shown()
+    assert closer < every
+    if scripts:
+        box = page.locator(".gantt svg").first.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 5)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 5, steps=4)
+        page.mouse.up()
+        page.wait_for_url(re.compile("start="))
+        expect(window).not_to_contain_text(f"{closer:,} tasks")
+        assert shown() < closer
+    page.get_by_role("link", name="all", exact=True).click()
+    assert shown() == every
+    boxes = page.get_by_role("row").filter(has=page.locator("svg.box"))
+    expect(boxes).to_have_count(6)
+    expect(boxes.first.get_by_role("cell")).to_have_text([
+        re.compile(r"^3\d\d$"), "", re.compile(r"^\d+ s$"), re.compile("min"), re.compile(r"^\d h \d+ min$")])
+    page.locator(".gantt a").filter(has=page.locator("rect.failed")).first.click(force=True)
+    expect(page.locator("#task h2")).to_contain_text("FAILED")
+    context.close()

@@ -42,6 +42,8 @@ def shoot(browser: Browser, url: str, secret: str, wanted: list[str], base: str)
                 page.evaluate(WITHOUT_FOLDER, [base, f"@{socket.gethostname()}"])
                 page.screenshot(path=FOLDER / f"{name}-{size}-{scheme}.jpg", type="jpeg", quality=70,
                                 full_page=size == "phone")
+                if (name, size, scheme) == ("failed", "wide", "light"):  # the picture of the README
+                    page.screenshot(path=FOLDER.parent / "console.png")
     context.close()
 
 

@@ -115,7 +115,7 @@ class Filled:
             "storage_expiration_source": "NextflowMetadata", "retain": "full",
             "on_success": "delete", "created_at": at, "updated_at": end,
             "launched_by": f"{who}@web(10.0.0.7)",
-            "tags": {"project": ("liver", "atlas", "panel")[hash(name) % 3]}})
+            "tags": {"project": ("liver", "atlas", "panel")[sum(name.encode()) % 3]}})
         kept = "RETAINED" if retained else "ACTIVE" if live else "DELETED"
         rows["w"].append({
             "execution_id": name, "path": str(self.root.execution("lab", name).work), "state": kept,

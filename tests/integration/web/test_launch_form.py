@@ -132,6 +132,7 @@ def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):
                   f'{tmp_path}/samples.csv',  # in a line, or in a box if it is long
                   'name="param.outdir" value="results"', "a samplesheet"):
         assert shown in page, shown
+    assert f'<option value="{tmp_path}/p">' in page  # and among the pipelines that are offered
     relaunch = browser.get("/a/team/executions/run-1/relaunch").text
     assert 'name="param.input" value="samples.csv"' in relaunch
     assert "a samplesheet" in relaunch

@@ -54,6 +54,8 @@ def test_strangers_see_no_navigation(web: Web, monkeypatch: pytest.MonkeyPatch):
     assert (page.status_code, leads_to(page.text)) == (404, None)
     assert "Log out" not in page.text
     browser, _ = web.browser("ada")
+    cached = browser.get("/static/nothing.css")
+    assert (cached.status_code, "csrf" in cached.text) == (404, False)
     assert leads_to(browser.get("/docs").text) == "/a/team"
     assert leads_to(web.client.get("/docs").text) is None
 
