@@ -16,7 +16,18 @@ import psutil
 from nfresume_metadata import LatchDir, LatchFile
 
 from nfresume import settings
-from nfresume.tasks import calling, inputs, isolation, loading, promises, running, values, worker
+from nfresume.tasks import (
+    calling,
+    inputs,
+    isolation,
+    loading,
+    promises,
+    running,
+    scratch,
+    values,
+    views,
+    worker,
+)
 from nfresume.tasks.calls import Call, Order
 from nfresume.tasks.containers import CannotBuild, Containers
 from nfresume.tasks.declaring import Task
@@ -78,7 +89,7 @@ class Executor:
         log.executor(order.executor)
 
     def _probe(self, work: Path) -> bool:
-        isolation.tidy_scratch()
+        scratch.tidy()
         if problem := isolation.probe(work):
             self._say(f"tasks share /root and /tmp here ({problem}): those that write there run one at "
                       "a time")
@@ -153,12 +164,12 @@ class Executor:
         given = {name: encoded(value, writer) for name, value in node.inputs.items()}
         written = self._outputs(node)
         here = Path.cwd()
-        places = dict.fromkeys([here, *(isolation.output_place(Path(path), here, is_folder=is_folder)
+        places = dict.fromkeys([here, *(views.output_place(Path(path), here, is_folder=is_folder)
                                         for path, is_folder in written.items())])
         order = worker.Order(
             self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
             str(self._output), run.restore, tuple(written),
-            tuple(str(path) for path in places if isolation.may_be_shared(path)), self._project,
+            tuple(str(path) for path in places if views.may_be_shared(path)), self._project,
             self._isolate, task.cache, task.cache_serialize, None if run.restore else self._container(task))
         order.write(task_dir)
         if not run.restore:

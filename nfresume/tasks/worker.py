@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.system import crashpoints, durable, namespaces, processes
-from nfresume.tasks import calling, digests, isolation, keys, task_files, values
+from nfresume.tasks import calling, digests, keys, scratch, task_files, values, working
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
 from nfresume.tasks.containers import Container
 from nfresume.tasks.declaring import Task, declared_tasks
-from nfresume.tasks.isolation import Wish
 from nfresume.tasks.keys import Key
 from nfresume.tasks.outputs import OUTPUTS
 from nfresume.tasks.remote import DOWNLOADS
+from nfresume.tasks.views import INPUTS, PRIVATE, Wish
 
 ORDER, RESULT, MISS = ".command.json", ".result.json", ".miss"
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -96,7 +96,7 @@ def wish_of(task_dir: Path, order: Order) -> Wish:
     files = (path for value in order.inputs.values() for path in calling.input_paths(value))
     project, output = Path(order.project) if order.project else None, Path(order.output)
     return Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
-                isolation.scratch_of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
+                scratch.of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
                 project, output.name if output.parent == project else None)
 
 
@@ -174,9 +174,10 @@ def _end_likewise(code: int) -> None:
 
 
 def _clear(wish: Wish) -> None:
-    for folder in (wish.task_dir / isolation.INPUTS, wish.task_dir / isolation.PRIVATE, *wish.scratch):
+    for folder in (wish.task_dir / INPUTS, wish.task_dir / PRIVATE, *wish.scratch):
         if folder.exists():
-            isolation.remove(folder)
+            scratch.remove(folder)
+    working.tidy(wish)
 
 
 def _restore(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
