@@ -170,7 +170,8 @@ class Executor:
             self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
             str(self._output), run.restore, tuple(written),
             tuple(str(path) for path in places if views.may_be_shared(path)), self._project,
-            self._isolate, task.cache, task.cache_serialize, None if run.restore else self._container(task))
+            self._isolate, task.cache, task.cache_serialize, self._checkpoint(node),
+            None if run.restore else self._container(task))
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)
@@ -183,6 +184,13 @@ class Executor:
         run.process.deadline = running.deadline(0 if run.restore else task.timeout)
         self._runs[run.process.pidfd] = run
         self._selector.register(run.process.pidfd, selectors.EVENT_READ)
+
+    def _checkpoint(self, node: Node) -> str:
+        """The name of what a call keeps for its next try: the same for the same call of a relaunch."""
+        assert node.key is not None
+        if node.key.unkeyed:
+            return f"{self._order.run_name}-{node.number}"
+        return f"{node.key.digest}-{node.turn}"
 
     # -- watch ----------------------------------------------------------------------------------
 

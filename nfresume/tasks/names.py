@@ -17,8 +17,20 @@ from typing import Any, Dict, List, Union  # noqa: UP035 - the types of latch.ty
 import nfresume_metadata as ours
 
 from nfresume import tasks
-from nfresume.tasks import cloud, json_classes, operators, options, pods, sections
-from nfresume.tasks.failing import USER_EXCEPTIONS, FlyteError, FlyteException
+from nfresume.tasks import (
+    checkpoints,
+    cloud,
+    eager,
+    imperative,
+    json_classes,
+    operators,
+    options,
+    pods,
+    sections,
+    shell,
+    waiting,
+)
+from nfresume.tasks.failing import USER_EXCEPTIONS, EagerException, FlyteError, FlyteException
 
 _FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
 
@@ -156,10 +168,34 @@ class Resources:
     ephemeral_storage: Any = None
 
 
+class Deck:
+    """A page that flytekit shows of a task. It is kept, and shown nowhere."""
+
+    def __init__(self, name: str = "", html: str | None = "") -> None:
+        self.name = name
+        self.html = html or ""
+
+    def append(self, html: str) -> Deck:
+        """Add to the page."""
+        self.html += f"\n{html}"
+        return self
+
+    @staticmethod
+    def publish() -> None:
+        """Do nothing."""
+
+
 class Context:
     """What flytekit knows about the running task."""
 
     logging = logging.getLogger("flytekit")
+    checkpoint = checkpoints.Checkpoint()
+    default_deck = timeline_deck = Deck()
+    decks: list[Deck] = []  # noqa: RUF012 - nobody reads it
+
+    def has_attr(self, name: str) -> bool:
+        """Whether there is something of this name, such as a SPARK_SESSION."""
+        return hasattr(self, name)
 
     @property
     def working_directory(self) -> str:
@@ -216,6 +252,9 @@ _FLYTE: dict[str, Any] = {
     "reference_workflow": cloud.reference_launch_plan, "current_context": Context, "kwtypes": kwtypes,
     "create_node": sections.create_node, "logger": Context.logging, "Cache": tasks.Cache,
     "FlyteFile": ours.LatchFile, "FlyteDirectory": ours.LatchDir, "ImageSpec": ImageSpec,
+    "eager": eager.eager, "Workflow": imperative.ImperativeWorkflow, "sleep": waiting.sleep,
+    "approve": waiting.approve, "wait_for_input": waiting.wait_for_input, "Deck": Deck,
+    "ExecutionParameters": Context, "ShellTask": shell.shell_task, "OutputLocation": shell.OutputLocation,
     "Secret": Secret, "FlyteError": FlyteError, "VersionParameters": options.VersionParameters,
     **_kept("CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
             "AuthRole", "HashMethod", "Checkpoint", "PodTemplate", "TaskMetadata",
@@ -223,6 +262,12 @@ _FLYTE: dict[str, Any] = {
     "WorkflowFailurePolicy": Enum("WorkflowFailurePolicy", ["FAIL_IMMEDIATELY",
                                                            "FAIL_AFTER_EXECUTABLE_NODES_COMPLETE"]),
 }
+
+
+#: flytekit's names of files with a format.
+_FORMATS = ("CSVFile", "HDF5EncodedFile", "HTMLPage", "JoblibSerializedFile", "JPEGImageFile", "JSONLFile",
+            "ONNXFile", "PDFFile", "PNGImageFile", "PythonNotebook", "PythonPickledFile", "SVGImageFile",
+            "TFRecordFile")
 
 
 def _flyte(*names: str) -> dict[str, Any]:
@@ -296,8 +341,16 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit": _FLYTE,
         "flytekit.core": {},
         "flytekit.core.annotation": _ours("FlyteAnnotation"),
-        "flytekit.core.task": _flyte("task", "Secret", "reference_task"),
-        "flytekit.core.workflow": _flyte("workflow", "reference_workflow", "WorkflowFailurePolicy"),
+        "flytekit.core.task": _flyte("task", "Secret", "reference_task", "eager"),
+        "flytekit.core.workflow": {
+            **_flyte("workflow", "reference_workflow", "WorkflowFailurePolicy"),
+            "ImperativeWorkflow": imperative.ImperativeWorkflow},
+        "flytekit.core.gate": _flyte("sleep", "approve", "wait_for_input"),
+        "flytekit.core.checkpointer": {"Checkpoint": checkpoints.Checkpoint},
+        "flytekit.extras": {}, "flytekit.extras.tasks": {},
+        "flytekit.extras.tasks.shell": _flyte("ShellTask", "OutputLocation"),
+        "flytekit.deck": _flyte("Deck"),
+        "flytekit.experimental.eager_function": _flyte("eager"),
         "flytekit.core.dynamic_workflow_task": _flyte("dynamic"),
         "flytekit.core.map_task": _flyte("map_task"),
         "flytekit.core.resources": _flyte("Resources"),
@@ -310,17 +363,19 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit.core.pod_template": _flyte("PodTemplate"),
         "flytekit.exceptions": {},
         "flytekit.exceptions.base": {"FlyteException": FlyteException},
+        "flytekit.exceptions.eager": {"EagerException": EagerException},
         "flytekit.exceptions.user": USER_EXCEPTIONS,
         "flytekit.image_spec": _flyte("ImageSpec"),
-        "flytekit.experimental": _flyte("map_task"),
+        "flytekit.experimental": _flyte("map_task", "eager"),
         "flytekit.core.launch_plan": _flyte("LaunchPlan", "reference_launch_plan"),
         "flytekit.loggers": _flyte("logger"),
         "flytekit.types": {},
         "flytekit.types.error": _flyte("FlyteError"),
         "flytekit.types.error.error": _flyte("FlyteError"),
-        "flytekit.types.file": _flyte("FlyteFile"),
+        "flytekit.types.file": {**_flyte("FlyteFile"), **dict.fromkeys(_FORMATS, ours.LatchFile)},
         "flytekit.types.file.file": _flyte("FlyteFile"),
-        "flytekit.types.directory": _flyte("FlyteDirectory"),
+        "flytekit.types.directory": {**_flyte("FlyteDirectory"), "TensorboardLogs": ours.LatchDir,
+                                     "TFRecordsDirectory": ours.LatchDir},
         "flytekit.types.directory.types": _flyte("FlyteDirectory"),
         "flytekitplugins": {}, "flytekitplugins.pod": {"Pod": pods.Pod},
     }

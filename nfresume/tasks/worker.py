@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.system import crashpoints, durable, namespaces, processes
-from nfresume.tasks import calling, digests, keys, scratch, task_files, values, working
+from nfresume.tasks import calling, checkpoints, digests, keys, scratch, task_files, values, working
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
 from nfresume.tasks.containers import Container
@@ -42,7 +42,8 @@ class Order:
 
     `outputs`: paths that it gets as places for output. `places`: folders outside of its task dir where it may
     write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
-    task a file system of its own, if possible. `container`: the fields of the Container that it runs in.
+    task a file system of its own, if possible. `checkpoint`: the name of what it keeps for its next try.
+    `container`: the fields of the Container that it runs in.
     """
 
     file: str
@@ -59,6 +60,7 @@ class Order:
     isolate: bool = True
     cache: bool = False
     cache_serialize: bool = False
+    checkpoint: str = ""
     container: Mapping[str, str] | None = None
 
     def write(self, task_dir: Path) -> None:
@@ -77,6 +79,7 @@ def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     """Carry out the order in its task dir. `load` gives the task. Returns the exit status."""
     os.chdir(task_dir)
     os.environ["NFRESUME_EXECUTION"] = order.execution
+    os.environ[checkpoints.VARIABLE] = str(task_dir.parent.parent / checkpoints.FOLDER / order.checkpoint)
     try:
         if order.restore:
             return _restore(task_dir, order, load)
@@ -104,11 +107,12 @@ def _in_container(wish: Wish, order: Order) -> int:
     """The exit status of a task that runs in a container. It sees its inputs, but cannot write to them."""
     assert order.container is not None
     words = [sys.executable, "-P", "-m", "nfresume.tasks.contained", str(wish.task_dir)]
-    downloads = wish.work / DOWNLOADS
-    downloads.mkdir(exist_ok=True)
+    kept = [wish.work / name for name in (DOWNLOADS, checkpoints.FOLDER)]
+    for folder in kept:
+        folder.mkdir(exist_ok=True)
     known = [path for path in (*wish.inputs, *wish.needed) if Path(path).exists()]
     command = Container(**order.container).command(
-        words, wish.task_dir, [*wish.shared, str(downloads)], [*known, str(wish.work)])
+        words, wish.task_dir, [*wish.shared, *map(str, kept)], [*known, str(wish.work)])
     return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
 
 
@@ -231,9 +235,11 @@ def main() -> None:
 
 def loader(order: Order) -> Callable[[], Task]:
     """Gives the task of an order in a process that has not loaded its file."""
-    from nfresume.tasks import loading
+    from nfresume.tasks import loading, waiting
 
     def load() -> Task:
+        if order.task == waiting.NUMBER:
+            return waiting.SLEEP
         loading.load(Path(order.file))
         task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
         if task is None or task.name != order.key.task or (

@@ -1,4 +1,4 @@
-"""A package's file whose tasks use their working folder as on Latch: it is /root, with the package's files."""
+"""A file of a package, whose tasks use their working folder as on Latch: it is /root."""
 
 from __future__ import annotations
 

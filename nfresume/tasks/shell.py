@@ -1,0 +1,95 @@
+"""flytekit's ShellTask: a task that is a script of bash, with `{inputs.name}` and `{outputs.name}` in it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nfresume_metadata import LatchDir, LatchFile
+
+from nfresume.tasks.declaring import Task, task
+
+_FIELD = re.compile(r"\{(inputs|outputs)\.(\w+)\}")
+
+
+@dataclass(frozen=True)
+class OutputLocation:
+    """An output of a script: its name, type, and where the script writes it, with `{inputs.name}` in it."""
+
+    var: str
+    var_type: type
+    location: str
+
+
+def shell_task(
+    name: str, debug: bool = False, script: str | None = None, script_file: str | None = None,
+    task_config: Any = None, shell: str = "/bin/sh", inputs: Mapping[str, type] | None = None,
+    output_locs: Sequence[OutputLocation] | None = None, **more: Any,
+) -> Task:
+    """Declare a task that runs a script. `more`: options of the task. Raises ValueError for a bad script."""
+    if (script is None) == (script_file is None):
+        raise ValueError(f"{name}: a ShellTask needs script or script_file")
+    text = script if script is not None else Path(str(script_file)).read_text()
+    outputs = {each.var: each for each in output_locs or ()}
+    known = {"inputs": {*(inputs or {})}, "outputs": {*outputs}}
+    for group, field in _FIELD.findall(text):
+        if field not in known[group]:
+            raise ValueError(f"{name}: its script has {{{group}.{field}}}, which is not declared")
+    written = repr(sorted((each.var, each.location) for each in outputs.values()))
+    module, function_name = _caller(), re.sub(r"\W", "_", name)
+    several = _class_of(module, f"{function_name}_outputs", outputs) if len(outputs) > 1 else None
+
+    def run(**given: Any) -> Any:
+        places = {var: _filled(each.location, given, {}) for var, each in outputs.items()}
+        filled = _filled(text, given, places)
+        if debug:
+            print(filled, flush=True)
+        assert written  # what a function encloses is in its key
+        subprocess.run([shell, "-c", filled], check=True)
+        found = [_output(each, places[var]) for var, each in outputs.items()]
+        return several(*found) if several is not None else found[0] if found else None
+
+    kinds = dict(inputs or {})
+    run.__name__ = run.__qualname__ = function_name
+    run.__module__ = module
+    run.__annotations__ = {**kinds, "return": several or next((o.var_type for o in outputs.values()), None)}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in kinds])
+    made: Task = task(run, task_config=task_config, **more)
+    return made
+
+
+def _class_of(module: str, name: str, outputs: Mapping[str, OutputLocation]) -> Any:
+    """A NamedTuple of the outputs. It is in the module of the file, where a stored value finds it."""
+    made = NamedTuple(name, [(var, each.var_type) for var, each in outputs.items()])  # type: ignore[misc]
+    made.__module__ = module
+    setattr(sys.modules[module], name, made)
+    return made
+
+
+def _caller() -> str:
+    """The module of the file that declares the task."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("nfresume.tasks."):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__")) if frame is not None else __name__
+
+
+def _filled(text: str, given: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        found = given[match[2]] if match[1] == "inputs" else places[match[2]]
+        return os.fspath(found) if isinstance(found, os.PathLike) else str(found)
+
+    return _FIELD.sub(value, text)
+
+
+def _output(declared: OutputLocation, place: str) -> Any:
+    kind = declared.var_type
+    return kind(place) if isinstance(kind, type) and issubclass(kind, LatchFile | LatchDir | Path) else place
