@@ -31,6 +31,7 @@ from nfresume.tasks import (
 from nfresume.tasks.calls import Call, Order
 from nfresume.tasks.containers import CannotBuild, Containers
 from nfresume.tasks.declaring import Task
+from nfresume.tasks.gpus import Gpus
 from nfresume.tasks.graph import Node, encoded
 from nfresume.tasks.recording import Log
 from nfresume.tasks.reusing import shown_hash, task_dir_name
@@ -63,6 +64,7 @@ class _Run:
     restore: bool
     needs: Resources
     process: Process | None = None
+    gpus: tuple[str, ...] = ()
     began: float = 0.0
     timed_out: bool = False
 
@@ -79,6 +81,8 @@ class Executor:
         self._slurm = order.executor == "slurm"
         self._cpus = float(call.jobs or len(os.sched_getaffinity(0)))
         self._memory = psutil.virtual_memory().total / _GIB
+        self._gpus = Gpus()
+        self._told_of_gpus = False
         top, _ = loading.package_of(Path(self._file))
         self._project = str(top) if top != Path(self._file).parent else ""
         folder = Path(self._file).parent
@@ -118,9 +122,16 @@ class Executor:
         """Queue a call. `restore`: copy its cache entry instead of running it."""
         assert node.task is not None
         needs = Resources(1, 0) if restore else node.task.needs(self._inputs(node))
-        cpu, memory = (needs.cpu, needs.memory) if self._slurm else (
-            min(needs.cpu, self._cpus), min(needs.memory, self._memory))
-        self._waiting.append(_Run(node, restore, Resources(cpu, memory, needs.storage, needs.gpu)))
+        self._waiting.append(_Run(node, restore, needs if self._slurm else self._limited(node, needs)))
+
+    def _limited(self, node: Node, needs: Resources) -> Resources:
+        """What a task can have of what it asks for: at most all that this host has."""
+        gpus = min(needs.gpu, self._gpus.total) if needs.gpu else 0
+        if gpus < needs.gpu and not self._told_of_gpus:
+            self._told_of_gpus = True
+            self._say(f"{node.name} asks for {needs.gpu} GPU{'s' * (needs.gpu > 1)}, and this host has "
+                      f"{gpus or 'none'}: such tasks run with that")
+        return Resources(min(needs.cpu, self._cpus), min(needs.memory, self._memory), needs.storage, gpus)
 
     def _inputs(self, node: Node) -> dict[str, Any]:
         assert node.task is not None
@@ -139,8 +150,10 @@ class Executor:
             try:
                 self._start(run)
             except CannotBuild as e:
+                self._gpus.give_back(run.gpus)
                 failed.append((run.node, Ended(f"cannot run: {e}")))
             except BAD_INPUT as e:
+                self._gpus.give_back(run.gpus)
                 failed.append((run.node, Ended(f"cannot run: its inputs: {e}")))
         return failed
 
@@ -148,13 +161,15 @@ class Executor:
         if self._slurm:
             return len(self._runs) < MAX_SLURM_JOBS
         used = [run.needs for run in self._runs.values()]
-        return (sum(r.cpu for r in used) + needs.cpu <= self._cpus + 1e-9
+        return (self._gpus.has(needs.gpu) and sum(r.cpu for r in used) + needs.cpu <= self._cpus + 1e-9
                 and sum(r.memory for r in used) + needs.memory <= self._memory + 1e-9)
 
     def _start(self, run: _Run) -> None:
         node, task = run.node, run.node.task
         assert task is not None
         assert node.key is not None
+        if not self._slurm:
+            run.gpus = self._gpus.take(run.needs.gpu)
         node.tries += not run.restore  # restoring a cache entry does not count as a try
         identity = f"{self._order.run_name}:{node.number}:{node.tries}"
         node.task_dir = task_dir = Path(self._order.work) / task_dir_name(identity)
@@ -171,7 +186,7 @@ class Executor:
             str(self._output), run.restore, tuple(written),
             tuple(str(path) for path in places if views.may_be_shared(path)), self._project,
             self._isolate, task.cache, task.cache_serialize, self._checkpoint(node),
-            None if run.restore else self._container(task))
+            run.gpus, None if run.restore else self._container(task))
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)
@@ -231,6 +246,7 @@ class Executor:
         assert node.task is not None
         self._selector.unregister(process.pidfd)
         del self._runs[process.pidfd]
+        self._gpus.give_back(run.gpus)
         code = process.wait()
         seconds = time.monotonic() - run.began
         if run.restore and code != 0:
@@ -273,6 +289,7 @@ class Executor:
                 for fd in _readable(stopped, max(0.0, end - time.monotonic())):
                     run = stopped.pop(fd)
                     del self._runs[fd]
+                    self._gpus.give_back(run.gpus)
                     self._selector.unregister(fd)
                     assert run.process is not None
                     run.process.wait()

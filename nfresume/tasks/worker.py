@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.system import crashpoints, durable, namespaces, processes
-from nfresume.tasks import calling, checkpoints, digests, keys, scratch, task_files, values, working
+from nfresume.tasks import calling, checkpoints, digests, gpus, keys, scratch, task_files, values, working
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
 from nfresume.tasks.containers import Container
@@ -43,7 +43,8 @@ class Order:
     `outputs`: paths that it gets as places for output. `places`: folders outside of its task dir where it may
     write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
     task a file system of its own, if possible. `checkpoint`: the name of what it keeps for its next try.
-    `container`: the fields of the Container that it runs in.
+    `gpus`: those that it may use; empty: it asked for none, or there are none. `container`: the fields of the
+    Container that it runs in.
     """
 
     file: str
@@ -61,6 +62,7 @@ class Order:
     cache: bool = False
     cache_serialize: bool = False
     checkpoint: str = ""
+    gpus: tuple[str, ...] = ()
     container: Mapping[str, str] | None = None
 
     def write(self, task_dir: Path) -> None:
@@ -79,6 +81,8 @@ def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     """Carry out the order in its task dir. `load` gives the task. Returns the exit status."""
     os.chdir(task_dir)
     os.environ["NFRESUME_EXECUTION"] = order.execution
+    if order.gpus:
+        os.environ[gpus.VARIABLE] = ",".join(order.gpus)
     os.environ[checkpoints.VARIABLE] = str(task_dir.parent.parent / checkpoints.FOLDER / order.checkpoint)
     try:
         if order.restore:
@@ -112,7 +116,7 @@ def _in_container(wish: Wish, order: Order) -> int:
         folder.mkdir(exist_ok=True)
     known = [path for path in (*wish.inputs, *wish.needed) if Path(path).exists()]
     command = Container(**order.container).command(
-        words, wish.task_dir, [*wish.shared, *map(str, kept)], [*known, str(wish.work)])
+        words, wish.task_dir, [*wish.shared, *map(str, kept)], [*known, str(wish.work)], tuple(order.gpus))
     return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
 
 

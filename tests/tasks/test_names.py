@@ -74,7 +74,7 @@ def test_what_of_flytekit_is_not_provided(site: Site, n: str, name: str):
 
 @pytest.mark.parametrize(("gate", "why"), [
     ("approve(one(n=1), 'ok', timeout=timedelta(hours=1))", "approve() waits for a person"),
-    ("wait_for_input('n', timeout=timedelta(hours=1), expected_type=int)", "make it an input of the workflow")])
+    ("wait_for_input('n', timeout=timedelta(hours=1), expected_type=int)", "an input of the workflow")])
 def test_gates_that_wait_for_people(site: Site, gate: str, why: str):
     """They are refused in one line, with what to do instead."""
     (site.launch_dir / "flow.py").write_text(
