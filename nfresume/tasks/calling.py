@@ -95,21 +95,30 @@ def _answer(
         value: Any = task.call(given)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
+        if inspect.isgenerator(value):
+            value = list(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
         value = coercion.as_result(value, task.hints.get("return", Any))
         found = values.Writer(task_dir / VALUES).encode(value)
         if sharing is not None and str(ROOT) in values.paths_in(found):
             raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")
-        found = values.replace_paths(found, working.places(found, wish, view))
-        working.leave(wish, view)
-        found = values.replace_paths(found, _unchanged(found, view, originals))
-        found = outputs.collect(found, task_dir, originals, view.changed_file)
+        found = _collected(found, wish, view, originals)
     _check_unchanged(unprotected)
     crashpoints.reach("task-ran")
     result, digest_by_path = _digest(values.decode(found))
     durable.write(task_dir / ANSWER, values.dumps(
         {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds}))
+
+
+def _collected(found: Any, wish: Wish, view: View, originals: set[str]) -> Any:
+    """Encoded outputs, with the paths by which everyone finds them. The working folder is no longer /root."""
+    found = values.replace_paths(found, working.places(found, wish, view))
+    found = values.replace_paths(found, _unchanged(found, view, originals))
+    found = outputs.collect(found, wish.task_dir, working.folder(wish, view), originals, view.changed_file,
+                            view.entries)
+    working.leave(wish, view)
+    return values.replace_paths(found, working.kept(found, wish)) if view.is_root else found
 
 
 def _for_task(path: Path, task_dir: Path, view: View) -> Path:

@@ -59,6 +59,12 @@ class Foreign(metaclass=_Kind):
     def __class_getitem__(cls, _parameters: Any) -> Any:
         return cls
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.any_schema()
+
     def __call__(self, *values: Any, **_fields: Any) -> Any:
         """Decorate a function, which then refuses; any other call is refused itself."""
         if not promises.executing() and len(values) == 1 and inspect.isfunction(values[0]):

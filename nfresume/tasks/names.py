@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -215,6 +216,13 @@ class Context:
             """The secret `key`, or `group` if there is no key. Raises NeedsLatch when it is not set."""
             return cloud.get_secret(key or group)
 
+        @staticmethod
+        def get_secrets_file(group: str, key: str = "", **_: object) -> str:
+            """A file with the secret, which goes with the task. Raises NeedsLatch when it is not set."""
+            file = Path(tempfile.mkdtemp(), key or group)
+            file.write_text(cloud.get_secret(key or group))
+            return str(file)
+
 
 def kwtypes(**types: Any) -> dict[str, Any]:
     """The types by name."""
@@ -254,7 +262,8 @@ _FLYTE: dict[str, Any] = {
     "FlyteFile": ours.LatchFile, "FlyteDirectory": ours.LatchDir, "ImageSpec": ImageSpec,
     "eager": eager.eager, "Workflow": imperative.ImperativeWorkflow, "sleep": waiting.sleep,
     "approve": waiting.approve, "wait_for_input": waiting.wait_for_input, "Deck": Deck,
-    "ExecutionParameters": Context, "ShellTask": shell.shell_task, "OutputLocation": shell.OutputLocation,
+    "ExecutionParameters": Context, "ShellTask": shell.shell_task, "Echo": shell.echo,
+    "OutputLocation": shell.OutputLocation,
     "Secret": Secret, "FlyteError": FlyteError, "VersionParameters": options.VersionParameters,
     **_kept("CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
             "AuthRole", "HashMethod", "Checkpoint", "PodTemplate", "TaskMetadata",
@@ -341,7 +350,7 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit": _FLYTE,
         "flytekit.core": {},
         "flytekit.core.annotation": _ours("FlyteAnnotation"),
-        "flytekit.core.task": _flyte("task", "Secret", "reference_task", "eager"),
+        "flytekit.core.task": _flyte("task", "Secret", "reference_task", "eager", "Echo"),
         "flytekit.core.workflow": {
             **_flyte("workflow", "reference_workflow", "WorkflowFailurePolicy"),
             "ImperativeWorkflow": imperative.ImperativeWorkflow},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ class BadOutput(Exception):
 
 
 def collect(
-    outputs: Any, task_dir: Path, input_paths: set[str],
-    written: Callable[[Path], Path | None] = lambda _: None,
+    outputs: Any, task_dir: Path, working: Path, input_paths: set[str],
+    written: Callable[[Path], Path | None] = lambda _: None, passing: Iterable[str] = (),
 ) -> Any:
     """Bring the outputs in encoded JSON into the task dir. Returns the JSON with their new paths.
 
-    Inputs that the task returns are not copied. `written` gives the file that holds what the task wrote to a
-    path, for this task only: it is linked, not copied. Raises BadOutput for an output that does not exist, is
-    of the wrong kind, or has links that lead nowhere.
+    What is in `working`, the working folder, stays there, except for links of the names `passing`. Inputs
+    that the task returns are not copied. `written` gives the file that holds what the task wrote to a path,
+    for this task only: it is linked, not copied. Raises BadOutput for an output that does not exist, is of
+    the wrong kind, or has links that lead nowhere.
     """
     for path, is_folder in _typed(outputs):
         _check(Path(path), is_folder)
@@ -39,20 +40,22 @@ def collect(
             place = Path(path)
             if not place.exists():  # a Path may name what does not exist
                 continue
-            if place in task_dir.parents:
+            if place in task_dir.parents and place != working:
                 raise OSError(f"{place} contains the folder of the task itself")
-            if not _stays(place.resolve(), task_dir.resolve()):
+            if not _stays(place.resolve(), task_dir.resolve(), working):
                 new_paths[path] = str(task_dir / OUTPUTS / str(at) / (place.name or "output"))
                 task_files.copy(place.resolve(), Path(new_paths[path]), written)
             elif place.is_dir():
-                task_files.settle_links(place)
+                task_files.settle_links(place, {working / name for name in passing})
     except OSError as e:
         raise BadOutput(f"its output cannot be kept: {e.args[0] if len(e.args) == 1 else e}") from None
     return values.replace_paths(outputs, new_paths)
 
 
-def _stays(place: Path, task_dir: Path) -> bool:
+def _stays(place: Path, task_dir: Path, working: Path) -> bool:
     """Whether what is at a place, without links in its path, stays there when the task has ended."""
+    if working in (place, *place.parents):
+        return True
     return task_dir in place.parents and not any(
         task_dir / name in (place, *place.parents) for name in _PASSING)
 

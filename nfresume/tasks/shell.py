@@ -1,4 +1,4 @@
-"""flytekit's ShellTask: a task that is a script of bash, with `{inputs.name}` and `{outputs.name}` in it."""
+"""flytekit's ShellTask, a script with `{inputs.name}` and `{outputs.name}` in it, and Echo."""
 
 from __future__ import annotations
 
@@ -59,10 +59,29 @@ def shell_task(
     kinds = dict(inputs or {})
     run.__name__ = run.__qualname__ = function_name
     run.__module__ = module
-    run.__annotations__ = {**kinds, "return": several or next((o.var_type for o in outputs.values()), None)}
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    returned = several or next((each.var_type for each in outputs.values()), None)
+    return _declared(run, kinds, returned, {"task_config": task_config, **more})
+
+
+def echo(name: str, inputs: Mapping[str, type] | None = None, **more: Any) -> Task:
+    """Declare a task that returns its inputs: flytekit's Echo, for a branch that does nothing."""
+    kinds = dict(inputs or {})
+
+    def run(**given: Any) -> Any:
+        found = tuple(given[each] for each in kinds)
+        return found[0] if len(found) == 1 else found or None
+
+    run.__name__ = run.__qualname__ = re.sub(r"\W", "_", name)
+    run.__module__ = _caller()
+    returned = next(iter(kinds.values())) if len(kinds) == 1 else tuple(kinds.values()) or None
+    return _declared(run, kinds, returned, more)
+
+
+def _declared(run: Any, kinds: Mapping[str, type], returned: Any, options: Mapping[str, Any]) -> Task:
+    run.__annotations__ = {**kinds, "return": returned}
+    run.__signature__ = inspect.Signature(
         [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in kinds])
-    made: Task = task(run, task_config=task_config, **more)
+    made: Task = task(run, **options)
     return made
 
 

@@ -73,8 +73,13 @@ def _is_program(path: Path) -> bool:
 # -- outputs --------------------------------------------------------------------------------------
 
 
+def folder(wish: Wish, view: View) -> Path:
+    """The working folder as the task sees it."""
+    return ROOT if view.is_root else wish.working
+
+
 def places(outputs: Any, wish: Wish, view: View) -> dict[str, str]:
-    """Where the outputs are that lie in the working folder for the task, by the path that it gave.
+    """Where the task sees those outputs that lie in its working folder, by the path that it gave.
 
     Raises BadOutput for what lies behind a dot in the real /root, such as a key, unless the task wrote it.
     """
@@ -101,12 +106,12 @@ def _is_shared(path: Path, wish: Wish) -> bool:
 
 
 def _place(rest: Path, wish: Wish, view: View) -> Path | None:
-    here, there = wish.working / rest, ROOT / rest
+    here, there = folder(wish, view) / rest, ROOT / rest
     if not view.is_root and not os.path.lexists(here):
         return there  # what is in neither folder is said by the path that the task gave
     name = rest.parts[0] if rest.parts else ""
     target = view.entries.get(name)
-    if target is None or not _leads_to(wish.working / name, target):
+    if target is None or not _leads_to(folder(wish, view) / name, target):
         return here
     place = target.joinpath(*rest.parts[1:])
     if _is_shared(there, wish):
@@ -123,7 +128,7 @@ def _leads_to(link_path: Path, target: Path) -> bool:
 
 
 def leave(wish: Wish, view: View) -> None:
-    """Make /root what it was, and remove the links. What the task wrote stays."""
+    """Make /root what it was, and remove the links. What the task wrote stays: see `kept`."""
     os.chdir(wish.task_dir.anchor)
     if view.is_root:
         namespaces.detach(ROOT)
@@ -131,6 +136,12 @@ def leave(wish: Wish, view: View) -> None:
     for name, target in view.entries.items():
         if _leads_to(wish.working / name, target):
             (wish.working / name).unlink()
+
+
+def kept(outputs: Any, wish: Wish) -> dict[str, str]:
+    """Where everyone sees the outputs that are in the working folder, by the path that the task saw."""
+    rests = {path: _rest(Path(path), wish) for path in values.paths_in(outputs)}
+    return {path: str(wish.working / rest) for path, rest in rests.items() if rest is not None}
 
 
 def tidy(wish: Wish) -> None:

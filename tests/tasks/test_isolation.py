@@ -132,10 +132,12 @@ def test_the_working_folder_is_root(site: Site, way: str, package: Path):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == [
             ["one", "one", "one", "other", "made", "mademadeotherone", "False"], ["one+", "b", "two", "b"],
-            ["0", "1", "2", "3"], ["a.txt: a", "deep/c.txt: 4", "deep/er/b.txt: 4"]]
+            ["0", "1", "2", "3"], [
+                "a.txt: a", "d.txt: 4", "deep/c.txt: 4", "deep/e.csv: one", "deep/er/b.txt: 4"]]
         results = files_of(package / "results")
         assert results == {"top.csv": "one+", "b.csv": "b", "single.csv": "two", "all/a.txt": "a",
-                           "all/deep/c.txt": "4", "all/deep/er/b.txt": "4"}
+                           "all/d.txt": "4", "all/deep/c.txt": "4", "all/deep/e.csv": "one",
+                           "all/deep/er/b.txt": "4"}
         assert files_of(package) == before | {f"results/{name}": text for name, text in results.items()}
         assert site.show()["attempts"][0]["tasks"]["cached"] == cached
 

@@ -50,6 +50,8 @@ def folder(n: int) -> LatchDir:
     os.chdir("deep")
     Path("er/b.txt").write_text(str(n))
     os.symlink("er/b.txt", "c.txt")
+    os.symlink("/root/deep/er/b.txt", "/root/d.txt")
+    os.symlink("/root/data/a.csv", "/root/deep/e.csv")
     return LatchDir("/root", "latch:///all")
 
 
