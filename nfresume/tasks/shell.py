@@ -10,13 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from nfresume_metadata import LatchDir, LatchFile
 
 from nfresume.tasks.declaring import Task, task
-
-_FIELD = re.compile(r"\{(inputs|outputs)\.(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,13 @@ def shell_task(
         raise ValueError(f"{name}: a ShellTask needs script or script_file")
     text = script if script is not None else Path(str(script_file)).read_text()
     outputs = {each.var: each for each in output_locs or ()}
-    known = {"inputs": {*(inputs or {})}, "outputs": {*outputs}}
-    for group, field in _FIELD.findall(text):
-        if field not in known[group]:
-            raise ValueError(f"{name}: its script has {{{group}.{field}}}, which is not declared")
     written = repr(sorted((each.var, each.location) for each in outputs.values()))
     module, function_name = _caller(), re.sub(r"\W", "_", name)
     several = _class_of(module, f"{function_name}_outputs", outputs) if len(outputs) > 1 else None
 
     def run(**given: Any) -> Any:
-        places = {var: _filled(each.location, given, {}) for var, each in outputs.items()}
-        filled = _filled(text, given, places)
+        places = {var: _filled(name, each.location, given, {}) for var, each in outputs.items()}
+        filled = _filled(name, text, given, places)
         if debug:
             print(filled, flush=True)
         assert written  # what a function encloses is in its key
@@ -101,12 +96,15 @@ def _caller() -> str:
     return str(frame.f_globals.get("__name__")) if frame is not None else __name__
 
 
-def _filled(text: str, given: Mapping[str, Any], places: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        found = given[match[2]] if match[1] == "inputs" else places[match[2]]
-        return os.fspath(found) if isinstance(found, os.PathLike) else str(found)
-
-    return _FIELD.sub(value, text)
+def _filled(name: str, text: str, given: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """The text, filled in as `str.format` does. Raises ValueError."""
+    inputs = {key: os.fspath(found) if isinstance(found, os.PathLike) else found
+              for key, found in given.items()}
+    try:
+        return text.format(inputs=SimpleNamespace(**inputs), outputs=SimpleNamespace(**places))
+    except (LookupError, AttributeError, ValueError) as e:
+        raise ValueError(f"{name}: its script cannot be filled in: {type(e).__name__}: {e}. Braces that are "
+                         "meant for the shell are written twice") from None
 
 
 def _output(declared: OutputLocation, place: str) -> Any:

@@ -20,7 +20,7 @@ first = ShellTask(
     output_locs=[OutputLocation(var="file", var_type=FlyteFile, location="{inputs.y}"),
                  OutputLocation(var="folder", var_type=FlyteDirectory, location="made")])
 second = ShellTask(
-    name="task-2", script="cat {inputs.file} {inputs.file} | wc -l > {outputs.count}; ls {inputs.folder}",
+    name="task-2", script="cat {inputs.file} {inputs.file} | awk '{{n += NF}} END {{print n - 3}}' > {outputs.count}",
     inputs=kwtypes(file=FlyteFile, folder=FlyteDirectory),
     output_locs=[OutputLocation(var="count", var_type=FlyteFile, location="count.txt")])
 nothing = Echo(name="echo", inputs={"n": int})
