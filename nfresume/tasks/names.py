@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -21,6 +19,7 @@ from nfresume import tasks
 from nfresume.tasks import (
     checkpoints,
     cloud,
+    context,
     eager,
     imperative,
     json_classes,
@@ -169,61 +168,6 @@ class Resources:
     ephemeral_storage: Any = None
 
 
-class Deck:
-    """A page that flytekit shows of a task. It is kept, and shown nowhere."""
-
-    def __init__(self, name: str = "", html: str | None = "") -> None:
-        self.name = name
-        self.html = html or ""
-
-    def append(self, html: str) -> Deck:
-        """Add to the page."""
-        self.html += f"\n{html}"
-        return self
-
-    @staticmethod
-    def publish() -> None:
-        """Do nothing."""
-
-
-class Context:
-    """What flytekit knows about the running task."""
-
-    logging = logging.getLogger("flytekit")
-    checkpoint = checkpoints.Checkpoint()
-    default_deck = timeline_deck = Deck()
-    decks: list[Deck] = []  # noqa: RUF012 - nobody reads it
-
-    def has_attr(self, name: str) -> bool:
-        """Whether there is something of this name, such as a SPARK_SESSION."""
-        return hasattr(self, name)
-
-    @property
-    def working_directory(self) -> str:
-        """The folder of the task."""
-        return os.getcwd()
-
-    @property
-    def execution_id(self) -> str:
-        """The id of the execution."""
-        return os.environ.get("NFRESUME_EXECUTION", "")
-
-    class secrets:  # noqa: N801 - flytekit's name
-        """The secrets of the task."""
-
-        @staticmethod
-        def get(group: str, key: str = "", **_: object) -> str:
-            """The secret `key`, or `group` if there is no key. Raises NeedsLatch when it is not set."""
-            return cloud.get_secret(key or group)
-
-        @staticmethod
-        def get_secrets_file(group: str, key: str = "", **_: object) -> str:
-            """A file with the secret, which goes with the task. Raises NeedsLatch when it is not set."""
-            file = Path(tempfile.mkdtemp(), key or group)
-            file.write_text(cloud.get_secret(key or group))
-            return str(file)
-
-
 def kwtypes(**types: Any) -> dict[str, Any]:
     """The types by name."""
     return types
@@ -257,12 +201,12 @@ _FLYTE: dict[str, Any] = {
     "LaunchPlan": tasks.LaunchPlan, "dynamic": tasks.dynamic,
     "conditional": sections.create_conditional_section, "Resources": Resources,
     "reference_launch_plan": cloud.reference_launch_plan, "reference_task": cloud.reference_launch_plan,
-    "reference_workflow": cloud.reference_launch_plan, "current_context": Context, "kwtypes": kwtypes,
-    "create_node": sections.create_node, "logger": Context.logging, "Cache": tasks.Cache,
+    "reference_workflow": cloud.reference_launch_plan, "current_context": context.Context, "kwtypes": kwtypes,
+    "create_node": sections.create_node, "logger": context.LOGGER, "Cache": tasks.Cache,
     "FlyteFile": ours.LatchFile, "FlyteDirectory": ours.LatchDir, "ImageSpec": ImageSpec,
     "eager": eager.eager, "Workflow": imperative.ImperativeWorkflow, "sleep": waiting.sleep,
-    "approve": waiting.approve, "wait_for_input": waiting.wait_for_input, "Deck": Deck,
-    "ExecutionParameters": Context, "ShellTask": shell.shell_task, "Echo": shell.echo,
+    "approve": waiting.approve, "wait_for_input": waiting.wait_for_input, "Deck": context.Deck,
+    "ExecutionParameters": context.Context, "ShellTask": shell.shell_task, "Echo": shell.echo,
     "OutputLocation": shell.OutputLocation,
     "Secret": Secret, "FlyteError": FlyteError, "VersionParameters": options.VersionParameters,
     **_kept("CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
@@ -367,7 +311,7 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit.core.node_creation": _flyte("create_node"),
         "flytekit.core.cache": _flyte("Cache", "CachePolicy", "VersionParameters"),
         "flytekit.core.base_task": _flyte("TaskMetadata"),
-        "flytekit.core.context_manager": {"current_context": Context},
+        "flytekit.core.context_manager": {"current_context": context.Context},
         "flytekit.core.array_node_map_task": _flyte("map_task"),
         "flytekit.core.pod_template": _flyte("PodTemplate"),
         "flytekit.exceptions": {},

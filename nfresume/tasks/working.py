@@ -141,7 +141,8 @@ def leave(wish: Wish, view: View) -> None:
 def kept(outputs: Any, wish: Wish) -> dict[str, str]:
     """Where everyone sees the outputs that are in the working folder, by the path that the task saw."""
     rests = {path: _rest(Path(path), wish) for path in values.paths_in(outputs)}
-    return {path: str(wish.working / rest) for path, rest in rests.items() if rest is not None}
+    return {path: str(wish.working / rest) for path, rest in rests.items()
+            if rest is not None and os.path.lexists(wish.working / rest)}
 
 
 def tidy(wish: Wish) -> None:

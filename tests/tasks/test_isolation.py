@@ -142,6 +142,17 @@ def test_the_working_folder_is_root(site: Site, way: str, package: Path):
         assert site.show()["attempts"][0]["tasks"]["cached"] == cached
 
 
+def test_a_work_dir_in_the_home_of_root(site: Site, package: Path):
+    """It is where it was for a task to which /root is its working folder."""
+    if not privileged():
+        pytest.skip("needs root")
+    with tempfile.TemporaryDirectory(prefix="home-", dir="/root", ignore_cleanup_errors=True) as home:
+        done = launch(site, "as it is", "wf/__init__.py:flow", NFRESUME_ROOT=f"{home}/root",
+                      NFRESUME_DATABASE_URL=f"sqlite:///{site.base}/other.sqlite")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[1:3] == [["one+", "b", "two", "b"], ["0", "1", "2", "3"]]
+
+
 def test_what_a_failed_task_wrote(site: Site, package: Path):
     """It is in the task dir, without links into the workflow's folder."""
     done = site.run("launch", "--storage-expiration-hours", "1", "wf/__init__.py:failing")
