@@ -94,7 +94,7 @@ class Eager(Workflow):
 def _finished(function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
     """The result of an eager function. It may be called while another one waits."""
     outer, scheduler = asyncio._get_running_loop(), promises.running()
-    asyncio._set_running_loop(None)
+    asyncio._set_running_loop(None)  # it stands still meanwhile, so another loop may run
     promises.schedule(_Waiting(scheduler))
     try:
         return asyncio.run(function(**inputs))

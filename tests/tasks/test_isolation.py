@@ -274,11 +274,13 @@ def test_an_input_that_cannot_be_protected(site: Site):
     assert (done.returncode, found) == (0, large.stat().st_size + 2), done.stderr
 
 
-def test_a_temporary_file_is_an_output(site: Site):
-    """Without namespaces too, what a task makes by `tempfile` and returns outlives the task."""
-    shutil.copy(CORPUS / "temporary_paths.py", site.launch_dir)
-    done = launch(site, "no namespaces", "temporary_paths.py:flow")
-    assert (done.returncode, json.loads(done.stdout or "0")) == (0, ["0", "1", "2"]), done.stderr
+@pytest.mark.parametrize(("name", "found"), [
+    ("temporary_paths", ["0", "1", "2"]), ("started_in_root", ["m", "a.txt", "deep"])])
+def test_outputs_without_namespaces(site: Site, name: str, found: list[str]):
+    """What a task makes by `tempfile` outlives it. An output of its working folder may be named in /root."""
+    shutil.copy(CORPUS / f"{name}.py", site.launch_dir)
+    done = launch(site, "no namespaces", f"{name}.py:flow")
+    assert (done.returncode, json.loads(done.stdout or "0")) == (0, found), done.stderr
 
 
 @pytest.fixture
