@@ -177,7 +177,7 @@ def _show_project(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
     top.mkdir(parents=True)
     with contextlib.suppress(OSError):
         view.changes[top] = bases.mount([project], top, user=user)
-        view.entries.update((path.name, path) for path in top.iterdir()
+        view.entries.update((path.name, path) for path in working.entries_of(top)
                             if not path.name.startswith(".") and path.name != wish.hidden)
 
 
@@ -215,7 +215,7 @@ def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
                     _show(seen, handle, is_folder)
     if view.home is not None:
         is_project = wish.project is not None and os.path.realpath(wish.project) == str(ROOT)
-        found = {path.name: path for path in view.home.iterdir() if path.name != wish.hidden
+        found = {path.name: path for path in working.entries_of(view.home) if path.name != wish.hidden
                  and (is_project or _belongs(path))}
         view.entries = {**found, **view.entries}
 

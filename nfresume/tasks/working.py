@@ -39,22 +39,24 @@ def link(folder: Path, entries: Mapping[str, Path]) -> None:
 
 def of_image() -> dict[str, Path]:
     """What a working folder shows in a container: what /root of the image has."""
-    return {path.name: path for path in _entries(ROOT, MAX_LINKS) if not path.name.startswith(".")}
+    return {path.name: path for path in entries_of(ROOT) if not path.name.startswith(".")}
 
 
 def programs(project: Path | None) -> dict[str, Path]:
     """The programs and scripts of the workflow's folder, and its folders that have some."""
     found = {}
-    for path in _entries(project) if project is not None else ():
+    for path in entries_of(project, _LOOKED_AT) if project is not None else ():
         if path.name.startswith(".") or path.name == OUTPUT:
             continue
-        inside = [path] if not path.is_dir() else [] if (path / "__init__.py").exists() else _entries(path)
+        inside = [path] if not path.is_dir() else [] if (path / "__init__.py").exists() else entries_of(
+            path, _LOOKED_AT)
         if any(_is_program(each) or each.suffix.lower() in _SCRIPTS for each in inside):
             found[path.name] = path
     return found
 
 
-def _entries(folder: Path, limit: int = _LOOKED_AT) -> list[Path]:
+def entries_of(folder: Path, limit: int = MAX_LINKS) -> list[Path]:
+    """What is directly in a folder, up to a limit; nothing if it cannot be read."""
     try:
         with os.scandir(folder) as found:
             return [Path(entry.path) for entry in itertools.islice(found, limit)]
@@ -147,6 +149,6 @@ def kept(outputs: Any, wish: Wish) -> dict[str, str]:
 
 def tidy(wish: Wish) -> None:
     """Remove the links that a task left which did not end well, when what they led to is gone."""
-    for path in _entries(wish.working, MAX_LINKS):
+    for path in entries_of(wish.working):
         if path.is_symlink() and not path.exists():
             path.unlink()
