@@ -152,6 +152,21 @@ class _LatchPath(Meeting):
         found = (LatchDir if folder else LatchFile)(path, beside)
         return found.given() if self._given else found
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        """In a model of pydantic it may be given as text."""
+        from pydantic_core import core_schema
+
+        def validated(value: Any) -> Any:
+            if isinstance(value, str | os.PathLike) and not isinstance(value, _LatchPath):
+                return cls(value)
+            if not isinstance(value, cls):
+                raise ValueError(f"{value!r} is no {cls.__name__}")
+            return value
+
+        return core_schema.no_info_plain_validator_function(
+            validated, serialization=core_schema.plain_serializer_function_ser_schema(lambda each: each.path))
+
     def __fspath__(self) -> str:
         return self.local_path
 

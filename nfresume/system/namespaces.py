@@ -17,6 +17,7 @@ from pathlib import Path
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000  # linux/sched.h
 _MS_BIND, _MS_REC, _MS_SLAVE = 1 << 12, 1 << 14, 1 << 19  # linux/mount.h
+_MNT_DETACH = 2  # linux/fs.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 #: What an error number means other than what it is called, by the call: user_namespaces(7).
 _WHY = {("unshare", errno.ENOSPC): "too many namespaces; see /proc/sys/user"}
@@ -77,6 +78,11 @@ def bind(source: str | os.PathLike[str] | int, target: str | os.PathLike[str]) -
     """Show `source`, a path or an open descriptor, with all mounts in it, at `target`. Raises OSError."""
     with _opened(source) as name:
         _mount(name, str(target), None, _MS_BIND | _MS_REC)
+
+
+def detach(target: str | os.PathLike[str]) -> None:
+    """Undo the last mount at `target`, also while it is in use. Raises OSError."""
+    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"umount {target}")
 
 
 def overlay(

@@ -30,15 +30,16 @@ from nfresume.tasks import (
     outputs,
     promises,
     task_files,
-    tools,
     values,
+    working,
 )
 from nfresume.tasks.copies import Copies
 from nfresume.tasks.declaring import Task
-from nfresume.tasks.isolation import NotPossible, View, Wish
+from nfresume.tasks.isolation import NotPossible
 from nfresume.tasks.outputs import BadOutput
 from nfresume.tasks.remote import Remote
 from nfresume.tasks.sharing import Sharing
+from nfresume.tasks.views import INPUTS, ROOT, View, Wish
 
 #: `NOT_ISOLATED` is there when the process cannot have a file system of its own, and has called nothing.
 ANSWER, VALUES, NOT_ISOLATED = ".command.answer", ".values", ".command.shared"
@@ -55,16 +56,20 @@ def call(
     own without that, in a container.
     """
     promises.schedule(None)
+    wish.working.mkdir(exist_ok=True)
     try:
         view = isolation.enter(wish) if isolate else copies.of(wish)
     except NotPossible as e:
         print(f"nfresume: the task shares /root and /tmp with others: {e}", file=sys.stderr, flush=True)
         (task_dir / NOT_ISOLATED).write_text(str(e))
         return 1
-    os.chdir(task_dir)
-    tools_of = Path("/root") if alone or (isolate and wish.project) else wish.project
+    if not isolate:
+        view.entries = working.of_image() if alone else working.programs(wish.project)
+        working.link(wish.working, view.entries)
+    os.chdir(ROOT if view.is_root else wish.working)
+    os.environ["PWD"] = os.getcwd()
     try:
-        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish), tools_of)
+        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish))
         return 0
     except SystemExit as e:
         return _exited(e.code)
@@ -76,8 +81,7 @@ def call(
 
 
 def _answer(
-    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None,
-    tools_of: Path | None,
+    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None
 ) -> None:
     os.environ.update(task.environment)
     os.environ.update(cloud.known_secrets(task.secrets))
@@ -88,17 +92,18 @@ def _answer(
     unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
     began = time.monotonic()
     with sharing or contextlib.nullcontext():
-        with tools.linked(task_dir, tools_of, wish.project):
-            value: Any = task.call(given)
-            if inspect.iscoroutine(value):
-                value = asyncio.run(value)
+        value: Any = task.call(given)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        if inspect.isgenerator(value):
+            value = list(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
         value = coercion.as_result(value, task.hints.get("return", Any))
         found = values.Writer(task_dir / VALUES).encode(value)
-        found = values.replace_paths(found, outputs.in_root(found, task_dir, view))
-        found = values.replace_paths(found, _unchanged(found, view, originals))
-        found = outputs.collect(found, task_dir, originals, view.changed_file)
+        if sharing is not None and str(ROOT) in values.paths_in(found):
+            raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")
+        found = _collected(found, wish, view, originals)
     _check_unchanged(unprotected)
     crashpoints.reach("task-ran")
     result, digest_by_path = _digest(values.decode(found))
@@ -106,12 +111,22 @@ def _answer(
         {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds}))
 
 
+def _collected(found: Any, wish: Wish, view: View, originals: set[str]) -> Any:
+    """Encoded outputs, with the paths by which everyone finds them. The working folder is no longer /root."""
+    found = values.replace_paths(found, working.places(found, wish, view))
+    found = values.replace_paths(found, _unchanged(found, view, originals))
+    found = outputs.collect(found, wish.task_dir, working.folder(wish, view), originals, view.changed_file,
+                            view.entries)
+    working.leave(wish, view)
+    return values.replace_paths(found, working.kept(found, wish)) if view.is_root else found
+
+
 def _for_task(path: Path, task_dir: Path, view: View) -> Path:
     """A view of a download that the task may change, or a copy where there can be no view."""
     if view.stage is not None:
         with contextlib.suppress(OSError):
             return view.stage(path)
-    target = task_dir / isolation.INPUTS / path.parent.name / path.name
+    target = task_dir / INPUTS / path.parent.name / path.name
     if not target.exists():
         task_files.copy(path, target)
     return target

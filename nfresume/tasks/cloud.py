@@ -189,7 +189,6 @@ MODULES: Mapping[str, Mapping[str, Any]] = {
         "RegistryPythonValue", "RecordValue", "RegistryPythonType", "RegistryPrimitivePythonType",
         "RegistryPrimitivePythonValue"),
     "latch.resources.reference_workflow": {"workflow_reference": workflow_reference},
-    "flytekit.extras": {},
     "flytekit.extras.persistence": _kinds("flytekit.extras.persistence", "LatchPersistence"),
 }
 PREFERRED = frozenset({name for name in MODULES if name.startswith(("latch.registry", "latch.account"))})

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import nfresume
 from nfresume import settings
+from nfresume.tasks import gpus
 from nfresume.tasks.digests import of_text
 
 ENGINES = ("docker", "podman", "apptainer")
@@ -44,21 +45,22 @@ class Container:
     image: str
 
     def command(self, words: Sequence[str], task_dir: Path, writable: Iterable[str],
-                readable: Iterable[str]) -> list[str]:
+                readable: Iterable[str], gpu_names: tuple[str, ...] = ()) -> list[str]:
         """The command that runs `words` in a container, which sees these places at their own paths."""
+        devices = gpus.options(self.kind, gpu_names)
         mounts = {str(path): ":ro" for path in (*_python(), *readable)}
         mounts |= {str(path): "" for path in (task_dir, *writable)}
         names = [name for name in os.environ if _PASSED.fullmatch(name)]
         if self.kind == "apptainer":
             binds = [word for path, how in mounts.items() for word in ("--bind", f"{path}:{path}{how}")]
-            return [self.engine, "exec", "--contain", "--writable-tmpfs", "--pwd", str(task_dir), *binds,
-                    self.image, *words]
+            return [self.engine, "exec", "--contain", "--writable-tmpfs", "--pwd", str(task_dir), *devices,
+                    *binds, self.image, *words]
         volumes = [word for path, how in mounts.items() for word in ("--volume", f"{path}:{path}{how}")]
         passed = [word for name in names for word in ("--env", name)]
         owner = ["--env", f"NFRESUME_OWNER={os.getuid()}:{os.getgid()}"] if self.kind == "docker" else []
         init = ["--init"] if self.kind == "docker" or _has_init() else []
         return [self.engine, "run", "--rm", *init, "--workdir", str(task_dir), "--entrypoint", words[0],
-                *volumes, *passed, *owner, self.image, *words[1:]]
+                *devices, *volumes, *passed, *owner, self.image, *words[1:]]
 
 
 def _has_init() -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nfresume.tasks import task_files
-from nfresume.tasks.isolation import INPUTS, View, Wish
+from nfresume.tasks.views import INPUTS, View, Wish
 
 #: At most so many bytes are copied for a task, where blocks cannot be shared.
 MAX_BYTES = 1 << 30

@@ -137,7 +137,7 @@ class Task:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         scheduler = promises.running()
         if scheduler is None:
-            return None if promises.left_out() else self.function(*args, **kwargs)
+            return None if promises.left_out() else self.call(self.bind(*args, **kwargs))
         return scheduler.submit(self, self.bind(*args, **kwargs))
 
 

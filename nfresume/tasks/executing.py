@@ -16,10 +16,22 @@ import psutil
 from nfresume_metadata import LatchDir, LatchFile
 
 from nfresume import settings
-from nfresume.tasks import calling, inputs, isolation, loading, promises, running, values, worker
+from nfresume.tasks import (
+    calling,
+    inputs,
+    isolation,
+    loading,
+    promises,
+    running,
+    scratch,
+    values,
+    views,
+    worker,
+)
 from nfresume.tasks.calls import Call, Order
 from nfresume.tasks.containers import CannotBuild, Containers
 from nfresume.tasks.declaring import Task
+from nfresume.tasks.gpus import Gpus
 from nfresume.tasks.graph import Node, encoded
 from nfresume.tasks.recording import Log
 from nfresume.tasks.reusing import shown_hash, task_dir_name
@@ -52,6 +64,7 @@ class _Run:
     restore: bool
     needs: Resources
     process: Process | None = None
+    gpus: tuple[str, ...] = ()
     began: float = 0.0
     timed_out: bool = False
 
@@ -68,6 +81,8 @@ class Executor:
         self._slurm = order.executor == "slurm"
         self._cpus = float(call.jobs or len(os.sched_getaffinity(0)))
         self._memory = psutil.virtual_memory().total / _GIB
+        self._gpus = Gpus()
+        self._told_of_gpus = False
         top, _ = loading.package_of(Path(self._file))
         self._project = str(top) if top != Path(self._file).parent else ""
         folder = Path(self._file).parent
@@ -78,7 +93,7 @@ class Executor:
         log.executor(order.executor)
 
     def _probe(self, work: Path) -> bool:
-        isolation.tidy_scratch()
+        scratch.tidy()
         if problem := isolation.probe(work):
             self._say(f"tasks share /root and /tmp here ({problem}): those that write there run one at "
                       "a time")
@@ -107,9 +122,16 @@ class Executor:
         """Queue a call. `restore`: copy its cache entry instead of running it."""
         assert node.task is not None
         needs = Resources(1, 0) if restore else node.task.needs(self._inputs(node))
-        cpu, memory = (needs.cpu, needs.memory) if self._slurm else (
-            min(needs.cpu, self._cpus), min(needs.memory, self._memory))
-        self._waiting.append(_Run(node, restore, Resources(cpu, memory, needs.storage, needs.gpu)))
+        self._waiting.append(_Run(node, restore, needs if self._slurm else self._limited(node, needs)))
+
+    def _limited(self, node: Node, needs: Resources) -> Resources:
+        """What a task can have of what it asks for: at most all that this host has."""
+        gpus = min(needs.gpu, self._gpus.total) if needs.gpu else 0
+        if gpus < needs.gpu and not self._told_of_gpus:
+            self._told_of_gpus = True
+            self._say(f"{node.name} asks for {needs.gpu} GPU{'s' * (needs.gpu > 1)}, and this host has "
+                      f"{gpus or 'none'}: such tasks run with that")
+        return Resources(min(needs.cpu, self._cpus), min(needs.memory, self._memory), needs.storage, gpus)
 
     def _inputs(self, node: Node) -> dict[str, Any]:
         assert node.task is not None
@@ -128,8 +150,10 @@ class Executor:
             try:
                 self._start(run)
             except CannotBuild as e:
+                self._gpus.give_back(run.gpus)
                 failed.append((run.node, Ended(f"cannot run: {e}")))
             except BAD_INPUT as e:
+                self._gpus.give_back(run.gpus)
                 failed.append((run.node, Ended(f"cannot run: its inputs: {e}")))
         return failed
 
@@ -137,13 +161,15 @@ class Executor:
         if self._slurm:
             return len(self._runs) < MAX_SLURM_JOBS
         used = [run.needs for run in self._runs.values()]
-        return (sum(r.cpu for r in used) + needs.cpu <= self._cpus + 1e-9
+        return (self._gpus.has(needs.gpu) and sum(r.cpu for r in used) + needs.cpu <= self._cpus + 1e-9
                 and sum(r.memory for r in used) + needs.memory <= self._memory + 1e-9)
 
     def _start(self, run: _Run) -> None:
         node, task = run.node, run.node.task
         assert task is not None
         assert node.key is not None
+        if not self._slurm:
+            run.gpus = self._gpus.take(run.needs.gpu)
         node.tries += not run.restore  # restoring a cache entry does not count as a try
         identity = f"{self._order.run_name}:{node.number}:{node.tries}"
         node.task_dir = task_dir = Path(self._order.work) / task_dir_name(identity)
@@ -153,13 +179,14 @@ class Executor:
         given = {name: encoded(value, writer) for name, value in node.inputs.items()}
         written = self._outputs(node)
         here = Path.cwd()
-        places = dict.fromkeys([here, *(isolation.output_place(Path(path), here, is_folder=is_folder)
+        places = dict.fromkeys([here, *(views.output_place(Path(path), here, is_folder=is_folder)
                                         for path, is_folder in written.items())])
         order = worker.Order(
             self._file, task.number, node.key, given, self._order.account_folder, self._order.execution,
             str(self._output), run.restore, tuple(written),
-            tuple(str(path) for path in places if isolation.may_be_shared(path)), self._project,
-            self._isolate, task.cache, task.cache_serialize, None if run.restore else self._container(task))
+            tuple(str(path) for path in places if views.may_be_shared(path)), self._project,
+            self._isolate, task.cache, task.cache_serialize, self._checkpoint(node),
+            run.gpus, None if run.restore else self._container(task))
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)
@@ -172,6 +199,13 @@ class Executor:
         run.process.deadline = running.deadline(0 if run.restore else task.timeout)
         self._runs[run.process.pidfd] = run
         self._selector.register(run.process.pidfd, selectors.EVENT_READ)
+
+    def _checkpoint(self, node: Node) -> str:
+        """The name of what a call keeps for its next try: the same for the same call of a relaunch."""
+        assert node.key is not None
+        if node.key.unkeyed:
+            return f"{self._order.run_name}-{node.number}"
+        return f"{node.key.digest}-{node.turn}"
 
     # -- watch ----------------------------------------------------------------------------------
 
@@ -212,6 +246,7 @@ class Executor:
         assert node.task is not None
         self._selector.unregister(process.pidfd)
         del self._runs[process.pidfd]
+        self._gpus.give_back(run.gpus)
         code = process.wait()
         seconds = time.monotonic() - run.began
         if run.restore and code != 0:
@@ -254,6 +289,7 @@ class Executor:
                 for fd in _readable(stopped, max(0.0, end - time.monotonic())):
                     run = stopped.pop(fd)
                     del self._runs[fd]
+                    self._gpus.give_back(run.gpus)
                     self._selector.unregister(fd)
                     assert run.process is not None
                     run.process.wait()

@@ -14,6 +14,10 @@ class FlyteException(Exception):
     """The base of flytekit's exceptions. A task that raises one fails, and is retried as after any other."""
 
 
+class EagerException(FlyteException):
+    """What an eager workflow gets that awaits a call which has failed. The run fails, whatever it does."""
+
+
 class FlyteUserException(FlyteException):
     """An exception of the workflow's own code."""
 

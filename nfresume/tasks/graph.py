@@ -142,18 +142,30 @@ class Node:
 
     def value(self) -> Any:
         """What the call returned; None for one that is ignored. It is read once. Raises values.Unreadable."""
-        if self.state is State.IGNORED:
-            return None
-        if not self._decoded:
-            if self.task is None and self.is_map:
-                self._value = [child.value() for child in self.children]
-            elif self.task is None:
-                self._value = promises.resolve(self.chosen, lambda node: node.value())
+        waiting = [self]
+        while waiting:  # the value of a dynamic workflow that calls itself may consist of thousands of others
+            if needed := [node for node in waiting[-1]._consists_of() if not node._decoded]:
+                waiting.extend(needed)
             else:
-                assert self.result is not None
-                self._value = values.decode(self.result["outputs"])
-            self._decoded = True
+                waiting.pop()._decode()
         return self._value
+
+    def _consists_of(self) -> list[Node]:
+        if self.task is not None or self._decoded:
+            return []
+        return self.children if self.is_map else list(promises.nodes_in(self.chosen))
+
+    def _decode(self) -> None:
+        if self._decoded:
+            return
+        if self.task is None and self.is_map:
+            self._value = [child._value for child in self.children]
+        elif self.task is None:
+            self._value = promises.resolve(self.chosen, lambda node: node._value)
+        elif self.state is not State.IGNORED:
+            assert self.result is not None
+            self._value = values.decode(self.result["outputs"])
+        self._decoded = True
 
     def digest(self, path: tuple[Any, ...]) -> str | None:
         """The digest of the value or of a part of it, if its worker has computed that; else None."""

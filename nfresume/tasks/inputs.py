@@ -96,6 +96,8 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
             return _enum(value, kind, where)
         if dataclasses.is_dataclass(kind):
             return _dataclass(value, kind, where, base)
+        if shapes.is_model(kind):
+            return _model(value, kind, where, base)
         if shapes.is_named_tuple(kind):
             return _named_tuple(value, kind, where, base)
         if issubclass(kind, LatchFile | LatchDir | LPath | Path):
@@ -265,6 +267,21 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
     return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()})
 
 
+def _model(value: Any, kind: Any, where: str, base: Path) -> Any:
+    """A model of pydantic, which checks it. Raises BadInput."""
+    if isinstance(value, kind):
+        return value
+    value = _json(value, dict, where)
+    if not isinstance(value, Mapping):
+        raise _wrong(value, kind.__name__, where)
+    hints = hints_of(kind)
+    made = {k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()}
+    try:
+        return kind(**made)
+    except ValueError as e:
+        raise BadInput(f"{where}: {' '.join(str(e).split())}") from None
+
+
 def _named_tuple(value: Any, kind: Any, where: str, base: Path) -> Any:
     """From its fields by name, or from the list of them. Raises BadInput."""
     if isinstance(value, kind):
@@ -296,10 +313,10 @@ def urls_in(value: Any, kind: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
             yield from urls_in(item, Any)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+    elif not isinstance(value, type) and (names := shapes.fields_of(type(value))) is not None:
         hints = hints_of(type(value))
-        for field in dataclasses.fields(value):
-            yield from urls_in(getattr(value, field.name), hints.get(field.name, Any))
+        for name in names:
+            yield from urls_in(getattr(value, name), hints.get(name, Any))
 
 
 def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True) -> Any:

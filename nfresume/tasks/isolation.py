@@ -1,105 +1,30 @@
 """A file system of its own for each task, as it has on Latch.
 
-The task sees this machine's files. What it writes to /root or /tmp goes to a folder of its own, and so does
-what it writes to its inputs or beside them: they are shown in `.inputs` of its task dir, copy-on-write. The
-task dir, the launch dir and folders that the task gets as places for output are what they are everywhere.
-When the task has ended, only its outputs stay.
+The task sees this machine's files. Its working folder is /root: what it writes there, by a relative or an
+absolute path, is in `root` of its task dir. Links in it lead to the files of the workflow's folder, and to
+what the real /root has. These, /tmp and the inputs are shown copy-on-write: what the task writes to them goes
+to a folder of its own. The task dir, the launch dir and folders that the task gets as places for output are
+what they are everywhere. When the task has ended, only its outputs stay, and what is in its working folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.system import namespaces, processes
+from nfresume.system import namespaces
+from nfresume.tasks import scratch, working
+from nfresume.tasks.views import INPUTS, PLACES, PRIVATE, ROOT, View, Wish
 
-#: Folders to which tasks of Latch files write by absolute path.
-PLACES = (Path("/root"), Path("/tmp"))  # noqa: S108
-PRIVATE, INPUTS = ".private", ".inputs"
 #: At most so many folders of inputs are shown copy-on-write; each one is a mount.
 MAX_STAGED = 500
 
 
 class NotPossible(Exception):
     """This process cannot have a file system of its own here. The message says why."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a task needs. `inputs`: its files and folders; `shared`: where it may write for all to see.
-
-    `needed`: where its code is. `project`: the folder of the workflow's package, which is /root on Latch;
-    None: it has none. `hidden`: the name of a folder in it that /root does not show, for the results of
-    launches. `scratch`: folders for changes that the task dir cannot hold.
-    """
-
-    task_dir: Path
-    inputs: tuple[str, ...]
-    shared: tuple[str, ...]
-    scratch: tuple[Path, ...]
-    needed: tuple[str, ...] = ()
-    project: Path | None = None
-    hidden: str | None = None
-
-    @property
-    def work(self) -> Path:
-        """The work dir, in which the task finds the results of others."""
-        return self.task_dir.parent.parent
-
-
-@dataclass
-class View:
-    """What a task sees. `staged`: the path that it sees by the path of the input.
-
-    `changes` are the folders that hold what it changes, by the folder in which it sees them. `stage` shows
-    another file or folder copy-on-write, or raises OSError.
-    """
-
-    staged: dict[str, str] = field(default_factory=dict)
-    changes: dict[Path, Path] = field(default_factory=dict)
-    origins: dict[Path, Path] = field(default_factory=dict)
-    links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    stage: Callable[[Path], Path] | None = None
-
-    def original(self, path: str) -> str | None:
-        """The path of an unchanged input, or of an unchanged file beside one; None for any other path.
-
-        `links`: what an input that is a link leads to in the view, and its own path.
-        """
-        if path in self.links and os.path.islink(path) and os.readlink(path) == self.links[path][0]:
-            real, own = self.links[path]
-            return own if self.original(real) else None
-        for top, origin in self.origins.items():
-            if (Path(path) == top or top in Path(path).parents) and not self._touched(path, top):
-                return str(origin / Path(path).relative_to(top))
-        return None
-
-    def _touched(self, path: str, top: Path) -> bool:
-        return os.path.lexists(self.changes[top] / Path(path).relative_to(top))
-
-    def covers(self, path: Path) -> bool:
-        """Whether `path` is in a folder of which the task has a view of its own."""
-        return any(top in path.parents for top in self.changes)
-
-    def wrote(self, path: Path) -> bool:
-        """Whether the task wrote to `path` in such a folder, or made it."""
-        tops = [top for top in self.changes if top in path.parents]
-        return bool(tops) and self._touched(str(path), max(tops, key=lambda top: len(top.parts)))
-
-    def changed_file(self, path: Path) -> Path | None:
-        """The file outside of the view that holds what the task wrote to `path`; None: it wrote nothing."""
-        for top, changes in self.changes.items():
-            if top in path.parents:
-                found = changes / path.relative_to(top)
-                with contextlib.suppress(OSError):
-                    return found if stat.S_ISREG(found.lstat().st_mode) else None
-        return None
 
 
 def enter(wish: Wish) -> View:
@@ -109,10 +34,14 @@ def enter(wish: Wish) -> View:
         view = View()
         bases = _Bases(wish)
         _stage(wish, view, bases, user)
+        _show_project(wish, view, bases, user)
         _make_private(wish, view, bases, user)
+        working.link(wish.working, view.entries)
+        if ROOT.is_dir():
+            namespaces.bind(wish.working, ROOT)
+            view.is_root = True
     except OSError as e:
         raise NotPossible(e.strerror or str(e)) from None
-    os.chdir(wish.task_dir)  # the working folder still was the one below the new mounts
     return view
 
 
@@ -148,15 +77,6 @@ class _Bases:
         namespaces.bind(base, target)
         return base
 
-    def hiding(self, name: str, lower: list[Path]) -> Path:
-        """A folder that hides `name` in `lower`, by the kernel's mark of what was removed. Raises OSError."""
-        for base in self._candidates(lower):
-            folder = base / "hiding"
-            folder.mkdir(parents=True)
-            os.mknod(folder / name, stat.S_IFCHR, os.makedev(0, 0))
-            return folder
-        raise OSError(0, f"there is no place for what hides {name}")
-
     def _candidates(self, lower: list[Path]) -> Iterator[Path]:
         return (base for base in self._folders if not any(_within(base, folder) for folder in lower))
 
@@ -170,14 +90,14 @@ def probe(work: Path) -> str | None:
     """Why tasks here cannot have a file system of their own; None: they can. `work` is a folder."""
     top = Path(tempfile.mkdtemp(prefix=".probe-", dir=work))
     folder = top / "a/b"
-    folder.mkdir(parents=True)
-    wish = Wish(folder, (), (), scratch_of(folder))
+    wish = Wish(folder, (), (), scratch.of(folder))
+    wish.working.mkdir(parents=True)
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             enter(wish)
-            (folder / "file").write_text("x")
+            (wish.working / "file").write_text("x")
             os.write(write_end, b"possible")
         except (NotPossible, OSError) as e:
             os.write(write_end, str(e).encode()[:4000])
@@ -189,28 +109,8 @@ def probe(work: Path) -> str | None:
     os.waitpid(pid, 0)
     for place in (top, *wish.scratch):
         if place.exists():
-            remove(place)
+            scratch.remove(place)
     return None if found == "possible" else found or "the trial has died"
-
-
-def may_be_shared(path: Path) -> bool:
-    """True for a folder that tasks may share: it is not one of PLACES, and contains none of them."""
-    real = Path(os.path.realpath(path))
-    return not any(real == place or real in place.parents for place in PLACES)
-
-
-def output_place(path: Path, shared: Path, *, is_folder: bool) -> Path:
-    """The folder in which a task may write to `path`. `shared`: a folder that tasks share already.
-
-    A folder for output that is to be in a private place is made: only then it can be shared.
-    """
-    if shared == path or shared in path.parents:
-        return shared
-    if not path.is_dir() and not (is_folder and not path.suffix):
-        return path.parent
-    if not path.exists() and any(place in path.parents for place in PLACES):
-        path.mkdir(parents=True)
-    return path
 
 
 # -- inputs ---------------------------------------------------------------------------------------
@@ -268,6 +168,30 @@ def _holds_mounts(folder: Path, mounts: list[str]) -> bool:
 # -- private folders ------------------------------------------------------------------------------
 
 
+def _show_project(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
+    """Show the files of the workflow's folder in the working folder. On Latch they are copied to /root."""
+    project = wish.project
+    if project is None or os.path.realpath(project) == str(ROOT):
+        return
+    top = wish.task_dir / INPUTS / "project"
+    top.mkdir(parents=True)
+    with contextlib.suppress(OSError):
+        view.changes[top] = bases.mount([project], top, user=user)
+        view.entries.update((path.name, path) for path in working.entries_of(top)
+                            if not path.name.startswith(".") and path.name != wish.hidden)
+
+
+def _show_home(wish: Wish, view: View) -> Path:
+    """A folder outside of /root for a view of the real one, which is covered. Raises OSError."""
+    for base in (wish.task_dir / INPUTS, *wish.scratch):
+        if not _within(base, ROOT):
+            home = base / "home"
+            home.mkdir(parents=True)
+            view.home = home
+            return home
+    raise OSError(0, f"there is no place outside of {ROOT} for what it has")
+
+
 def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
     shared = [wish.work, *(Path(path) for path in wish.shared)]
     needed = [Path(path) for path in (*wish.needed, *(p for p in wish.inputs if p not in view.staged))]
@@ -283,10 +207,25 @@ def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
                 with contextlib.suppress(OSError):  # what others have mounted may be closed to this user
                     handles.append(_handle(path, stack))
             if_hidden = [_handle(path, stack) for path in _outermost(place, needed)]
-            view.changes.update(_cover(place, wish, bases, user))
+            at = _show_home(wish, view) if place == ROOT else place
+            view.changes.update(_cover(place, at, bases, user))
             for path, handle, is_folder in (*handles, *if_hidden):
-                if (path, handle, is_folder) in handles or not path.exists():
-                    _show(path, handle, is_folder)
+                seen = at / path.relative_to(place)
+                if (path, handle, is_folder) in handles or not seen.exists():
+                    _show(seen, handle, is_folder)
+    if view.home is not None:
+        is_project = wish.project is not None and os.path.realpath(wish.project) == str(ROOT)
+        found = {path.name: path for path in working.entries_of(view.home) if path.name != wish.hidden
+                 and (is_project or _belongs(path))}
+        view.entries = {**found, **view.entries}
+
+
+def _belongs(path: Path) -> bool:
+    """Whether the working folder shows this of the real /root: tools, settings and modules, but no data.
+
+    A task that takes all `*.csv` of its working folder for its results must not find a user's own there.
+    """
+    return path.name.startswith(".") or path.suffix == ".py" or path.is_dir()
 
 
 def _show(path: Path, handle: int, is_folder: bool) -> None:
@@ -319,33 +258,20 @@ def _outermost(place: Path, paths: Iterable[Path]) -> list[Path]:
     return outer
 
 
-def _cover(place: Path, wish: Wish, bases: _Bases, user: bool) -> dict[Path, Path]:
-    """Cover a place by a private view of it. On Latch /root holds the project, so it does here.
-
-    Returns the folders of the changes, as in View.
-    """
-    lower = [place] if os.access(place, os.R_OK | os.X_OK) else []
-    project = wish.project
-    if project is not None and place == PLACES[0]:
-        apart = not any(_within(project, other) or _within(other, project) for other in lower)
-        shown = [project, *lower] if apart else lower
-        if wish.hidden is not None and (apart or project.resolve() == place):
-            with contextlib.suppress(OSError):
-                return {place: bases.mount([bases.hiding(wish.hidden, shown), *shown], place, user=user)}
-        with contextlib.suppress(OSError):
-            return {place: bases.mount(shown, place, user=user)}
-    if not lower:
-        return {place: bases.empty(place)}
+def _cover(place: Path, at: Path, bases: _Bases, user: bool) -> dict[Path, Path]:
+    """Show a private view of a place at `at`. Returns the folders of the changes, as in View."""
+    if not os.access(place, os.R_OK | os.X_OK):
+        return {at: bases.empty(at)}
     try:
-        return {place: bases.mount(lower, place, user=user)}
+        return {at: bases.mount([place], at, user=user)}
     except OSError:
         if not user:
             raise
-        return _cover_by_entry(place, bases)
+        return _cover_by_entry(place, at, bases)
 
 
-def _cover_by_entry(place: Path, bases: _Bases) -> dict[Path, Path]:
-    """Cover a place in which something is mounted, which the kernel lets no ordinary user show copy-on-write.
+def _cover_by_entry(place: Path, at: Path, bases: _Bases) -> dict[Path, Path]:
+    """Show a place in which something is mounted, which the kernel lets no ordinary user show copy-on-write.
 
     The folders in it that have no mounts are shown so. Its files are not seen.
     """
@@ -355,8 +281,8 @@ def _cover_by_entry(place: Path, bases: _Bases) -> dict[Path, Path]:
         handles: list[tuple[Path, int]] = []
         for name in names:
             with contextlib.suppress(OSError):
-                handles.append(_handle(place / name, stack)[:2])
-        changes = {place: bases.empty(place)}
+                handles.append((at / name, _handle(place / name, stack)[1]))
+        changes = {at: bases.empty(at)}
         for path, handle in handles:
             path.mkdir()
             try:
@@ -364,49 +290,3 @@ def _cover_by_entry(place: Path, bases: _Bases) -> dict[Path, Path]:
             except OSError:
                 path.rmdir()
     return changes
-
-
-# -- scratch --------------------------------------------------------------------------------------
-
-
-def scratch_of(task_dir: Path) -> tuple[Path, ...]:
-    """Folders on this machine for changes that the task dir cannot hold; they need not exist yet.
-
-    Their names have the id of this process, which removes them: after its death anyone may.
-    """
-    me = f"{os.getpid()}-{processes.start_ticks(os.getpid())}-{task_dir.parent.name}{task_dir.name[:12]}"
-    return tuple(folder / me for folder in _scratch_folders())
-
-
-def _scratch_folders() -> Iterator[Path]:
-    """This user's scratch folders, made where they are not there; one that somebody else has put there is not
-    used."""
-    for top in dict.fromkeys((tempfile.gettempdir(), "/var/tmp")):  # noqa: S108
-        folder = Path(top) / f"nfresume-{os.geteuid()}"
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                yield folder
-
-
-def tidy_scratch() -> None:
-    """Remove what killed tasks have left in this user's scratch folders."""
-    for folder in _scratch_folders():
-        with contextlib.suppress(OSError):
-            for entry in folder.iterdir():
-                pid, _, rest = entry.name.partition("-")
-                ticks = rest.partition("-")[0]
-                if pid.isdecimal() and ticks.isdecimal() and not processes.is_alive(int(pid), int(ticks)):
-                    remove(entry)
-
-
-def remove(folder: Path) -> None:
-    """Remove what `enter` has made, except for mounts, which end with the task's last process."""
-
-    def unlock(_call: object, path: str, _error: object) -> None:
-        with contextlib.suppress(OSError):  # the kernel makes folders without any permission
-            os.chmod(path, 0o700)
-            shutil.rmtree(path, ignore_errors=True)
-
-    shutil.rmtree(folder, onerror=unlock)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from nfresume.domain.executions import python_workflow
 from nfresume.system import asking
-from nfresume.tasks import declaring, standins
+from nfresume.tasks import declaring, promises, standins
 from nfresume.tasks.declaring import Task, Workflow
 
 Declared = TypeVar("Declared", Workflow, Task)
@@ -32,10 +32,14 @@ def load(file: Path) -> ModuleType:
         importlib.import_module(names[0])  # so that nobody gets the workflow's file instead of it
     sys.path.insert(0, str(top))
     declaring.declared_tasks.clear()
-    if len(names) == 1 and ("." in names[0] or names[0] in sys.modules):
-        module = _load_as(re.sub(r"\W", "_", names[0]), file)
-    else:
-        module = importlib.import_module(".".join(names))
+    promises.loading(True)
+    try:
+        if len(names) == 1 and ("." in names[0] or names[0] in sys.modules):
+            module = _load_as(re.sub(r"\W", "_", names[0]), file)
+        else:
+            module = importlib.import_module(".".join(names))
+    finally:
+        promises.loading(False)
     _keep_sources()
     return module
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,8 +16,21 @@ from typing import Any, Dict, List, Union  # noqa: UP035 - the types of latch.ty
 import nfresume_metadata as ours
 
 from nfresume import tasks
-from nfresume.tasks import cloud, json_classes, operators, options, pods, sections
-from nfresume.tasks.failing import USER_EXCEPTIONS, FlyteError, FlyteException
+from nfresume.tasks import (
+    checkpoints,
+    cloud,
+    context,
+    eager,
+    imperative,
+    json_classes,
+    operators,
+    options,
+    pods,
+    sections,
+    shell,
+    waiting,
+)
+from nfresume.tasks.failing import USER_EXCEPTIONS, EagerException, FlyteError, FlyteException
 
 _FILES = ("LatchFile", "LatchDir", "LatchOutputFile", "LatchOutputDir")
 
@@ -156,30 +168,6 @@ class Resources:
     ephemeral_storage: Any = None
 
 
-class Context:
-    """What flytekit knows about the running task."""
-
-    logging = logging.getLogger("flytekit")
-
-    @property
-    def working_directory(self) -> str:
-        """The folder of the task."""
-        return os.getcwd()
-
-    @property
-    def execution_id(self) -> str:
-        """The id of the execution."""
-        return os.environ.get("NFRESUME_EXECUTION", "")
-
-    class secrets:  # noqa: N801 - flytekit's name
-        """The secrets of the task."""
-
-        @staticmethod
-        def get(group: str, key: str = "", **_: object) -> str:
-            """The secret `key`, or `group` if there is no key. Raises NeedsLatch when it is not set."""
-            return cloud.get_secret(key or group)
-
-
 def kwtypes(**types: Any) -> dict[str, Any]:
     """The types by name."""
     return types
@@ -213,9 +201,13 @@ _FLYTE: dict[str, Any] = {
     "LaunchPlan": tasks.LaunchPlan, "dynamic": tasks.dynamic,
     "conditional": sections.create_conditional_section, "Resources": Resources,
     "reference_launch_plan": cloud.reference_launch_plan, "reference_task": cloud.reference_launch_plan,
-    "reference_workflow": cloud.reference_launch_plan, "current_context": Context, "kwtypes": kwtypes,
-    "create_node": sections.create_node, "logger": Context.logging, "Cache": tasks.Cache,
+    "reference_workflow": cloud.reference_launch_plan, "current_context": context.Context, "kwtypes": kwtypes,
+    "create_node": sections.create_node, "logger": context.LOGGER, "Cache": tasks.Cache,
     "FlyteFile": ours.LatchFile, "FlyteDirectory": ours.LatchDir, "ImageSpec": ImageSpec,
+    "eager": eager.eager, "Workflow": imperative.ImperativeWorkflow, "sleep": waiting.sleep,
+    "approve": waiting.approve, "wait_for_input": waiting.wait_for_input, "Deck": context.Deck,
+    "ExecutionParameters": context.Context, "ShellTask": shell.shell_task, "Echo": shell.echo,
+    "OutputLocation": shell.OutputLocation,
     "Secret": Secret, "FlyteError": FlyteError, "VersionParameters": options.VersionParameters,
     **_kept("CronSchedule", "FixedRate", "Email", "Slack", "PagerDuty", "Labels", "Annotations",
             "AuthRole", "HashMethod", "Checkpoint", "PodTemplate", "TaskMetadata",
@@ -223,6 +215,12 @@ _FLYTE: dict[str, Any] = {
     "WorkflowFailurePolicy": Enum("WorkflowFailurePolicy", ["FAIL_IMMEDIATELY",
                                                            "FAIL_AFTER_EXECUTABLE_NODES_COMPLETE"]),
 }
+
+
+#: flytekit's names of files with a format.
+_FORMATS = ("CSVFile", "HDF5EncodedFile", "HTMLPage", "JoblibSerializedFile", "JPEGImageFile", "JSONLFile",
+            "ONNXFile", "PDFFile", "PNGImageFile", "PythonNotebook", "PythonPickledFile", "SVGImageFile",
+            "TFRecordFile")
 
 
 def _flyte(*names: str) -> dict[str, Any]:
@@ -296,8 +294,16 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit": _FLYTE,
         "flytekit.core": {},
         "flytekit.core.annotation": _ours("FlyteAnnotation"),
-        "flytekit.core.task": _flyte("task", "Secret", "reference_task"),
-        "flytekit.core.workflow": _flyte("workflow", "reference_workflow", "WorkflowFailurePolicy"),
+        "flytekit.core.task": _flyte("task", "Secret", "reference_task", "eager", "Echo"),
+        "flytekit.core.workflow": {
+            **_flyte("workflow", "reference_workflow", "WorkflowFailurePolicy"),
+            "ImperativeWorkflow": imperative.ImperativeWorkflow},
+        "flytekit.core.gate": _flyte("sleep", "approve", "wait_for_input"),
+        "flytekit.core.checkpointer": {"Checkpoint": checkpoints.Checkpoint},
+        "flytekit.extras": {}, "flytekit.extras.tasks": {},
+        "flytekit.extras.tasks.shell": _flyte("ShellTask", "OutputLocation"),
+        "flytekit.deck": _flyte("Deck"),
+        "flytekit.experimental.eager_function": _flyte("eager"),
         "flytekit.core.dynamic_workflow_task": _flyte("dynamic"),
         "flytekit.core.map_task": _flyte("map_task"),
         "flytekit.core.resources": _flyte("Resources"),
@@ -305,22 +311,24 @@ def provided() -> dict[str, Mapping[str, Any]]:
         "flytekit.core.node_creation": _flyte("create_node"),
         "flytekit.core.cache": _flyte("Cache", "CachePolicy", "VersionParameters"),
         "flytekit.core.base_task": _flyte("TaskMetadata"),
-        "flytekit.core.context_manager": {"current_context": Context},
+        "flytekit.core.context_manager": {"current_context": context.Context},
         "flytekit.core.array_node_map_task": _flyte("map_task"),
         "flytekit.core.pod_template": _flyte("PodTemplate"),
         "flytekit.exceptions": {},
         "flytekit.exceptions.base": {"FlyteException": FlyteException},
+        "flytekit.exceptions.eager": {"EagerException": EagerException},
         "flytekit.exceptions.user": USER_EXCEPTIONS,
         "flytekit.image_spec": _flyte("ImageSpec"),
-        "flytekit.experimental": _flyte("map_task"),
+        "flytekit.experimental": _flyte("map_task", "eager"),
         "flytekit.core.launch_plan": _flyte("LaunchPlan", "reference_launch_plan"),
         "flytekit.loggers": _flyte("logger"),
         "flytekit.types": {},
         "flytekit.types.error": _flyte("FlyteError"),
         "flytekit.types.error.error": _flyte("FlyteError"),
-        "flytekit.types.file": _flyte("FlyteFile"),
+        "flytekit.types.file": {**_flyte("FlyteFile"), **dict.fromkeys(_FORMATS, ours.LatchFile)},
         "flytekit.types.file.file": _flyte("FlyteFile"),
-        "flytekit.types.directory": _flyte("FlyteDirectory"),
+        "flytekit.types.directory": {**_flyte("FlyteDirectory"), "TensorboardLogs": ours.LatchDir,
+                                     "TFRecordsDirectory": ours.LatchDir},
         "flytekit.types.directory.types": _flyte("FlyteDirectory"),
         "flytekitplugins": {}, "flytekitplugins.pod": {"Pod": pods.Pod},
     }

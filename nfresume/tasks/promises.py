@@ -8,7 +8,7 @@ import json
 import operator
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args, get_origin
@@ -63,6 +63,8 @@ class Scheduler(Protocol):
 
 
 _running: Scheduler | None = None
+_scheduled = False  # a workflow or task is being executed by this process
+_loading = False
 _print = builtins.print
 
 
@@ -73,8 +75,8 @@ def running() -> Scheduler | None:
 
 def schedule(scheduler: Scheduler | None) -> None:
     """Set the scheduler of this process. The head sets it before it calls a workflow. A worker sets None."""
-    global _running
-    _running = scheduler
+    global _running, _scheduled
+    _running, _scheduled = scheduler, True
     builtins.print = _print if scheduler is None else _print_promises
 
 
@@ -82,6 +84,17 @@ def _print_promises(*values: Any, **options: Any) -> None:
     """Print as ever; a promise is shown as what it stands for. As a text it would be an error."""
     shown = [repr(value) if isinstance(value, Promise | Expression) else value for value in values]
     _print(*shown, **options)
+
+
+def loading(what: bool) -> None:
+    """Say whether the workflow's file is being loaded."""
+    global _loading
+    _loading = what
+
+
+def executing() -> bool:
+    """True while a workflow or task is executed, and not when its file is loaded for that."""
+    return _scheduled and not _loading
 
 
 _left_out = False
@@ -118,6 +131,11 @@ class Promise:
         if kinds is not None:
             return iter([self._part(at, kind) for at, kind in enumerate(kinds)])
         return iter(self._scheduler.value(self))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the value, in an eager workflow."""
+        return self._scheduler.value(self)
+        yield  # makes it a generator, as `await` needs one
 
     def __len__(self) -> int:
         kinds = _members(self._kind)

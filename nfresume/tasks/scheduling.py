@@ -28,7 +28,7 @@ from nfresume.tasks.promises import Promise
 from nfresume.tasks.reusing import Reuse, shown_hash
 
 
-class NoResult(Exception):
+class NoResult(failing.EagerException):
     """The workflow needs the value of a call that has failed or was skipped."""
 
 
@@ -200,12 +200,14 @@ class Head(Graph):
         """Decide about the ready nodes, start the calls that fit, and wait for the next event."""
         if self._stop:
             raise Stopped
+        expanded = False
         for _ in range(len(self._ready)):
             if not self._ready:  # a dynamic workflow has waited for a value meanwhile
                 break
             node = self._ready.popleft()
             if node.task is None:
                 self._expand(node)
+                expanded = True
                 continue
             try:
                 decided = self.reuse.decide(node)
@@ -221,7 +223,7 @@ class Head(Graph):
                 self._ignore(node)
         for node, ended in self.executor.start():
             self._call_ended(node, ended)
-        if not self._unfinished or self._ready:
+        if not self._unfinished or self._ready or expanded:  # it may have ended what the caller waits for
             return
         for key, _ in self._selector.select(self.executor.wait_seconds()):
             if key.fd == self._wake:

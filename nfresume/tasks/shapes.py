@@ -33,18 +33,27 @@ def is_named_tuple(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
+def is_model(kind: Any) -> bool:
+    """True for a class of pydantic."""
+    return isinstance(kind, type) and hasattr(kind, "model_fields") and hasattr(kind, "model_construct")
+
+
 def fields_of(kind: type) -> list[str] | None:
-    """The names of the fields of a dataclass or NamedTuple, in their order; None for other classes."""
+    """The names of the fields of a dataclass, NamedTuple or model, in their order; None for other classes."""
     if is_named_tuple(kind):
         return list(getattr(kind, "_fields", ()))
+    if is_model(kind):
+        return list(getattr(kind, "model_fields", ()))
     return [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
 
 
 def fielded(value: Any) -> bool:
-    """True for a NamedTuple or dataclass that consists of its fields only, and of no inherited content."""
+    """True for a NamedTuple, dataclass or model that consists of its fields, and of no inherited content."""
     kind = type(value)
     if isinstance(value, tuple):
         return hasattr(kind, "_fields") and kind.__base__ is tuple
+    if is_model(kind):
+        return not (value.__pydantic_extra__ or value.__pydantic_private__)
     if not dataclasses.is_dataclass(kind) or isinstance(value, list | dict | set | str | int | float | bytes):
         return False
     names = {f.name for f in dataclasses.fields(kind)}

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nfresume.tasks.isolation import PLACES, PRIVATE, Wish
+from nfresume.tasks.views import PLACES, PRIVATE, Wish
 
 LOCK = Path("/tmp/.nfresume-shared-folders.lock")  # noqa: S108
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

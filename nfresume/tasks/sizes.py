@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Resources:
     """CPUs, memory and disk in GiB, and GPUs of one task.
 
-    On this machine CPUs and memory limit how many tasks run at once. A Slurm job requests CPUs, memory and
-    GPUs. Disk is not used.
+    On this machine CPUs, memory and GPUs limit how many tasks run at once. A Slurm job requests them. Disk is
+    not used.
     """
 
     cpu: float

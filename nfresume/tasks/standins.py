@@ -20,7 +20,7 @@ from typing import Any
 
 import nfresume_metadata as ours
 
-from nfresume.tasks import meeting
+from nfresume.tasks import foreign, meeting
 
 _FAMILIES = ("latch", "latch_cli", "flytekit", "flytekitplugins")
 #: Packages that come with latch. They are provided where they are not installed.
@@ -70,7 +70,12 @@ class _Standin(ModuleType):
                 return importlib.import_module(f"{self.__name__}.{name}")
             except ImportError:
                 pass
-        return _leaked(self.__name__, name)
+        try:
+            return _leaked(self.__name__, name)
+        except AttributeError:
+            if name.startswith("_") or self.__name__.split(".")[0] not in foreign.FAMILIES:
+                raise
+        return foreign.kind(self.__name__, name)
 
 
 def _leaked(module: str, name: str) -> Any:
@@ -105,16 +110,22 @@ class _Finder(MetaPathFinder, Loader):
                 try:
                     return importlib.import_module(spec.name)
                 except ModuleNotFoundError as e:
-                    raise ModuleNotFoundError(
-                        f"{spec.name} is not provided by nfresume, and not installed here ({e})",
-                        name=spec.name,
-                    ) from None
+                    if not _is_foreign(spec.name, str(e.name)):
+                        raise ModuleNotFoundError(
+                            f"{spec.name} is not provided by nfresume, and not installed here ({e})",
+                            name=spec.name,
+                        ) from None
         module = _Standin(spec.name)
-        vars(module).update(_preferred(spec.name) or _provided()[spec.name])
+        vars(module).update(_preferred(spec.name) or _provided().get(spec.name, {}))
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: `create_module` has filled the module."""
+
+
+def _is_foreign(module: str, missing: str) -> bool:
+    """Whether a module is one of flytekit's that is not installed itself, for which a stand-in does."""
+    return module.split(".")[0] in foreign.FAMILIES and f"{module}.".startswith(f"{missing}.")
 
 
 def _preferred(module: str) -> dict[str, Any]:

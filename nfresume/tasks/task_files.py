@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 _FICLONE = 0x40049409  # linux/fs.h
@@ -138,12 +138,17 @@ def clone(source: Path, target: Path) -> bool:
     return True
 
 
-def settle_links(folder: Path) -> None:
-    """Replace each link that leads out of a folder by what it leads to. Raises OSError as `copy` does."""
+def settle_links(folder: Path, without: Set[Path] = frozenset()) -> None:
+    """Replace each link that leads out of a folder by what it leads to. Raises OSError as `copy` does.
+
+    `without`: links that are left alone.
+    """
     top = folder.resolve()
     for parent, folders, files in os.walk(top):
         for name in (*folders, *files):
             path = Path(parent, name)
+            if path in without:
+                continue
             if not path.is_symlink():
                 _check_regular(path)
             elif leads_out(path, top):

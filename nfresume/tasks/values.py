@@ -204,6 +204,8 @@ def _decode_tagged(value: Mapping[str, Any]) -> Any:
         fields = {name: decode(item) for name, item in value["v"].items()}
         if issubclass(kind, tuple):
             return kind(**fields)
+        if shapes.is_model(kind):
+            return kind.model_construct(**fields)
         made: Any = object.__new__(kind)  # restore the fields as they were, without running __init__
         for name, item in fields.items():
             object.__setattr__(made, name, item)

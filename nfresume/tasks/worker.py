@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.system import crashpoints, durable, namespaces, processes
-from nfresume.tasks import calling, digests, isolation, keys, task_files, values
+from nfresume.tasks import calling, checkpoints, digests, gpus, keys, scratch, task_files, values, working
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
 from nfresume.tasks.containers import Container
 from nfresume.tasks.declaring import Task, declared_tasks
-from nfresume.tasks.isolation import Wish
 from nfresume.tasks.keys import Key
 from nfresume.tasks.outputs import OUTPUTS
 from nfresume.tasks.remote import DOWNLOADS
+from nfresume.tasks.views import INPUTS, PRIVATE, Wish
 
 ORDER, RESULT, MISS = ".command.json", ".result.json", ".miss"
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -42,7 +42,9 @@ class Order:
 
     `outputs`: paths that it gets as places for output. `places`: folders outside of its task dir where it may
     write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
-    task a file system of its own, if possible. `container`: the fields of the Container that it runs in.
+    task a file system of its own, if possible. `checkpoint`: the name of what it keeps for its next try.
+    `gpus`: those that it may use; empty: it asked for none, or there are none. `container`: the fields of the
+    Container that it runs in.
     """
 
     file: str
@@ -59,6 +61,8 @@ class Order:
     isolate: bool = True
     cache: bool = False
     cache_serialize: bool = False
+    checkpoint: str = ""
+    gpus: tuple[str, ...] = ()
     container: Mapping[str, str] | None = None
 
     def write(self, task_dir: Path) -> None:
@@ -77,6 +81,9 @@ def perform(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     """Carry out the order in its task dir. `load` gives the task. Returns the exit status."""
     os.chdir(task_dir)
     os.environ["NFRESUME_EXECUTION"] = order.execution
+    if order.gpus:
+        os.environ[gpus.VARIABLE] = ",".join(order.gpus)
+    os.environ[checkpoints.VARIABLE] = str(task_dir.parent.parent / checkpoints.FOLDER / order.checkpoint)
     try:
         if order.restore:
             return _restore(task_dir, order, load)
@@ -96,7 +103,7 @@ def wish_of(task_dir: Path, order: Order) -> Wish:
     files = (path for value in order.inputs.values() for path in calling.input_paths(value))
     project, output = Path(order.project) if order.project else None, Path(order.output)
     return Wish(task_dir, tuple(path for path in files if path not in order.outputs), order.places,
-                isolation.scratch_of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
+                scratch.of(task_dir), (str(Path(order.file).parent), *filter(None, sys.path)),
                 project, output.name if output.parent == project else None)
 
 
@@ -104,11 +111,12 @@ def _in_container(wish: Wish, order: Order) -> int:
     """The exit status of a task that runs in a container. It sees its inputs, but cannot write to them."""
     assert order.container is not None
     words = [sys.executable, "-P", "-m", "nfresume.tasks.contained", str(wish.task_dir)]
-    downloads = wish.work / DOWNLOADS
-    downloads.mkdir(exist_ok=True)
+    kept = [wish.work / name for name in (DOWNLOADS, checkpoints.FOLDER)]
+    for folder in kept:
+        folder.mkdir(exist_ok=True)
     known = [path for path in (*wish.inputs, *wish.needed) if Path(path).exists()]
     command = Container(**order.container).command(
-        words, wish.task_dir, [*wish.shared, str(downloads)], [*known, str(wish.work)])
+        words, wish.task_dir, [*wish.shared, *map(str, kept)], [*known, str(wish.work)], tuple(order.gpus))
     return subprocess.run(command, stdin=subprocess.DEVNULL).returncode
 
 
@@ -174,9 +182,10 @@ def _end_likewise(code: int) -> None:
 
 
 def _clear(wish: Wish) -> None:
-    for folder in (wish.task_dir / isolation.INPUTS, wish.task_dir / isolation.PRIVATE, *wish.scratch):
+    for folder in (wish.task_dir / INPUTS, wish.task_dir / PRIVATE, *wish.scratch):
         if folder.exists():
-            isolation.remove(folder)
+            scratch.remove(folder)
+    working.tidy(wish)
 
 
 def _restore(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
@@ -230,9 +239,11 @@ def main() -> None:
 
 def loader(order: Order) -> Callable[[], Task]:
     """Gives the task of an order in a process that has not loaded its file."""
-    from nfresume.tasks import loading
+    from nfresume.tasks import loading, waiting
 
     def load() -> Task:
+        if order.task == waiting.NUMBER:
+            return waiting.SLEEP
         loading.load(Path(order.file))
         task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
         if task is None or task.name != order.key.task or (

@@ -12,7 +12,7 @@ WORKFLOWS = PROJECT / "tests/workflows"
 
 def put(site: Site, name: str) -> Path:
     """A private copy of a workflow in the launch dir, so that a test can change it."""
-    return Path(shutil.copy(WORKFLOWS / name, site.launch_dir / name))
+    return Path(shutil.copy(WORKFLOWS / name, site.launch_dir))
 
 
 def ran(site: Site) -> list[str]:

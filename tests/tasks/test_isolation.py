@@ -16,7 +16,7 @@ import pytest
 from nfresume.tasks.copies import MAX_BYTES
 from nfresume.tasks.sharing import LOCK
 from tests.conftest import BIN, ORDINARY_USER, Site, privileged, until
-from tests.tasks.conftest import put
+from tests.tasks.conftest import WORKFLOWS, put
 
 #: Environments by name: the words before the command. In the last one the kernel refuses mount namespaces.
 WAYS = {
@@ -105,6 +105,76 @@ def test_programs_of_the_folder(site: Site, way: str):
     assert sorted(os.listdir(site.launch_dir / "results/all")) == [
         "fourth.txt", "made.txt", "other.txt", "third.txt"]
     assert sorted(os.listdir(site.launch_dir / "tools")) == ["hello"]
+
+
+@pytest.fixture
+def package(site: Site) -> Path:
+    """A workflow in a package, with data beside it."""
+    for folder in ("wf", "data"):
+        (site.launch_dir / folder).mkdir()
+    shutil.copy(WORKFLOWS / "working_in_root.py", site.launch_dir / "wf/__init__.py")
+    for name in ("top.csv", "single.csv", "data/a.csv", ".secret"):
+        (site.launch_dir / name).write_text("one")
+    return site.launch_dir
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in WAYS if way != "no namespaces"])
+def test_the_working_folder_is_root(site: Site, way: str, package: Path):
+    """Files of the workflow's folder lie there, copy-on-write. Relative and absolute paths name one file."""
+    before = files_of(package)
+    for cached in (0, 1):
+        done = launch(site, way, "wf/__init__.py:flow")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == [
+            ["one", "one", "one", "other", "made", "mademadeotherone", "False"], ["one+", "b", "two", "b"],
+            ["0", "1", "2", "3"], [
+                "a.txt: a", "d.txt: 4", "deep/c.txt: 4", "deep/e.csv: one", "deep/er/b.txt: 4"]]
+        results = files_of(package / "results")
+        assert results == {"top.csv": "one+", "b.csv": "b", "single.csv": "two", "all/a.txt": "a",
+                           "all/d.txt": "4", "all/deep/c.txt": "4", "all/deep/e.csv": "one",
+                           "all/deep/er/b.txt": "4"}
+        assert files_of(package) == before | {f"results/{name}": text for name, text in results.items()}
+        assert site.show()["attempts"][0]["tasks"]["cached"] == cached
+
+
+def test_a_work_dir_in_the_home_of_root(site: Site, package: Path):
+    """It is where it was for a task to which /root is its working folder."""
+    if not privileged():
+        pytest.skip("needs root")
+    with tempfile.TemporaryDirectory(prefix="home-", dir="/root", ignore_cleanup_errors=True) as home:
+        done = launch(site, "as it is", "wf/__init__.py:flow", NFRESUME_ROOT=f"{home}/root",
+                      NFRESUME_DATABASE_URL=f"sqlite:///{site.base}/other.sqlite")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[1:3] == [["one+", "b", "two", "b"], ["0", "1", "2", "3"]]
+
+
+def test_what_a_failed_task_wrote(site: Site, package: Path):
+    """It is in the task dir, without links into the workflow's folder."""
+    done = site.run("launch", "--storage-expiration-hours", "1", "wf/__init__.py:failing")
+    assert done.code == 1
+    [folder] = [path.parent for path in site.root.rglob("evidence.txt")]
+    assert (folder.name, os.listdir(folder)) == ("root", ["evidence.txt"])
+
+
+@pytest.mark.parametrize("spelling", ["{}", "/root/{}"])
+def test_the_home_of_root_is_no_result(site: Site, package: Path, spelling: str):
+    """A task sees what is behind a dot in it, such as a key. Only what it wrote there may be its output."""
+    if not privileged():
+        pytest.skip("needs root")
+    with tempfile.TemporaryDirectory(prefix=".home-", dir="/root") as home:
+        Path(home, "key").write_text("secret")
+        name = spelling.format(Path(home).name)
+        done = site.run("launch", "wf/__init__.py:all_taken", "--name", name)
+        assert done.code == 1
+        assert f"its output {home} is not of this task: it is in the home of root" in done.err
+        site.ok("launch", "wf/__init__.py:taken", "--name", name)
+        assert files_of(package / "results") == {"taken/new.txt": "1"}
+        assert files_of(Path(home)) == {"key": "secret"}
 
 
 RESULTS = """
@@ -204,11 +274,13 @@ def test_an_input_that_cannot_be_protected(site: Site):
     assert (done.returncode, found) == (0, large.stat().st_size + 2), done.stderr
 
 
-def test_a_temporary_file_is_an_output(site: Site):
-    """Without namespaces too, what a task makes by `tempfile` and returns outlives the task."""
-    shutil.copy(CORPUS / "temporary_paths.py", site.launch_dir)
-    done = launch(site, "no namespaces", "temporary_paths.py:flow")
-    assert (done.returncode, json.loads(done.stdout or "0")) == (0, ["0", "1", "2"]), done.stderr
+@pytest.mark.parametrize(("name", "found"), [
+    ("temporary_paths", ["0", "1", "2"]), ("started_in_root", ["m", "a.txt", "deep"])])
+def test_outputs_without_namespaces(site: Site, name: str, found: list[str]):
+    """What a task makes by `tempfile` outlives it. An output of its working folder may be named in /root."""
+    shutil.copy(CORPUS / f"{name}.py", site.launch_dir)
+    done = launch(site, "no namespaces", f"{name}.py:flow")
+    assert (done.returncode, json.loads(done.stdout or "0")) == (0, found), done.stderr
 
 
 @pytest.fixture

@@ -62,6 +62,30 @@ def test_what_needs_the_service(site: Site):
     assert json.loads(run(site, False, "launch", "imports.py:asks", TOKEN="given"))[4] == "given"
 
 
+@pytest.mark.parametrize(("n", "name"), [
+    ("1", "flytekitplugins.wandb.wandb_init"), ("0", "flytekit.ContainerTask")])
+def test_what_of_flytekit_is_not_provided(site: Site, n: str, name: str):
+    """A file that uses it loads. A call says in one line what is not provided."""
+    put(site, "corpus/foreign_names.py")
+    done = site.run("launch", "foreign_names.py:refusing", "--n", n)
+    assert done.code == 1
+    assert f"NotProvided: {name} is not provided by nfresume" in done.err
+
+
+@pytest.mark.parametrize(("gate", "why"), [
+    ("approve(one(n=1), 'ok', timeout=timedelta(hours=1))", "approve() waits for a person"),
+    ("wait_for_input('n', timeout=timedelta(hours=1), expected_type=int)", "an input of the workflow")])
+def test_gates_that_wait_for_people(site: Site, gate: str, why: str):
+    """They are refused in one line, with what to do instead."""
+    (site.launch_dir / "flow.py").write_text(
+        "from datetime import timedelta\nfrom flytekit import approve, task, wait_for_input, workflow\n"
+        "@task\ndef one(n: int) -> int:\n    return n\n"
+        f"@workflow\ndef flow() -> int:\n    return one(n={gate})\n")
+    done = site.run("launch", "flow.py:flow")
+    assert done.code == 1
+    assert why in done.err.splitlines()[-3]
+
+
 def test_an_ignored_input(site: Site):
     """An input of cache_ignore_input_vars does not count for the cache."""
     script = put(site, "imports.py")

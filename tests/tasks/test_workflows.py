@@ -186,9 +186,11 @@ def test_a_process_and_a_folder_each(site: Site):
     done = site.ok("launch", "--pin", "arithmetic.py:places")
     first, second = json.loads(done.out)
     assert first["pid"] != second["pid"]
-    assert first["cwd"] != second["cwd"]
-    for place in (Path(first["cwd"]), Path(second["cwd"])):
-        assert (place / "left-here.txt").read_text() == "x"
+    assert first["cwd"] == second["cwd"] == "/root"
+    left = sorted(site.root.rglob("left-here.txt"))
+    assert len(left) == 2
+    for place in (path.parent.parent for path in left):
+        assert (place / "root/left-here.txt").read_text() == "x"
         assert (place / ".command.out").read_text() == "to standard output\n"
         assert (place / ".command.err").read_text() == "to standard error\n"
         assert "def where()" in (place / ".command.sh").read_text()
@@ -263,7 +265,7 @@ def test_results_that_were_tampered_with(site: Site):
     script = put(site, "assembly.py")
     (site.launch_dir / "a.fastq").write_text("@1\nGGCCAATTGG\n")
     execution = failing(site, "assembly.py:assemble", "--reads", '["a.fastq"]')
-    for trimmed in (site.root / "team" / execution / "work").glob("*/*/trimmed-a.fastq"):
+    for trimmed in (site.root / "team" / execution / "work").glob("*/*/root/trimmed-a.fastq"):
         trimmed.write_text("@1\nGGGGGGGG\n")
     fix(script, "@small_task(cache=True)", "@small_task")
     done = site.run("relaunch", execution)

@@ -9,7 +9,7 @@ import pytest
 
 from nfresume.tasks import copies
 from nfresume.tasks.copies import Copies
-from nfresume.tasks.isolation import Wish
+from nfresume.tasks.views import Wish
 
 
 @pytest.fixture

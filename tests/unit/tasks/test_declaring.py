@@ -72,6 +72,16 @@ def test_named_tuples_as_inputs(tmp_path: Path):
             convert(bad, Sample, "--s", tmp_path)
 
 
+def test_a_text_where_a_file_is_declared():
+    """Outside of an execution, in a test of a task say, it is the file, as in one (flyte#1818)."""
+
+    @tasks.task
+    def name(file: LatchFile, more: list[LatchFile]) -> list[str]:
+        return [file.local_path, *(each.local_path for each in more)]
+
+    assert name("a.txt", more=["b.txt"]) == ["a.txt", "b.txt"]
+
+
 def test_outputs_are_unpacked_without_waiting():
     """Those of a tuple, of a NamedTuple, and of the old spelling `-> (str, int)`. Parts know their types."""
     class Pair(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.tasks import isolation, sharing
+from nfresume.tasks import scratch, sharing, views
 
 
 def test_a_link_in_place_of_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -27,9 +27,9 @@ def test_a_link_in_place_of_a_scratch_folder(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     task_dir = tmp_path / "work/ab/cdef"
-    assert all(tmp_path not in path.parents for path in isolation.scratch_of(task_dir))
+    assert all(tmp_path not in path.parents for path in scratch.of(task_dir))
     (tmp_path / name).unlink()
-    assert any(path.parent == tmp_path / name for path in isolation.scratch_of(task_dir))
+    assert any(path.parent == tmp_path / name for path in scratch.of(task_dir))
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
 
 
@@ -39,13 +39,13 @@ def test_a_scratch_folder_of_somebody_else(tmp_path: Path, monkeypatch: pytest.M
     folder = tmp_path / f"nfresume-{os.geteuid()}"
     folder.mkdir()
     os.chown(folder, 65534, 65534)
-    assert all(folder not in path.parents for path in isolation.scratch_of(tmp_path / "work/ab/cdef"))
+    assert all(folder not in path.parents for path in scratch.of(tmp_path / "work/ab/cdef"))
 
 
 def test_places_for_output(tmp_path: Path):
     """What is in a folder that tasks share needs no place of its own, and nothing is made there."""
     inside, outside = tmp_path / "launch/new", tmp_path / "other"
-    assert isolation.output_place(inside, tmp_path / "launch", is_folder=True) == tmp_path / "launch"
-    assert isolation.output_place(outside / "new", tmp_path / "launch", is_folder=False) == outside
+    assert views.output_place(inside, tmp_path / "launch", is_folder=True) == tmp_path / "launch"
+    assert views.output_place(outside / "new", tmp_path / "launch", is_folder=False) == outside
     assert not inside.exists()
     assert not outside.exists()

@@ -1,4 +1,5 @@
 # result: ["3", 6]
+import os
 from functools import partial
 from typing import List
 
@@ -10,6 +11,10 @@ big = partial(task, requests=Resources(cpu="1", mem="100Mi"), limits=Resources(c
 
 @big
 def text(n: int) -> str:
+    context = flytekit.current_context()
+    assert context.execution_id.name == str(context.execution_id) != ""
+    assert context.working_directory == os.getcwd()
+    assert open(context.secrets.get_secrets_file("PATH")).read() == context.secrets.get("any", key="PATH")
     return str(n)
 
 

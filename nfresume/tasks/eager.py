@@ -1,0 +1,113 @@
+"""flytekit's eager workflows: `async` functions that use the values of the calls they make.
+
+`await` waits for a value, and so does any use of it that another workflow could not make, such as `if`. Calls
+that are not waited for run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import operator
+import os
+from collections.abc import Callable
+from typing import Any
+
+from nfresume.tasks import options, promises
+from nfresume.tasks.declaring import Dynamic, Workflow
+from nfresume.tasks.promises import Promise
+
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "eq", "ne", "lt", "le", "gt", "ge",
+           "contains")
+_REFLECTED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_UNARY: dict[str, Callable[[Any], Any]] = {
+    "bool": bool, "str": str, "int": int, "float": float, "index": operator.index, "neg": operator.neg,
+    "abs": abs, "fspath": os.fspath, "round": round}
+
+
+class Value(Promise):
+    """A promise that an eager function may use as a value: that waits for it."""
+
+    def _part(self, step: Any, kind: Any = Any) -> Promise:
+        return Value(self._scheduler, self._node, kind, (*self._path, step))
+
+    def __format__(self, spec: str) -> str:
+        return format(_known(self), spec)
+
+    def __call__(self, *values: Any, **fields: Any) -> Any:
+        return _known(self)(*values, **fields)
+
+    __hash__ = Promise.__hash__
+
+
+def _known(value: Any) -> Any:
+    return value._scheduler.value(value) if isinstance(value, Promise) else value
+
+
+def _operators() -> None:
+    for name in _BINARY:
+        compute = getattr(operator, name)
+        setattr(Value, f"__{name}__", lambda self, other, f=compute: f(_known(self), _known(other)))
+        if name in _REFLECTED:
+            setattr(Value, f"__r{name}__", lambda self, other, f=compute: f(_known(other), _known(self)))
+    for name, convert in _UNARY.items():
+        setattr(Value, f"__{name}__", lambda self, f=convert: f(_known(self)))
+
+
+_operators()
+
+
+class _Waiting:
+    """The scheduler, with promises that wait when they are used."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._scheduler, name)
+        if name not in ("submit", "submit_all", "submit_dynamic", "returned"):
+            return found
+
+        def call(*given: Any) -> Any:
+            made = found(*given)
+            if type(made) is not Promise:
+                return made
+            return Value(self._scheduler, made._node, made._kind, made._path)
+
+        return call
+
+
+class Eager(Workflow):
+    """A workflow whose function is called when the values of its inputs are known, as that of a Dynamic."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if promises.running() is None:
+            return self.function(*args, **kwargs)
+
+        @functools.wraps(self.function)
+        def run(**inputs: Any) -> Any:
+            return _finished(self.function, inputs)
+
+        return Dynamic(run)(*args, **kwargs)
+
+
+def _finished(function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
+    """The result of an eager function. It may be called while another one waits."""
+    outer, scheduler = asyncio._get_running_loop(), promises.running()
+    asyncio._set_running_loop(None)  # it stands still meanwhile, so another loop may run
+    promises.schedule(_Waiting(scheduler))
+    try:
+        return asyncio.run(function(**inputs))
+    finally:
+        promises.schedule(scheduler)
+        asyncio._set_running_loop(outer)
+
+
+def eager(function: Callable[..., Any] | None = None, **more: Any) -> Any:
+    """Declare an eager workflow: `@eager`."""
+
+    def declare(declared: Callable[..., Any]) -> Eager:
+        options.note_unused(declared.__name__, more)
+        return Eager(declared)
+
+    return declare if function is None else declare(function)
