@@ -155,7 +155,7 @@ class Materialiser:
                 return False
             return self._is_there(folder, targets)
         except OSError as e:
-            self._refuse(folder, e.strerror)
+            self._refuse(folder, e.strerror or str(e))
             return False
 
     def _is_there(self, folder: str, targets: list[Target]) -> bool:
@@ -196,7 +196,7 @@ class Materialiser:
                     break
                 self._missing(path)
             except OSError as e:
-                self._refuse(path, e.strerror)
+                self._refuse(path, e.strerror or str(e))
             else:
                 changed |= self._published(path, mode)
         if changed:
@@ -246,7 +246,7 @@ class Materialiser:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as e:
-            self._refuse(folder, e.strerror)
+            self._refuse(folder, e.strerror or str(e))
             return []
         chosen = sorted(link for link in links if os.path.basename(link) not in but)
         self._replace_all(folder, chosen, told=told)
@@ -261,7 +261,7 @@ class Materialiser:
         try:
             durable.fsync_folder(folder)
         except OSError as e:
-            self._refuse(folder, e.strerror)
+            self._refuse(folder, e.strerror or str(e))
 
     def _replace(self, link: str, *, told: bool, named: bool) -> bool:
         """Replace a link; True when the folder around it changed. `named`: it was published itself."""
@@ -269,10 +269,10 @@ class Materialiser:
             how = self._replacer.replace(link, None if told else self._concerns_us)
         except FileNotFoundError as e:
             if named:
-                self._refuse(link, e.strerror)
+                self._refuse(link, e.strerror or str(e))
             return False  # it leads nowhere, and did so before: nothing can be lost
         except OSError as e:
-            self._refuse(link, e.strerror)
+            self._refuse(link, e.strerror or str(e))
             return False
         if how is None:
             return False
@@ -296,7 +296,7 @@ class Materialiser:
                 self.result.shortcuts.append(link)
         return False
 
-    def _refuse(self, path: str, reason: str | None) -> None:
+    def _refuse(self, path: str, reason: str) -> None:
         with self._lock:
             self.result.refuse(f"{path}: {reason}")
 
