@@ -156,7 +156,7 @@ class Materialiser:
                 return False
             return self._is_there(folder, targets)
         except OSError as e:
-            self._refuse(folder, e.strerror)
+            self._refuse(folder, e.strerror or str(e))
             return False
 
     def _is_there(self, folder: str, targets: list[Target]) -> bool:
@@ -197,7 +197,7 @@ class Materialiser:
                     break
                 self._missing(path)
             except OSError as e:
-                self._refuse(path, e.strerror)
+                self._refuse(path, e.strerror or str(e))
             else:
                 changed |= self._published(path, mode)
         if changed:
@@ -247,7 +247,7 @@ class Materialiser:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as e:
-            self._refuse(folder, e.strerror)
+            self._refuse(folder, e.strerror or str(e))
             return []
         chosen = sorted(link for link in links if os.path.basename(link) not in but)
         self._replace_all(folder, chosen, told=told)
@@ -262,7 +262,7 @@ class Materialiser:
         try:
             durable.fsync_folder(folder)
         except OSError as e:
-            self._refuse(folder, e.strerror)
+            self._refuse(folder, e.strerror or str(e))
 
     def _replace(self, link: str, *, told: bool, named: bool) -> bool:
         """Replace a link; True when the folder around it changed. `named`: it was published itself."""
@@ -270,10 +270,10 @@ class Materialiser:
             how = self._replacer.replace(link, None if told else self._concerns_us)
         except FileNotFoundError as e:
             if named:
-                self._refuse(link, e.strerror)
+                self._refuse(link, e.strerror or str(e))
             return False  # it leads nowhere, and did so before: nothing can be lost
         except OSError as e:
-            self._refuse(link, e.strerror)
+            self._refuse(link, e.strerror or str(e))
             return False
         if how is None:
             return False
@@ -297,7 +297,7 @@ class Materialiser:
                 self.result.shortcuts.append(link)
         return False
 
-    def _refuse(self, path: str, reason: str | None) -> None:
+    def _refuse(self, path: str, reason: str) -> None:
         with self._lock:
             self.result.refuse(f"{path}: {reason}")
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import itertools
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from nfresume.storage import copying
 from nfresume.storage.scratch import MOST_LINKS, Scratch
 from nfresume.system import crashpoints, durable
 
@@ -177,7 +177,7 @@ class LinkReplacer:
                 raise
             if not self._copy:
                 raise _NotLinkable from None
-            _copy_verified(source, temporary)
+            copying.copy_verified(source, temporary)
             return "copied"
         return "linked"
 
@@ -224,7 +224,7 @@ class LinkReplacer:
 
     def _make_folder(self, source: str, target: str, made: _Tree) -> None:
         """Rebuild the tree `source` at `target` from links and copies."""
-        waiting = [(source, target, frozenset({source}))]
+        waiting = [(source, target, {source: target})]
         folders = []
         while waiting:
             folder, into, above = waiting.pop()
@@ -238,10 +238,10 @@ class LinkReplacer:
                         os.symlink(text, copy)
                         continue
                     real = self.scratch.resolve(entry.path)
-                    if os.path.isdir(real):
-                        if real in above:
-                            raise OSError(errno.ELOOP, f"{entry.path} leads back to itself")
-                        waiting.append((real, copy, above | {real}))
+                    if (rebuilt := _rebuilt(real, source, above) or copy) != copy:
+                        os.symlink(os.path.relpath(rebuilt, into), copy)
+                    elif os.path.isdir(real):
+                        waiting.append((real, copy, above | {real: copy}))
                     else:
                         made.methods.add(self._make_file(real, copy))
                         made.bytes += os.lstat(copy).st_size
@@ -324,6 +324,16 @@ def _stays_within(link: str, text: str, folder: str) -> bool:
     return not os.path.isabs(text) and lexical.startswith(f"{folder}/") and os.path.lexists(lexical)
 
 
+def _rebuilt(path: str, source: str, above: Mapping[str, str]) -> str | None:
+    """Where the copy has `path`: a part of the tree `source`, or a folder whose content is being rebuilt.
+
+    What leads there from anywhere else becomes a link to it: it is made once, and a loop stays one.
+    """
+    if path in above:
+        return above[path]
+    return f"{above[source]}{path.removeprefix(source)}" if path.startswith(f"{source}/") else None
+
+
 def _mode(path: str) -> int:
     try:
         return os.lstat(path).st_mode
@@ -370,13 +380,3 @@ def _renameat2() -> Callable[..., int] | None:
     except (ImportError, AttributeError):
         return None
     return lambda *given: 0 if function(*given) == 0 else ctypes.get_errno()
-
-
-def _copy_verified(source: str, target: str) -> None:
-    """Copy a file, fsync it, read both files back and compare. Raises OSError when they differ."""
-    shutil.copy2(source, target)
-    with open(target, "rb") as copy, open(source, "rb") as original:
-        os.fsync(copy.fileno())
-        os.posix_fadvise(copy.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        if hashlib.file_digest(copy, "sha256").digest() != hashlib.file_digest(original, "sha256").digest():
-            raise OSError(errno.EIO, f"the copy of {source} differs from it")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -144,17 +146,86 @@ def test_across_file_systems(work: Path, elsewhere: Path):
     assert (elsewhere / "folder/deep/up.txt").read_text() == "b"
 
 
+@pytest.mark.parametrize("leads", [".", "..", "{task}/folder", "{task}", "../../up/folder/deep", "{other}"])
+def test_a_folder_with_a_loop(work: Path, leads: str):
+    """A link that leads back to where it came from stays a loop in the copy; nothing else is lost."""
+    other = work / "cd/other"
+    other.mkdir(parents=True)
+    (other / "back").symlink_to(work / "ab/task/folder")
+    (other / "self").symlink_to(".")
+    (other / "d.txt").write_text("d")
+    (work / "ab/task/up").symlink_to(".")
+    (work / "ab/task/folder/X11").symlink_to(".")
+    (work / "ab/task/folder/deep/loop").symlink_to(leads.format(task=work / "ab/task", other=other))
+    before = sorted(os.listdir(work / "ab/task/folder/deep/loop/"))
+    link = work.parent / "out/folder"
+    link.symlink_to(work / "ab/task/folder")
+    assert settle([link], work).refused == []
+    assert not work.exists()
+    assert sorted(os.listdir(link / "deep/loop/")) == before
+    assert (link / "deep/c.txt").read_text() == "c"
+    assert [path for path in link.rglob("*") if not path.exists()] == []
+
+
+def test_links_inside_a_folder_lead_to_one_copy(work: Path, elsewhere: Path):
+    """A link by its whole path to a part of the same folder does not make that part twice."""
+    (work / "ab/task/folder/again").symlink_to(work / "ab/task/folder/deep")
+    (work / "ab/task/folder/c.txt").symlink_to(work / "ab/task/folder/deep/c.txt")
+    settle([elsewhere / "folder"], work)
+    assert os.readlink(elsewhere / "folder/again") == "deep"
+    assert os.readlink(elsewhere / "folder/c.txt") == "deep/c.txt"
+    assert (elsewhere / "folder/again/c.txt").read_text() == "c"
+
+
+def test_no_regular_files_across_file_systems(work: Path, elsewhere: Path):
+    """A FIFO and a socket are made anew: nobody waits for a writer, and they do not keep a work dir."""
+    os.mkfifo(work / "ab/task/folder/fifo", 0o640)
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(os.path.relpath(work / "ab/task/folder/socket"))
+    (elsewhere / "fifo").symlink_to(work / "ab/task/folder/fifo")
+    assert settle([elsewhere / "folder", elsewhere / "fifo"], work).refused == []
+    for path in (elsewhere / "fifo", elsewhere / "folder/fifo"):
+        assert stat.filemode(path.lstat().st_mode) == "prw-r-----"
+    assert (elsewhere / "folder/socket").is_socket()
+
+
+@pytest.mark.parametrize("pieces", [(), (0,), (5 << 20,), (0, 5 << 20, 64 << 20)])
+def test_a_sparse_file_across_file_systems(work: Path, elsewhere: Path, pieces: tuple[int, ...]):
+    """The holes of a file stay holes: its copy takes no more room than the file does."""
+    source, copy = work / "ab/task/sparse", elsewhere / "sparse"
+    with source.open("wb") as file:
+        for at in pieces:
+            file.seek(at)
+            file.write(b"data" * 1024)
+        file.truncate(max(pieces, default=0) + (8 << 20))
+    copy.symlink_to(source)
+    expected, size = source.read_bytes(), source.stat().st_size
+    assert settle([copy], work).refused == []
+    assert (copy.stat().st_size, copy.read_bytes()) == (size, expected)
+    assert copy.stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_reason_is_always_given(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """Some errors of Python have no number and no text of the system: then their own text is the reason."""
+    link = work.parent / "out/a"
+    link.symlink_to(work / "ab/task/a.txt")
+
+    def refused(*_: object, **__: object) -> None:
+        raise shutil.SpecialFileError("is a special file")
+
+    monkeypatch.setattr(replacing.os, "link", refused)
+    assert materialise([link], work).refused == [f"{link}: is a special file"]
+
+
 def test_what_cannot_be_materialised_is_refused(work: Path):
-    """A missing source, a target inside the work dir and a loop are refused by name; all others are done."""
+    """A missing source and a target inside the work dir are refused by name; all others are done."""
     out = work.parent / "out"
     (out / "gone").symlink_to(work / "ab/task/absent")
     (out / "fine").symlink_to(work / "ab/task/a.txt")
-    (work / "ab/task/folder/loop").symlink_to(work / "ab/task")
-    (out / "loop").symlink_to(work / "ab/task/folder")
-    result = materialise([out / "gone", out / "fine", work / "ab/task/a.txt", out / "loop"], work)
-    assert len(result.refused) == 3
+    result = materialise([out / "gone", out / "fine", work / "ab/task/a.txt"], work)
+    assert len(result.refused) == 2
     assert sorted(line.split(":")[0] for line in result.refused) == sorted(
-        [str(out / "gone"), str(work / "ab/task/a.txt"), str(out / "loop")])
+        [str(out / "gone"), str(work / "ab/task/a.txt")])
     assert (out / "fine").read_text() == "a"
     assert work.exists()
 
