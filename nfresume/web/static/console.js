@@ -99,21 +99,20 @@ function follow() {
     addEventListener("pagehide", () => port.postMessage("bye"), { once: true });
     return;
   }
-  const source = new EventSource(body.dataset.events);
+  const source = new EventSource(body.dataset.events), over = new AbortController(), signal = over.signal;
+  const again = () => { if (!signal.aborted) { over.abort(); follow(); } };
   source.addEventListener("open", () => heard({ type: "open" }));
-  source.addEventListener("error", () => heard({ type: "error" }));
+  source.addEventListener("error", () => {
+    heard({ type: "error" });  // after an answer such as 502 a browser does not try again
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (!document.hidden) again(); }, 10_000);
+  });
   for (const name of ["event", "progress"])
     source.addEventListener(name, event => heard({ type: name, id: JSON.parse(event.data).id }));
-  const hide = () => { if (document.hidden) { stale = true; source.close(); } };
-  document.addEventListener("visibilitychange", hide);
-  addEventListener("pagehide", () => source.close(), { once: true });
-  document.addEventListener("visibilitychange", function back() {
-    if (!document.hidden && source.readyState === EventSource.CLOSED) {
-      document.removeEventListener("visibilitychange", back);
-      document.removeEventListener("visibilitychange", hide);
-      follow();
-    }
-  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { stale = true; source.close(); }
+    else if (source.readyState === EventSource.CLOSED) again();
+  }, { signal });
+  addEventListener("pagehide", () => source.close(), { once: true, signal });
 }
 if (body.dataset.events && document.querySelector("[data-live]")) {
   follow();
