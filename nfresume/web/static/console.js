@@ -84,8 +84,11 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && stale) { stale = false; refresh(); tail(); }
 });
 
+// A stream that comes back soon, as after each page that is left, is not worth a word.
+let silent = 0;
 function heard(message) {
-  body.classList.toggle("offline", message.type === "error");
+  if (message.type === "error") silent ||= setTimeout(() => body.classList.add("offline"), 5000);
+  else { clearTimeout(silent); silent = 0; body.classList.remove("offline"); }
   if (message.type === "open") { if (!first) changed(); first = false; }
   else if (message.type !== "error" && [undefined, message.id].includes(body.dataset.execution)) changed();
 }
