@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from nfresume.web import rendering
+from nfresume.web import gate, rendering
 from tests.conftest import until
 from tests.screens.data import FAILED, LARGE, Filled
 from tests.screens.shooting import PAGES, STATES, log_in, serving, show
@@ -146,6 +146,32 @@ def test_nothing_moves_that_has_not_changed(filled: tuple[Filled, str], browser:
     assert page.evaluate("document.querySelectorAll('#tasks tbody tr')[60].marked") == "same"
     assert page.evaluate("scrollY") == before
     assert page.evaluate("document.activeElement.closest('tr')?.marked") == "same"
+    context.close()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_page_is_live_again(filled: tuple[Filled, str], browser: Browser, monkeypatch: pytest.MonkeyPatch,
+                              shared: bool):
+    """While the server refuses event streams a page says that it may be old; then it goes on by itself."""
+    made, url = filled
+    monkeypatch.setattr(gate, "STREAMS", 0)
+    context = browser.new_context()
+    page = context.new_page()
+    if not shared:
+        page.add_init_script("delete window.SharedWorker")
+    log_in(page, url, made.link())
+    page.goto(f"{url}/a/lab/executions/{FAILED}")
+    expect(page.locator("body")).to_have_class("offline", timeout=20_000)
+    monkeypatch.undo()
+    expect(page.locator("body")).not_to_have_class("offline", timeout=60_000)
+    other = context.new_page()
+    other.goto(f"{url}/a/lab/executions/{FAILED}")
+    other.get_by_role("button", name="Pin").click()
+    other.get_by_role("button", name="Unpin").wait_for()
+    page.bring_to_front()
+    expect(page.get_by_role("button", name="Unpin")).to_be_visible(timeout=20_000)
+    other.get_by_role("button", name="Unpin").click()
+    other.get_by_role("button", name="Pin").wait_for()
     context.close()
 
 

@@ -84,8 +84,11 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && stale) { stale = false; refresh(); tail(); }
 });
 
+// A stream that comes back soon, as after each page that is left, is not worth a word.
+let silent = 0;
 function heard(message) {
-  body.classList.toggle("offline", message.type === "error");
+  if (message.type === "error") silent ||= setTimeout(() => body.classList.add("offline"), 5000);
+  else { clearTimeout(silent); silent = 0; body.classList.remove("offline"); }
   if (message.type === "open") { if (!first) changed(); first = false; }
   else if (message.type !== "error" && [undefined, message.id].includes(body.dataset.execution)) changed();
 }
@@ -99,21 +102,20 @@ function follow() {
     addEventListener("pagehide", () => port.postMessage("bye"), { once: true });
     return;
   }
-  const source = new EventSource(body.dataset.events);
+  const source = new EventSource(body.dataset.events), over = new AbortController(), signal = over.signal;
+  const again = () => { if (!signal.aborted) { over.abort(); follow(); } };
   source.addEventListener("open", () => heard({ type: "open" }));
-  source.addEventListener("error", () => heard({ type: "error" }));
+  source.addEventListener("error", () => {
+    heard({ type: "error" });  // after an answer such as 502 a browser does not try again
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (!document.hidden) again(); }, 10_000);
+  });
   for (const name of ["event", "progress"])
     source.addEventListener(name, event => heard({ type: name, id: JSON.parse(event.data).id }));
-  const hide = () => { if (document.hidden) { stale = true; source.close(); } };
-  document.addEventListener("visibilitychange", hide);
-  addEventListener("pagehide", () => source.close(), { once: true });
-  document.addEventListener("visibilitychange", function back() {
-    if (!document.hidden && source.readyState === EventSource.CLOSED) {
-      document.removeEventListener("visibilitychange", back);
-      document.removeEventListener("visibilitychange", hide);
-      follow();
-    }
-  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) { stale = true; source.close(); }
+    else if (source.readyState === EventSource.CLOSED) again();
+  }, { signal });
+  addEventListener("pagehide", () => source.close(), { once: true, signal });
 }
 if (body.dataset.events && document.querySelector("[data-live]")) {
   follow();

@@ -2,7 +2,8 @@
 // A SharedWorker: one event stream for all pages of a browser that show one account. Its name is the stream's URL.
 
 const ports = new Set();
-let source = null, open = false;
+const SOON = 2000, LATE = 60_000;
+let source = null, open = false, wait = SOON;
 
 function send(message) {
   for (const port of ports) port.postMessage(message);
@@ -11,8 +12,14 @@ function send(message) {
 function follow() {
   if (source && source.readyState !== EventSource.CLOSED) return;
   source = new EventSource(self.name);
-  source.onopen = () => { open = true; send({ type: "open" }); };
-  source.onerror = () => { open = false; send({ type: "error" }); };
+  source.onopen = () => { open = true; wait = SOON; send({ type: "open" }); };
+  source.onerror = () => {
+    open = false;
+    send({ type: "error" });
+    if (source?.readyState !== EventSource.CLOSED) return;  // the browser tries again
+    setTimeout(() => { if (ports.size) follow(); }, wait);  // after an answer such as 502 it does not
+    wait = Math.min(2 * wait, LATE);
+  };
   for (const name of ["event", "progress"])
     source.addEventListener(name, event => send({ type: name, id: JSON.parse(event.data).id }));
 }
