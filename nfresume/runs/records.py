@@ -47,9 +47,15 @@ class TaskPart:
 
 
 class Records:
-    """The records of one attempt. `ended`: it has ended, so that its record must be finished."""
+    """The records of one attempt. `ended`: it has ended, so that its record must be finished.
 
-    def __init__(self, folder: ExecutionFolder, number: int, *, ended: bool) -> None:
+    Where `tasks` would take longer than `patience` seconds, it raises StillReading.
+    """
+
+    def __init__(
+        self, folder: ExecutionFolder, number: int, *, ended: bool, patience: float | None = None
+    ) -> None:
+        self._patience = patience
         self._folder = folder
         self._attempt_dir = folder.attempt(number)
         self._number = number
@@ -57,7 +63,7 @@ class Records:
 
     def tasks(self) -> AbstractContextManager[TaskIndex]:
         """The tasks, to be sorted, filtered and counted; kept in memory for the next time."""
-        return _indexes.of(self._attempt_dir, ended=self._ended)
+        return _indexes.of(self._attempt_dir, ended=self._ended, patience=self._patience)
 
     def sums(self) -> record.Sums:
         """How many tasks of each process are in which state, and the first ones that failed for good."""

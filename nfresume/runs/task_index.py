@@ -6,6 +6,7 @@ what is new in the record is read each time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -58,9 +59,19 @@ _CACHE = 16 * 1024
 _BATCH = 20_000
 #: About so many bytes one task takes.
 _ROW_BYTES = 700
+#: Who has patience reads no more bytes of a record than these while they wait: that takes about 0.1 s.
+_AT_ONCE = 1 << 22
 #: So many published paths are kept.
 MAX_PUBLISHED = 10_000
 _LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+
+
+class StillReading(Exception):
+    """A large record is still being read, and who asked has no patience. `share` of it was read."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(f"The records of its tasks are being read: {share:.0%}.")
+        self.share = share
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class TaskIndex:
         self.edges: Counter[tuple[str, str]] = Counter()  # how many tasks of a process use files of another
         self.figures: dict[str, tuple[int, Any]] = {}  # see `runs.task_figures`
         self._reader = record_file.Reader(path)
+        self._apart: threading.Thread | None = None
         self.database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self.database.execute(f"PRAGMA cache_size = -{_CACHE}")
         self.database.executescript(_TABLES)
@@ -104,6 +116,26 @@ class TaskIndex:
     def refresh(self) -> None:
         """Read what is new in the record."""
         self._add(data for _, data in self._reader.raw())
+
+    def wait(self, patience: float) -> None:
+        """Have a thread read what is new in the record, if it is much. Raises StillReading, OSError.
+
+        Some threads may call this at a time, without the lock.
+        """
+        size = self._reader.path.stat().st_size
+        if size - self._reader.offset <= _AT_ONCE:
+            return
+        apart = self._apart
+        if apart is None or not apart.is_alive():
+            apart = self._apart = threading.Thread(target=self._refresh_apart, name="tasks", daemon=True)
+            apart.start()
+        apart.join(patience)
+        if apart.is_alive():
+            raise StillReading(self._reader.offset / size)
+
+    def _refresh_apart(self) -> None:
+        with self.lock, contextlib.suppress(OSError):  # the next reader meets it
+            self.refresh()
 
     def fill(self, lines: Iterator[record.Line]) -> None:
         """Take these lines, of an attempt that has no record."""
@@ -204,10 +236,17 @@ class Indexes:
         self._known: OrderedDict[Path, tuple[tuple[int, int], TaskIndex]] = OrderedDict()
 
     @contextmanager
-    def of(self, attempt_dir: Path, *, ended: bool) -> Iterator[TaskIndex]:
-        """The index of an attempt, as new as its record. `ended`: see `reading.lines`."""
+    def of(
+        self, attempt_dir: Path, *, ended: bool, patience: float | None = None
+    ) -> Iterator[TaskIndex]:
+        """The index of an attempt, as new as its record. `ended`: see `reading.lines`.
+
+        Raises StillReading when reading it takes longer than `patience` seconds; it is read all the same.
+        """
         path = reading.newest(attempt_dir, ended=ended)
         index, fresh = self._take(path or attempt_dir / LOG, whole=path is None)
+        if path is not None and patience is not None:
+            index.wait(patience)
         with index.lock:
             if path is not None:
                 index.refresh()

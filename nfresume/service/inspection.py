@@ -194,8 +194,13 @@ class Inspection:
         except EngineUnavailable:
             return ""
 
-    def records(self, execution: Execution, number: int | None = None) -> Records:
-        """The records of attempt `number` (default: the last one). Raises NotFound if there are none."""
+    def records(
+        self, execution: Execution, number: int | None = None, patience: float | None = None
+    ) -> Records:
+        """The records of attempt `number` (default: the last one). Raises NotFound if there are none.
+
+        `patience`: see Records.
+        """
         from nfresume.runs.records import Records
 
         if number is not None and not 1 <= number <= execution.attempt:
@@ -206,7 +211,7 @@ class Inspection:
             raise NotFound(f"the records of {execution.id} have expired",
                            f"they were kept for keep_records_days = {self.conf.keep_records_days:g}")
         ended = chosen < execution.attempt or not execution.state.live
-        return Records(folder, chosen, ended=ended)
+        return Records(folder, chosen, ended=ended, patience=patience)
 
     def wait_until_measured(self, execution: Execution, timeout: float) -> Execution:
         """Wait at most `timeout` seconds until the work dir was measured. Returns the current execution."""

@@ -37,6 +37,8 @@ SECTIONS = (("", "Overview"), ("tasks", "Tasks"), ("timeline", "Timeline"), ("gr
             ("storage", "Storage and cost"), ("history", "History"))
 #: So many bytes of the end of a file are shown.
 TAIL = 32 * 1024
+#: A page waits so many seconds for the records of tasks. Then it says that they are being read.
+_PATIENCE = 0.05
 
 
 @dataclass
@@ -80,6 +82,10 @@ class Frame:
     def ended(self) -> bool:
         """True when nothing of this attempt changes any more."""
         return self.number < self.e.attempt or not self.e.state.live
+
+    def records_of(self, number: int) -> Records:
+        """The records of an attempt, for a page. Raises NotFound."""
+        return self.service.records(self.e, number, _PATIENCE)
 
     def role(self, role: Role) -> bool:
         """True if the user has at least this role in the account."""
@@ -169,7 +175,7 @@ def reading(made: Frame) -> Iterator[None]:
 
 
 def _read(made: Frame) -> None:
-    found = made.records = made.service.records(made.e, made.number)
+    found = made.records = made.records_of(made.number)
     sums = found.sums()
     made.failed = _first(sums.failed, made.attempt.error or "")
     made.progress = [Progress(*row) for row in sums.processes]

@@ -72,7 +72,7 @@ def graph(request: Request, frame: FrameOf) -> HTMLResponse:
     edges = []
     for number in range(frame.number, max(0, frame.number - _ATTEMPTS), -1):
         try:  # a cached task has its inputs in the attempt that ran it
-            with frame.service.records(frame.e, number).tasks() as index:
+            with frame.records_of(number).tasks() as index:
                 edges.append(dict(index.edges))
         except (NfresumeError, OSError):
             continue

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from nfresume.domain.errors import NfresumeError
+from nfresume.runs.task_index import StillReading
 from nfresume.web import access, rendering, returning
 from nfresume.web.access import Unauthorized
 
@@ -41,6 +42,13 @@ def install(app: FastAPI) -> None:
             response.headers["Allow"] = ", ".join(sorted(_methods(request)))
         return response
 
+    @app.exception_handler(StillReading)
+    def _reading(request: Request, error: StillReading) -> Response:
+        page = answer(request, 503, "reading", str(error), "The page comes by itself as soon as they are.",
+                      title="A moment")
+        page.headers["Refresh"] = page.headers["Retry-After"] = "1"
+        return page
+
     @app.exception_handler(PermissionError)
     def _unreadable(request: Request, error: PermissionError) -> Response:
         _log.warning("not permitted: %s", error)
@@ -62,14 +70,16 @@ def of_error(request: Request, error: NfresumeError) -> Response:
     return answer(request, error.http_status, name, error.message, error.hint)
 
 
-def answer(request: Request, status: int, name: str, detail: str, hint: str) -> Response:
+def answer(
+    request: Request, status: int, name: str, detail: str, hint: str, title: str = ""
+) -> Response:
     """The error as a problem document if the path is the API's, otherwise as a page.
 
     The page has the navigation of the user if somebody has asked who it is: the database may be the trouble.
     """
     if status == 422 and _is_api(request):
         status = 400  # WES knows no 422
-    title = HTTPStatus(status).phrase
+    title = title or HTTPStatus(status).phrase
     if _is_api(request):
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
         body = {"msg": detail, "status_code": status, "type": f"urn:nfresume:{name}", "title": title,

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from nfresume.domain.errors import NfresumeError, NotFound
-from nfresume.domain.executions import Execution
 from nfresume.nextflow import metrics, task_dirs
 from nfresume.nextflow.record import Task
 from nfresume.runs import task_index
@@ -17,7 +16,6 @@ from nfresume.runs.explaining import Explanation
 from nfresume.runs.records import TASK_FILES, Records
 from nfresume.runs.task_index import Query as TaskQuery
 from nfresume.service import explaining
-from nfresume.service.verbs import Service
 from nfresume.web import frames, highlighting, ranges
 from nfresume.web.access import SiteOf, Viewing, VisitorOf
 from nfresume.web.frames import Frame, FrameOf
@@ -93,12 +91,12 @@ def task_page(
         file_names=list(TASK_FILES),
         script=highlighting.script(files["script"]), metrics=metrics.parse(files["trace"]),
         outputs=found.outputs(task, _OUTPUTS), reason=reason, chain=chain,
-        others=_others(service, frame.e, task), **_around(service, frame, found, task))
+        others=_others(frame, task), **_around(frame, found, task))
 
 
-def _around(service: Service, frame: Frame, found: Records, task: Task) -> dict[str, Any]:
+def _around(frame: Frame, found: Records, task: Task) -> dict[str, Any]:
     """Where the inputs of a task come from, who uses its files, and what of it was published."""
-    ran = _original(service, frame.e, task)
+    ran = _original(frame, task)
     with found.tasks() as index:
         work = index.summary.work
         makers = {name: index.by_dir(name) for path, _, _ in ran.inputs[:_INPUTS]
@@ -111,23 +109,24 @@ def _around(service: Service, frame: Frame, found: Records, task: Task) -> dict[
             "published": published[:_OUTPUTS]}
 
 
-def _original(service: Service, e: Execution, task: Task) -> Task:
+def _original(frame: Frame, task: Task) -> Task:
     """The line of the attempt that ran a cached task: it has its inputs and times."""
     if task.cached_from is None or not task.dir:
         return task
     try:
-        with service.records(e, task.cached_from).tasks() as index:
+        with frame.records_of(task.cached_from).tasks() as index:
             return index.by_dir(task.dir) or task
     except (NfresumeError, OSError):
         return task
 
 
-def _others(service: Service, e: Execution, task: Task) -> list[tuple[int, Task]]:
+def _others(frame: Frame, task: Task) -> list[tuple[int, Task]]:
     """The tasks of this name in the last attempts, with the numbers of these."""
     found: list[tuple[int, Task]] = []
-    for number in range(e.attempt, max(0, e.attempt - _ATTEMPTS), -1):
+    last = frame.e.attempt
+    for number in range(last, max(0, last - _ATTEMPTS), -1):
         try:
-            with service.records(e, number).tasks() as index:
+            with frame.records_of(number).tasks() as index:
                 found += [(number, each) for each in index.named(task.name, _ATTEMPTS)]
         except (NfresumeError, OSError):
             continue  # the page says what it has

@@ -21,8 +21,9 @@ from nfresume.service.identity import Identity
 from nfresume.storage import Root
 from nfresume.store import Store, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
-from nfresume.web import app
+from nfresume.web import app, frames
 from nfresume.web.frames import SECTIONS
+from tests.conftest import until
 from tests.integration.web.test_web import log_in
 
 PAGE = "/a/team/executions/run-1"
@@ -219,6 +220,20 @@ def test_kept_output_is_marked(web: Web):
     assert web.client.get(f"{PAGE}/tasks/1/1/stdout").text == "it said"
 
 
+def test_a_large_record_that_was_not_read_before(web: Web, monkeypatch: pytest.MonkeyPatch):
+    """A page does not wait for it: it says how much was read, and comes by itself."""
+    web.write(*(Task(n, "A", Status.COMPLETED, "ab/cdef01", f"ab/cdef01{n:024x}", exit=0, error="e" * 200)
+                for n in range(1, 20_001)))
+    monkeypatch.setattr(frames, "_PATIENCE", 0.0)
+    first = web.client.get(f"{PAGE}/tasks")
+    assert (first.status_code, first.headers["Refresh"]) == (503, "1")
+    assert re.search(r"The records of its tasks are being read: \d+%.", first.text)
+    assert 'aria-label="Main"' in first.text
+    until(lambda: web.client.get(f"{PAGE}/tasks").status_code == 200)
+    assert "1 to 100 of 20,000" in web.page("/tasks")
+    assert web.wes("/tasks", page_size=2).json()["next_page_token"] == "2"
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_tasks(web: Web, record_property):
@@ -228,7 +243,7 @@ def test_a_hundred_thousand_tasks(web: Web, record_property):
     web.write(*started)
     web.write(*(task._replace(status=Status.COMPLETED, dir=f"{task.hash[:2]}/{task.n:030x}", was="RUNNING",
                               exit=0, submitted=1, completed=1000) for task in started))
-    web.page()
+    until(lambda: web.client.get(PAGE).status_code == 200)
     for path in PATHS:
         took = []
         for number in range(5):
