@@ -99,10 +99,11 @@ class Materialiser:
 
     def __init__(
         self, scratch: Scratch, pace: Pace, *, heartbeat: Callable[[], None] = lambda: None,
-        copy: bool = True, done: Callable[[str, str], None] = lambda _path, _how: None,
+        copy: bool = True, goes_early: Callable[[str], bool] = lambda _source: False,
+        done: Callable[[str, str], None] = lambda _path, _how: None,
     ) -> None:
         self._scratch = scratch
-        self._replacer = LinkReplacer(scratch, copy=copy)
+        self._replacer = LinkReplacer(scratch, copy=copy, goes_early=goes_early)
         self._workers = pace.removers(Path(scratch.work))
         self._heartbeat = heartbeat
         self._done = done
