@@ -63,6 +63,7 @@ class Materialised:
     missing: int = 0
     refusals: int = 0
     refused: list[str] = field(default_factory=list)
+    left_ends: set[str] = field(default_factory=set)
     shortcut_count: int = 0
     shortcuts: list[str] = field(default_factory=list)
 
@@ -280,7 +281,9 @@ class Materialiser:
         crashpoints.reach("results-half-materialised")
         with self._lock:
             setattr(self.result, how, getattr(self.result, how) + 1)
-            if how != "left":
+            if how == "left":
+                self.result.left_ends.add(self._scratch.resolve(link))
+            else:
                 self._done(link, how)
         return how != "left"
 
