@@ -7,7 +7,7 @@ next sweep continues where the last process stopped.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from nfresume.domain.executions import Execution
 from nfresume.nextflow import reading
@@ -68,13 +68,18 @@ def slim_down(
     folder: ExecutionFolder, attempts: int, pace: Pace, heartbeat: Callable[[], None] = lambda: None
 ) -> Removed:
     """Empty the task dirs that failed or were aborted in attempts 1 to `attempts`; no resume needs them."""
-    unneeded: dict[str, None] = {}
+    return slim(folder, failed_task_dirs(folder, attempts), pace, lambda _: heartbeat())
+
+
+def failed_task_dirs(folder: ExecutionFolder, attempts: int) -> Collection[str]:
+    """The task dirs that failed or were aborted in attempts 1 to `attempts`, as `ab/cdef01...`."""
+    failed: dict[str, None] = {}
     for number in range(1, attempts + 1):
         for line in reading.lines(folder.attempt(number)):
             if not isinstance(line, Task) or not line.dir:
                 continue
             if line.status in (Status.FAILED, Status.ABORTED):
-                unneeded[line.dir] = None
+                failed[line.dir] = None
             else:
-                unneeded.pop(line.dir, None)
-    return slim(folder, unneeded, pace, lambda _: heartbeat())
+                failed.pop(line.dir, None)
+    return failed.keys()

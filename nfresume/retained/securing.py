@@ -8,8 +8,10 @@ holder of the attempt's lease, or of the claim on the deletion, does it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Any, TextIO
 from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Execution
 from nfresume.domain.retention import Hold
-from nfresume.retained import published
+from nfresume.retained import disposal, published
 from nfresume.storage import emptying
 from nfresume.storage.looking import Bounds, Look, Seen
 from nfresume.storage.publish import Materialised, Materialiser
@@ -82,7 +84,8 @@ def secure(
     """Materialise what all attempts published, and links into the work dir that the pipeline made itself.
 
     `succeeded`: the last attempt did, so each path that it published must be there. `deleting`: the work dir
-    goes next. Only for a success and before a deletion are results copied to other file systems.
+    goes next. Only for a success and before a deletion are results copied to other file systems. What lies in
+    a failed task's dir always is: a relaunch sets that dir aside, and slim retention empties it.
     `heartbeat` is called several times a second; what it raises ends the work. Nothing is deleted.
     """
     try:
@@ -95,6 +98,7 @@ def secure(
     with _report(place / RESULTS) as report:
         materialiser = Materialiser(
             scratch, pace, heartbeat=heartbeat, copy=succeeded or deleting,
+            goes_early=_InFailedTasks(scratch, folder, execution.attempt),
             done=lambda path, how: _tell(report, path, how))
         outputs = _secure_published(folder, execution, materialiser, succeeded=succeeded)
         bounds = Bounds() if deleting or succeeded else _SHORT
@@ -105,6 +109,23 @@ def secure(
             _tell(report, line, "refused")
     crashpoints.reach("results-materialised")
     return Secured(materialiser.result, seen)
+
+
+class _InFailedTasks:
+    """Tells whether a path lies in the dir of a task that failed or was aborted.
+
+    The records are read when it is asked for the first time.
+    """
+
+    def __init__(self, scratch: Scratch, folder: ExecutionFolder, attempts: int) -> None:
+        self._work = scratch.work
+        self._failed = functools.cache(lambda: disposal.failed_task_dirs(folder, attempts))
+        self._lock = threading.Lock()
+
+    def __call__(self, path: str) -> bool:
+        with self._lock:
+            failed = self._failed()
+        return "/".join(path.removeprefix(f"{self._work}/").split("/", 2)[:2]) in failed
 
 
 def _secure_published(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ REHYDRATE = "rehydrate"
 
 def empty(
     folder: ExecutionFolder, execution: Execution, attempts: int, minimum: int,
-    heartbeat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None, left_ends: Collection[str] = (),
 ) -> dict[str, Any]:
     """Empty what no coming task is known to need. Returns what the history says of it; safe to repeat.
 
+    `left_ends` are files and folders of the work dir that links on other file systems need: they stay whole.
     The manifest lists a file, durably, before it is emptied. An OSError or a damaged manifest raises.
     """
     if python_workflow(execution.pipeline) is not None:
@@ -48,9 +49,16 @@ def empty(
                                 heartbeat)
     if choice.refused:
         return {"left_alone": choice.refused}
-    listed, new = _listed(folder, choice.candidates, heartbeat)
+    work = os.path.realpath(folder.work)
+    free = [c for c in choice.candidates if not _lies_in(f"{work}/{c.path}", left_ends)]
+    listed, new = _listed(folder, free, heartbeat)
     emptied = _empty(folder, listed, new, new, heartbeat)
     return asdict(emptying.total(emptied)) if emptied else {}
+
+
+def _lies_in(path: str, ends: Collection[str]) -> bool:
+    """True for one of these paths, and for what is below it."""
+    return bool(ends) and (path in ends or any(str(above) in ends for above in Path(path).parents))
 
 
 def _listed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ def conclude(
     secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
                               succeeded=verdict.state is ExecutionState.SUCCEEDED)
     if _is_slimmed(execution, verdict):
-        reason = _must_not_slim(execution, verdict, evidence)
+        reason = _must_not_slim(execution, verdict, evidence) or (
+            "a result cannot be made independent of it" if secured.hold else None)
         notes["slimmed"] = {"left_alone": reason} if reason else _slim(
             folder, lease.number, pace, heartbeat)
     notes["results_secured"] = secured.note
@@ -66,7 +67,7 @@ def conclude(
     if _is_slimmed(execution, verdict) and execution.retain is Retain.LEAN and not needs:
         reason = _must_not_slim(execution, verdict, evidence)
         notes["emptied"] = {"left_alone": reason} if reason else _empty(
-            folder, execution, lease.number, conf, heartbeat)
+            folder, execution, lease.number, conf, heartbeat, secured.results.left_ends)
     if _is_resumed(execution, verdict):
         notes["cache_lost"] = cache_check.lost(folder, execution.session_id, lease.number, heartbeat)
     refused = _refused(store, conf, execution, heartbeat)
@@ -164,11 +165,11 @@ def _slim(
 
 def _empty(
     folder: ExecutionFolder, execution: Execution, attempts: int, conf: Settings,
-    heartbeat: Callable[[], None],
+    heartbeat: Callable[[], None], left_ends: Collection[str],
 ) -> dict[str, Any]:
     """Empty intermediate files. What goes wrong is told, not raised: it must not stop the settlement."""
     try:
-        return lean.empty(folder, execution, attempts, conf.lean_min_size, heartbeat)
+        return lean.empty(folder, execution, attempts, conf.lean_min_size, heartbeat, left_ends)
     except Conflict as e:
         return {"left_alone": e.message}
     except (OSError, ValueError) as e:

@@ -64,6 +64,7 @@ class Materialised:
     missing: int = 0
     refusals: int = 0
     refused: list[str] = field(default_factory=list)
+    left_ends: set[str] = field(default_factory=set)
     shortcut_count: int = 0
     shortcuts: list[str] = field(default_factory=list)
 
@@ -100,10 +101,11 @@ class Materialiser:
 
     def __init__(
         self, scratch: Scratch, pace: Pace, *, heartbeat: Callable[[], None] = lambda: None,
-        copy: bool = True, done: Callable[[str, str], None] = lambda _path, _how: None,
+        copy: bool = True, goes_early: Callable[[str], bool] = lambda _source: False,
+        done: Callable[[str, str], None] = lambda _path, _how: None,
     ) -> None:
         self._scratch = scratch
-        self._replacer = LinkReplacer(scratch, copy=copy)
+        self._replacer = LinkReplacer(scratch, copy=copy, goes_early=goes_early)
         self._workers = pace.removers(Path(scratch.work))
         self._heartbeat = heartbeat
         self._done = done
@@ -280,7 +282,9 @@ class Materialiser:
         crashpoints.reach("results-half-materialised")
         with self._lock:
             setattr(self.result, how, getattr(self.result, how) + 1)
-            if how != "left":
+            if how == "left":
+                self.result.left_ends.add(self._scratch.resolve(link))
+            else:
                 self._done(link, how)
         return how != "left"
 

@@ -42,11 +42,16 @@ class _NotLinkable(Exception):
 
 
 class LinkReplacer:
-    """Replaces links into the work dir of `scratch`, by copies only where `copy` allows it."""
+    """Replaces links into the work dir of `scratch`, by copies only where `copy` allows it.
 
-    def __init__(self, scratch: Scratch, *, copy: bool = True) -> None:
+    `goes_early` tells of a link's final target that it does not stay as long as the work dir does. Then a
+    copy is made in any case.
+    """
+
+    def __init__(self, scratch: Scratch, *, copy: bool = True,
+                 goes_early: Callable[[str], bool] = lambda _source: False) -> None:
         self.scratch = scratch
-        self._copy = copy
+        self._may_copy = (lambda _source: True) if copy else goes_early
         self._nonce = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._resolved: dict[str, str] = {}  # cache: folder -> its path free of links
@@ -94,7 +99,7 @@ class LinkReplacer:
             if stat.S_ISDIR(mode):
                 return self._replace_by_folder(link, text, source)
             made: list[str] = []
-            self._swap(link, text, lambda temporary: made.append(self._make_file(source, temporary)))
+            self._swap(link, text, lambda temporary: made.append(self._make_file(source, temporary, source)))
             return made[0]
         except _NotLinkable:
             return "left"
@@ -166,7 +171,8 @@ class LinkReplacer:
                 os.unlink(temporary)
             raise
 
-    def _make_file(self, source: str, temporary: str) -> str:
+    def _make_file(self, source: str, temporary: str, end: str) -> str:
+        """Link or copy a file for a link whose final target is `end`: the file, or a folder that has it."""
         if self.scratch.is_emptied(source):
             raise OSError(errno.ENODATA, f"leads to {source}, whose content is not kept: remove it, and "
                           f"`nfresume rehydrate {self.scratch.execution_id}` makes the file again")
@@ -175,7 +181,7 @@ class LinkReplacer:
         except OSError as e:
             if e.errno not in _COPY_INSTEAD:
                 raise
-            if not self._copy:
+            if not self._may_copy(end):
                 raise _NotLinkable from None
             copying.copy_verified(source, temporary)
             return "copied"
@@ -243,7 +249,7 @@ class LinkReplacer:
                     elif os.path.isdir(real):
                         waiting.append((real, copy, above | {real: copy}))
                     else:
-                        made.methods.add(self._make_file(real, copy))
+                        made.methods.add(self._make_file(real, copy, source))
                         made.bytes += os.lstat(copy).st_size
         for folder, into in reversed(folders):
             shutil.copystat(folder, into)

@@ -71,6 +71,22 @@ def test_disk_full(site: Site):
         assert tasks["cached"] + tasks["succeeded"] == 2
 
 
+def test_a_full_disk_of_results(site: Site):
+    """What a failed task has linked to elsewhere cannot be copied there: slim retention leaves it alone."""
+    site.env["NFRESUME_LEASE_SECONDS"] = "30"
+    (site.launch_dir / "main.nf").write_text("""
+        process FAIL {
+          script: "head -c 2M /dev/zero > partial; ln -s \\$PWD/partial $workflow.launchDir/results; exit 1" }
+        workflow { FAIL() }
+    """)
+    with small_disk(site.launch_dir / "results", "100k"):
+        done = site.run("launch", "--retain", "slim", "--storage-expiration-hours", "1", "main.nf")
+        assert done.code == 1
+        assert "No space left on device" in done.err
+        assert "slim: nothing was removed" in done.err
+        assert (site.launch_dir / "results/partial").stat().st_size == 2 << 20
+
+
 def test_a_full_disk_of_the_database(site: Site):
     """Case 30 for the database: the outcome waits until there is space; a launch is refused with one line."""
     with small_disk(site.base / "small", "4m") as small:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +115,47 @@ def test_what_is_stored_elsewhere_is_whole(site: Site):
     changed = STORED.replace("cat $a >", "cat $a | tac >")
     relaunch(site, e, changed)
     assert results(site) == plain(site, changed)
+
+
+LINKED = """
+process A { publishDir "$params.to/published", pattern: 'a2.bin', mode: 'symlink'
+  output: path 'a1.bin'
+          path 'a2.bin'
+          path 'folder'
+  script: '''mkdir folder; for f in a1.bin a2.bin folder/a3.bin; do head -c 2000000 /dev/urandom > $f; done
+  ln -s "$PWD/a1.bin" "$PWD/folder" ''' + params.to }
+process B { input: path a1
+            path a2
+            path folder
+  output: path 'b.txt'
+  script: "cat $a1 $a2 $folder/a3.bin | sha256sum > b.txt" }
+process C { publishDir 'results'
+  input: path b
+  output: path 'c.txt'
+  script: "cat $b > c.txt; ${params.fail ? 'exit 3' : ''}" }
+params.fail = true
+workflow { A(); B(A.out[0], A.out[1], A.out[2]) | C }
+"""
+
+
+def test_what_a_link_on_another_file_system_needs_is_whole(site: Site):
+    """A link that the pipeline made on another file system is copied only later: its file is not emptied."""
+    if os.stat("/dev/shm").st_dev == site.base.stat().st_dev:
+        pytest.skip("/dev/shm is on the file system of the root")
+    (site.launch_dir / "main.nf").write_text(LINKED)
+    with tempfile.TemporaryDirectory(prefix="nfresume-", dir="/dev/shm") as place:
+        (site.launch_dir / "elsewhere").symlink_to(place)
+        found = Path(place)
+        site.prefix = BOUND
+        done = site.run("launch", "--retain", "lean", "--storage-expiration-hours", "48", "main.nf",
+                        "--to", place)
+        assert done.code == 1, done.err
+        names = ("a1.bin", "published/a2.bin", "folder/a3.bin")
+        before = [hashlib.sha256((found / name).read_bytes()).digest() for name in names]
+        site.ok("relaunch", "main", "--fail", "false")
+        assert site.show()["work_dir"]["state"] == "DELETED"
+        assert [hashlib.sha256((found / name).read_bytes()).digest() for name in names] == before
+        assert not [path for path in found.rglob("*") if path.is_symlink()]
 
 
 FOLDERS = """

@@ -314,6 +314,35 @@ def test_left_links_are_told(site: Site, elsewhere: Path):
     assert links(new) == []
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("retain", "ends"), [("slim", "exit 4"), ("full", "exit 4"), ("full", "rm b.txt")])
+def test_links_into_a_failed_task(site: Site, elsewhere: Path, retain: str, ends: str):
+    """Slim retention empties the dir of a failed task, and a relaunch sets it aside. What the pipeline has
+    linked to in it is copied to another file system before."""
+    (site.launch_dir / "main.nf").write_text('''
+process A { publishDir params.out
+  output: path 'a.txt'
+  script: "echo a > a.txt" }
+process B { publishDir params.out
+  input: path a
+  output: path 'b.txt'
+  script: """
+    mkdir all; echo partial > all/log; cp $a all; cp $a b.txt; ln -s \\$PWD/all $params.out/$params.fail
+    ${params.fail ? params.ends : ''}
+    """.stripIndent() }
+workflow { B(A()) }
+''')
+    done = site.run("launch", "--storage-expiration-hours", "48", "--retain", retain, "main.nf", "--out",
+                    str(elsewhere), "--ends", ends, "--fail", "true")
+    assert done.code == 1, done.err
+    assert links(elsewhere) == [elsewhere / "a.txt"]  # of a finished task: copied later
+    assert (elsewhere / "true/log").read_text() == "partial\n"
+    site.ok("relaunch", "main", "--fail", "false")
+    assert (elsewhere / "true/log").read_text() == (elsewhere / "false/log").read_text() == "partial\n"
+    assert (elsewhere / "true/a.txt").read_text() == "a\n"
+    assert links(elsewhere) == []
+
+
 def test_a_link_to_the_work_dir_itself(site: Site):
     """A user's own shortcut to the work dir is no result: it is not filled with everything that goes."""
     e = kept(site)
