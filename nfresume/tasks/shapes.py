@@ -35,7 +35,7 @@ def is_named_tuple(kind: Any) -> bool:
 
 def is_model(kind: Any) -> bool:
     """True for a class of pydantic."""
-    return isinstance(kind, type) and hasattr(kind, "model_fields") and hasattr(kind, "model_construct")
+    return isinstance(kind, type) and isinstance(getattr(kind, "model_fields", None), dict)
 
 
 def fields_of(kind: type) -> list[str] | None:
