@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 113
+CASES = 115
 
 
 def test_the_matrix():
