@@ -111,6 +111,15 @@ def secure(
     return Secured(materialiser.result, seen)
 
 
+def any_refused(folder: ExecutionFolder, number: int) -> bool:
+    """True when something that an attempt made could not be made independent of the work dir, at any time."""
+    try:
+        with (folder.attempt(number) / RESULTS).open(errors="surrogateescape") as report:
+            return any(line.endswith("\trefused\n") for line in report)
+    except OSError:
+        return False
+
+
 class _InFailedTasks:
     """Tells whether a path lies in the dir of a task that failed or was aborted.
 

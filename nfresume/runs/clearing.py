@@ -23,6 +23,7 @@ from nfresume.domain.executions import Attempt, run_name
 from nfresume.launchers import slurm
 from nfresume.nextflow import evidence, reading, record, summary, task_dirs
 from nfresume.nextflow.record import Status, Task
+from nfresume.retained import securing
 from nfresume.storage.aside import set_aside
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import crashpoints, descriptors
@@ -64,9 +65,13 @@ def failed(
 ) -> list[str]:
     """Set aside the task dirs of attempts 1 to `attempts` that would hide a later success from `-resume`.
 
-    All processes of the execution on this host have ended. Returns the task dirs that were moved.
+    All processes of the execution on this host have ended. Where a result could not be made independent of
+    the work dir, all stay, as with plain Nextflow: it may be a link into one of them. Returns the task dirs
+    that were moved.
     """
-    moved = []
+    moved: list[str] = []
+    if any(securing.any_refused(folder, number) for number in range(1, attempts + 1)):
+        return moved
     for task_dir, task in _ended(folder.work, _candidates(folder, attempts)).items():
         heartbeat()
         with contextlib.suppress(OSError):  # it stays, as it would with plain Nextflow

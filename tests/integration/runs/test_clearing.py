@@ -74,6 +74,18 @@ def test_failed_and_aborted_task_dirs(run: Run):
     assert run.clear() == []
 
 
+def test_a_result_that_depends_on_a_failed_task(run: Run):
+    """It could not be copied, the disk of the results being full: nothing is moved from under its link."""
+    run.attempt(failed("A (1)", D1))
+    run.made(D1)
+    report = run.folder.attempt(1) / "results.tsv"
+    report.write_text("path\thow\n/out/a refused\tleft\n/out/b: no space left\trefused\n")
+    assert run.clear() == []
+    assert (run.folder.work / D1).is_dir()
+    report.write_text("path\thow\n/out/a refused\tleft\n/out/b\tcopied\n")
+    assert run.clear() == [D1]
+
+
 def test_what_a_success_follows_from(run: Run):
     """A failed try stays if its retry completed, or a task of its process completed in a later attempt."""
     run.attempt(failed("A (1)", D1, retried=True), completed("A (1)", D2, tries=2))
