@@ -140,16 +140,18 @@ def supervisor_memory(base: Path) -> None:
 def resume(pairs: int, tasks: int, base: Path, place: Path) -> None:
     """Compare plain Nextflow with nfresume on the same launcher: a resume of `tasks` cached tasks.
 
-    Launch dir, work dirs and caches are at `place`, the database is not.
+    Launch dirs, work dirs and caches are at `place`, the database is not. Each has a launch dir of its own:
+    in one with a plain work dir nfresume would look for the pipeline's own links, for up to 5 s.
     """
     stock = stock_launcher(base)
-    folder = place / "resume"
-    folder.mkdir()
-    (folder / "main.nf").write_text(PIPELINE)
+    folder, apart = place / "resume", place / "plain"
+    for each in (folder, apart):
+        each.mkdir()
+        (each / "main.nf").write_text(PIPELINE)
     env = environment(folder, stock)
     env["NFRESUME_DATABASE_URL"] = f"sqlite:///{base / 'resume.db'}"
     plain = [str(stock), "run", "main.nf", "-ansi-log", "false", "--n", str(tasks // 2), "--fail", "true"]
-    timed(plain, folder, env, ok=1)
+    timed(plain, apart, env, ok=1)
     launch = [str(BIN / "nfresume"), "launch", "--storage-expiration-hours", "1", "main.nf", "--n",
               str(tasks // 2), "--fail", "true"]
     timed(launch, folder, env, ok=1)
@@ -157,7 +159,7 @@ def resume(pairs: int, tasks: int, base: Path, place: Path) -> None:
     execution = ids.stdout.decode().split('"id": "')[1].split('"')[0]
     ratios = []
     for pair in range(pairs + 1):  # the first pair warms the caches
-        a = timed([*plain, "-resume"], folder, env, ok=1)
+        a = timed([*plain, "-resume"], apart, env, ok=1)
         b = timed([str(BIN / "nfresume"), "relaunch", execution], folder, env, ok=1)
         if not pair:
             continue

@@ -31,11 +31,19 @@ class Earlier:
         self._work = work
         self._database: sqlite3.Connection | None = None
 
-    def origin(self, short: str, name: str) -> Origin | None:
-        """Where a cached task was run; None when that cannot be told."""
+    def knows(self, task_dir: str) -> bool:
+        """True for the short hash or the whole task dir of a finished task."""
+        return self._rows().execute("SELECT 1 FROM task WHERE hash = ?1 OR dir = ?1 LIMIT 1",
+                                    (task_dir,)).fetchone() is not None
+
+    def _rows(self) -> sqlite3.Connection:
         if self._database is None:
             self._database = self._index()
-        rows = self._database.execute(
+        return self._database
+
+    def origin(self, short: str, name: str) -> Origin | None:
+        """Where a cached task was run; None when that cannot be told."""
+        rows = self._rows().execute(
             "SELECT dir, attempt, took, container, evidence FROM task WHERE hash = ? AND name = ?",
             (short, name)).fetchall()
         if len(rows) != 1:  # none, or several: the file system tells which of them is there
