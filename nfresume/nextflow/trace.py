@@ -54,7 +54,7 @@ def _ended(lines: Iterable[record.Line]) -> Iterator[Task]:
 
 
 def _columns(task: Task) -> tuple[str, ...]:
-    milliseconds = 0 if task.status is Status.CACHED else task.duration // timedelta(milliseconds=1)
+    milliseconds = 0 if task.status is Status.CACHED else task.milliseconds
     code = "-" if task.exit is None else str(task.exit)
     return task.hash, task.name.translate(_ESCAPES), task.status, code, str(milliseconds)
 

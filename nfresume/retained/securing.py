@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from nfresume.domain.errors import Conflict
 from nfresume.domain.executions import Execution
 from nfresume.domain.retention import Hold
+from nfresume.nextflow import task_dirs
 from nfresume.retained import disposal, published
 from nfresume.storage import emptying
 from nfresume.storage.looking import Bounds, Look, Seen
@@ -134,7 +135,7 @@ class _InFailedTasks:
     def __call__(self, path: str) -> bool:
         with self._lock:
             failed = self._failed()
-        return "/".join(path.removeprefix(f"{self._work}/").split("/", 2)[:2]) in failed
+        return task_dirs.of_path(path, self._work) in failed
 
 
 def _secure_published(

@@ -68,10 +68,9 @@ class Earlier:
 
     def _add(self, database: sqlite3.Connection, number: int, task: Task) -> None:
         if task.status is Status.COMPLETED:
-            took = int(task.duration.total_seconds() * 1000)
             evidence = None if task.evidence is None else json.dumps(task.evidence)
             database.execute("INSERT OR REPLACE INTO task VALUES (?, ?, ?, ?, ?, ?, ?)", (
-                task.dir, task.hash, task.name, number, took, task.container, evidence))
+                task.dir, task.hash, task.name, number, task.milliseconds, task.container, evidence))
         elif task.status is Status.FAILED:
             database.execute("DELETE FROM task WHERE dir = ?", (task.dir,))
 

@@ -117,7 +117,7 @@ def _described(
             heartbeat()
             task = candidate.task
             entry = emptying.describe(work_fd, candidate.path, _digest, heartbeat, task.dir, task.process,
-                                      int(task.duration.total_seconds() * 1000))
+                                      task.milliseconds)
             if entry is not None:
                 found.append(entry)
     return found

@@ -105,7 +105,8 @@ class Materialiser:
         done: Callable[[str, str], None] = lambda _path, _how: None,
     ) -> None:
         self._scratch = scratch
-        self._replacer = LinkReplacer(scratch, copy=copy, goes_early=goes_early)
+        self._copy, self._goes_early = copy, goes_early
+        self._replacer = LinkReplacer(scratch, self._may_copy)
         self._workers = pace.removers(Path(scratch.work))
         self._heartbeat = heartbeat
         self._done = done
@@ -158,7 +159,7 @@ class Materialiser:
                 return False
             return self._is_there(folder, targets)
         except OSError as e:
-            self._refuse(folder, e.strerror or str(e))
+            self._refuse(folder, e)
             return False
 
     def _is_there(self, folder: str, targets: list[Target]) -> bool:
@@ -199,7 +200,7 @@ class Materialiser:
                     break
                 self._missing(path)
             except OSError as e:
-                self._refuse(path, e.strerror or str(e))
+                self._refuse(path, e)
             else:
                 changed |= self._published(path, mode)
         if changed:
@@ -249,7 +250,7 @@ class Materialiser:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as e:
-            self._refuse(folder, e.strerror or str(e))
+            self._refuse(folder, e)
             return []
         chosen = sorted(link for link in links if os.path.basename(link) not in but)
         self._replace_all(folder, chosen, told=told)
@@ -264,7 +265,7 @@ class Materialiser:
         try:
             durable.fsync_folder(folder)
         except OSError as e:
-            self._refuse(folder, e.strerror or str(e))
+            self._refuse(folder, e)
 
     def _replace(self, link: str, *, told: bool, named: bool) -> bool:
         """Replace a link; True when the folder around it changed. `named`: it was published itself."""
@@ -272,19 +273,17 @@ class Materialiser:
             how = self._replacer.replace(link, None if told else self._concerns_us)
         except FileNotFoundError as e:
             if named:
-                self._refuse(link, e.strerror or str(e))
+                self._refuse(link, e)
             return False  # it leads nowhere, and did so before: nothing can be lost
         except OSError as e:
-            self._refuse(link, e.strerror or str(e))
+            self._refuse(link, e)
             return False
         if how is None:
             return False
         crashpoints.reach("results-half-materialised")
         with self._lock:
             setattr(self.result, how, getattr(self.result, how) + 1)
-            if how == "left":
-                self.result.left_ends.add(self._scratch.resolve(link))
-            else:
+            if how != "left":
                 self._done(link, how)
         return how != "left"
 
@@ -301,7 +300,17 @@ class Materialiser:
                 self.result.shortcuts.append(link)
         return False
 
-    def _refuse(self, path: str, reason: str) -> None:
+    def _may_copy(self, end: str) -> bool:
+        """Whether the final target of a link may be copied. Otherwise the link stays, and needs it."""
+        if self._copy or self._goes_early(end):
+            return True
+        with self._lock:
+            self.result.left_ends.add(end)
+        return False
+
+    def _refuse(self, path: str, reason: str | OSError) -> None:
+        if isinstance(reason, OSError):
+            reason = reason.strerror or str(reason)
         with self._lock:
             self.result.refuse(f"{path}: {reason}")
 

@@ -42,16 +42,14 @@ class _NotLinkable(Exception):
 
 
 class LinkReplacer:
-    """Replaces links into the work dir of `scratch`, by copies only where `copy` allows it.
+    """Replaces links into the work dir of `scratch`.
 
-    `goes_early` tells of a link's final target that it does not stay as long as the work dir does. Then a
-    copy is made in any case.
+    `may_copy` is asked with a link's final target when that cannot be linked, but would have to be copied.
     """
 
-    def __init__(self, scratch: Scratch, *, copy: bool = True,
-                 goes_early: Callable[[str], bool] = lambda _source: False) -> None:
+    def __init__(self, scratch: Scratch, may_copy: Callable[[str], bool] = lambda _end: True) -> None:
         self.scratch = scratch
-        self._may_copy = (lambda _source: True) if copy else goes_early
+        self._may_copy = may_copy
         self._nonce = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._resolved: dict[str, str] = {}  # cache: folder -> its path free of links

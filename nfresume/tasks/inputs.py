@@ -253,10 +253,7 @@ def _container(value: Any, kind: Any, origin: Any, parts: tuple[Any, ...], where
 def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
     if isinstance(value, kind):
         return value
-    value = _json(value, dict, where)
-    if not isinstance(value, Mapping):
-        raise _wrong(value, kind.__name__, where)
-    hints = hints_of(kind)
+    value = _by_name(value, kind, where)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
     if unknown := [name for name in value if name not in fields]:
         raise BadInput(f"{where}: {kind.__name__} has no field {unknown[0]!r}")
@@ -264,18 +261,27 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
                and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
     if missing:
         raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
-    return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()})
+    return kind(**_converted(value, kind, where, base))
+
+
+def _by_name(value: Any, kind: Any, where: str) -> Mapping[str, Any]:
+    """The fields of something that has them by name. Raises BadInput."""
+    found = _json(value, dict, where)
+    if not isinstance(found, Mapping):
+        raise _wrong(found, kind.__name__, where)
+    return found
+
+
+def _converted(found: Mapping[str, Any], kind: Any, where: str, base: Path) -> dict[str, Any]:
+    hints = hints_of(kind)
+    return {k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in found.items()}
 
 
 def _model(value: Any, kind: Any, where: str, base: Path) -> Any:
     """A model of pydantic, which checks it. Raises BadInput."""
     if isinstance(value, kind):
         return value
-    value = _json(value, dict, where)
-    if not isinstance(value, Mapping):
-        raise _wrong(value, kind.__name__, where)
-    hints = hints_of(kind)
-    made = {k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in value.items()}
+    made = _converted(_by_name(value, kind, where), kind, where, base)
     try:
         return kind(**made)
     except ValueError as e:
@@ -290,14 +296,14 @@ def _named_tuple(value: Any, kind: Any, where: str, base: Path) -> Any:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             found = json.loads(value)
-    names, hints = kind._fields, hints_of(kind)
+    names = kind._fields
     if isinstance(found, list | tuple) and len(found) <= len(names):
         found = dict(zip(names, found, strict=False))
     if not isinstance(found, Mapping) or not found.keys() <= set(names):
         raise _wrong(value, f"a {kind.__name__} ({', '.join(names)})", where)
     if missing := [name for name in names if name not in found and name not in kind._field_defaults]:
         raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
-    return kind(**{k: convert(v, hints.get(k, Any), f"{where}.{k}", base) for k, v in found.items()})
+    return kind(**_converted(found, kind, where, base))
 
 
 def urls_in(value: Any, kind: Any) -> Iterator[str]:
