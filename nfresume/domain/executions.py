@@ -76,6 +76,11 @@ class TaskCounts:
     ignored: int = 0
     retried: int = 0
 
+    @property
+    def failed_for_good(self) -> int:
+        """Tasks that failed, and were neither tried again nor ignored."""
+        return max(0, self.failed - self.retried - self.ignored)
+
 
 @dataclass(frozen=True)
 class Attempt:

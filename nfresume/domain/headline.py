@@ -152,8 +152,8 @@ def _took(attempt: Attempt, now: datetime) -> timedelta:
 
 
 def _done(counts: TaskCounts) -> str:
-    bad = counts.failed - counts.retried - counts.ignored
-    failed = f", {bad:,} failed" if bad > 0 else ""
+    bad = counts.failed_for_good
+    failed = f", {bad:,} failed" if bad else ""
     ignored = f", {counts.ignored:,} failed and ignored" if counts.ignored else ""
     return f"{counts.succeeded + counts.cached:,} of {_tasks(total(counts))} done{failed}{ignored}"
 

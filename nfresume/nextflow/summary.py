@@ -37,6 +37,11 @@ class Progress:
     def submitted(self) -> int:
         return self.total - self.cached
 
+    @property
+    def failed_for_good(self) -> int:
+        """Tasks that failed, and were neither tried again nor ignored."""
+        return max(0, self.failed - self.retried - self.ignored)
+
 
 _COLUMNS = {Status.CACHED: "cached", Status.STORED: "cached", Status.RUNNING: "running",
             Status.COMPLETED: "completed", Status.FAILED: "failed", Status.ABORTED: "aborted"}

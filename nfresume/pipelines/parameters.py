@@ -20,7 +20,7 @@ __all__ = ["SCHEMA", "Parameter", "declared", "kind_of", "of_word", "of_workflow
 SCHEMA = "nextflow_schema.json"
 _BOOLEANS = {"true": True, "on": True, "yes": True, "1": True,
              "false": False, "off": False, "no": False, "0": False}
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 #: A larger schema is not read.
 MAX_SCHEMA = 5_000_000
 #: What a format of nf-core's schemas names.

@@ -67,8 +67,8 @@ class Records:
 
     def sums(self) -> record.Sums:
         """How many tasks of each process are in which state, and the first ones that failed for good."""
-        path = reading.newest(self._attempt_dir) if self._ended else None
-        found = record_file.sums_of(path) if path is not None else None
+        paths = record_file.paths(self._attempt_dir) if self._ended else []
+        found = record_file.sums_of(paths[-1]) if paths else None
         if found is None:
             with self.tasks() as index:
                 return index.summary.sums

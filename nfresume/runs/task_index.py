@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +63,8 @@ _BATCH = 20_000
 _ROW_BYTES = 700
 #: Who has patience reads no more bytes of a record than these while they wait: that takes about 0.1 s.
 _AT_ONCE = 1 << 22
+#: An index that was waited for within so many seconds is kept: a page may need several of them.
+_SPARED = 60.0
 #: So many published paths are kept.
 MAX_PUBLISHED = 10_000
 _LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
@@ -71,7 +75,6 @@ class StillReading(Exception):
 
     def __init__(self, share: float) -> None:
         super().__init__(f"The records of its tasks are being read: {share:.0%}.")
-        self.share = share
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class TaskIndex:
         self.figures: dict[str, tuple[int, Any]] = {}  # see `runs.task_figures`
         self._reader = record_file.Reader(path)
         self._apart: threading.Thread | None = None
+        self.awaited = -math.inf  # when it was last waited for, by the monotonic clock
         self.database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self.database.execute(f"PRAGMA cache_size = -{_CACHE}")
         self.database.executescript(_TABLES)
@@ -123,10 +127,10 @@ class TaskIndex:
         Some threads may call this at a time, without the lock.
         """
         size = self._reader.path.stat().st_size
-        if size - self._reader.offset <= _AT_ONCE:
-            return
         apart = self._apart
         if apart is None or not apart.is_alive():
+            if size - self._reader.offset <= _AT_ONCE:
+                return
             apart = self._apart = threading.Thread(target=self._refresh_apart, name="tasks", daemon=True)
             apart.start()
         apart.join(patience)
@@ -228,7 +232,10 @@ def _tasks(rows: sqlite3.Cursor) -> list[Task]:
 
 
 class Indexes:
-    """The indexes of the records that were looked at last, together at most about `most` bytes."""
+    """The indexes of the records that were looked at last.
+
+    Together they have at most about `most` bytes, and more only for a minute.
+    """
 
     def __init__(self, most: int = 1 << 29) -> None:
         self._most = most
@@ -246,6 +253,7 @@ class Indexes:
         path = reading.newest(attempt_dir, ended=ended)
         index, fresh = self._take(path or attempt_dir / LOG, whole=path is None)
         if path is not None and patience is not None:
+            index.awaited = time.monotonic()
             index.wait(patience)
         with index.lock:
             if path is not None:
@@ -277,6 +285,6 @@ class Indexes:
             for path, (_, index) in list(self._known.items()):
                 if size <= self._most:
                     return
-                if index is not but:
+                if index is not but and time.monotonic() - index.awaited > _SPARED:
                     size -= index.size
                     del self._known[path]

@@ -79,7 +79,7 @@ def last(service: Service, execution: Execution) -> Last:
                                f"{error}") from None
     words = {o.name[2:]: "true" if o.value is None else o.value
              for o in parsed.after if o.name.startswith("--")}
-    found = submissions.as_found(attempt.pipeline, Path(execution.launch_dir))
+    found = submissions.as_shown(attempt.pipeline, Path(execution.launch_dir))
     return Last(
         attempt.pipeline, found, parsed.value("-r", "-revision") or "", parsed.value("-profile") or "", file,
         words, tuple(_fields(service, found, file, words)))

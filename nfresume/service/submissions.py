@@ -155,9 +155,19 @@ def checked_pipeline(service: Service, execution: Execution, resubmission: Resub
 
 
 def as_found(pipeline: str, launch_dir: Path) -> str:
-    """A pipeline as Nextflow finds it: a file or folder in the launch dir comes first."""
+    """A pipeline as Nextflow finds it: a file or folder in the launch dir comes first. Raises OSError."""
     there = (python_workflow(pipeline) or (pipeline, ""))[0]
     return str(launch_dir / pipeline) if "\0" not in there and (launch_dir / there).exists() else pipeline
+
+
+def as_shown(pipeline: str, launch_dir: Path) -> str:
+    """A pipeline `as_found`, for a form: as it was named where the launch dir cannot be seen."""
+    if pipeline.startswith("/"):
+        return pipeline
+    try:
+        return as_found(pipeline, launch_dir)
+    except OSError:
+        return pipeline
 
 
 def _params_file(

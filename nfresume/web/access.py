@@ -22,7 +22,8 @@ from nfresume.web.site import Site, client, count_failure, site_of
 _COOKIE = "nfresume"
 #: Holds what the log-in form must repeat, so that no other site can log a browser in.
 _LOGIN_COOKIE = "nfresume_login"
-_ACCOUNT = re.compile(r"/a/([^/]+)/")
+#: The account that a page is of.
+ACCOUNT = re.compile(r"/a/([^/]+)/")
 
 
 class Unauthorized(NfresumeError):
@@ -166,7 +167,7 @@ def navigation(request: Request, who: Visitor | None) -> dict[str, Any]:
     """What a page needs for its navigation: the user, and the account of its URL, if it is one of theirs."""
     if who is None:
         return {}
-    named = _ACCOUNT.match(request.url.path)
+    named = ACCOUNT.match(request.url.path)
     account = named[1] if named and named[1] in who.user.roles else who.home
     return {"user": who.user, "account": account, "csrf": who.csrf}
 

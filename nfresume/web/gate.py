@@ -50,7 +50,6 @@ READ_SECONDS = 60.0
 _LAUNCH = re.compile(rf"{API}/runs/?")
 _UPLOAD = re.compile(r"/a/[^/]+/launch")
 _PARAMS = re.compile(rf"{API}/runs/[^/]+/relaunch|/a/[^/]+/launch|/a/[^/]+/executions/[^/]+/relaunch")
-_ACCOUNT = re.compile(r"/a/([^/]+)/")
 _LOG_IN = ("/login", "/login/oidc")
 _NUL = (b"%00", b"\0", b"\\u0000")
 
@@ -177,7 +176,7 @@ class Gate:
             return
         visitor = access.visitor(request)
         access.check_origin(request)
-        if need is not None and (account := _ACCOUNT.match(request.url.path)):
+        if need is not None and (account := access.ACCOUNT.match(request.url.path)):
             access.role_in(visitor.user, account[1], need)
 
 

@@ -49,9 +49,9 @@ class Node:
     def note(self) -> str:
         """What matters most of those that are not simply done."""
         row = self.row
-        for count, word in ((row.failed - row.retried - row.ignored, "failed"), (row.running, "running"),
+        for count, word in ((row.failed_for_good, "failed"), (row.running, "running"),
                             (row.aborted, "aborted"), (row.ignored, "ignored"), (row.cached, "reused")):
-            if count > 0:
+            if count:
                 return f"{count} {word}"
         return ""
 
@@ -59,7 +59,7 @@ class Node:
     def state(self) -> str:
         """The state of its box."""
         row = self.row
-        if row.failed > row.retried + row.ignored:
+        if row.failed_for_good:
             return "failed"
         if row.running:
             return "running"

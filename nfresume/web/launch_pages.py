@@ -106,7 +106,7 @@ def _saved(service: Service) -> list[str]:
     listed = [] if boundary.is_open(service.conf) else [
         each for each in service.conf.web_pipelines if not set(each) & set("*?[")]
     recent = dict.fromkeys((e.pipeline, e.launch_dir) for e in service.search(Filter(), "newest", _NEWEST, 0))
-    found = (submissions.as_found(pipeline, Path(folder)) for pipeline, folder in list(recent)[:_SAVED])
+    found = (submissions.as_shown(pipeline, Path(folder)) for pipeline, folder in list(recent)[:_SAVED])
     return list(dict.fromkeys([*listed, *found]))[:_SAVED]
 
 

@@ -123,7 +123,7 @@ def list_page(
         request, "executions.html", user=who.user, account=account, csrf=who.csrf, found=found, total=total,
         most=listing.MOST_COUNTED, offset=offset, page_size=_PAGE, chosen=chosen, columns=_COLUMNS,
         down=_DOWN, states=list(ExecutionState), works=list(WorkDirState), counts=counts,
-        price=_price(site, service, found), tasks=service.task_counts(found), actions=ACTIONS,
+        price=_price(site, service, found), tasks=service.task_counts(found),
         outcomes=service.run_outcomes(found), views=_views(who.user.name),
         may_edit=who.user.roles[account].includes(Role.EDITOR),
     )

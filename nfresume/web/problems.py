@@ -35,8 +35,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
-        if not _is_api(request) and not request.url.path.startswith("/static"):  # which caches may keep
-            access.maybe_visitor(request)  # no route has asked who it is
+        asked = access.noted_visitor(request) is not None
+        if not asked and not _is_api(request) and not request.url.path.startswith("/static"):
+            access.maybe_visitor(request)  # but not for what caches may keep
         response = answer(request, error.status_code, "http", str(error.detail), "")
         if error.status_code == 405:  # Starlette names only the methods of the first route at this path
             response.headers["Allow"] = ", ".join(sorted(_methods(request)))
@@ -44,9 +45,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StillReading)
     def _reading(request: Request, error: StillReading) -> Response:
-        page = answer(request, 503, "reading", str(error), "The page comes by itself as soon as they are.",
-                      title="A moment")
-        page.headers["Refresh"] = page.headers["Retry-After"] = "1"
+        reads = request.method == "GET"  # a form that was sent would be lost
+        page = answer(request, 503, "reading", str(error), "The page comes by itself as soon as they are."
+                      if reads else "Send it again in a few seconds: reload the page.", title="A moment")
+        page.headers["Retry-After"] = "1"
+        if reads:
+            page.headers["Refresh"] = "1"
         return page
 
     @app.exception_handler(PermissionError)

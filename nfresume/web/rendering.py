@@ -29,7 +29,8 @@ def milliseconds(value: int | timedelta) -> str:
     """A time span, of so many milliseconds if it is a number."""
     if isinstance(value, timedelta):
         value = value // timedelta(milliseconds=1)
-    if 0 <= value < 1000:
+    value = max(0, value)  # the clocks of two hosts may differ
+    if value < 1000:
         return f"{value} ms"
     return f"{value / 1000:.1f} s" if value < 10_000 else wording.duration(timedelta(milliseconds=value))
 

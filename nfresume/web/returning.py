@@ -22,7 +22,7 @@ def to_log_in(request: Request) -> Response:
     response = RedirectResponse("/login", 303)
     parts = (request.scope["raw_path"], request.scope["query_string"])
     asked = b"?".join(filter(None, parts)).decode("latin-1")
-    if request.headers.get("sec-fetch-mode", "navigate") == "navigate" and _PAGE.fullmatch(asked):
+    if "text/html" in request.headers.get("accept", "") and _PAGE.fullmatch(asked):
         response.set_cookie(access.cookie(request, _COOKIE), quote(asked, safe=""), max_age=_SECONDS,
                             httponly=True, samesite="lax", secure=site_of(request).secure, path="/")
     return response

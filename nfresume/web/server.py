@@ -30,4 +30,5 @@ class Server(uvicorn.Server):
         """End it; any thread may call this, at any time."""
         self.should_exit = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._ending.set)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._ending.set)

@@ -53,7 +53,7 @@ async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
-    if (!answer.ok) return;
+    if (!answer.ok) { again = answer.headers.has("Refresh"); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const before = document.getElementById("state")?.textContent;
     for (const old of document.querySelectorAll("[data-live]")) {

@@ -8,8 +8,10 @@ import pytest
 
 from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs.task_index import SORTS, STATES, Indexes, Query
+from nfresume.runs import task_index
+from nfresume.runs.task_index import SORTS, STATES, Indexes, Query, StillReading
 from tests import logs
+from tests.conftest import until
 
 
 def write(attempt_dir: Path, *lines: record.Line, token: int = 1, end: bool = True) -> record_file.Writer:
@@ -98,6 +100,29 @@ def test_memory_is_bounded(tmp_path: Path):
     assert [path.parent.name for path in indexes._known] == ["7", "8"]
     with indexes.of(tmp_path / "1", ended=True) as tasks:
         assert tasks.page(Query()).total == 10
+
+
+def test_several_large_records_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A page that needs two gets them, although both are more than the memory that is meant for them."""
+    monkeypatch.setattr(task_index, "_AT_ONCE", 1000)
+    indexes = Indexes(most=100)
+    for number in (1, 2):
+        write(tmp_path / str(number), *(Task(n, "A", Status.CACHED) for n in range(1, 5001)))
+    said = 0
+
+    def page() -> bool:
+        nonlocal said
+        try:
+            for number in (1, 2):
+                with indexes.of(tmp_path / str(number), ended=True, patience=0.0) as tasks:
+                    assert tasks.page(Query()).total == 5000
+        except StillReading:
+            said += 1
+            return False
+        return True
+
+    until(page)
+    assert said >= 2
 
 
 def test_states_and_sorts_are_complete(tmp_path: Path):
