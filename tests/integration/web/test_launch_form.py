@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nfresume.store import schema
 from nfresume.web import launch_pages
 from tests.integration.web.test_relaunch_form import fail
 from tests.integration.web.test_web import HOSTILE, Web
@@ -137,6 +138,18 @@ def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):
     assert 'name="param.input" value="samples.csv"' in relaunch
     assert "a samplesheet" in relaunch
     assert "more that the pipeline declares" in relaunch
+
+
+def test_a_launch_dir_that_cannot_be_looked_at(web: Web):
+    """The pipeline of such a run is offered as it was named, and the form works."""
+    fail(web, "run-1", pipeline="p")
+    with web.store.begin() as tx:
+        tx.conn.execute(schema.executions.update().values(launch_dir="/" + "x" * 300))
+    browser, _ = web.browser("ada")
+    for path in ("/a/team/launch", "/a/team/launch?former=run-1"):
+        answer = browser.get(path)
+        assert answer.status_code == 200
+        assert 'value="p"' in answer.text
 
 
 def test_parameters_of_another_revision(web: Web, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
