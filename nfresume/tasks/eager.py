@@ -65,7 +65,7 @@ class _Waiting:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._scheduler, name)
-        if name not in ("submit", "submit_all", "submit_dynamic", "returned"):
+        if name not in ("submit", "submit_all", "submit_dynamic", "choose", "constant"):
             return found
 
         def call(*given: Any) -> Any:

@@ -158,9 +158,9 @@ class Graph:
     def returned(self, scope: Scope, value: Any) -> Any:
         """The result of a nested workflow, with which `>>` finds its calls. For None it is a promise."""
         if value is None:
-            value = self.constant(f"the end of {scope.workflow.function.__name__}", None)
-        if isinstance(value, Promise):
-            value = Promise(value._scheduler, value._node, value._kind, value._path)
+            value = Promise(self.scheduler, self._end_of(scope))
+        elif isinstance(value, Promise):
+            value = type(value)(value._scheduler, value._node, value._kind, value._path)
         self._returned[id(value)] = (value, scope)
         return value
 

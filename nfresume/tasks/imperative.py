@@ -134,9 +134,10 @@ class ImperativeWorkflow(Workflow):
         for node in self._nodes:
             made = node.entity(**{name: known(value) for name, value in node.given.items()})
             results.append(made.with_overrides(**node.options) if node.options else made)
-        for node in self._nodes if promises.running() is not None else ():
-            for before in node.after:
-                _ = results[before.number] >> results[node.number]
+        if (scheduler := promises.running()) is not None:
+            for node in self._nodes:
+                for before in node.after:
+                    scheduler.after(results[before.number], results[node.number])
         found = {name: known(value) for name, value in self._results.items()}
         return next(iter(found.values())) if len(found) == 1 else found or None
 

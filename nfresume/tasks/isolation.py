@@ -37,7 +37,8 @@ def enter(wish: Wish) -> View:
         _show_project(wish, view, bases, user)
         _make_private(wish, view, bases, user)
         working.link(wish.working, view.entries)
-        if ROOT.is_dir():
+        if view.home is not None:
+            namespaces.bind(view.home, ROOT)
             namespaces.bind(wish.working, ROOT)
             view.is_root = True
     except OSError as e:
@@ -217,7 +218,9 @@ def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
         is_project = wish.project is not None and os.path.realpath(wish.project) == str(ROOT)
         found = {path.name: path for path in working.entries_of(view.home) if path.name != wish.hidden
                  and (is_project or _belongs(path))}
-        view.entries = {**found, **view.entries}
+        kept = {name: view.home / name for path in (*shared, *needed)
+                for name in path.resolve().parts[2:3] if ROOT in path.resolve().parents}
+        view.entries = {**found, **view.entries, **kept}
 
 
 def _belongs(path: Path) -> bool:

@@ -42,22 +42,27 @@ def collect(
                 continue
             if place in task_dir.parents and place != working:
                 raise OSError(f"{place} contains the folder of the task itself")
-            if not _stays(place.resolve(), task_dir.resolve(), working):
+            if not _stays(place, task_dir, working):
                 new_paths[path] = str(task_dir / OUTPUTS / str(at) / (place.name or "output"))
                 task_files.copy(place.resolve(), Path(new_paths[path]), written)
             elif place.is_dir():
-                task_files.settle_links(place, {working / name for name in passing})
+                task_files.settle_links(place, {working / name for name in passing}, written)
     except OSError as e:
         raise BadOutput(f"its output cannot be kept: {e.args[0] if len(e.args) == 1 else e}") from None
     return values.replace_paths(outputs, new_paths)
 
 
 def _stays(place: Path, task_dir: Path, working: Path) -> bool:
-    """Whether what is at a place, without links in its path, stays there when the task has ended."""
-    if working in (place, *place.parents):
-        return True
-    return task_dir in place.parents and not any(
-        task_dir / name in (place, *place.parents) for name in _PASSING)
+    """Whether what is at a place stays there when the task has ended, and no link leads to it."""
+    for top in (working, task_dir):
+        if top in (place, *place.parents):
+            place = top.resolve() / place.relative_to(top)
+            break
+    if place.resolve() != place:
+        return False
+    above, real = (place, *place.parents), task_dir.resolve()
+    return working.resolve() in above or (
+        real in above and not any(real / name in above for name in _PASSING))
 
 
 def _typed(outputs: Any) -> Iterator[tuple[str, bool]]:

@@ -184,6 +184,8 @@ class Head(Graph):
         node.state = State.WAITING
         branch, self._branch = self._branch, None
         scope, self._scope = self._scope, node.scope
+        outer = promises.running()
+        promises.schedule(self)  # an eager function that waits has another one
         try:
             expand(node)
         except (TypeError, ValueError, LookupError, AttributeError) as e:
@@ -191,6 +193,7 @@ class Head(Graph):
             return
         finally:
             self._branch, self._scope = branch, scope
+            promises.schedule(outer)
         last = [node.last] if node.last is not None else []
         self._wait_for(node, [*node.children, *promises.nodes_in(node.chosen), *last])
         if not node.waits_for and node.state is State.WAITING:

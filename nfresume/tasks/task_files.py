@@ -138,7 +138,9 @@ def clone(source: Path, target: Path) -> bool:
     return True
 
 
-def settle_links(folder: Path, without: Set[Path] = frozenset()) -> None:
+def settle_links(
+    folder: Path, without: Set[Path] = frozenset(), written: Written = lambda _: None
+) -> None:
     """Replace each link that leads out of a folder by what it leads to. Raises OSError as `copy` does.
 
     `without`: links that are left alone.
@@ -154,7 +156,7 @@ def settle_links(folder: Path, without: Set[Path] = frozenset()) -> None:
             elif leads_out(path, top):
                 real = path.resolve()
                 beside = path.with_name(f".{name[:200]}.{os.getpid()}.tmp")
-                copy(real, beside)
+                copy(real, beside, written)
                 path.unlink()
                 beside.rename(path)
             elif os.path.isabs(os.readlink(path)):

@@ -90,7 +90,11 @@ class View:
 
     def changed_file(self, path: Path) -> Path | None:
         """The file outside of the view that holds what the task wrote to `path`; None: it wrote nothing."""
-        found = self.change(path)
+        found, real = self.change(path), Path(os.path.realpath(path))
+        if self.home is not None and self.home in real.parents and self.change(real) is None:
+            name = real.relative_to(self.home)
+            if name.parts[0].startswith("."):
+                raise OSError(f"{ROOT / name} is not of this task: it is in the home of root")
         with contextlib.suppress(OSError):
             return found if found is not None and stat.S_ISREG(found.lstat().st_mode) else None
         return None

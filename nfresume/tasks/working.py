@@ -150,5 +150,5 @@ def kept(outputs: Any, wish: Wish) -> dict[str, str]:
 def tidy(wish: Wish) -> None:
     """Remove the links that a task left which did not end well, when what they led to is gone."""
     for path in entries_of(wish.working):
-        if path.is_symlink() and not path.exists():
+        if path.is_symlink() and not os.path.exists(path):
             path.unlink()
