@@ -219,6 +219,63 @@ def test_results_of_earlier_launches(site: Site, way: str):
         assert found == {f"{name}/{k}" for name in ("absolute", "relative") for k in range(1, int(n) + 1)}
 
 
+LINKED = """
+import os
+import subprocess
+from pathlib import Path
+
+from latch import small_task, workflow
+from latch.types import LatchFile
+
+
+@small_task
+def linked() -> LatchFile:
+    Path("nfresume-a.txt").write_text("mine")
+    os.symlink("/root/nfresume-a.txt", "b.txt")
+    return LatchFile("b.txt", "latch:///b.txt")
+
+
+@small_task
+def below() -> LatchFile:
+    os.mkdir("real")
+    Path("real/f.txt").write_text("below")
+    os.symlink(os.path.abspath("real"), "latest")
+    return LatchFile("latest/f.txt", "latch:///f.txt")
+
+
+@small_task
+def leaving(file: LatchFile) -> str:
+    subprocess.Popen(["sh", "-c", "sleep 1; echo leak > /root/nfresume-leak.txt"])
+    return Path(file.local_path).read_text()
+
+
+@small_task
+def slow(text: str) -> str:
+    subprocess.run(["sleep", "2"])
+    return text
+
+
+@workflow
+def flow() -> list:
+    return [slow(text=leaving(file=linked())), below()]
+"""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])
+                                 for way in WAYS if way != "no namespaces"])
+def test_links_to_the_working_folder(site: Site, way: str):
+    """A result behind a link to /root is the task's own file, and what a task leaves running writes there."""
+    (site.launch_dir / "wf").mkdir()
+    (site.launch_dir / "wf/__init__.py").write_text(LINKED)
+    done = launch(site, way, "wf/__init__.py:flow")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0] == "mine"
+    results = site.launch_dir / "results"
+    assert {path.name: path.read_text() for path in results.rglob("*.txt")} == {
+        "b.txt": "mine", "f.txt": "below"}
+    assert not os.path.lexists("/root/nfresume-leak.txt")
+
+
 @pytest.mark.long
 def test_many_executions_of_two_accounts(site: Site):
     """Neither executions nor accounts meet in /root or /tmp."""
