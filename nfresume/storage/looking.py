@@ -21,6 +21,8 @@ from nfresume.storage.workers import WorkerPool
 _LARGEST = 1 << 20
 #: Folders in which no result is.
 _OTHERS = frozenset({".nextflow", ".git"})
+#: A task dir. Those of this execution are in the root, so it is another run's.
+_TASK_DIR = re.compile(r".*/[0-9a-f]{2}/[0-9a-f]{30}", re.DOTALL)
 #: So many files that name the work dir are told by name.
 _TOLD = 20
 #: At the beginning of Nextflow's own log, such as a copy by `-log`, and of its output, such as that of
@@ -74,8 +76,8 @@ class Look:
     def through(self, folders: Iterable[str]) -> Seen:
         """Look through these folders and all below, but not in the root.
 
-        Behind a link to a folder only what has changed since the execution began is looked at: it may lead to
-        all the data of a site.
+        Behind a link to a folder, and in task dirs of other runs, only what has changed since the execution
+        began is looked at: there may be all the data of a site.
         """
         level = [(os.path.realpath(folder), False) for folder in folders]
         while level:
@@ -109,8 +111,9 @@ class Look:
                         if self._is_new(entry):
                             below.append((os.path.realpath(entry.path), True))
                     elif entry.is_dir(follow_symlinks=False):
-                        if entry.name not in _OTHERS and (not far or self._is_new(entry)):
-                            below.append((entry.path, far))
+                        apart = far or bool(_TASK_DIR.fullmatch(entry.path))
+                        if entry.name not in _OTHERS and (not apart or self._is_new(entry)):
+                            below.append((entry.path, apart))
                     elif not entry.name.startswith(replacing.PREFIX) and self._may_name_it(entry):
                         texts.append(entry.path)
         except OSError:

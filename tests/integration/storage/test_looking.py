@@ -1,0 +1,67 @@
+"""Looking for what the pipeline linked itself, in a launch dir that others use too."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from nfresume.storage.looking import Bounds, Look, Seen
+from nfresume.storage.publish import Materialiser
+from nfresume.storage.scratch import Scratch
+from nfresume.storage.workers import Pace
+
+TASK_DIR = "ab/0123456789abcdef0123456789abcd"
+
+
+@pytest.fixture
+def launch_dir(tmp_path: Path) -> Path:
+    """Beside results, the plain work dir of another run that ended an hour ago."""
+    for number in range(20):
+        task = tmp_path / f"launch/work/{number:02x}/{number:030x}"
+        task.mkdir(parents=True)
+        (task / ".command.sh").write_text("true\n")
+    (tmp_path / "root/work" / TASK_DIR).mkdir(parents=True)
+    (tmp_path / "root/work" / TASK_DIR / "a.txt").write_text("a")
+    hour_ago = time.time() - 3600
+    for folder, _, names in os.walk(tmp_path, topdown=False):
+        for name in [*names, "."]:
+            os.utime(Path(folder, name), (hour_ago, hour_ago))
+    return tmp_path / "launch"
+
+
+def look(launch_dir: Path) -> Seen:
+    root = launch_dir.parent / "root"
+    scratch = Scratch("run-a1", str(root / "work"), str(root), ())
+    materialiser = Materialiser(scratch, Pace())
+    since = time.time() - 60
+    through = Look(materialiser, scratch.work, scratch.root, since, Bounds(), 2, lambda: None).through
+    return through([str(launch_dir)])
+
+
+def link_from(launch_dir: Path, name: str) -> Path:
+    link = launch_dir / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(launch_dir.parent / "root/work" / TASK_DIR / "a.txt")
+    return link
+
+
+def test_task_dirs_of_an_earlier_run_are_not_listed(launch_dir: Path) -> None:
+    """They are as many as that run's tasks: each listing is a request to a shared file system."""
+    assert look(launch_dir).entries == 1 + 20 + 20  # work, its folders, and the task dirs
+
+
+@pytest.mark.parametrize("name", [
+    "work/01/000000000000000000000000000001/mine.txt",  # a task dir of the other run
+    "work/ff/0123456789abcdef0123456789abcd/mine.txt",  # that of a run that goes on
+    "work/01/notes/mine.txt",
+    "results/01/mine.txt",
+    "results/01/0123/mine.txt",
+])
+def test_links_of_the_pipeline_are_found(launch_dir: Path, name: str) -> None:
+    link = link_from(launch_dir, name)
+    look(launch_dir)
+    assert not link.is_symlink()
+    assert link.read_text() == "a"
