@@ -8,6 +8,8 @@ import subprocess
 
 #: What tells a program which GPUs it may use.
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+#: What tells a Slurm job which GPUs of its node it has. `VARIABLE` counts only those that it may see.
+_OF_JOB = "SLURM_JOB_GPUS"
 
 
 class Gpus:
@@ -56,9 +58,15 @@ def _of_host() -> list[str]:
 def options(engine: str, names: tuple[str, ...]) -> list[str]:
     """The words with which a container engine gives a container these GPUs."""
     if not names:
-        return []
+        return _of_slurm(engine)
     if engine == "docker":
         return ["--gpus", f'"device={",".join(names)}"']
     if engine == "podman":
         return [word for name in names for word in ("--device", f"nvidia.com/gpu={name}")]
     return ["--nv", "--env", f"{VARIABLE}={','.join(names)}"]
+
+
+def _of_slurm(engine: str) -> list[str]:
+    """The words for the GPUs that Slurm gave to the job that this process is in."""
+    found = os.environ.get(VARIABLE if engine == "apptainer" else _OF_JOB, "")
+    return options(engine, tuple(found.split(","))) if _OF_JOB in os.environ and found else []

@@ -52,7 +52,9 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
-NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{port1}-{port2}] CPUs=8 RealMemory=16000
+GresTypes=gpu
+NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{port1}-{port2}] CPUs=8 RealMemory=16000 \\
+    Gres=gpu:4
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefMemPerCPU=500 State=UP
 """
 NODES = ("n1", "n2")
@@ -132,6 +134,8 @@ def cluster() -> Iterator[Slurm]:
     (base / "etc/slurm.conf").write_text(_CONF.format(
         host=socket.gethostname().partition(".")[0], user=pwd.getpwuid(os.getuid()).pw_name, base=base,
         run=base / "run", port0=first, port1=first + 1, port2=first + 2))
+    devices = ",".join(f"/dev/{name}" for name in ("full", "null", "random", "zero"))  # that are no GPUs
+    (base / "etc/gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={devices}\n")
     slurm = Slurm(base)
     run, log = base / "run", base / "log"
     slurm.start("munge", "munged", "--foreground", f"--key-file={key}", f"--socket={run}/munge.sock",

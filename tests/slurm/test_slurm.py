@@ -207,3 +207,25 @@ def test_tasks_of_a_python_workflow(batch: Site, cluster: Slurm):
     batch.ok("cancel", waiting)
     assert ended(batch, waiting)["state"] == "CANCELLED"
     until(lambda: all(s != "RUNNING" for s in cluster.jobs().values()), 30, "no job to run")
+
+
+@pytest.mark.long
+def test_a_task_with_gpus_in_a_container(batch: Site):
+    """The container gets those GPUs of the node that Slurm gave to the job."""
+    batch.env |= {"ENGINE_LOG": str(batch.base / "engine.log"), "ENGINE_TOOLS": str(batch.base),
+                  "NFRESUME_CONTAINER_ENGINE": str(PROJECT / "tests/tasks/docker.sh")}
+    (batch.launch_dir / "flow.py").write_text("""
+import os
+from flytekit import Resources, task, workflow
+
+@task(requests=Resources(cpu="1", mem="100Mi", gpu="2"), container_image="cuda:12")
+def seen() -> str:
+    return os.environ["SLURM_JOB_GPUS"]
+
+@workflow
+def flow() -> str:
+    return seen()
+""")
+    given = batch.ok("launch", "--storage-expiration-hours", "5", "flow.py:flow").out.strip().strip('"')
+    assert len(given.split(",")) == 2
+    assert f'--gpus "device={given}"' in (batch.base / "engine.log").read_text()

@@ -14,6 +14,7 @@ while [ $# -gt 0 ]; do
         --entrypoint) program=$2; shift 2 ;;
         --workdir) cd "$2"; shift 2 ;;
         --volume) mounted+=("${2%%:*}"); shift 2 ;;
+        --gpus) shift 2 ;;
         --env) export "${2?}"; shift 2 ;;
         --*) shift ;;
         *) break ;;
