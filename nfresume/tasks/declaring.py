@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from nfresume.tasks import coercion, failing, options, promises, shapes, sizes, source
 from nfresume.tasks.sizes import Resources
@@ -174,6 +174,7 @@ class Dynamic:
     function: Callable[..., Any]
     fail_fast: bool = False
     on_failure: Any = None
+    catches: ClassVar[bool] = False  # whether it may go on after a call has failed
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)
@@ -276,6 +277,7 @@ class Workflow:
     storage_expiration_hours: float | None = None
     fail_fast: bool = False
     on_failure: Any = None
+    catches: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.function)

@@ -77,6 +77,12 @@ class _Waiting:
         return call
 
 
+class _Run(Dynamic):
+    """A call of an eager workflow: it may catch that a call of its own has failed."""
+
+    catches = True
+
+
 class Eager(Workflow):
     """A workflow whose function is called when the values of its inputs are known, as that of a Dynamic."""
 
@@ -88,7 +94,7 @@ class Eager(Workflow):
         def run(**inputs: Any) -> Any:
             return _finished(self.function, inputs)
 
-        return Dynamic(run)(*args, **kwargs)
+        return _Run(run)(*args, **kwargs)
 
 
 def _finished(function: Callable[..., Any], inputs: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ class FlyteException(Exception):
 
 
 class EagerException(FlyteException):
-    """What an eager workflow gets that awaits a call which has failed. The run fails, whatever it does."""
+    """What an eager workflow gets that awaits a call which has failed. It may catch that, and go on."""
 
 
 class FlyteUserException(FlyteException):
@@ -47,7 +47,8 @@ class Scope:
     """A call of a workflow that has an on_failure, or a failure_policy that stops its calls.
 
     `outer` is the call around it. `failed` is the first of its calls that failed, and `why` its error.
-    `stopped`: no call of it may start any more. `first`: the number of its first node.
+    `stopped`: no call of it may start any more. `first`: the number of its first node. `node`: its own, if it
+    is dynamic. `pending`: the calls that have failed, each with its error, and that it may catch.
     """
 
     workflow: Any  # a Workflow of `declaring`, which calls this module
@@ -57,6 +58,8 @@ class Scope:
     failed: str | None = None
     why: str = ""
     stopped: bool = False
+    node: Any = None
+    pending: list[tuple[Any, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.depth: int = self.outer.depth + 1 if self.outer is not None else 0
@@ -75,17 +78,22 @@ class Failures:
 
     waiting: list[Scope] = field(default_factory=list)
 
-    def note(self, scope: Scope | None, node: str, why: str) -> Scope | None:
-        """Note that a call in `scope` has failed. Returns the outermost scope whose calls it stops."""
+    def note(self, scope: Scope | None, node: str, why: str) -> tuple[Scope | None, Scope | None]:
+        """Note that a call in `scope` has failed, out to an eager workflow around it, which may catch that.
+
+        Returns the outermost scope whose calls it stops, and that of the eager workflow.
+        """
         stops = None
         for each in scope.chain() if scope is not None else ():
+            if each.workflow.catches:
+                return stops, each
             if each.failed is None:
                 each.failed, each.why = node, why
                 if each.workflow.on_failure is not None:
                     self.waiting.append(each)
             if each.workflow.fail_fast:
                 stops = each
-        return stops
+        return stops, None
 
     def next(self) -> Scope | None:
         """Take the failed scope that is nested deepest; of several the one that failed first."""

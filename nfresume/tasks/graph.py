@@ -71,7 +71,9 @@ class Node:
     1 for the second, ... `tries`: how often it was started. `within`: the map that it is an element of; such
     a map has `elements`. `scope`: the call of a workflow that it belongs to. `options`: those that override
     its task's. `always`: it is never reused.
-    `joins`: it does not mind nodes that are left out. `last`: the end of the calls of a dynamic workflow.
+    `ends`: the call of a workflow whose calls it waits for. `last`: such a node, of a dynamic workflow.
+    `inner`: the call that a dynamic workflow is. `told`: such a call that asked for the value, and got an
+    error.
     """
 
     number: int
@@ -96,7 +98,9 @@ class Node:
     elements: Elements | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     scope: Scope | None = None
-    joins: bool = False
+    ends: Scope | None = None
+    inner: Scope | None = None
+    told: Scope | None = None
     last: Node | None = None
     always: bool = False
     _value: Any = None
@@ -117,9 +121,23 @@ class Node:
         """True when nothing has to be done for the node but to wait for others."""
         return self.task is None and self.expand is None
 
-    def passes(self, state: State) -> bool:
-        """Whether it may continue after a node that it depends on has ended so, without a value."""
-        return self.joins and state is State.LEFT_OUT
+    def passes(self, other: Node) -> bool:
+        """Whether it may continue after a node that it depends on has ended without a value."""
+        return self.ends is not None and (other.state is State.LEFT_OUT or self.ends.workflow.catches)
+
+    def is_told(self, scope: Scope) -> bool:
+        """True when the function of `scope` got an error for this node, or for one that failed with it."""
+        waiting, seen = [self], {self}
+        while waiting:
+            node = waiting.pop()
+            if node.told is scope:
+                return True
+            around = [each.node for each in node.scope.chain() if each.node] if node.scope is not None else []
+            for other in (*node.dependants, *around):
+                if other not in seen and other.state.ended and not other.state.has_value:
+                    seen.add(other)
+                    waiting.append(other)
+        return False
 
     def admit(self, child: Node) -> bool:
         """Whether an element of this map may continue. Otherwise it waits until `leave` returns it."""

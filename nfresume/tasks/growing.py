@@ -28,6 +28,9 @@ class Graph:
     def _keep_children(self, node: Node) -> None:
         """Called when a node is done that has children. The head keeps what it must know of them."""
 
+    def _decide(self, scope: Scope, *, succeeded: bool) -> None:
+        """Called when a call of an eager workflow has ended in which some have failed."""
+
     def _add(self, node: Node) -> Node:
         self._nodes.append(node)
         self._unfinished += 1
@@ -40,7 +43,8 @@ class Graph:
 
     def _wait_for(self, node: Node, others: Iterable[Node]) -> None:
         for other in others:
-            if other.state.ended and not other.state.has_value and not node.passes(other.state):
+            if other.state.ended and not other.state.has_value and not node.passes(other):
+                other.dependants.append(node)
                 self._end(node, other.state.of_dependants)
                 return
             if not other.state.ended and other not in node.waits_for:
@@ -74,13 +78,16 @@ class Graph:
                 self._keep_children(node)
             for other in node.dependants:
                 other.waits_for.discard(node)
-                if not state.has_value and not other.passes(state):
+                if not state.has_value and not other.passes(node):
                     ending.append((other, state.of_dependants))
                 elif other.only_waits and not other.waits_for:
                     ending.append((other, State.DONE))
                 else:
                     self._continue(other)
-            node.dependants.clear()
+            if state.has_value:
+                node.dependants.clear()
+            if node.inner is not None and node.inner.pending:
+                self._decide(node.inner, succeeded=state.has_value)
             if node.within is not None and (following := node.within.leave(node)) is not None:
                 self._make_ready(following)
 
@@ -171,7 +178,7 @@ class Graph:
 
     def _end_of(self, scope: Scope) -> Node:
         """A node that is done when all calls of a workflow are, except in branches that are not taken."""
-        node = Node(len(self._nodes), None, {}, is_map=False, joins=True,
+        node = Node(len(self._nodes), None, {}, is_map=False, ends=scope,
                     label=f"the end of {scope.workflow.function.__name__}")
         waited = self._calls_of(scope)
         self._nodes.append(node)

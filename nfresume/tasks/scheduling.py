@@ -44,6 +44,7 @@ class Head(Graph):
         self._calls: Counter[str] = Counter()
         self._failures = Failures()
         self._handling = False  # a workflow has failed, and its on_failure runs
+        self._function: Scope | None = None  # the call of a dynamic workflow whose function runs
         self._deprecated: set[str] = set()
         self.failed: list[Node] = []
         self.why = ""  # the first failure
@@ -117,10 +118,11 @@ class Head(Graph):
         """
 
         def expand(node: Node) -> None:
-            opened = len(self._sections)
+            opened, outer = len(self._sections), self._function
             known = {name: resolved(value) for name, value in inputs.items()}
             try:
                 with self.nested(flow, known) as scope:
+                    self._function, node.inner, scope.node = scope, scope, node
                     node.chosen = flow.function(**known)
                 node.last = self._end_of(scope)
             except NoResult:
@@ -130,6 +132,8 @@ class Head(Graph):
                 self.leave_sections(opened)
                 traceback.print_exc()
                 raise ValueError(f"{type(e).__name__}: {e}") from None
+            finally:
+                self._function = outer
 
         node = Node(len(self._nodes), None, inputs, expand=expand, is_map=False,
                     label=flow.function.__name__)
@@ -152,6 +156,7 @@ class Head(Graph):
         while not node.state.ended:
             self._step()
         if not node.state.has_value:
+            node.told = self._function
             raise NoResult(f"{node} has no result")
         return promises.take(node.value(), promise._path)
 
@@ -259,15 +264,30 @@ class Head(Graph):
             return
         if elements is not None and elements.ignored:
             why += f" ({elements.ignored + 1} of {elements.total} calls failed: {elements.rule})"
-        if not self.failed:
+        print(f"nfresume: {why}", file=sys.stderr, flush=True)
+        stopped = self._count(node, why, node.scope)
+        self._end(node, State.FAILED)
+        self._stop_calls(stopped)
+
+    def _count(self, node: Node, why: str, scope: Scope | None) -> Scope | None:
+        """Let a failure count from `scope` outwards, as far as an eager workflow. Returns what it stops."""
+        stopped, eager = self._failures.note(scope, node.name, why)
+        if eager is not None:
+            eager.pending.append((node, why))
+        elif not self.failed:
             self.log.failed(why)
             self.why = why
-        print(f"nfresume: {why}", file=sys.stderr, flush=True)
-        self.failed.append(node)
-        stopped = self._failures.note(node.scope, node.name, why)
-        self._end(node, State.FAILED)
-        if stopped is not None:
-            self._stop_calls(stopped)
+        if eager is None:
+            self.failed.append(node)
+        return stopped
+
+    def _decide(self, scope: Scope, *, succeeded: bool) -> None:
+        pending, scope.pending = scope.pending, []
+        for failed, why in pending:
+            if not succeeded or not failed.is_told(scope):
+                self._stop_calls(self._count(failed, why, scope.outer))
+            elif failed.task_dir is not None:
+                self.log.ignored(shown_hash(failed.task_dir), why)
 
     def _ignore(self, node: Node) -> None:
         """End a call that failed, and whose map succeeds without it."""
@@ -277,8 +297,10 @@ class Head(Graph):
         node.within.elements.ignored += 1
         self._end(node, State.IGNORED)
 
-    def _stop_calls(self, scope: Scope) -> None:
+    def _stop_calls(self, scope: Scope | None) -> None:
         """Stop what runs of a call of a workflow, and skip what waits."""
+        if scope is None:
+            return
         scope.stopped = True
         found = set(self._calls_of(scope))
         self.executor.stop(found)

@@ -1,0 +1,124 @@
+"""Eager workflows that catch the failure of a call, as flytekit's documents show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import Site
+
+FLOW = """
+import asyncio
+from typing import List
+from flytekit import dynamic, eager, map_task, task, workflow
+from flytekit.exceptions.eager import EagerException
+
+BAD = {{1, 3}}
+
+@task
+def half(n: int) -> int:
+    if n in BAD:
+        raise ValueError(f"{{n}} is odd")
+    return n // 2
+
+@workflow
+def checked(n: int) -> int:
+    return half(n=half(n=n))
+
+@dynamic
+def grown(n: int) -> int:
+    return half(n=n)
+
+@dynamic
+def counted(n: int) -> int:
+    other = half(n=n + 2)
+    for _ in half(n=n):
+        pass
+    return other
+
+@eager
+async def both() -> int:
+    other = half(n=3)
+    return await half(n=1) + other
+
+@eager
+async def inner(n: int) -> int:
+    return await half(n=n) + 1
+
+@eager
+async def flow() -> object:
+{body}
+"""
+
+
+def caught(call: str, otherwise: object) -> str:
+    return f"try:\n    return await {call}\nexcept EagerException:\n    return {otherwise}"
+
+
+#: What catches its failures, and its result.
+GOES_ON = {
+    "a call": (caught("half(n=1)", "await half(n=4)"), 2),
+    "used": ("try:\n    return half(n=1) + 1\nexcept EagerException:\n    return 7", 7),
+    "a call behind it": ("first = half(n=3)\n" + caught("half(n=first)", 0), 0),
+    "several": ("return await asyncio.gather(*(_of(n) for n in range(5)))", [0, None, 1, None, 2]),
+    "exceptions": ("calls = [_await(half(n=n)) for n in range(4)]\n"
+                   "found = await asyncio.gather(*calls, return_exceptions=True)\n"
+                   "return [isinstance(each, EagerException) for each in found]", [False, True, False, True]),
+    "a map": (caught("map_task(half)(n=[0, 1, 2, 3])", -1), -1),
+    "a workflow": (caught("checked(n=6)", -2), -2),
+    "a dynamic one": (caught("grown(n=3)", -3), -3),
+    "a dynamic one that stops": (caught("counted(n=1)", -6), -6),
+    "all of an eager one": (caught("both()", -7), -7),
+    "an eager one": (caught("inner(n=3)", -4), -4),
+    "what it skips": ("a = half(n=1)\nb = half(n=a)\n" + caught("a", 5), 5),
+}
+#: What has a failure that nobody caught.
+FAILS = {
+    "not caught": "return await half(n=1)",
+    "not waited for": "half(n=1)\nreturn 1",
+    "another one": "half(n=1)\n" + caught("half(n=3)", 1),
+    "raised again": "try:\n    await half(n=1)\nexcept EagerException:\n    raise ValueError('not a half')",
+    "returned": "a = half(n=1)\n" + caught("a", "a"),
+    "an inner one not waited for": "inner(n=1)\nreturn 1",
+    "a dynamic one not waited for": "grown(n=1)\nreturn 1",
+}
+HELPERS = """
+async def _await(promise):
+    return await promise
+
+async def _of(n):
+    try:
+        return await half(n=n)
+    except EagerException:
+        return None
+"""
+
+
+def write(site: Site, body: str) -> None:
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    (site.launch_dir / "flow.py").write_text(FLOW.format(body=lines) + HELPERS)
+
+
+@pytest.mark.parametrize(("body", "result"), GOES_ON.values(), ids=GOES_ON)
+def test_goes_on(site: Site, body: str, result: object):
+    """What it has caught fails nothing: the execution succeeds with the function's own result."""
+    write(site, body)
+    done = site.ok("launch", "flow.py:flow")
+    assert json.loads(done.out) == result
+    assert "is odd" in done.err
+    shown = site.show()
+    assert (shown["state"], shown["attempts"][0]["error"]) == ("SUCCEEDED", None)
+
+
+@pytest.mark.parametrize("body", FAILS.values(), ids=FAILS)
+def test_fails(site: Site, body: str):
+    """A failure that the function did not get, or did not get over, is the execution's."""
+    write(site, body)
+    done = site.run("launch", "--storage-expiration-hours", "9", "flow.py:flow")
+    assert done.code == 1
+    shown = site.show()
+    assert shown["state"] == "FAILED"
+    assert "half" in shown["attempts"][0]["error"]
+    write(site, caught("half(n=4)", 1))
+    assert site.ok("relaunch", shown["id"]).out.strip() == "2"
