@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nfresume.tasks import options, promises
+from nfresume.tasks import failing, options, promises
 from nfresume.tasks.declaring import Workflow
 
 
@@ -110,7 +110,8 @@ class ImperativeWorkflow(Workflow):
         self._results[output_name] = p
 
     def add_on_failure_handler(self, entity: Any) -> None:
-        """Call this task or workflow when the workflow has failed."""
+        """Call this task or workflow when the workflow has failed. Raises TypeError for unfit inputs."""
+        failing.check_handler(entity, self.function)
         self.on_failure = entity
 
     def ready(self) -> bool:

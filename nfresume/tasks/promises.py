@@ -141,6 +141,9 @@ class Promise:
         kinds = _members(self._kind)
         return len(kinds) if kinds is not None else len(self._scheduler.value(self))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"{self!r} is inside of an object: pass it as an input of its own")
+
     def __getitem__(self, key: Any) -> Promise:
         return self._part(key)
 

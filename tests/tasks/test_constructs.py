@@ -99,3 +99,16 @@ def test_a_section_without_end(site: Site, script: Path):
     done = site.run("launch", "constructs.py:without_end", "--n", "1")
     assert done.code == 1
     assert "conditional section open has no else_()" in site.show()["attempts"][0]["error"]
+
+
+def test_a_promise_in_an_object(site: Site):
+    """Nobody can see that the call needs it: refused in one line that says what to do."""
+    (site.launch_dir / "flow.py").write_text(
+        "from typing import Any\nfrom pydantic import BaseModel\nfrom flytekit import task, workflow\n"
+        "class Model(BaseModel):\n    n: Any\n"
+        "@task\ndef one() -> int:\n    return 1\n@task\ndef use(model: Model) -> int:\n    return model.n\n"
+        "@workflow\ndef flow() -> int:\n    return use(model=Model(n=one()))\n")
+    done = site.run("launch", "flow.py:flow")
+    assert done.code == 1
+    assert "<the promise of one (1)> is inside of an object: pass it as an input of its own" in done.err
+    assert "Traceback" not in done.err

@@ -67,3 +67,17 @@ def test_a_section_that_cannot_be_finished(site: Site, script: Path):
     assert "b is bad" in done.err
     assert "else_" not in done.err
     assert sorted(ran(site)) == ["build a", "build b", "report 1"]
+
+
+@pytest.mark.parametrize(("inputs", "code"), [("n: int", 0), ("n: int, err: str = ''", 0), ("m: int", 1)])
+def test_the_handler_of_an_imperative_workflow(site: Site, inputs: str, code: int):
+    """It is checked when it is added, as that of a decorator is."""
+    (site.launch_dir / "flow.py").write_text(
+        "from flytekit import Workflow, task\n@task\ndef one(n: int) -> int:\n    return n\n"
+        f"@task\ndef tidy({inputs}) -> None:\n    pass\n"
+        "flow = Workflow(name='a.flow')\nflow.add_workflow_input('n', int)\n"
+        "node = flow.add_entity(one, n=flow.inputs['n'])\nflow.add_workflow_output('n', node.outputs['o0'])\n"
+        "flow.add_on_failure_handler(tidy)\n")
+    done = site.run("launch", "flow.py:flow", "--n", "3")
+    assert (done.code != 0) == bool(code), done.err
+    assert ("tidy cannot be the on_failure of flow: it has no input 'n'" in done.err) == bool(code)
