@@ -190,6 +190,13 @@ class Cache:
             shutil.rmtree(new, ignore_errors=True)
             raise
 
+    def forget(self, key: Key) -> None:
+        """Remove the entry of a key, if there is one. Raises OSError."""
+        aside = self.path / NEW / uuid.uuid4().hex
+        with contextlib.suppress(FileNotFoundError):
+            self.entry_path(key).rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def _rename_into_place(self, new: Path, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(100):  # it fails when another process has stored the same entry in the meantime

@@ -22,6 +22,7 @@ from nfresume_metadata import files
 
 from nfresume.system import crashpoints, durable, processes
 from nfresume.tasks import (
+    claims,
     cloud,
     coercion,
     copies,
@@ -69,7 +70,8 @@ def call(
     os.chdir(ROOT if view.is_root else wish.working)
     os.environ["PWD"] = os.getcwd()
     try:
-        _answer(task_dir, wish, inputs, load(), view, None if isolate or alone else Sharing(wish))
+        sharing = None if isolate or alone else Sharing(wish)
+        _answer(task_dir, wish, inputs, load(), view, sharing, alone=alone)
         return 0
     except SystemExit as e:
         return _exited(e.code)
@@ -81,7 +83,8 @@ def call(
 
 
 def _answer(
-    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None
+    task_dir: Path, wish: Wish, inputs: dict[str, Any], task: Task, view: View, sharing: Sharing | None, *,
+    alone: bool,
 ) -> None:
     os.environ.update(task.environment)
     os.environ.update(cloud.known_secrets(task.secrets))
@@ -90,7 +93,7 @@ def _answer(
     given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
     linked = view.linked if isinstance(view, Copies) else []
     unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
-    began = time.monotonic()
+    began, began_ns = time.monotonic(), time.time_ns()
     with sharing or contextlib.nullcontext():
         value: Any = task.call(given)
         if inspect.iscoroutine(value):
@@ -103,22 +106,29 @@ def _answer(
         found = values.Writer(task_dir / VALUES).encode(value)
         if sharing is not None and str(ROOT) in values.paths_in(found):
             raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")
-        found = _collected(found, wish, view, originals)
+        found, copied = _collected(found, wish, view, originals)
+        elsewhere = claims.written(copied, wish, began_ns, alone=alone)
     _check_unchanged(unprotected)
     crashpoints.reach("task-ran")
     result, digest_by_path = _digest(values.decode(found))
     durable.write(task_dir / ANSWER, values.dumps(
-        {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds}))
+        {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds, "began": began_ns,
+         "elsewhere": {path: copied[path] for path in elsewhere}}))
 
 
-def _collected(found: Any, wish: Wish, view: View, originals: set[str]) -> Any:
-    """Encoded outputs, with the paths by which everyone finds them. The working folder is no longer /root."""
+def _collected(found: Any, wish: Wish, view: View, originals: set[str]) -> tuple[Any, dict[str, str]]:
+    """Encoded outputs, with the paths by which everyone finds them, and the copies by the path of the output.
+
+    The working folder is no longer /root.
+    """
     found = values.replace_paths(found, working.places(found, wish, view))
     found = values.replace_paths(found, _unchanged(found, view, originals))
-    found = outputs.collect(found, wish.task_dir, working.folder(wish, view), originals, view.changed_file,
-                            view.entries)
+    found, copied = outputs.collect(
+        found, wish.task_dir, working.folder(wish, view), originals, view.changed_file, view.entries)
     working.leave(wish, view)
-    return values.replace_paths(found, working.kept(found, wish)) if view.is_root else found
+    if view.is_root:
+        found = values.replace_paths(found, working.kept(found, wish))
+    return found, copied
 
 
 def _for_task(path: Path, task_dir: Path, view: View) -> Path:

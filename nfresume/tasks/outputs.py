@@ -22,8 +22,8 @@ class BadOutput(Exception):
 def collect(
     outputs: Any, task_dir: Path, working: Path, input_paths: set[str],
     written: Callable[[Path], Path | None] = lambda _: None, passing: Iterable[str] = (),
-) -> Any:
-    """Bring the outputs in encoded JSON into the task dir. Returns the JSON with their new paths.
+) -> tuple[Any, dict[str, str]]:
+    """Bring the outputs in encoded JSON into the task dir. Returns the JSON with their new paths, and these.
 
     What is in `working`, the working folder, stays there, except for links of the names `passing`. Inputs
     that the task returns are not copied. `written` gives the file that holds what the task wrote to a path,
@@ -49,7 +49,7 @@ def collect(
                 task_files.settle_links(place, {working / name for name in passing}, written)
     except OSError as e:
         raise BadOutput(f"its output cannot be kept: {e.args[0] if len(e.args) == 1 else e}") from None
-    return values.replace_paths(outputs, new_paths)
+    return values.replace_paths(outputs, new_paths), new_paths
 
 
 def _stays(place: Path, task_dir: Path, working: Path) -> bool:

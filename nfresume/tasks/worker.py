@@ -22,7 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.system import crashpoints, durable, namespaces, processes
-from nfresume.tasks import calling, checkpoints, digests, gpus, keys, scratch, task_files, values, working
+from nfresume.tasks import (
+    calling,
+    checkpoints,
+    claims,
+    digests,
+    gpus,
+    keys,
+    scratch,
+    task_files,
+    values,
+    working,
+)
 from nfresume.tasks.cache import Cache, Entry, Miss
 from nfresume.tasks.calling import ANSWER, NOT_ISOLATED
 from nfresume.tasks.containers import Container
@@ -135,15 +146,30 @@ def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
     if code != 0:
         return code
     answer = json.loads((task_dir / ANSWER).read_bytes())
-    _publish(answer["outputs"], Path(order.output))
     if order.cache and not order.key.unkeyed:
         try:
             Cache(Path(order.account_folder), order.key.account).put(
                 order.key, answer["outputs"], answer["result"], answer["seconds"], order.execution)
         except OSError as e:
             print(f"nfresume: not cached: {e}", file=sys.stderr)
+    if (other := claims.claim(task_dir, answer["elsewhere"], answer["began"])) is not None:
+        for each in (task_dir, other):
+            _spoil(each)
+        print(f"a call of {read_order(other).key.task} wrote {', '.join(answer['elsewhere'])} meanwhile: let "
+              "each write to a file of its own, such as one in its working folder, or launch with --jobs 1",
+              file=sys.stderr)
+        return 1
+    _publish(answer["outputs"], Path(order.output))
     _write_result(task_dir, answer["outputs"], answer["result"], answer["places"], None)
     return 0
+
+
+def _spoil(task_dir: Path) -> None:
+    """Let nobody reuse the result in a task dir."""
+    order = read_order(task_dir)
+    if order.cache and not order.key.unkeyed:
+        Cache(Path(order.account_folder), order.key.account).forget(order.key)
+    claims.spoil(json.loads((task_dir / ANSWER).read_bytes())["elsewhere"])
 
 
 def _in_child(run: Callable[[], int]) -> int:
