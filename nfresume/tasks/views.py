@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from collections.abc import Callable
@@ -34,6 +35,11 @@ class Wish:
     needed: tuple[str, ...] = ()
     project: Path | None = None
     hidden: str | None = None
+
+    @functools.cached_property
+    def given(self) -> frozenset[str]:
+        """Its inputs, to look one up."""
+        return frozenset(self.inputs)
 
     @property
     def work(self) -> Path:

@@ -98,7 +98,7 @@ def _rest(path: Path, wish: Wish) -> Path | None:
     """The path relative to the working folder; None: it is elsewhere."""
     if path == wish.working or wish.working in path.parents:
         return path.relative_to(wish.working)
-    if ROOT not in (path, *path.parents) or str(path) in wish.inputs or _is_shared(path, wish):
+    if ROOT not in (path, *path.parents) or str(path) in wish.given or _is_shared(path, wish):
         return None
     return path.relative_to(ROOT)
 
