@@ -53,23 +53,7 @@ def conclude(
     verdict = _without_needs(judge(evidence), needs)
     with store.begin(write=False) as tx:
         execution = queries.get(tx, lease.execution_id)
-    pace = disposal.pace_of(conf)
-    notes: dict[str, dict[str, Any]] = {}
-    secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
-                              succeeded=verdict.state is ExecutionState.SUCCEEDED)
-    if _is_slimmed(execution, verdict):
-        reason = _must_not_slim(execution, verdict, evidence) or (
-            "a result cannot be made independent of it" if secured.hold else None)
-        notes["slimmed"] = {"left_alone": reason} if reason else _slim(
-            folder, lease.number, pace, heartbeat)
-    notes["results_secured"] = secured.note
-    explaining.keep(folder, execution.session_id, lease.number, heartbeat)
-    if _is_slimmed(execution, verdict) and execution.retain is Retain.LEAN and not needs:
-        reason = _must_not_slim(execution, verdict, evidence)
-        notes["emptied"] = {"left_alone": reason} if reason else _empty(
-            folder, execution, lease.number, conf, heartbeat, secured.results.left_ends)
-    if _is_resumed(execution, verdict):
-        notes["cache_lost"] = cache_check.lost(folder, execution.session_id, lease.number, heartbeat)
+    secured, notes = _prepare(folder, conf, execution, lease.number, verdict, evidence, heartbeat, needs)
     refused = _refused(store, conf, execution, heartbeat)
     heartbeat()
     with store.begin() as tx:
@@ -95,6 +79,29 @@ def conclude(
             _go_on(tx, execution, actor)
     crashpoints.reach("settled")
     return Concluded(state, claim, goes_on)
+
+
+def _prepare(
+    folder: ExecutionFolder, conf: Settings, execution: Execution, number: int, verdict: Verdict,
+    evidence: Evidence, heartbeat: Callable[[], None], needs: Needs | None,
+) -> tuple[securing.Secured, dict[str, dict[str, Any]]]:
+    """Secure the results, slim and empty task dirs; returns what was secured, and notes for the history."""
+    pace = disposal.pace_of(conf)
+    notes: dict[str, dict[str, Any]] = {}
+    secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
+                              succeeded=verdict.state is ExecutionState.SUCCEEDED)
+    reason = _must_not_slim(execution, verdict, evidence) if _is_slimmed(execution, verdict) else None
+    if _is_slimmed(execution, verdict):
+        left = reason or ("a result cannot be made independent of it" if secured.hold else None)
+        notes["slimmed"] = {"left_alone": left} if left else _slim(folder, number, pace, heartbeat)
+    notes["results_secured"] = secured.note
+    explaining.keep(folder, execution.session_id, number, heartbeat)
+    if _is_slimmed(execution, verdict) and execution.retain is Retain.LEAN and not needs:
+        notes["emptied"] = {"left_alone": reason} if reason else _empty(
+            folder, execution, number, conf, heartbeat, secured.results.left_ends)
+    if _is_resumed(execution, verdict):
+        notes["cache_lost"] = cache_check.lost(folder, execution.session_id, number, heartbeat)
+    return secured, notes
 
 
 def _without_needs(verdict: Verdict, needs: Needs | None) -> Verdict:

@@ -7,7 +7,6 @@ know whose file it returns: it fails, and neither result is reused.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,11 +62,11 @@ def claim(task_dir: Path, places: Iterable[str], began: int) -> Path | None:
         with path.open("a+") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
             file.seek(0)
-            last = json.loads(file.read() or "{}")
-            if last.get("claimed", 0) >= began:
-                return Path(last["task_dir"])
+            claimed, _, other = file.read().rstrip("\n").partition(" ")
+            if other and int(claimed) >= began:
+                return Path(other)
             file.truncate(0)
-            file.write(json.dumps({"task_dir": str(task_dir), "claimed": time.time_ns()}))
+            file.write(f"{time.time_ns()} {task_dir}\n")
     return None
 
 
