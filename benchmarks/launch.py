@@ -7,7 +7,8 @@
     python benchmarks/launch.py --pairs 9
     python benchmarks/launch.py --pairs 3 --tasks 2000
     python benchmarks/launch.py --pairs 0 --tasks 600 --latency            # the resume on a slow mount
-    python benchmarks/launch.py --pairs 0 --tasks 300 --resume-in FOLDER   # or where you like, such as NFS
+    python benchmarks/launch.py --pairs 0 --tasks 100 --nfs                # on real NFS, in a guest
+    python benchmarks/launch.py --pairs 0 --tasks 300 --resume-in FOLDER   # or where you like
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--tasks", type=int, default=0, help="also the resume of this many cached tasks")
     parser.add_argument("--latency", action="store_true", help="the resume on a mount with latency")
+    parser.add_argument("--nfs", action="store_true", help="the resume on real NFS, in a guest")
     parser.add_argument("--resume-in", type=Path, help="the resume in this folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nfresume-bench-") as scratch:
@@ -184,12 +186,16 @@ def main() -> None:
         if args.tasks and args.latency:
             with places(["latency"], base) as found:
                 resume(3, args.tasks, base, found["latency"].top)
+        elif args.tasks and args.nfs:
+            with nfs() as (_, run):
+                print(run([sys.executable, __file__, "--pairs", "0", "--tasks", str(args.tasks),
+                           "--resume-in", "/mnt/efs"]), end="")
         elif args.tasks:
             resume(3, args.tasks, base, args.resume_in or base)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from benchmarks.storage import places  # type: ignore[import-not-found]
+    from benchmarks.storage import nfs, places  # type: ignore[import-not-found]
 
     main()

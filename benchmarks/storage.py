@@ -280,16 +280,33 @@ def plot(file: Path, folder: Path, sizes: list[int]) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
+@contextmanager
+def nfs() -> Iterator[tuple[Path, Callable[[list[str]], str]]]:
+    """Real NFS with a delay of 1 ms: the folder on the server, and what runs a command in a guest.
+
+    The guest sees the folder at /mnt/efs. What the command prints is returned.
+    """
+    env = {**os.environ, "NFS_NAME": "nfresume-bench"}
+    script = str(HERE.parent / "tests/shared/nfs.sh")
+
+    def run(words: list[str]) -> str:
+        done = subprocess.run([script, "run", "1", *words], env={**env, "DELAY": "0.5ms"}, check=True,
+                              capture_output=True, text=True)
+        return done.stdout
+
+    subprocess.run([script, "up"], check=True, env=env, stdout=subprocess.DEVNULL)
+    try:
+        yield Path("/dev/shm/nfresume-bench"), run
+    finally:
+        subprocess.run([script, "down"], check=False, env=env, stdout=subprocess.DEVNULL)
+
+
 def on_nfs(tools: list[str], scanners: list[str], tasks: int, repeats: int) -> None:
     """Compare the tools on real NFS: trees are built on the server, tools run in a guest with cold caches."""
     from benchmarks.tree import build  # type: ignore[import-not-found]
     from nfresume.storage import Root
 
-    env = {**os.environ, "NFS_NAME": "nfresume-bench"}
-    script = [str(HERE.parent / "tests/shared/nfs.sh")]
-    subprocess.run([*script, "up"], check=True, env=env, stdout=subprocess.DEVNULL)
-    export = Path("/dev/shm/nfresume-bench")
-    try:
+    with nfs() as (export, run):
         order = [(tool, n) for n in range(repeats) for tool in random.sample(tools, len(tools))]
         entries = 0
         for tool, n in order:
@@ -298,13 +315,9 @@ def on_nfs(tools: list[str], scanners: list[str], tasks: int, repeats: int) -> N
         jobs = [(scan, f"/mnt/efs/{tools[0]}-{n}") for n in range(repeats) for scan in scanners]
         jobs += [(tool, f"/mnt/efs/{tool}-{n}") for tool, n in order]
         words = [sys.executable, str(HERE / "storage.py"), "--jobs", json.dumps(jobs)]
-        done = subprocess.run([*script, "run", "1", *words], env={**env, "DELAY": "0.5ms"}, check=True,
-                              capture_output=True, text=True)
-        report(done.stdout, tasks, entries)
+        report(run(words), tasks, entries)
         left = [tool for tool, n in order if (export / f"{tool}-{n}" / TREE).exists()]
         assert not left, f"left something: {left}"
-    finally:
-        subprocess.run([*script, "down"], check=False, env=env, stdout=subprocess.DEVNULL)
 
 
 def report(output: str, tasks: int, entries: int) -> None:
