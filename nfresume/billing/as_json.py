@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from csv import writer as csv_writer
 from decimal import Decimal
 from typing import Any
 
 from nfresume.billing.aws_bill import Comparison
-from nfresume.billing.report import Report
+from nfresume.billing.report import By, Line, Report
 from nfresume.billing.reuse_value import ReuseValue
 from nfresume.domain import views
 from nfresume.domain.costs import Usage
@@ -40,16 +41,16 @@ def report(report: Report) -> dict[str, Any]:
     }
 
 
-def csv(report: Report) -> str:
-    """A report's lines as CSV, for spreadsheets."""
+def csv(by: By, lines: Iterable[Line], currency: str) -> str:
+    """The lines of a report as CSV, for spreadsheets."""
     file = io.StringIO()
     writer = csv_writer(file, lineterminator="\n")
-    writer.writerow([str(report.by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
+    writer.writerow([str(by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
                      *reuse_value(None)])
-    for line in report.lines:
-        each = used(line.usage, report.currency)
-        writer.writerow([line.key, each["gb_hours"], each["gb_months"], each["cost"], report.currency,
-                         line.metered, *reuse_value(line.reuse_value).values()])
+    for line in lines:
+        each = used(line.usage, currency)
+        writer.writerow([line.key, each["gb_hours"], each["gb_months"], each["cost"], currency, line.metered,
+                         *reuse_value(line.reuse_value).values()])
     return file.getvalue()
 
 

@@ -112,18 +112,19 @@ def from_ledger(store: Store, conf: Settings, ledger: Ledger, by: By, period: Pe
     )
 
 
-def of_accounts(
-    store: Store, conf: Settings, accounts: Iterable[str], choose_period: Callable[[datetime], Period]
-) -> list[Line]:
-    """The lines by account of some accounts, the most expensive first. Only the database is read."""
+def lines_of(
+    store: Store, conf: Settings, by: By, accounts: Iterable[str], choose_period: Callable[[datetime], Period]
+) -> tuple[list[Line], str]:
+    """The lines of an account, or by account those of several, and their currency: nothing else of a report.
+    """
     with store.begin(write=False) as tx:
         period = choose_period(tx.now)
     lines, currency = [], ""
     for account in accounts:
-        ledger = usage.read(store, conf, account, period.end, period.start)
-        lines += lines_by(store, conf, ledger, By.ACCOUNT, period)
+        ledger = usage.read(store, conf, account, period.end, period.start, sizes=by is not By.PROCESS)
+        lines += lines_by(store, conf, ledger, by, period)
         currency = ledger.price.currency
-    return _in_order(lines, currency)
+    return _in_order(lines, currency) if by is By.ACCOUNT else lines, currency
 
 
 def lines_by(

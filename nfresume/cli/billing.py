@@ -90,7 +90,7 @@ def _write_page(file: Path, page: str) -> None:
 def _print_csv(report: Report) -> None:
     from nfresume.billing import as_json
 
-    sys.stdout.write(as_json.csv(report))
+    sys.stdout.write(as_json.csv(report.by, report.lines, report.currency))
 
 
 def _print(report: Report, compared: Comparison | None) -> None:

@@ -166,9 +166,14 @@ class Inspection:
             return queries.state_counts(tx, self.account)
 
     def run_outcomes(self, executions: Iterable[Execution]) -> dict[str, outcomes.Outcome]:
-        """How executions began and ended, over all of their attempts, by id."""
+        """How the last attempts of executions began and ended, by id."""
         with self.store.begin(write=False) as tx:
             return outcomes.of(tx, [e.id for e in executions])
+
+    def first_starts(self, executions: Iterable[Execution]) -> dict[str, datetime | None]:
+        """When the first attempts of executions started, by id."""
+        with self.store.begin(write=False) as tx:
+            return outcomes.first_starts(tx, [e.id for e in executions])
 
     def failures(self) -> list[outcomes.Outcome]:
         """The outcome of each of the account's failed executions."""
@@ -268,13 +273,13 @@ class Inspection:
             notify(trouble)
         return report.build(self.store, self.conf, None if all_accounts else self.account, by, choose_period)
 
-    def costs_of_accounts(
-        self, accounts: Iterable[str], choose_period: Callable[[datetime], Period]
-    ) -> list[report.Line]:
-        """The lines by account of some accounts, the most expensive first. Only the database is read."""
+    def costs_lines(
+        self, by: report.By, accounts: Iterable[str], choose_period: Callable[[datetime], Period]
+    ) -> tuple[list[report.Line], str]:
+        """The lines of a report, and their currency; by account those of several accounts."""
         from nfresume.billing import report
 
-        return report.of_accounts(self.store, self.conf, accounts, choose_period)
+        return report.lines_of(self.store, self.conf, by, accounts, choose_period)
 
     def costs_figures(self, choose_period: Callable[[datetime], Period]) -> page.CostsPage:
         """The cost report with the data of its plots, for the console."""

@@ -1,4 +1,4 @@
-"""How executions began and ended, over all of their attempts: what a list of runs shows beside the states."""
+"""How executions began and ended: what a list of runs shows beside the states."""
 
 from __future__ import annotations
 
@@ -15,42 +15,40 @@ from nfresume.store.schema import attempts, events, executions
 
 #: A database takes a limited number of values in one query.
 _AT_ONCE = 5000
+_OUTCOME = (attempts.c.started_at, attempts.c.ended_at, attempts.c.exit_code, attempts.c.error)
 _CURRENT = (attempts.c.execution_id == executions.c.id) & (attempts.c.number == executions.c.attempt)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """When the first attempt started, when the last one ended (None: not yet), and how.
-
-    `last_started_at`: when the last one started. Between attempts nothing ran.
-    """
+    """When the last attempt started and ended (None: not yet), and how."""
 
     started_at: datetime | None
     ended_at: datetime | None
     exit_code: int | None
     error: str | None
-    last_started_at: datetime | None = None
 
 
 def of(tx: Tx, execution_ids: Iterable[str]) -> dict[str, Outcome]:
     """The outcomes of executions, by id."""
-    ids = list(execution_ids)
-    first = dict(tx.conn.execute(
-        sa.select(attempts.c.execution_id, sa.func.min(attempts.c.started_at))
-        .where(attempts.c.execution_id.in_(ids)).group_by(attempts.c.execution_id)).all())
-    last = tx.conn.execute(
-        sa.select(executions.c.id, attempts.c.started_at, attempts.c.ended_at, attempts.c.exit_code,
-                  attempts.c.error)
-        .join(attempts, _CURRENT).where(executions.c.id.in_(ids)))
-    return {r.id: Outcome(first.get(r.id), r.ended_at, r.exit_code, r.error, r.started_at) for r in last}
+    rows = tx.conn.execute(
+        sa.select(executions.c.id, *_OUTCOME).join(attempts, _CURRENT)
+        .where(executions.c.id.in_(list(execution_ids))))
+    return {name: Outcome(*outcome) for name, *outcome in rows}
 
 
 def of_failed(tx: Tx, account: str) -> list[Outcome]:
-    """The outcome of each failed execution of an account, without the time of its start."""
-    query = (sa.select(attempts.c.ended_at, attempts.c.exit_code, attempts.c.error)
-             .join(executions, _CURRENT)
+    """The outcome of each failed execution of an account."""
+    query = (sa.select(*_OUTCOME).join(executions, _CURRENT)
              .where(executions.c.account == account, executions.c.state == ExecutionState.FAILED))
-    return [Outcome(None, r.ended_at, r.exit_code, r.error) for r in tx.conn.execute(query)]
+    return [Outcome(*row) for row in tx.conn.execute(query)]
+
+
+def first_starts(tx: Tx, execution_ids: Iterable[str]) -> dict[str, datetime | None]:
+    """When the first attempt of each execution started, by id."""
+    return dict(tx.conn.execute(
+        sa.select(attempts.c.execution_id, sa.func.min(attempts.c.started_at))
+        .where(attempts.c.execution_id.in_(list(execution_ids))).group_by(attempts.c.execution_id)).all())
 
 
 def slimmed(tx: Tx, execution_ids: Sequence[str]) -> list[dict[str, Any]]:

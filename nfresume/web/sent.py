@@ -44,6 +44,15 @@ class Sent:
     def get(self, name: str, other: str = "") -> str:
         return self.texts.get(name, other)
 
+    def error_of(self, name: str) -> str:
+        """What is wrong with a field."""
+        problem = self.problems.get(name.removeprefix("param.")) if name.startswith("param.") else None
+        return problem or (self.error if self.where == name else "")
+
+    def hint_of(self, name: str) -> str:
+        """What to do about it."""
+        return self.hint if self.where == name else ""
+
     def refuse(self, error: NfresumeError, names: list[str]) -> None:
         """Note why the form was refused; `names` are those of its parameters."""
         self.error, self.hint, self.status = error.message, error.hint, error.http_status

@@ -7,7 +7,6 @@ import functools
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, TypeVar
 
@@ -15,13 +14,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from nfresume.billing import as_json
-from nfresume.billing.report import By, Line
+from nfresume.billing.report import By
 from nfresume.billing.usage import CACHES
 from nfresume.domain.periods import Period, period
 from nfresume.service.verbs import Service
 from nfresume.system import acting
 from nfresume.web import access
-from nfresume.web.access import MaybeVisitor, SiteOf, Viewing, VisitorOf, Watching
+from nfresume.web.access import MaybeVisitor, SiteOf, Viewing, Visitor, VisitorOf, Watching
 from nfresume.web.problems import API
 from nfresume.web.rendering import page
 from nfresume.web.routes import AccountRoute
@@ -33,6 +32,8 @@ _compressing = asyncio.Lock()
 _BILLING_SECONDS = 60.0
 #: The periods that a billing page offers.
 _PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "90d": "90 days", "365d": "a year"}
+#: The groupings whose costs a billing page has only when it is asked for them.
+_EXTRA = (By.ACCOUNT, By.PROCESS, By.DAY)
 Result = TypeVar("Result")
 
 
@@ -69,9 +70,10 @@ def billing(
         return site.renewed(kind, f"{account} {since}", acting_as_user, _BILLING_SECONDS, version)
 
     found, old = cached("billing", lambda: service.costs_figures(_period(since)))
-    grouping, mine = By(by) if by in list(By) else None, sorted(who.user.roles)
-    extra, older = cached(f"billing {by} {mine if by == By.ACCOUNT else ''}", lambda: _lines(
-        service, By(by), mine, since)) if by in (By.ACCOUNT, By.PROCESS, By.DAY) else (None, False)
+    grouping = By(by) if by in list(By) else None
+    accounts = _accounts(grouping, who, service)
+    extra, older = cached(f"billing {grouping} {accounts}", lambda: service.costs_lines(
+        grouping, accounts, _period(since))[0]) if grouping in _EXTRA else (None, False)
     return page(
         request, "billing.html", user=who.user, account=account, csrf=who.csrf, found=found, since=since,
         figures=json.dumps(found.figures), caches=set(CACHES.values()), extra=extra, by=grouping,
@@ -80,11 +82,9 @@ def billing(
     )
 
 
-def _lines(service: Service, by: By, accounts: list[str], since: str) -> list[Line]:
-    """The lines of a grouping; by account those of all accounts of the user."""
-    if by is By.ACCOUNT:
-        return service.costs_of_accounts(accounts, _period(since))
-    return service.costs(by, _period(since)).lines
+def _accounts(by: By | None, who: Visitor, service: Service) -> list[str]:
+    """The accounts whose costs a grouping shows: by account all of the user's."""
+    return sorted(who.user.roles) if by is By.ACCOUNT else [service.account]
 
 
 def _period(since: str) -> Callable[[datetime], Period]:
@@ -97,11 +97,8 @@ def billing_csv(
     by: Annotated[By, Query()] = By.EXECUTION,
 ) -> Response:
     """The costs by a grouping as CSV; by account those of all accounts of the user."""
-    found = service.costs(by, _period(since))
-    if by is By.ACCOUNT:
-        found = replace(found, lines=_lines(service, by, sorted(who.user.roles), since))
-    text = as_json.csv(found)
-    return Response(text, media_type="text/csv; charset=utf-8", headers={
+    lines, currency = service.costs_lines(by, _accounts(by, who, service), _period(since))
+    return Response(as_json.csv(by, lines, currency), media_type="text/csv; charset=utf-8", headers={
         "Content-Disposition": f"attachment; filename=costs-{account}-by-{by}.csv"})
 
 

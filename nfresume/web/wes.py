@@ -123,8 +123,9 @@ def list_runs(
         return models.RunList(runs=[], next_page_token=page_token or _BEGINNING)
     size = min(page_size, MAX_PAGE)
     found = service.newest(states, size + 1, before=_position(page_token))
-    outcomes = service.run_outcomes(found)
-    runs = [run for e in found[:size] if (run := summary(e, outcomes[e.id])).state == (state or run.state)]
+    outcomes, starts = service.run_outcomes(found), service.first_starts(found)
+    runs = [run for e in found[:size]
+            if (run := summary(e, outcomes[e.id], starts[e.id])).state == (state or run.state)]
     return models.RunList(runs=runs, next_page_token=_token(found[size - 1]) if len(found) > size else "")
 
 
@@ -146,10 +147,10 @@ def _position(token: str) -> tuple[datetime, str] | None:
     return at, execution_id
 
 
-def summary(e: Execution, outcome: Outcome) -> models.RunSummary:
+def summary(e: Execution, outcome: Outcome, started_at: datetime | None) -> models.RunSummary:
     """An execution as WES lists it: from the start of its first attempt to the end of its last."""
     return models.RunSummary(
-        run_id=e.id, state=state(e, outcome), start_time=moment(outcome.started_at), tags=dict(e.tags or {}),
+        run_id=e.id, state=state(e, outcome), start_time=moment(started_at), tags=dict(e.tags or {}),
         end_time=None if e.state.live else moment(outcome.ended_at or e.updated_at),
     )
 

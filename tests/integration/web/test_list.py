@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from nfresume.store import listing, schema
-from nfresume.web import app, list_pages
+from nfresume.web import app, list_pages, wes
 from tests.integration.web.test_web import HOSTILE, Web, log_in
 from tests.screens.data import Filled
 
@@ -132,7 +132,7 @@ def test_tasks_that_were_retried_or_ignored(web: Web):
 
 
 def test_the_time_of_a_relaunch_is_its_own(web: Web):
-    """Between two attempts nothing runs: the list says how long the last one took."""
+    """Between two attempts nothing runs: the list says how long the last one took. WES has both ends."""
     web.failed("run-1")
     with web.store.begin() as tx:
         now = tx.now
@@ -145,6 +145,9 @@ def test_the_time_of_a_relaunch_is_its_own(web: Web):
         tx.conn.execute(sa.update(schema.executions).values(attempt=2))
     browser, _ = web.browser("ada")
     assert 'data-title="took" title="attempt 2">5 min<' in browser.get(LIST).text
+    [run] = web.api("ada")("GET", "/runs").json()["runs"]
+    assert run["start_time"] == wes.moment(now - timedelta(days=1))
+    assert run["end_time"] == wes.moment(now)
 
 
 def test_a_page_that_is_gone(web: Web):
