@@ -12,10 +12,7 @@ from typing import Any
 from nfresume.domain.errors import UsageError
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDir
 
-#: What Nextflow accepts after `-name` (24.10: `^[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}$`).
-RUN_NAME = re.compile(r"[a-z](?:[a-z\d]|[-_](?=[a-z\d])){0,79}")
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Characters of the random part of an id. No vowels, so that it never spells a word; no look-alikes.
 ID_ALPHABET = "23456789bcdfghjkmnpqrstvwxz"
 ID_RANDOM_LENGTH = 6
@@ -38,7 +35,6 @@ class ExecutionState(StrEnum):
 
 
 LIVE = frozenset({ExecutionState.QUEUED, ExecutionState.RUNNING, ExecutionState.CANCELLING})
-ENDED = frozenset(ExecutionState) - LIVE
 
 
 @dataclass(frozen=True)

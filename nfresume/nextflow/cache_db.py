@@ -19,7 +19,6 @@ _BATCH_HEADER = 12  # a sequence number and a count
 _DELETED, _VALUE = 0, 1
 _FOOTER = 48
 _MAGIC = 0xDB4775248B80FB57
-_TRAILER = 5  # behind each block: how it is compressed, and a checksum
 _INTERNAL = 8  # behind each key of a table: its sequence number and its kind
 _KEY = 16
 

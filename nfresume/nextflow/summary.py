@@ -166,11 +166,6 @@ class Summary:
         return {task.job: task.name for task in self.unfinished.values() if task.job} | self.arrays
 
     @property
-    def any_task(self) -> bool:
-        """True when any task has appeared."""
-        return bool(self.processes)
-
-    @property
     def completed(self) -> bool:
         """True when the workflow ran to its end, successfully or not."""
         return self.statistics is not None
