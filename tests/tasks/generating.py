@@ -5,10 +5,12 @@ All functions of a program are pure. So its result does not depend on what is ca
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HEAD = '''
@@ -161,6 +163,8 @@ def plain(file: Path, n: int) -> str:
             "spec = importlib.util.spec_from_file_location('program', sys.argv[1])\n"
             "program = importlib.util.module_from_spec(spec)\nsys.modules['program'] = program\n"
             "spec.loader.exec_module(program)\nprint(program.flow(n=int(sys.argv[2])))\n")
-    done = subprocess.run([sys.executable, "-c", code, str(file), str(n)], text=True, capture_output=True)
+    with tempfile.TemporaryDirectory() as folder:  # for the files that the tasks make
+        done = subprocess.run([sys.executable, "-c", code, str(file), str(n)], text=True, capture_output=True,
+                              env={**os.environ, "TMPDIR": folder})
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
