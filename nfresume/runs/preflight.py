@@ -48,6 +48,10 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     if len(os.fsencode(pipeline)) > MOST_BYTES:
         raise UsageError(f"{pipeline[:60]}... is longer than {MOST_BYTES:,} bytes",
                          "go to a folder that is nearer, and name the pipeline from there")
+    for name, text in (("pipeline", pipeline), ("launch folder", str(launch_dir))):
+        if _shown(text) != text:
+            raise UsageError(f"the name of the {name} {_shown(text)} is not UTF-8",
+                             "rename it: Nextflow cannot open it")
     if pipeline == STDIN:
         return None
     python = python_workflow(pipeline)
@@ -73,6 +77,11 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     if not python and assets.is_remote(pipeline):
         return None
     raise NotFound(f"there is no script {name!r}", "a path, a folder with main.nf, or owner/repo")
+
+
+def _shown(name: str) -> str:
+    """A name with escapes for the bytes that are no UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def identity(pipeline: str, launch_dir: Path, main_script: str | None = None) -> str:
@@ -237,6 +246,9 @@ def check_known(store: Store, root: Root) -> None:
 
 
 def _check_place(root: Path, launch_dir: Path) -> None:
+    if _shown(str(root)) != str(root):
+        raise RootUnusable(f"the name of the root {_shown(str(root))} is not UTF-8",
+                           "choose another: NFRESUME_ROOT")
     real_root, real_launch = Path(os.path.realpath(root)), Path(os.path.realpath(launch_dir))
     if real_launch == real_root or real_root in real_launch.parents:
         raise RootUnusable(f"the launch folder {launch_dir} lies inside the root {root}",
