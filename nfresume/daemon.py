@@ -40,7 +40,7 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     any hosts. The signal pauses a removal in progress, and the next sweep continues it. Executions do not
     stop with the server. Raises Conflict if the address is in use.
     """
-    logs.setup(conf.log_level, conf.log_format)
+    logs.setup(conf.log_level, conf.log_format, queued=True)
     stop = threading.Event()
     store = Store.open(conf.database_url)
     health = Health(scheduled=schedule, web=address is not None)
@@ -124,6 +124,7 @@ class _Web:
         listening = f", listening at {url}" if conf.web_url else ""
         _log.info("serving at %s%s", conf.web_url or url, listening)
         if conf.web_url is None:
+            logs.drain()  # the link is the last of what the server says at its start
             secret = Identity(store).login_link(user_name(), conf.account)
             _say(f"log in with this link, which works once: {url}/login?token={secret}")
         if not conf.web_pipelines:

@@ -7,17 +7,25 @@ that a pipeline's name cannot forge a line. Secrets are never passed to a logger
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import contextvars
 import json
 import logging
+import os
+import queue
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any
 
 from nfresume.domain.wording import printable
 
+#: So many lines wait for a reader of standard error.
+_MOST_LINES = 10_000
 #: The fields that a line may have, in their order.
 FIELDS = ("request", "account", "execution", "attempt")
 _MAX_TEXT = 2000
@@ -90,13 +98,53 @@ def _time(record: logging.LogRecord) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
 
 
-def setup(level: str, form: str) -> None:
+class _Queue(QueueHandler):
+    """Hands lines to a thread that writes them. What does not fit is lost; the next line says how much."""
+
+    def __init__(self) -> None:
+        self.lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LINES)
+        self.lost = 0
+        super().__init__(self.lines)
+        _Writer(self.lines).start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self.lines.full():
+            self.lost += 1
+            return
+        if self.lost:
+            told = logging.makeLogRecord({
+                "name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "args": (self.lost,),
+                "msg": "%d lines are lost: nobody has read standard error"})
+            record.msg, self.lost = f"{self.format(told)}\n{record.msg}", 0
+        self.lines.put_nowait(record)
+
+
+class _Writer(QueueListener):
+    """A thread that writes to standard error. It may wait there for ever, and holds no lock meanwhile."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{record.getMessage()}\n".encode(errors="backslashreplace"))
+
+
+def drain(seconds: float = 1.0) -> None:
+    """Wait until what was logged is written, but no longer than `seconds`: nobody may be reading."""
+    end = time.monotonic() + seconds
+    for handler in logging.getLogger().handlers:
+        while isinstance(handler, _Queue) and handler.lines.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.005)
+
+
+def setup(level: str, form: str, *, queued: bool = False) -> None:
     """Log to standard error from now on, in this process. `level` and `form` are values of the settings.
 
-    A reader of standard error that is gone stops nothing: such lines are lost.
+    A reader of standard error that is gone stops nothing: such lines are lost. `queued`: neither does one
+    that does not read.
     """
     logging.raiseExceptions = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Queue() if queued else logging.StreamHandler(sys.stderr)
+    if queued:
+        atexit.register(drain)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(_Fields())
     root = logging.getLogger()
