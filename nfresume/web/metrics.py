@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
@@ -88,20 +89,17 @@ class Metrics:
                        {(): state.removed_bytes})
 
 
-def _gauge(name: str, text: str, values: dict[tuple[str, ...], float], labels: list[str] | None = None
-           ) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels or [])
+def _family(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, text: str,
+    values: dict[tuple[str, ...], float], labels: list[str] | None = None,
+) -> Metric:
+    family = kind(name, text, labels=labels or [])
     for key, value in values.items():
         family.add_metric(list(key), value)
     return family
 
 
-def _counter(name: str, text: str, values: dict[tuple[str, ...], float], labels: list[str] | None = None
-             ) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels or [])
-    for key, value in values.items():
-        family.add_metric(list(key), value)
-    return family
+_gauge, _counter = partial(_family, GaugeMetricFamily), partial(_family, CounterMetricFamily)
 
 
 @router.get("/healthz")

@@ -43,6 +43,7 @@ def test_by_account(stored: Web):
     browser, _ = stored.browser("ada")
     shown = browser.get(f"{BILLING}?by=account")
     assert keys(shown.text, "account") == ["lab", "team"]
+    assert 'data-title="stored now">2.0 GiB<' in shown.text
     assert '/a/lab/billing?since=30d&by=account' in shown.text.replace("&amp;", "&")
     assert browser.get("/a/lab/billing?by=account").status_code == 200
     rows = list(csv.DictReader(browser.get(f"{BILLING}.csv?by=account").text.splitlines()))
