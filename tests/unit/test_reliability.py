@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 115
+CASES = 117
 
 
 def test_the_matrix():
