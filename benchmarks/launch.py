@@ -188,8 +188,8 @@ def main() -> None:
                 resume(3, args.tasks, base, found["latency"].top)
         elif args.tasks and args.nfs:
             with nfs() as (_, run):
-                print(run([sys.executable, __file__, "--pairs", "0", "--tasks", str(args.tasks),
-                           "--resume-in", "/mnt/efs"]), end="")
+                print(run(["env", "TMPDIR=/dev/shm", sys.executable, __file__, "--pairs", "0", "--tasks",
+                           str(args.tasks), "--resume-in", "/mnt/efs"]), end="")
         elif args.tasks:
             resume(3, args.tasks, base, args.resume_in or base)
 
