@@ -208,14 +208,13 @@ class Head(Graph):
         """Decide about the ready nodes, start the calls that fit, and wait for the next event."""
         if self._stop:
             raise Stopped
-        expanded = False
+        before = self._ended
         for _ in range(len(self._ready)):
             if not self._ready:  # a dynamic workflow has waited for a value meanwhile
                 break
             node = self._ready.popleft()
             if node.task is None:
                 self._expand(node)
-                expanded = True
                 continue
             try:
                 decided = self.reuse.decide(node)
@@ -231,7 +230,7 @@ class Head(Graph):
                 self._ignore(node)
         for node, ended in self.executor.start():
             self._call_ended(node, ended)
-        if not self._unfinished or self._ready or expanded:  # it may have ended what the caller waits for
+        if not self._unfinished or self._ready or self._ended != before:  # a caller may wait for what ended
             return
         for key, _ in self._selector.select(self.executor.wait_seconds()):
             if key.fd == self._wake:
@@ -283,7 +282,7 @@ class Head(Graph):
 
     def _decide(self, scope: Scope, *, succeeded: bool) -> None:
         pending, scope.pending = scope.pending, []
-        for failed, why in pending:
+        for failed, why in pending if succeeded else reversed(pending):  # it got over the first ones
             if not succeeded or not failed.is_told(scope):
                 self._stop_calls(self._count(failed, why, scope.outer))
             elif failed.task_dir is not None:

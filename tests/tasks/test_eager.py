@@ -122,3 +122,50 @@ def test_fails(site: Site, body: str):
     assert "half" in shown["attempts"][0]["error"]
     write(site, caught("half(n=4)", 1))
     assert site.ok("relaunch", shown["id"]).out.strip() == "2"
+
+
+RESUMED = """
+from typing import List
+from flytekit import dynamic, eager, task, workflow
+
+@task
+def count(n: int) -> List[int]:
+    return list(range(n))
+
+@task
+def last(n: int) -> int:
+{fails}
+    return n
+
+@{kind}
+{how} grown(n: int) -> int:
+    for value in count(n=n):
+        pass
+    for value in count(n=value):
+        pass
+    return last(n=value)
+
+@workflow
+def flow(n: int = 3) -> int:
+    return grown(n=n)
+"""
+
+
+@pytest.mark.parametrize("kind", ["workflow", "dynamic", "eager"])
+@pytest.mark.timeout(120)
+def test_it_waits_for_what_is_reused(site: Site, kind: str):
+    """In a relaunch a value that is waited for is there at once, also when nothing else runs."""
+    script, how = site.launch_dir / "flow.py", "async def" if kind == "eager" else "def"
+    script.write_text(RESUMED.format(kind=kind, how=how, fails="    raise ValueError"))
+    assert site.run("launch", "--storage-expiration-hours", "9", "flow.py:flow").code == 1
+    script.write_text(RESUMED.format(kind=kind, how=how, fails=""))
+    done = site.ok("relaunch", site.show()["id"])
+    assert done.out.strip() == "1"
+    assert site.show()["attempts"][1]["tasks"]["cached"] == 2
+
+
+def test_the_reason_of_a_failure(site: Site):
+    """It is what the function did not get over, and not what it caught before."""
+    write(site, caught("half(n=1)", "half(n=3)"))
+    assert site.run("launch", "flow.py:flow").code == 1
+    assert site.show()["attempts"][0]["error"].endswith("ValueError: 3 is odd")
