@@ -97,6 +97,9 @@ def program(seed: int) -> str:
         tasks.append((f"task_{at}", parameters, kind))
     parts.append("\n\n@dynamic\ndef grown(a: int) -> List[int]:\n"
                  "    return [task_0(a=i, b=a) for i in range(a % 3)]")
+    parts.append("\n\n@dynamic\ndef looped(a: int) -> int:\n    total = 0\n"
+                 f"    for i in task_{list(KINDS).index('List[int]')}(a=a, b=a):\n"
+                 "        total = task_0(a=total, b=i)\n    return total")
     parts.append("\n\n@workflow\ndef inner(a: int) -> int:\n    return task_0(a=task_0(a=a, b=1), b=a)")
     parts.append("\n\n@workflow\ndef two(a: int) -> Tuple[int, str]:\n"
                  "    return task_0(a=inner(a=a), b=a), task_1(a=a, t='two')")
@@ -111,7 +114,8 @@ def _body(pick: random.Random, tasks: list[tuple[str, str, str]]) -> list[str]:
     ints, texts, all_names, lines = ["n"], ["'x'"], ["n"], []
     for at in range(pick.randint(8, 16)):
         name, (task, parameters, kind) = f"v{at}", pick.choice(tasks)
-        form = pick.choice(["call"] * 5 + ["map", "section", "dynamic", "inner", "list", "two", "silent"])
+        form = pick.choice([*["call"] * 5, "map", "section", "dynamic", "looped", "inner", "list", "two",
+                            "silent"])
         given = ", ".join(f"{p[0]}={pick.choice(texts if p.endswith('str') else ints)}"
                           for p in parameters.split(", "))
         if form == "map":
@@ -124,8 +128,8 @@ def _body(pick: random.Random, tasks: list[tuple[str, str, str]]) -> list[str]:
             ints.append(name)
         elif form == "dynamic":
             lines.append(f"    {name} = grown(a={pick.choice(ints)})")
-        elif form == "inner":
-            lines.append(f"    {name} = inner(a={pick.choice(ints)})")
+        elif form in ("inner", "looped"):
+            lines.append(f"    {name} = {form}(a={pick.choice(ints)})")
             ints.append(name)
         elif form == "two":
             lines.append(f"    {name} = two(a={pick.choice(ints)})")
