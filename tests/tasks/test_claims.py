@@ -63,8 +63,8 @@ def place(site: Site, where: str) -> str:
     return f"{site.launch_dir}/out" if where == "launch dir" else f"/var/tmp/{os.getpid()}-{site.base.name}"
 
 
-@pytest.mark.parametrize("lines", [A_FILE, A_FOLDER], ids=["file", "folder"])
-@pytest.mark.parametrize("where", ["launch dir", "elsewhere"])
+@pytest.mark.parametrize(("lines", "where"), [(A_FILE, "launch dir"), (A_FOLDER, "elsewhere")],
+                         ids=["a file in the launch dir", "a folder elsewhere"])
 def test_side_by_side(flow: Site, lines: dict[str, str], where: str):
     """Nobody knows whose file it is that the first one returned: nothing of it is reused."""
     write(flow, place(flow, where), lines)
