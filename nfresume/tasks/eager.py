@@ -1,7 +1,7 @@
 """flytekit's eager workflows: `async` functions that use the values of the calls they make.
 
 `await` waits for a value, and so does any use of it that another workflow could not make, such as `if`. Calls
-that are not waited for run side by side.
+that are not waited for run side by side, and so do coroutines that `asyncio.gather` awaits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import functools
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from nfresume.tasks import options, promises
@@ -27,6 +27,12 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
 
 class Value(Promise):
     """A promise that an eager function may use as a value: that waits for it."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        waiting = promises.running()
+        if isinstance(waiting, _Waiting):
+            yield from waiting.until_ended(self._node).__await__()
+        return self._scheduler.value(self)
 
     def _part(self, step: Any, kind: Any = Any) -> Promise:
         return Value(self._scheduler, self._node, kind, (*self._path, step))
@@ -58,10 +64,50 @@ _operators()
 
 
 class _Waiting:
-    """The scheduler, with promises that wait when they are used."""
+    """The scheduler, with promises that wait when they are used, within an event loop.
+
+    While coroutines wait, the head goes on in turns: whenever something has happened to it.
+    """
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
+        self._changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
+        """The result of an eager function."""
+        self._loop = asyncio.get_running_loop()
+        self._main = asyncio.ensure_future(function(**inputs))
+        self._problem: BaseException | None = None
+        self._loop.add_reader(self._scheduler.fileno(), self._turn)
+        try:
+            return await self._main
+        except asyncio.CancelledError:
+            raise self._problem or asyncio.CancelledError from None
+
+    async def until_ended(self, node: Any) -> None:
+        """Wait until a call has ended, and let others go on meanwhile."""
+        self._loop.call_soon(self._turn)
+        while not node.state.ended:
+            await self._changed.wait()
+
+    def _turn(self) -> None:
+        """Let the head go on as far as it can without waiting."""
+        head = self._scheduler
+        ended, again = head.ended, self._timer
+        try:
+            head.step(wait=False)
+        except BaseException as e:  # the loop would only log it
+            self._problem = e
+            self._main.cancel()
+            return
+        if head.ended != ended:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        if again is not None:
+            again.cancel()
+        seconds = head.wait_seconds()
+        self._timer = None if seconds is None else self._loop.call_later(seconds, self._turn)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._scheduler, name)
@@ -70,6 +116,7 @@ class _Waiting:
 
         def call(*given: Any) -> Any:
             made = found(*given)
+            self._loop.call_soon(self._turn)
             if type(made) is not Promise:
                 return made
             return Value(self._scheduler, made._node, made._kind, made._path)
@@ -101,9 +148,10 @@ def _finished(function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
     """The result of an eager function. It may be called while another one waits."""
     outer, scheduler = asyncio._get_running_loop(), promises.running()
     asyncio._set_running_loop(None)  # it stands still meanwhile, so another loop may run
-    promises.schedule(_Waiting(scheduler))
+    waiting = _Waiting(scheduler)
+    promises.schedule(waiting)
     try:
-        return asyncio.run(function(**inputs))
+        return asyncio.run(waiting.run(function, inputs))
     finally:
         promises.schedule(scheduler)
         asyncio._set_running_loop(outer)

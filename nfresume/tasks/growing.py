@@ -20,7 +20,7 @@ class Graph:
         self._nodes: list[Node] = []
         self._ready: deque[Node] = deque()
         self._unfinished = 0
-        self._ended = 0
+        self.ended = 0  # how many nodes have ended
         self._branch: Node | None = None
         self._sections: list[Node] = []
         self._scope: Scope | None = None
@@ -75,7 +75,7 @@ class Graph:
                 continue
             node.state = state
             self._unfinished -= 1
-            self._ended += 1
+            self.ended += 1
             if state is State.DONE and node.children:
                 self._keep_children(node)
             for other in node.dependants:

@@ -154,7 +154,7 @@ class Head(Graph):
             promises.refuse(f"{promise!r} has no value before the conditional section is decided: "
                             "use it inside of a task or a dynamic workflow")
         while not node.state.ended:
-            self._step()
+            self.step()
         if not node.state.has_value:
             node.told = self._function
             raise NoResult(f"{node} has no result")
@@ -167,7 +167,7 @@ class Head(Graph):
         if self._sections:
             raise TypeError(f"{self._sections[0]} has no else_()")
         while self._unfinished:
-            self._step()
+            self.step()
         if text := options.unused():
             self.say(text)
 
@@ -204,11 +204,19 @@ class Head(Graph):
         if not node.waits_for and node.state is State.WAITING:
             self._end(node, State.DONE)
 
-    def _step(self) -> None:
-        """Decide about the ready nodes, start the calls that fit, and wait for the next event."""
+    def fileno(self) -> int:
+        """What becomes readable when something has happened that `step` sees to."""
+        return self._selector.fileno()
+
+    def wait_seconds(self) -> float | None:
+        """After how long `step` must be called at the latest; None: when something has happened."""
+        return 0.0 if self._ready else self.executor.wait_seconds()
+
+    def step(self, *, wait: bool = True) -> None:
+        """Decide about the ready nodes, start the calls that fit, and `wait` for the next event."""
         if self._stop:
             raise Stopped
-        before = self._ended
+        before = self.ended
         for _ in range(len(self._ready)):
             if not self._ready:  # a dynamic workflow has waited for a value meanwhile
                 break
@@ -230,9 +238,9 @@ class Head(Graph):
                 self._ignore(node)
         for node, ended in self.executor.start():
             self._call_ended(node, ended)
-        if not self._unfinished or self._ready or self._ended != before:  # a caller may wait for what ended
+        if not self._unfinished or self._ready or self.ended != before:  # a caller may wait for what ended
             return
-        for key, _ in self._selector.select(self.executor.wait_seconds()):
+        for key, _ in self._selector.select(self.executor.wait_seconds() if wait else 0):
             if key.fd == self._wake:
                 os.read(self._wake, 4096)
             elif key.data == "digests":

@@ -171,3 +171,35 @@ def test_the_reason_of_a_failure(site: Site):
     write(site, caught("half(n=1)", "half(n=3)"))
     assert site.run("launch", "flow.py:flow").code == 1
     assert site.show()["attempts"][0]["error"].endswith("ValueError: 3 is odd")
+
+
+SIDE_BY_SIDE = """
+import asyncio, os, time
+from flytekit import eager, task, Resources
+
+@task(requests=Resources(cpu="0.1", mem="10Mi"))
+def meet(step: int, n: int) -> int:
+    open(f"{place}/{{step}}-{{n}}", "w").close()
+    end = time.monotonic() + 60
+    while sum(name.startswith(f"{{step}}-") for name in os.listdir("{place}")) < 3:
+        assert time.monotonic() < end, "alone"
+        time.sleep(0.05)
+    return n
+
+async def one(n: int) -> int:
+    await asyncio.sleep(0.1 * n)
+    first = await meet(step=1, n=n)
+    return await meet(step=2, n=first)
+
+@eager
+async def flow() -> list:
+    return list(await asyncio.gather(*(one(n) for n in range(3))))
+"""
+
+
+def test_coroutines_side_by_side(site: Site):
+    """While one waits for a task, the others go on: each step of them meets the same step of the others."""
+    place = site.launch_dir / "meeting"
+    place.mkdir()
+    (site.launch_dir / "flow.py").write_text(SIDE_BY_SIDE.format(place=place))
+    assert json.loads(site.ok("launch", "--jobs", "4", "flow.py:flow").out) == [0, 1, 2]
