@@ -53,12 +53,13 @@ def run(order: Order) -> int:
         if not head.failed:
             value = promises.resolve(returned, lambda node: node.value())
             publishing.upload(head.results())
-            publishing.publish(value, Path(order.work), call.output)
+            publishing.publish_again(head.results(ran=False), head.results(ran=True), call.output)
+            publishing.publish(value, head.results(), Path(order.work), call.output)
             status, code = "OK", 0
     except Stopped:
         head.log.failed("stopped by a signal")
         code = 143
-    except publishing.NotUploaded as e:
+    except publishing.NotPublished as e:
         head.log.failed(str(e))
         print(f"nfresume: {e}", file=sys.stderr, flush=True)
     except Exception as e:  # raised by the workflow's own code: the user needs the traceback

@@ -315,9 +315,10 @@ class Head(Graph):
         for node in found:
             self._end(node, State.SKIPPED)
 
-    def results(self) -> list[Mapping[str, Any]]:
-        """The results of all calls that have one, in the order of the calls."""
-        return [node.result for node in self._nodes if node.result is not None]
+    def results(self, *, ran: bool | None = None) -> list[Mapping[str, Any]]:
+        """The results of all calls that have one, in their order. `ran`: of those that ran, or did not."""
+        return [node.result for node in self._nodes
+                if node.result is not None and ran in (None, node.tries > 0)]
 
     def close(self) -> None:
         """Stop all tasks, and close the journal and the log."""

@@ -181,18 +181,24 @@ def stamp(path: Path) -> str:
 
 
 def publish_target(path: str, remote: str, output: Path) -> Path:
-    """Where to publish a file with a remote URL: `latch:///a/b` goes to `<output>/a/b`, never outside."""
+    """Where to publish a file with a remote URL: `latch:///a/b` goes to `<output>/a/b`, never outside.
+
+    If a folder is there, a file goes into it, as with `cp`.
+    """
     rest = remote.split("://", 1)[1]
     if remote.startswith("latch:") and not rest.startswith("/"):
         rest = rest.partition("/")[2]  # latch://<account>/path
     parts = [part for part in rest.split("/") if part not in ("", ".", "..")]
-    return output.joinpath(*parts) if parts else output / Path(path).name
+    target = output.joinpath(*parts) if parts else output / Path(path).name
+    return target / Path(path).name if target.is_dir() and not Path(path).is_dir() else target
 
 
 def publish(source: Path, target: Path) -> None:
     """Copy `source` to `target`: a file completely or not at all, a folder by merging. Raises OSError."""
     if source.is_dir():
+        if os.path.lexists(target) and not target.is_dir():
+            raise OSError(f"{target} is there, and is no folder: the folder {source.name} cannot go there")
         _copy_tree(source, target, source.resolve(), ())
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    _replace_file(source, target / source.name if target.is_dir() else target)
+    _replace_file(source, target)

@@ -1,0 +1,82 @@
+"""What a workflow returns is where its JSON says, whatever else has the same name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Site
+from tests.tasks.conftest import fix, put
+
+
+def texts(out: str) -> list[str]:
+    """The content of the files that the JSON names."""
+    found = json.loads(out)
+    return [Path(path).read_text() for path in (found if isinstance(found, list) else [found])]
+
+
+@pytest.mark.parametrize(("workflow", "found", "others"), [
+    ("plain_then_remote", ["plain", "remote"], []), ("only_plain", ["plain"], ["x.txt"]),
+    ("above_a_remote", ["plain", "remote"], []),
+])
+def test_a_name_and_a_remote_path(site: Site, workflow: str, found: list[str], others: list[str]):
+    """A result without a remote path does not replace one that has it, also one that is not returned."""
+    put(site, "published.py")
+    assert texts(site.ok("launch", f"published.py:{workflow}").out) == found
+    assert [(site.launch_dir / "results" / name).read_text() for name in others] == ["remote"] * len(others)
+
+
+def test_a_folder_where_a_file_was(site: Site):
+    """The folder of results may have a file or folder of that name, of the other kind."""
+    put(site, "published.py")
+    assert texts(site.ok("launch", "published.py:a_file").out) == ["plain"]
+    out = json.loads(site.ok("launch", "published.py:a_folder").out)
+    assert Path(out, "a.txt").read_text() == "in a folder"
+    assert texts(site.ok("launch", "published.py:a_file").out) == ["plain"]
+    site.ok("launch", "published.py:a_folder", "--name", "other")
+    assert texts(site.ok("launch", "published.py:a_file", "--name", "other").out) == ["plain"]
+    assert texts(site.ok("launch", "published.py:a_remote_file", "--path", "other").out) == ["remote"]
+    done = site.run("launch", "published.py:a_remote_folder", "--path", "out")
+    assert (done.code, "Traceback" in done.err) == (1, False)
+    assert "results/out is there, and is no folder: the folder out cannot go there" in done.err
+
+
+@pytest.mark.parametrize("how", ["removed", "another folder", "one is gone"])
+def test_results_of_reused_tasks(site: Site, how: str):
+    """After a relaunch all results are there, also those of tasks that were reused."""
+    script = put(site, "published.py")
+    assert site.run("launch", "--storage-expiration-hours", "1", "published.py:fails_late").code == 1
+    results = site.launch_dir / "results"
+    if how == "removed":
+        shutil.rmtree(results)
+    elif how == "one is gone":
+        (results / "tree/a.txt").unlink()
+    else:
+        results = site.launch_dir / "other"
+        results.mkdir()
+        (results / "file.txt").write_text("of another launch")
+    fix(script, "if not Path", "if Path")
+    done = site.ok("relaunch", site.show()["id"], "-output-dir", results.name)
+    assert json.loads(done.out) == [str(results / name) for name in ("file.txt", "tree", "tree/deep/a.txt")]
+    assert {str(path.relative_to(results)): path.read_text() for path in results.rglob("*.txt")} == {
+        "file.txt": "remote", "tree/a.txt": "out", "tree/deep/a.txt": "of the last task"}
+    assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_results_that_cannot_be_published(site: Site):
+    """The reason is one line."""
+    put(site, "published.py")
+    (site.launch_dir / "results").write_text("a file")
+    done = site.run("launch", "published.py:a_file")
+    assert (done.code, "Traceback" in done.err) == (1, False)
+    assert "nfresume: a result cannot be published: " in done.err
+
+
+def test_numbers_of_numpy(site: Site):
+    """They are numbers in the JSON. What JSON does not know is shown as text."""
+    put(site, "published.py")
+    assert json.loads(site.ok("launch", "published.py:numbers").out) == {
+        "mean": 0.5, "count": 3, "flag": True, "all": [0.0, 0.5, 1.0], "none": "nan", "bytes": "b'x'"}

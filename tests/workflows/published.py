@@ -1,0 +1,100 @@
+"""Results whose names meet: of several tasks, of earlier launches, and those of a relaunch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from latch import small_task, workflow
+from latch.types import LatchDir, LatchFile
+
+
+def written(name: str, text: str) -> str:
+    Path(name).write_text(text)
+    return name
+
+
+@small_task
+def plain(name: str) -> LatchFile:
+    return LatchFile(written(name, "plain"))
+
+
+@small_task
+def folder(name: str) -> LatchDir:
+    Path(name).mkdir()
+    written(f"{name}/a.txt", "in a folder")
+    return LatchDir(name)
+
+
+@small_task
+def remote(path: str) -> LatchFile:
+    return LatchFile(written("made.txt", "remote"), f"latch:///{path}")
+
+
+@small_task
+def remote_folder(path: str) -> LatchDir:
+    for name in ("out", "out/deep"):
+        Path(name).mkdir()
+        written(f"{name}/a.txt", name)
+    return LatchDir("out", f"latch:///{path}")
+
+
+@small_task
+def after(_file: LatchFile, _folder: LatchDir) -> LatchFile:
+    if not Path("/absent").exists():
+        raise ValueError("no luck")
+    return LatchFile(written("deep.txt", "of the last task"), "latch:///tree/deep/a.txt")
+
+
+@small_task
+def scores() -> dict[str, Any]:
+    return {"mean": np.float64(0.5), "count": np.int64(3), "flag": np.bool_(True), "all": np.arange(3) / 2,
+            "none": np.float64("nan"), "bytes": b"x"}
+
+
+@workflow
+def plain_then_remote() -> tuple[LatchFile, LatchFile]:
+    return plain(name="x.txt"), remote(path="x.txt")
+
+
+@workflow
+def only_plain() -> LatchFile:
+    remote(path="x.txt")
+    return plain(name="x.txt")
+
+
+@workflow
+def above_a_remote() -> tuple[LatchFile, LatchFile]:
+    return plain(name="reports"), remote(path="reports/a.csv")
+
+
+@workflow
+def a_file(name: str = "out") -> LatchFile:
+    return plain(name=name)
+
+
+@workflow
+def a_folder(name: str = "out") -> LatchDir:
+    return folder(name=name)
+
+
+@workflow
+def a_remote_file(path: str) -> LatchFile:
+    return remote(path=path)
+
+
+@workflow
+def a_remote_folder(path: str) -> LatchDir:
+    return remote_folder(path=path)
+
+
+@workflow
+def fails_late() -> tuple[LatchFile, LatchDir, LatchFile]:
+    file, tree = remote(path="file.txt"), remote_folder(path="tree")
+    return file, tree, after(_file=file, _folder=tree)
+
+
+@workflow
+def numbers() -> dict[str, Any]:
+    return scores()
