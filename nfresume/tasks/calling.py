@@ -14,6 +14,7 @@ import os
 import sys
 import time
 import traceback
+import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ from nfresume.tasks.sharing import Sharing
 from nfresume.tasks.views import INPUTS, ROOT, View, Wish
 
 #: `NOT_ISOLATED` is there when the process cannot have a file system of its own, and has called nothing.
-ANSWER, VALUES, NOT_ISOLATED = ".command.answer", ".values", ".command.shared"
+#: `PROBLEM` says in one line why the task failed, if its function has raised something.
+ANSWER, VALUES, NOT_ISOLATED, PROBLEM = ".command.answer", ".values", ".command.shared", ".command.problem"
+#: Iterators that give values only when asked: a result is the list of these.
+_LAZY = (types.GeneratorType, map, filter, zip, enumerate)
 
 
 def call(
@@ -74,12 +78,17 @@ def call(
         _answer(task_dir, wish, inputs, load(), view, sharing, alone=alone)
         return 0
     except SystemExit as e:
-        return _exited(e.code)
+        why, code = _exited(e.code)
+        print(why, file=sys.stderr, flush=True)
     except BadOutput as e:
-        print(e, file=sys.stderr, flush=True)
+        why, code = str(e), 1
+        print(why, file=sys.stderr, flush=True)
     except BaseException as e:  # whatever the task raises is its failure
+        why, code = "".join(traceback.format_exception_only(e)), 1
         _print_traceback(e)
-    return 1
+    with contextlib.suppress(OSError):
+        (task_dir / PROBLEM).write_text(" ".join(why.split()), errors="backslashreplace")
+    return code
 
 
 def _answer(
@@ -98,22 +107,34 @@ def _answer(
         value: Any = task.call(given)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
-        if inspect.isgenerator(value):
+        if isinstance(value, _LAZY):
             value = list(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
         value = coercion.as_result(value, task.hints.get("return", Any))
-        found = values.Writer(task_dir / VALUES).encode(value)
+        found = _encoded(value, task_dir)
         if sharing is not None and str(ROOT) in values.paths_in(found):
             raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")
         found, copied = _collected(found, wish, view, originals)
         elsewhere = claims.written(copied, wish, began_ns, alone=alone)
     _check_unchanged(unprotected)
     crashpoints.reach("task-ran")
-    result, digest_by_path = _digest(values.decode(found))
+    try:
+        result, digest_by_path = _digest(values.decode(found))
+    except values.Unreadable as e:
+        raise BadOutput(f"its result cannot be passed on: {e}") from None
     durable.write(task_dir / ANSWER, values.dumps(
         {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds, "began": began_ns,
          "elsewhere": {path: copied[path] for path in elsewhere}}))
+
+
+def _encoded(value: Any, task_dir: Path) -> Any:
+    writer = values.Writer(task_dir / VALUES)
+    found = writer.encode(value)
+    for name, each in writer.hidden.items():
+        raise BadOutput(f"its result cannot be passed on: a {name} holds {each}, and only in a dataclass, a "
+                        "NamedTuple or a collection files are kept")
+    return found
 
 
 def _collected(found: Any, wish: Wish, view: View, originals: set[str]) -> tuple[Any, dict[str, str]]:
@@ -195,11 +216,10 @@ def _digest(value: Any) -> tuple[dict[str, Any], dict[str, str]]:
     return found, digest_by_path
 
 
-def _exited(code: object) -> int:
-    """The exit status after `sys.exit(code)`, which is a failure: there is no result. A text is printed."""
+def _exited(code: object) -> tuple[str, int]:
+    """What to say after `sys.exit(code)`, which is a failure, as there is no result; and the exit status."""
     said = code if code not in (None, 0) and not isinstance(code, int) else f"sys.exit({code}) before the end"
-    print(said, file=sys.stderr, flush=True)
-    return code if isinstance(code, int) and code else 1
+    return str(said), code if isinstance(code, int) and code else 1
 
 
 def _print_traceback(error: BaseException) -> None:

@@ -273,6 +273,7 @@ class Executor:
             return f"took longer than its timeout of {run.node.task.timeout:g} s"
         lines = _tail(run.node.task_dir / running.ERR).strip().splitlines()
         error = lines[-1].strip() if lines else _tail(run.node.task_dir / ".sbatch.err").strip()
+        error = _head(run.node.task_dir / calling.PROBLEM) or error
         how = f"was killed by signal {-code}" if code < 0 else f"failed with exit status {code}"
         return f"{how}: {error}" if error else how
 
@@ -308,3 +309,12 @@ def _tail(path: Path) -> str:
         return path.read_text(errors="replace")[-4096:]
     except OSError:
         return ""
+
+
+def _head(path: Path, limit: int = 1000) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            text = file.read(limit + 1)
+    except OSError:
+        return ""
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -177,16 +177,25 @@ def _union(value: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
     """The type that the value has, if the union names it; else the first type that fits.
 
     A word has the type that it would have in JSON. Of the others None is tried first, and str last, because
-    every word fits it.
+    every word fits it. If none fits, the message says for each type what is wrong in it.
     """
     if type(typed := _typed(value)) in parts and (typed != value or not isinstance(value, Word)):
         return typed
+    problems: list[tuple[Any, BadInput]] = []
     for part in sorted(parts, key=lambda p: (p is not type(None), p is str)):
         try:
             return convert(value, part, where, base)
-        except BadInput:
-            continue
-    raise _wrong(value, " or ".join(type_text(part) for part in parts), where)
+        except BadInput as e:
+            problems.extend([(part, e)] if part is not type(None) else [])
+    if len(problems) == 1:
+        raise problems[0][1]
+    raise _wrong(value, " or ".join(_why_not(part, e, value, where) for part, e in problems), where)
+
+
+def _why_not(part: Any, problem: BadInput, value: Any, where: str) -> str:
+    """A type of a union, with what is wrong in the value if it is more than its type."""
+    inner = str(problem).removeprefix(where).removeprefix(": ").removeprefix(".")
+    return type_text(part) if inner.startswith(repr(str(value)[:80])) else f"{type_text(part)} ({inner})"
 
 
 def _typed(value: Any) -> Any:

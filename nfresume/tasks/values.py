@@ -6,6 +6,7 @@ loaded, and a pickle may contain only such classes, arrays, frames and a few har
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import math
@@ -60,6 +61,7 @@ _SAFE_FUNCTIONS = frozenset({
     ("collections", "defaultdict"), ("pathlib", "PosixPath"), ("pathlib", "PurePosixPath"),
     ("decimal", "Decimal"), ("fractions", "Fraction"), ("uuid", "UUID"), ("datetime", "timezone"),
     ("datetime", "datetime"), ("datetime", "date"), ("datetime", "time"), ("datetime", "timedelta"),
+    ("types", "SimpleNamespace"), ("argparse", "Namespace"), ("re", "_compile"),
 })
 
 
@@ -68,12 +70,16 @@ class Unreadable(Exception):
 
 
 class Writer:
-    """Encodes values. Pickles go into `folder`, which is created when needed; `files` are their paths."""
+    """Encodes values. Pickles go into `folder`, which is created when needed; `files` are their paths.
+
+    `hidden`: local files and folders within pickles, by the class of the pickled value. None can follow them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
         self.files: list[Path] = []
+        self.hidden: dict[str, LatchFile | LatchDir] = {}
 
     def encode(self, value: Any) -> Any:
         """The value as JSON. Relative paths are made absolute. Raises TypeError if it cannot be pickled."""
@@ -122,7 +128,7 @@ class Writer:
 
     def _pickled(self, value: Any) -> Any:
         try:
-            data, classes = _pickle(value)
+            data, pickler = _pickle(value)
         except Exception as e:  # whatever its own code raises
             raise TypeError(f"a {type(value).__name__} cannot be pickled: {e}") from None
         self._folder.mkdir(exist_ok=True)
@@ -130,29 +136,33 @@ class Writer:
         path = self._folder / f"{self._count}.pickle"
         durable.write(path, data)
         self.files.append(path)
-        return {_TAG: "pickle", "file": str(path), "classes": classes}
+        self.hidden.update({type(value).__name__: each for each in pickler.hidden})
+        return {_TAG: "pickle", "file": str(path), "classes": pickler.classes}
 
 
 class _Pickler(pickle.Pickler):
-    """Notes the shapes of the workflow's own classes that a pickle contains."""
+    """Notes the shapes of the workflow's own classes that a pickle contains, and local files and folders."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
         self.classes: dict[str, str] = {}
+        self.hidden: list[LatchFile | LatchDir] = []
 
     def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, LatchFile | LatchDir) and "://" not in value.path:
+            self.hidden.append(value)
         kind = value if isinstance(value, type) else type(value)
         if (text := shapes.shape(kind)) is not None:
             self.classes[class_name(kind)] = text
         return NotImplemented
 
 
-def _pickle(value: Any) -> tuple[bytes, dict[str, str]]:
-    """The pickle of a value, and the shapes of the workflow's own classes in it."""
+def _pickle(value: Any) -> tuple[bytes, _Pickler]:
+    """The pickle of a value, and who has made it."""
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(value)
-    return file.getvalue(), pickler.classes
+    return file.getvalue(), pickler
 
 
 def decode(value: Any) -> Any:
@@ -267,7 +277,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("builtins", "getattr"):
             return _zone_maker
-        safe = (module, name) in _SAFE_FUNCTIONS or (module == "builtins" and name in _SAFE_BUILTINS)
+        safe = (module, name) in _SAFE_FUNCTIONS or (
+            module == "builtins" and (name in _SAFE_BUILTINS or _is_exception(name)))
         family = module.partition(".")[0]
         if safe or (family in ("numpy", "pandas") and not name.startswith("_") and name[:1].isupper()):
             return super().find_class(module, name)
@@ -275,6 +286,12 @@ class _Unpickler(pickle.Unpickler):
                 found := _loaded(module, name), type) and not issubclass(found, BaseException):
             return found
         raise Unreadable(f"a pickle that names {module}.{name} is refused")
+
+
+def _is_exception(name: str) -> bool:
+    """Whether a name is that of one of Python's own exceptions."""
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
 
 
 def _loaded(module: str, name: str) -> Any:

@@ -148,3 +148,33 @@ def test_links_in_cached_folders_and_inputs(site: Site):
     (site.launch_dir / "in/x").write_text("two")
     site.ok("launch", "shaped.py:reads", "--folder", "in")
     assert ran(site) == []
+
+
+@pytest.mark.parametrize(("how", "why"), [
+    ("many lines", "ValueError: the first line the second line"),
+    ("group", "ExceptionGroup: two samples failed (2 sub-exceptions)"),
+    ("exit", "no reads are left"),
+    ("stream", "its result cannot be passed on: a pickle that names builtins.iter is refused"),
+])
+def test_why_a_task_failed(site: Site, how: str, why: str):
+    """The reason is one line, and is what the task has raised."""
+    put(site, "raising.py")
+    done = site.run("launch", "raising.py:raises", "--how", how)
+    assert done.code == 1
+    assert site.show()["attempts"][0]["error"] == f"Process `fails (1)` failed with exit status 1: {why}"
+
+
+@pytest.mark.parametrize("how", ["map", "zip", "filter", "enumerate"])
+def test_iterators_as_results(site: Site, how: str):
+    """They are lists, as generators are."""
+    put(site, "raising.py")
+    found = {"map": ["1", "2"], "zip": [(1, 2)], "filter": [1], "enumerate": [(0, "a")]}
+    assert json.loads(site.ok("launch", "raising.py:gives", "--how", how).out) == repr(found[how])
+
+
+def test_a_file_within_an_object(site: Site):
+    """A file that would be lost, in an object of a class whose fields are not known, fails its task."""
+    put(site, "raising.py")
+    done = site.run("launch", "raising.py:hidden")
+    assert done.code == 1
+    assert "its result cannot be passed on: a Sample holds LatchFile('x.txt'), and only" in done.err

@@ -456,6 +456,9 @@ def test_a_word_for_a_union(word: str, kind: Any, value: Any):
     ("[1]", tuple[int, int], "a tuple of 2"), ("/nonexistent", LatchFile, "a file that exists"),
     ("/etc/passwd", LatchDir, "a folder that exists"), ("c", Literal["a"], "one of a"),
     ("soon", datetime, "a date and time"), (None, str, "not a text"), ("", Path, "a path"),
+    ("x", Union[int, float], "is not int or float$"), ("x", Optional[int], "is not a whole number"),
+    ("/absent", Optional[LatchFile], "'/absent' is not a file that exists"),
+    ({"x": "a"}, Union[List[int], Inner, None], r"is not list\[int\] or Inner \(x: 'a' is not a number\)$"),
 ])
 def test_inputs_that_are_wrong(given: Any, kind: Any, said: str):
     """The error names the input."""

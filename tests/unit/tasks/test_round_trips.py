@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
+from argparse import Namespace
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, Flag, IntEnum, StrEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -142,6 +145,7 @@ PICKLED = [
     pd.DataFrame({"within": pd.interval_range(0, 2), "cut": pd.cut(pd.Series([1, 2]), 2)}),
     pd.timedelta_range(1, periods=2), pd.interval_range(0, 2), pd.period_range("2020", periods=2),
     np.ma.array([1, 2], mask=[False, True]), np.random.default_rng(1), ..., NotImplemented,
+    SimpleNamespace(a=[1]), Namespace(a=1), re.compile("a+", re.IGNORECASE), ValueError("why", 2),
 ]
 
 

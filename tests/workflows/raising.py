@@ -1,0 +1,62 @@
+"""Tasks that fail in many ways, and return what is no plain value."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from latch import small_task, workflow
+from latch.types import LatchFile
+
+
+def problem(how: str) -> Any:
+    if how == "many lines":
+        raise ValueError("the first line\n  the second line")
+    if how == "group":
+        raise ExceptionGroup("two samples failed", [ValueError("a"), KeyError("b")])
+    if how == "exit":
+        sys.exit("no reads\nare left")
+    if how == "stream":
+        return iter([])
+    return {"map": map(str, [1, 2]), "zip": zip([1], [2], strict=True), "filter": filter(None, [0, 1]),
+            "enumerate": enumerate("a")}[how]
+
+
+@small_task
+def fails(how: str) -> Any:
+    return problem(how)
+
+
+@small_task
+def lengths(found: Iterable[Any]) -> str:
+    return repr(found)
+
+
+@workflow
+def raises(how: str) -> Any:
+    return fails(how=how)
+
+
+@workflow
+def gives(how: str) -> str:
+    return lengths(found=fails(how=how))
+
+
+class Sample:
+    """No dataclass."""
+
+    def __init__(self, file: LatchFile) -> None:
+        self.file = file
+
+
+@small_task
+def sampled() -> Sample:
+    Path("x.txt").write_text("x")
+    return Sample(LatchFile("x.txt"))
+
+
+@workflow
+def hidden() -> Sample:
+    return sampled()
