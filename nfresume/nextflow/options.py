@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nfresume.domain.errors import UsageError
+from nfresume.domain.executions import python_workflow
 
 #: Options of `nextflow` itself, which it takes before the word `run`, and whether they take a value.
 GLOBAL = {"-C": True, "-config-ignore-includes": False, "-debug": True, "-q": False, "-quiet": False,
@@ -219,7 +220,8 @@ class _Reading:
         if name.startswith("-D") and name != "-D":
             return
         if piece.value is None and single and needs and not _SETTING.fullmatch(name):
-            raise UsageError(f"{name} needs a value", "`nextflow run -h` says which")
+            raise UsageError(f"{name} needs a value", "`nextflow run -h` says which; as the value of a "
+                             f"parameter it is --PARAMETER={name}")
 
     def _positional(self) -> Iterator[str]:
         for at, piece in enumerate(self._pieces):
@@ -236,12 +238,27 @@ class _Reading:
         own, positional = self._own, list(self._positional())
         if STDIN in positional:  # it is the pipeline, wherever it stands
             positional = [STDIN, *(word for word in positional if word != STDIN)]
+        if positional and python_workflow(positional[0]) is not None:
+            self._pieces = list(_with_empty_values(self._pieces))
         return RunOptions(
             pipeline=positional[0] if positional else None, before=tuple(self._before),
             pieces=tuple(self._pieces), resume=own.get("-resume"), name=own.get("-name") or None,
             log=own.get("-log") or None, work_dir=own.get("-w") or own.get("-work-dir") or None,
             background="-bg" in own, extra=tuple(positional[1:]),
         )
+
+
+def _with_empty_values(pieces: Sequence[Option]) -> Iterator[Option]:
+    """The pieces, with an empty word as the value of the parameter before it. For Nextflow it is none."""
+    rest = iter([*pieces, Option("", None, ())])
+    piece = next(rest)
+    for following in rest:
+        if piece.name.startswith("--") and piece.value is None and following.words == ("",):
+            yield Option(piece.name, "", (f"{piece.name}=",))
+            piece = next(rest)
+        else:
+            yield piece
+            piece = following
 
 
 def apart(pieces: Sequence[Option]) -> tuple[Option, ...]:

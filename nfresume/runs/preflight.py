@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,8 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
     if pipeline == STDIN:
         return None
     python = python_workflow(pipeline)
+    if python is None and main_script is None:
+        _refuse_package(pipeline, launch_dir)
     name = python[0] if python else pipeline
     path = launch_dir / name
     try:
@@ -82,6 +85,19 @@ def check_pipeline(pipeline: str | None, launch_dir: Path, main_script: str | No
 def _shown(name: str) -> str:
     """A name with escapes for the bytes that are no UTF-8."""
     return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _refuse_package(pipeline: str, launch_dir: Path) -> None:
+    """Raise UsageError for a folder with a Python workflow and no Nextflow script, saying how to name it."""
+    folder, _, workflow = pipeline.partition(":")
+    with contextlib.suppress(OSError):
+        if (launch_dir / folder / "main.nf").exists() or (launch_dir / folder / "nextflow.config").exists():
+            return
+        for file in ("__init__.py", "wf/__init__.py"):
+            if (launch_dir / folder / file).is_file():
+                named = os.path.normpath(f"{folder}/{file}")
+                raise UsageError(f"{pipeline} is a Python package: name its file and one of its workflows",
+                                 f"`nfresume launch {named}:{workflow or 'WORKFLOW'}`")
 
 
 def identity(pipeline: str, launch_dir: Path, main_script: str | None = None) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 from nfresume_metadata import files
 
+import nfresume
 from nfresume.system import crashpoints, durable, processes
 from nfresume.tasks import (
     claims,
@@ -46,6 +47,8 @@ from nfresume.tasks.views import INPUTS, ROOT, View, Wish
 #: `NOT_ISOLATED` is there when the process cannot have a file system of its own, and has called nothing.
 #: `PROBLEM` says in one line why the task failed, if its function has raised something.
 ANSWER, VALUES, NOT_ISOLATED, PROBLEM = ".command.answer", ".values", ".command.shared", ".command.problem"
+#: Where files of nfresume are.
+_OURS = f"{Path(nfresume.__file__).parent}{os.sep}"
 #: Iterators that give values only when asked: a result is the list of these.
 _LAZY = (types.GeneratorType, map, filter, zip, enumerate)
 
@@ -85,7 +88,7 @@ def call(
         print(why, file=sys.stderr, flush=True)
     except BaseException as e:  # whatever the task raises is its failure
         why, code = "".join(traceback.format_exception_only(e)), 1
-        _print_traceback(e)
+        print_traceback(e)
     with contextlib.suppress(OSError):
         (task_dir / PROBLEM).write_text(" ".join(why.split()), errors="backslashreplace")
     return code
@@ -222,12 +225,17 @@ def _exited(code: object) -> tuple[str, int]:
     return str(said), code if isinstance(code, int) and code else 1
 
 
-def _print_traceback(error: BaseException) -> None:
-    """Print the traceback without the frames of nfresume."""
-    frames = error.__traceback__
-    ours = str(Path(__file__).parent)
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(
-            ours):
-        frames = frames.tb_next
-    traceback.print_exception(type(error), error, frames, file=sys.stderr)
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback without the frames of nfresume, unless there are no others."""
+    found = traceback.TracebackException.from_exception(error)
+    seen: set[int] = set()
+    waiting: list[traceback.TracebackException | None] = [found]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            waiting += [each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ())]
+            theirs = [frame for frame in each.stack if not frame.filename.startswith(_OURS)]
+            each.stack = traceback.StackSummary.from_list(theirs or list(each.stack))
+    print("".join(found.format()), end="", file=sys.stderr)
     processes.flush_streams()

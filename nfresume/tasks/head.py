@@ -7,11 +7,12 @@ the other calls, and exits with status 0 when all have succeeded.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import time
-import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nfresume_metadata import files
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow import options
 from nfresume.system import processes
-from nfresume.tasks import calls, inputs, loading, promises, publishing, recording
+from nfresume.tasks import calling, calls, inputs, loading, promises, publishing, recording
 from nfresume.tasks import options as task_options
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Workflow
@@ -42,14 +43,15 @@ def run(order: Order) -> int:
     try:
         found = python_workflow(order.pipeline)
         assert found is not None
-        flow = loading.workflow(loading.load((launch_dir / found[0]).resolve()), found[1])
-        given = inputs.of_workflow(flow.function, call.inputs, launch_dir, flow.hints)
-        defaults = {name: value for name, value in given.items() if name not in call.inputs}
-        for text in unreachable(defaults, flow.hints):
-            head.say(f"the default of {text}. A task that opens it fails")
-        returned = _call(head, flow, given)
-        head.finish()
-        head.handle_failures()
+        with _printing_to_stderr():
+            flow = loading.workflow(loading.load((launch_dir / found[0]).resolve()), found[1])
+            given = inputs.of_workflow(flow.function, call.inputs, launch_dir, flow.hints)
+            defaults = {name: value for name, value in given.items() if name not in call.inputs}
+            for text in unreachable(defaults, flow.hints):
+                head.say(f"the default of {text}. A task that opens it fails")
+            returned = _call(head, flow, given)
+            head.finish()
+            head.handle_failures()
         if not head.failed:
             value = promises.resolve(returned, lambda node: node.value())
             publishing.upload(head.results())
@@ -63,7 +65,7 @@ def run(order: Order) -> int:
         head.log.failed(str(e))
         print(f"nfresume: {e}", file=sys.stderr, flush=True)
     except Exception as e:  # raised by the workflow's own code: the user needs the traceback
-        traceback.print_exc()
+        calling.print_traceback(e)
         head.log.failed(f"{order.pipeline}: {type(e).__name__}: {e}")
     finally:
         promises.schedule(None)
@@ -71,6 +73,20 @@ def run(order: Order) -> int:
         recording.history(cache, order.run_name, order.session_id, status, order.pipeline,
                           time.monotonic() - began)
     return code
+
+
+@contextlib.contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """What the file and the workflow print is for people. Standard output has the result only."""
+    processes.flush_streams()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        processes.flush_streams()
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _call(head: Head, flow: Workflow, given: Mapping[str, Any]) -> Any:

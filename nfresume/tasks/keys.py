@@ -105,5 +105,6 @@ def _version(key: Key) -> str:
 def _change(before: Key, now: Key, name: str) -> str:
     old, new = before.shown.get(name, "?"), now.shown.get(name, "?")
     if old == new:
-        return f"{new} has another content ({before.inputs[name][:8]}, now {now.inputs[name][:8]})"
+        what = f"{new} has another content" if new else "it is another result"
+        return f"{what} ({before.inputs[name][:8]}, now {now.inputs[name][:8]})"
     return f"from {old} to {new}"

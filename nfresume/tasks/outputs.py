@@ -78,5 +78,7 @@ def _check(path: Path, is_folder: bool) -> None:
         raise BadOutput(f"its output {path} does not exist ({name})")
     if not path.exists():
         raise BadOutput(f"its output {path} is a link to {os.readlink(path)}, which does not exist ({name})")
+    if not path.is_dir() and not path.is_file():
+        raise BadOutput(f"its output {path} is neither file nor folder ({name})")
     if path.is_dir() != is_folder:
         raise BadOutput(f"its output {path} is a {'file' if is_folder else 'folder'}, not a {name}")

@@ -177,6 +177,10 @@ class Promise:
         self._scheduler.after(other, self)
         return self
 
+    def runs_before(self, other: Any) -> None:
+        """Flyte's older way to write `self >> other`."""
+        self._scheduler.after(self, other)
+
     def is_true(self) -> Expression:
         """The condition that the value is true, for a conditional section."""
         return Expression((self,), bool, f"{self!r}.is_true()")

@@ -7,14 +7,13 @@ import os
 import selectors
 import signal
 import sys
-import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nfresume.nextflow.command import LOG
-from nfresume.tasks import calls, executing, failing, options, promises, recording, source
+from nfresume.tasks import calling, calls, executing, failing, options, promises, recording, source
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Task
@@ -130,7 +129,7 @@ class Head(Graph):
                 self._end(node, State.SKIPPED)
             except Exception as e:  # of the workflow's own code: the user needs the traceback
                 self.leave_sections(opened)
-                traceback.print_exc()
+                calling.print_traceback(e)
                 raise ValueError(f"{type(e).__name__}: {e}") from None
             finally:
                 self._function = outer

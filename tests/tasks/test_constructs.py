@@ -92,6 +92,7 @@ def test_what_a_promise_cannot_do(site: Site, script: Path, workflow: str, why: 
     error = site.show()["attempts"][0]["error"]
     assert f"line {number} of constructs.py: <the promise of count (" in error, error
     assert why in error
+    assert "/nfresume/tasks/" not in done.err
 
 
 def test_a_section_without_end(site: Site, script: Path):

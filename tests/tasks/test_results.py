@@ -80,3 +80,35 @@ def test_numbers_of_numpy(site: Site):
     put(site, "published.py")
     assert json.loads(site.ok("launch", "published.py:numbers").out) == {
         "mean": 0.5, "count": 3, "flag": True, "all": [0.0, 0.5, 1.0], "none": "nan", "bytes": "b'x'"}
+
+
+def test_what_is_printed(site: Site):
+    """Standard output is the JSON only. What the file, the workflow and a task print is where people look."""
+    put(site, "published.py")
+    done = site.ok("launch", "published.py:prints", "--text", "a")
+    assert json.loads(done.out) == repr(("a", "o"))
+    assert "the file is loaded\nin the workflow\n" in done.err
+    assert "in the task" in site.ok("logs", "published", "--task", "shown").out
+
+
+def test_an_empty_text(site: Site):
+    """An empty word is a value, also for a relaunch. A value that begins with a dash stands behind a `=`."""
+    script = put(site, "published.py")
+    fix(script, "return repr((text", "raise ValueError(text, other) or repr((text")
+    words = ("published.py:prints", "--text", "", "--other=-x")
+    assert site.run("launch", "--storage-expiration-hours", "1", *words).code == 1
+    fix(script, "raise ValueError(text, other) or ", "return ")
+    assert json.loads(site.ok("relaunch", site.show()["id"]).out) == repr(("", "-x"))
+    done = site.run("launch", "published.py:prints", "--text", "-x")
+    assert (done.code, "as the value of a parameter it is --PARAMETER=-x" in done.err) == (64, True)
+
+
+@pytest.mark.parametrize(("named", "file"), [
+    ("wf:flow", "wf/__init__.py:flow"), ("wf", "wf/__init__.py:WORKFLOW"), (".", "wf/__init__.py:WORKFLOW"),
+])
+def test_a_package_is_named(site: Site, named: str, file: str):
+    """A folder with a Python workflow is no Nextflow pipeline. The hint says how to launch it."""
+    (site.launch_dir / "wf").mkdir()
+    (site.launch_dir / "wf/__init__.py").write_text("")
+    done = site.run("launch", named)
+    assert (done.code, f"`nfresume launch {file}`" in done.err) == (64, True)

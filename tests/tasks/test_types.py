@@ -86,6 +86,7 @@ def test_a_changed_class_is_a_miss(site: Site):
     ("file", "missing", "its output {dir}/aligned.bam does not exist (LatchFile)"),
     ("file", "folder", "its output {dir}/folder is a folder, not a LatchFile"),
     ("file", "dangling", "its output {dir}/link is a link to nowhere, which does not exist (LatchFile)"),
+    ("file", "fifo", "its output {dir}/pipe is neither file nor folder (LatchFile)"),
     ("file", "text", "no reads are left"), ("file", "exit", "sys.exit(0) before the end"),
     ("folder", "above", "contains the folder of the task itself"),
     ("folder", "file", "its output {dir}/beside.txt is a file, not a LatchDir"),

@@ -98,3 +98,18 @@ def fails_late() -> tuple[LatchFile, LatchDir, LatchFile]:
 @workflow
 def numbers() -> dict[str, Any]:
     return scores()
+
+
+print("the file is loaded")
+
+
+@small_task
+def shown(text: str, other: str) -> str:
+    print("in the task")
+    return repr((text, other))
+
+
+@workflow
+def prints(text: str, other: str = "o") -> str:
+    print("in the workflow")
+    return shown(text=text, other=other)

@@ -90,6 +90,9 @@ def odd(how: str) -> Optional[LatchFile]:
         return LatchFile("aligned.bam", "latch:///aligned.bam")
     if how == "folder":
         return LatchFile("folder")
+    if how == "fifo":
+        os.mkfifo("pipe")
+        return LatchFile("pipe")
     if how == "dangling":
         Path("link").symlink_to("nowhere")
         return LatchFile("link")

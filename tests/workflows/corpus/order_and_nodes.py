@@ -19,4 +19,5 @@ def second(n: int) -> int:
 def flow(n: int = 2) -> List[int]:
     one, two = create_node(first, n=n), second(n=n)
     one >> two
+    create_node(first, n=4).runs_before(one)
     return [one.o0, two.with_overrides(node_name="last", retries=2)]
