@@ -8,11 +8,15 @@ import inspect
 import json
 import types
 import typing
+from collections import OrderedDict, abc, deque
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from nfresume_metadata import LatchDir, LatchFile, LPath, SamplesheetItem
 
@@ -87,8 +91,10 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
         row = _json(value, dict, where)
         wrapped = isinstance(row, Mapping) and "data" in row and row.keys() <= {"data", "record", "record_id"}
         return SamplesheetItem(convert(row["data"] if wrapped else row, parts[0], where, base))
-    if origin in (list, set, tuple, dict) or kind in (list, set, tuple, dict):
-        return _container(value, kind, origin or kind, parts, where, base)
+    if (made_as := _made_as(origin or kind)) is not None:
+        return _container(value, kind, made_as, parts, where, base)
+    if typing.is_typeddict(kind):
+        return _typed_dict(value, kind, where, base)
     if kind in _SCALARS:
         return _SCALARS[kind](value, where)
     if isinstance(kind, type):
@@ -102,6 +108,8 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
             return _named_tuple(value, kind, where, base)
         if issubclass(kind, LatchFile | LatchDir | LPath | Path):
             return _path(value, kind, where, base)
+        if kind in _WRITTEN:
+            return _written(value, kind, where)
     return str(value) if isinstance(value, Word) else value
 
 
@@ -165,6 +173,28 @@ def _date(value: Any, where: str) -> date:
 
 def _timedelta(value: Any, where: str) -> timedelta:
     return value if isinstance(value, timedelta) else timedelta(seconds=_float(value, where))
+
+
+#: Types whose values are made from their text.
+_WRITTEN: tuple[Any, ...] = (Decimal, Fraction, UUID, complex)
+#: What a collection of each type is made as.
+_COLLECTIONS: dict[Any, Any] = {
+    **{kind: kind for kind in (list, set, frozenset, tuple, dict, deque, OrderedDict)},
+    **dict.fromkeys((abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable), list),
+    **dict.fromkeys((abc.Mapping, abc.MutableMapping), dict), abc.Set: set, abc.MutableSet: set,
+}
+
+
+def _made_as(kind: Any) -> Any:
+    """The type of collection that a value of this type is; None for other types."""
+    return _COLLECTIONS.get(kind) if isinstance(kind, type) else None
+
+
+def _written(value: Any, kind: Any, where: str) -> Any:
+    try:
+        return value if isinstance(value, kind) else kind(str(value))
+    except (ValueError, ArithmeticError):
+        raise _wrong(value, f"a {kind.__name__}", where) from None
 
 
 _SCALARS: dict[Any, Any] = {
@@ -241,14 +271,15 @@ def _json(value: Any, what: type, where: str) -> Any:
 
 
 def _container(value: Any, kind: Any, origin: Any, parts: tuple[Any, ...], where: str, base: Path) -> Any:
-    value = _json(value, dict if origin is dict else list, where)
-    if origin is dict:
+    is_dict = issubclass(origin, dict)
+    value = _json(value, dict if is_dict else list, where)
+    if is_dict:
         if not isinstance(value, Mapping):
             raise _wrong(value, type_text(kind), where)
         of_key, of_value = parts or (Any, Any)
-        return {convert(k, of_key, where, base): convert(v, of_value, f"{where}.{k}", base)
-                for k, v in value.items()}
-    if not isinstance(value, list | tuple | set):
+        return origin((convert(k, of_key, where, base), convert(v, of_value, f"{where}.{k}", base))
+                      for k, v in value.items())
+    if not isinstance(value, list | tuple | set | frozenset | deque):
         raise _wrong(value, type_text(kind), where)
     kinds: list[Any] = [parts[0] if parts else Any] * len(value)
     if origin is tuple and parts and Ellipsis not in parts:
@@ -271,6 +302,16 @@ def _dataclass(value: Any, kind: Any, where: str, base: Path) -> Any:
     if missing:
         raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
     return kind(**_converted(value, kind, where, base))
+
+
+def _typed_dict(value: Any, kind: Any, where: str, base: Path) -> Any:
+    found = _by_name(value, kind, where)
+    hints = hints_of(kind)
+    if unknown := [name for name in found if name not in hints]:
+        raise BadInput(f"{where}: {kind.__name__} has no field {unknown[0]!r}")
+    if missing := [name for name in hints if name in kind.__required_keys__ and name not in found]:
+        raise BadInput(f"{where}: {kind.__name__} needs {', '.join(missing)}")
+    return _converted(found, kind, where, base)
 
 
 def _by_name(value: Any, kind: Any, where: str) -> Mapping[str, Any]:
