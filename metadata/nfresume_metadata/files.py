@@ -86,10 +86,21 @@ class _LatchPath(Meeting):
         if path is None:
             raise ValueError(f"{type(self).__name__}: the path must not be None")
         self.path = str(path)
-        remote = remote_path if remote_path is not None else path
-        self._raw_remote_path = str(remote) if _REMOTE.fullmatch(str(remote)) else None
+        remote = str(remote_path if remote_path is not None else path)
+        here = remote_path is not None and remote.startswith("file:///")
+        self._raw_remote_path = remote if here or _REMOTE.fullmatch(remote) else None
         self._fetched: str | None = None
         self._given = False
+
+    @classmethod
+    def place(cls, path: str | os.PathLike[str]) -> Self:
+        """A place on this machine for output. What gets a remote path made of its own goes there."""
+        return cls(path, f"file://{path}")
+
+    @property
+    def is_place(self) -> bool:
+        """True for a place for output on this machine."""
+        return self._raw_remote_path == f"file://{self.path}"
 
     def given(self) -> Self:
         """Mark it as the input of a task, and return it. See `remote_path`."""
@@ -98,10 +109,10 @@ class _LatchPath(Meeting):
 
     @property
     def remote_path(self) -> str | None:
-        """The `latch://`, `s3://`, `gs://` or `az://` URL. A local path has none.
+        """The `latch://`, `s3://`, `gs://` or `az://` URL; of a local place for output its `file://` URL.
 
-        On Latch every input of a task has one, and files take names from it. So for a local input it is the
-        local path.
+        Any other local path has none. On Latch every input of a task has one, and files take names from it.
+        So for a local input it is the local path.
         """
         return self._raw_remote_path or (self.local_path if self._given else None)
 

@@ -210,7 +210,7 @@ def _canonical_path(value: Any, digest_path: PathDigest) -> list[Any]:
     path = Path(text)
     if "://" in text and not isinstance(value, Path) and (version := files.version(value)):
         return [name, "remote", text, version]
-    if "://" in text or not path.exists():
+    if "://" in text or getattr(value, "is_place", False) or not path.exists():
         return [name, "place", text]
     return [name, path.name, digest_path(path)]
 

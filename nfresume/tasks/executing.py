@@ -115,8 +115,9 @@ class Executor:
         hints = node.task.hints
         return {
             os.path.abspath(value): isinstance(value, LatchDir) for name, value in node.inputs.items()
-            if isinstance(value, Path) or (isinstance(value, LatchFile | LatchDir)
-                                           and inputs.is_output(hints.get(name)) and "://" not in str(value))}
+            if isinstance(value, Path) or (
+                isinstance(value, LatchFile | LatchDir) and "://" not in str(value)
+                and (getattr(value, "is_place", False) or inputs.is_output(hints.get(name))))}
 
     def add(self, node: Node, *, restore: bool) -> None:
         """Queue a call. `restore`: copy its cache entry instead of running it."""

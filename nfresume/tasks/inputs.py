@@ -68,7 +68,10 @@ def of_workflow(
     if missing:
         kinds = ", ".join(f"--{name} ({type_text(hints.get(name, Any))})" for name in missing)
         raise BadInput(f"inputs are missing: {kinds}")
-    return {name: convert(given[name], hints.get(name, Any), f"--{name}", base) if name in given
+    places = {name: p.default for name, p in parameters.items() if isinstance(p.default, LatchFile | LatchDir)
+              and is_output(hints.get(name)) and p.default.remote_path is None}
+    asked = {**places, **given}
+    return {name: convert(asked[name], hints.get(name, Any), f"--{name}", base) if name in asked
             else p.default for name, p in parameters.items()}
 
 
@@ -376,7 +379,10 @@ def urls_in(value: Any, kind: Any) -> Iterator[str]:
 
 
 def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True) -> Any:
-    """An absolute path as `kind`; a URL is kept. With `exists`, a local LatchFile or LatchDir must exist."""
+    """An absolute path as `kind`; a URL is kept. With `exists`, a local LatchFile or LatchDir must exist.
+
+    Without, it is a place for output.
+    """
     if not isinstance(value, str | Path | LatchFile | LatchDir | LPath) or not str(value):
         raise _wrong(value, "a path", where)
     text = value.path if isinstance(value, LatchFile | LatchDir | LPath) else str(value)
@@ -388,4 +394,6 @@ def _path(value: Any, kind: Any, where: str, base: Path, *, exists: bool = True)
                                                                                        path.is_file())
         if not there:
             raise _wrong(text, f"{wanted} that exists", where)
+    if not exists and issubclass(kind, LatchFile | LatchDir):
+        return getattr(kind, "place", kind)(str(path))  # the installed package's classes have none
     return kind(str(path))

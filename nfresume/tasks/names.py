@@ -150,7 +150,7 @@ def get_flag(name: str, value: Any) -> list[str]:
     if value is True:
         return [f"--{name}"]
     if isinstance(value, ours.LatchFile | ours.LatchDir):
-        return [f"--{name}", value.remote_path or value.path.removeprefix("file://")]
+        return [f"--{name}", (value.remote_path or value.path).removeprefix("file://")]
     return [f"--{name}", str(value.value if isinstance(value, Enum) else value)]
 
 

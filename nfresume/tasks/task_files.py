@@ -183,13 +183,16 @@ def stamp(path: Path) -> str:
 def publish_target(path: str, remote: str, output: Path) -> Path:
     """Where to publish a file with a remote URL: `latch:///a/b` goes to `<output>/a/b`, never outside.
 
-    If a folder is there, a file goes into it, as with `cp`.
+    A `file://` URL is made of a place for output that the user has given, and means itself. If a folder is
+    there, a file goes into it, as with `cp`.
     """
     rest = remote.split("://", 1)[1]
     if remote.startswith("latch:") and not rest.startswith("/"):
         rest = rest.partition("/")[2]  # latch://<account>/path
     parts = [part for part in rest.split("/") if part not in ("", ".", "..")]
     target = output.joinpath(*parts) if parts else output / Path(path).name
+    if remote.startswith("file://"):
+        target = Path(os.path.normpath(rest))
     return target / Path(path).name if target.is_dir() and not Path(path).is_dir() else target
 
 

@@ -112,3 +112,20 @@ def test_a_package_is_named(site: Site, named: str, file: str):
     (site.launch_dir / "wf/__init__.py").write_text("")
     done = site.run("launch", named)
     assert (done.code, f"`nfresume launch {file}`" in done.err) == (64, True)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_places_for_output(site: Site, exists: bool):
+    """Results with a remote path made of that of a local place go there, also if they are not returned."""
+    put(site, "published.py")
+    here = site.launch_dir
+    if exists:
+        (here / "mine/one").mkdir(parents=True)
+        (here / "mine/old.txt").write_text("old")
+    done = site.ok("launch", "published.py:into_places", "--place", "mine", "--file", "tables/t.csv")
+    assert json.loads(done.out) == [str(here / "mine/one"), str(here / "mine/two")]
+    found = {str(path.relative_to(here)): path.read_text() for top in ("mine", "tables", "beside", "results")
+             for path in (here / top).rglob("*.*")}
+    assert found == {"mine/one/a.txt": "one", "mine/two/a.txt": "two", "tables/t.csv": "table",
+                     "mine/not returned/a.txt": "not returned", "beside/b.txt": "beside",
+                     **({"mine/old.txt": "old"} if exists else {})}

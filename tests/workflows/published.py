@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from latch import small_task, workflow
-from latch.types import LatchDir, LatchFile
+from latch.types import LatchDir, LatchFile, LatchOutputDir, LatchOutputFile
+
+BESIDE = LatchDir("beside")
 
 
 def written(name: str, text: str) -> str:
@@ -113,3 +115,25 @@ def shown(text: str, other: str) -> str:
 def prints(text: str, other: str = "o") -> str:
     print("in the workflow")
     return shown(text=text, other=other)
+
+
+@small_task
+def sample(place: LatchDir, name: str) -> LatchDir:
+    Path("out").mkdir()
+    written("out/a.txt", name)
+    return LatchDir("out", f"{place.remote_path}/{name}")
+
+
+@small_task
+def table(place: LatchOutputFile, into: LatchOutputDir) -> list[LatchFile]:
+    return [LatchFile(written("t.csv", "table"), place.remote_path),
+            LatchFile(written("b.txt", "beside"), f"{into.remote_path}/b.txt")]
+
+
+@workflow
+def into_places(
+    place: LatchOutputDir, file: LatchOutputFile, beside: LatchOutputDir = BESIDE
+) -> list[LatchDir]:
+    table(place=file, into=beside)
+    sample(place=place, name="not returned")
+    return [sample(place=place, name="one"), sample(place=place, name="two")]

@@ -346,6 +346,7 @@ def test_files_and_folders(tmp_path: Path):
     before = digests.of_value(LatchDir(one.parent), LatchOutputDir)
     (one.parent / "new").write_text("")
     assert digests.of_value(LatchDir(one.parent), LatchOutputDir) == before
+    assert digests.of_value(LatchDir.place(one.parent)) != digests.of_value(LatchDir.place(two.parent))
     (one.parent / "pipe").unlink(missing_ok=True)
     import os
     os.mkfifo(one.parent / "pipe")
@@ -414,7 +415,7 @@ def test_damaged_values(damaged: Any):
     ("[1, \"x\"]", tuple[int, str], (1, "x")), ('{"inner": {"x": 1}}', Outer, Outer(Inner(1.0))),
     ("90", timedelta, timedelta(0, 90)), ("2026-01-31", date, date(2026, 1, 31)),
     ("a/b", Path, Path("/base/a/b")), ("latch:///x", LatchFile, LatchFile("latch:///x")),
-    ("5", Annotated[int, "words"], 5), ("out", LatchOutputDir, LatchDir("/base/out")),
+    ("5", Annotated[int, "words"], 5), ("out", LatchOutputDir, LatchDir.place("/base/out")),
 ])
 def test_inputs_as_words(text: str, kind: Any, value: Any):
     """Words of a command line are converted to each type."""
@@ -501,8 +502,8 @@ def test_differences_in_words():
 @pytest.mark.parametrize(("remote", "target"), [
     ("latch:///a/b.txt", "out/a/b.txt"), ("latch://123.account/a/b.txt", "out/a/b.txt"),
     ("s3://bucket/k.txt", "out/bucket/k.txt"), ("latch:///../../etc/passwd", "out/etc/passwd"),
-    ("latch:///", "out/x.txt"),
+    ("latch:///", "out/x.txt"), ("file:///mine/one/a.txt", "/mine/one/a.txt"),
 ])
 def test_where_remote_paths_lead(remote: str, target: str):
-    """They lead into the output folder, whatever they contain."""
+    """They lead into the output folder, whatever they contain; those of a local place lead there."""
     assert task_files.publish_target("/work/x.txt", remote, Path("out")) == Path(target)
