@@ -89,6 +89,8 @@ class _LatchPath(Meeting):
         remote = str(remote_path if remote_path is not None else path)
         here = remote_path is not None and remote.startswith("file:///")
         self._raw_remote_path = remote if here or _REMOTE.fullmatch(remote) else None
+        #: A local path that it got as its remote one, because that of a local input was used to make it.
+        self.near = remote if remote_path is not None and remote.startswith("/") else None
         self._fetched: str | None = None
         self._given = False
 

@@ -115,7 +115,7 @@ def _answer(
         seconds = time.monotonic() - began
         processes.flush_streams()
         value = coercion.as_result(value, task.hints.get("return", Any))
-        found = _encoded(value, task_dir)
+        found = _encoded(value, task_dir, {**{path: path for path in wish.inputs}, **view.staged}.values())
         if sharing is not None and str(ROOT) in values.paths_in(found):
             raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")
         found, copied = _collected(found, wish, view, originals)
@@ -131,8 +131,16 @@ def _answer(
          "elsewhere": {path: copied[path] for path in elsewhere}}))
 
 
-def _encoded(value: Any, task_dir: Path) -> Any:
-    writer = values.Writer(task_dir / VALUES)
+def _encoded(value: Any, task_dir: Path, seen: Iterable[str]) -> Any:
+    """A result as JSON. `seen`: where the task sees its inputs.
+
+    What got a remote path that is made of that of a local input is published under the same name.
+    """
+    def named(near: str) -> str | None:
+        return next((f"latch:///{Path(path).name}{near[len(path):]}" for path in seen
+                     if near.startswith(path)), None)
+
+    writer = values.Writer(task_dir / VALUES, named)
     found = writer.encode(value)
     for name, each in writer.hidden.items():
         raise BadOutput(f"its result cannot be passed on: a {name} holds {each}, and only in a dataclass, a "

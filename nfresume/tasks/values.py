@@ -72,11 +72,13 @@ class Unreadable(Exception):
 class Writer:
     """Encodes values. Pickles go into `folder`, which is created when needed; `files` are their paths.
 
+    `named` gives the remote path of an output that got the local path of an input, or one made of it.
     `hidden`: local files and folders within pickles, by the class of the pickled value. None can follow them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, named: Callable[[str], str | None] = lambda _: None) -> None:
         self._folder = folder
+        self._named = named
         self._count = 0
         self.files: list[Path] = []
         self.hidden: dict[str, LatchFile | LatchDir] = {}
@@ -93,6 +95,8 @@ class Writer:
         if isinstance(value, LatchFile | LatchDir | LPath):
             path = value.path if "://" in value.path else os.path.abspath(value.path)
             remote = value.remote_path if "://" in str(value.remote_path) else None
+            if remote is None and (near := getattr(value, "near", None)) is not None and near != path:
+                remote = self._named(near)
             return {_TAG: kind.__name__, "path": path, "remote": remote}
         if isinstance(value, Path):
             return {_TAG: "Path", "path": os.path.abspath(value) if value.exists() else str(value)}

@@ -129,3 +129,17 @@ def test_places_for_output(site: Site, exists: bool):
     assert found == {"mine/one/a.txt": "one", "mine/two/a.txt": "two", "tables/t.csv": "table",
                      "mine/not returned/a.txt": "not returned", "beside/b.txt": "beside",
                      **({"mine/old.txt": "old"} if exists else {})}
+
+
+def test_remote_paths_made_of_local_inputs(site: Site):
+    """They name results, which are not lost. Nothing is written beside the inputs."""
+    put(site, "published.py")
+    here = site.launch_dir
+    (here / "mine").mkdir()
+    (here / "a.bam").write_text("a")
+    words = ("--folder", "mine", "--file", "a.bam")
+    assert json.loads(site.ok("launch", "published.py:beside_inputs", *words).out) == str(here / "a.bam")
+    assert list((here / "mine").iterdir()) == []
+    results = here / "results"
+    assert {str(path.relative_to(results)): path.read_text() for path in results.rglob("*.*")} == {
+        "mine/one/a.txt": "one", "a.bam.bai": "index"}

@@ -137,3 +137,20 @@ def into_places(
     table(place=file, into=beside)
     sample(place=place, name="not returned")
     return [sample(place=place, name="one"), sample(place=place, name="two")]
+
+
+@small_task
+def index(file: LatchFile) -> LatchFile:
+    return LatchFile(written("made.bai", "index"), f"{file.remote_path}.bai")
+
+
+@small_task
+def same(file: LatchFile) -> LatchFile:
+    return LatchFile(file.local_path, file.remote_path)
+
+
+@workflow
+def beside_inputs(folder: LatchDir, file: LatchFile) -> LatchFile:
+    sample(place=folder, name="one")
+    index(file=file)
+    return same(file=file)
