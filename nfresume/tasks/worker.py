@@ -145,6 +145,9 @@ def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
         _end_likewise(code)
     if code != 0:
         return code
+    if not (task_dir / ANSWER).exists():
+        print("its process ended before its function had returned (os._exit, exec)", file=sys.stderr)
+        return 1
     answer = json.loads((task_dir / ANSWER).read_bytes())
     if order.cache and not order.key.unkeyed:
         try:

@@ -155,6 +155,7 @@ def test_links_in_cached_folders_and_inputs(site: Site):
     ("many lines", "ValueError: the first line the second line"),
     ("group", "ExceptionGroup: two samples failed (2 sub-exceptions)"),
     ("exit", "no reads are left"),
+    ("gone", "its process ended before its function had returned (os._exit, exec)"),
     ("stream", "its result cannot be passed on: a pickle that names builtins.iter is refused"),
 ])
 def test_why_a_task_failed(site: Site, how: str, why: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ def problem(how: str) -> Any:
         raise ValueError("the first line\n  the second line")
     if how == "group":
         raise ExceptionGroup("two samples failed", [ValueError("a"), KeyError("b")])
+    if how == "gone":
+        os._exit(0)
     if how == "exit":
         sys.exit("no reads\nare left")
     if how == "stream":
