@@ -73,6 +73,15 @@ class _Waiting:
         self._scheduler = scheduler
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._seen = -1  # how many calls had ended when coroutines were woken last
+
+    def value(self, promise: Promise) -> Any:
+        """Wait for a value while nothing else goes on in the loop."""
+        try:
+            return self._scheduler.value(promise)
+        finally:
+            if not self._loop.is_closed():
+                self._loop.call_soon(self._turn)  # meanwhile others may have ended
 
     async def run(self, function: Callable[..., Any], inputs: dict[str, Any]) -> Any:
         """The result of an eager function."""
@@ -94,16 +103,18 @@ class _Waiting:
     def _turn(self) -> None:
         """Let the head go on as far as it can without waiting."""
         head = self._scheduler
-        ended, again = head.ended, self._timer
+        again = self._timer
         try:
             head.step(wait=False)
         except BaseException as e:  # the loop would only log it
             self._problem = e
             self._main.cancel()
             return
-        if head.ended != ended:
+        if head.ended != self._seen:
+            self._seen = head.ended
             self._changed.set()
             self._changed = asyncio.Event()
+            self._loop.call_soon(self._turn)  # what has ended makes room for others
         if again is not None:
             again.cancel()
         seconds = head.wait_seconds()
@@ -119,7 +130,7 @@ class _Waiting:
             self._loop.call_soon(self._turn)
             if type(made) is not Promise:
                 return made
-            return Value(self._scheduler, made._node, made._kind, made._path)
+            return Value(self, made._node, made._kind, made._path)
 
         return call
 

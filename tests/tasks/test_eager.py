@@ -203,3 +203,10 @@ def test_coroutines_side_by_side(site: Site):
     place.mkdir()
     (site.launch_dir / "flow.py").write_text(SIDE_BY_SIDE.format(place=place))
     assert json.loads(site.ok("launch", "--jobs", "4", "flow.py:flow").out) == [0, 1, 2]
+
+
+@pytest.mark.timeout(120)
+def test_more_calls_than_cpus(site: Site):
+    """Calls that had to wait for a CPU start when others have ended, whoever waits for these."""
+    write(site, "return await asyncio.gather(*(_of(n) for n in range(5)))")
+    assert json.loads(site.ok("launch", "--jobs", "1", "flow.py:flow").out) == [0, None, 1, None, 2]
