@@ -1,13 +1,14 @@
-"""Write files so that a crash leaves the old file or the new one, never a part."""
+"""Write files so that a crash leaves the old file or the new one, never a part. Lock files among hosts."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 
 def write(path: Path, data: bytes) -> None:
@@ -48,6 +49,19 @@ def create(path: Path, data: bytes) -> bool:
         temporary.unlink()
         fsync_folder(path.parent)
     return True
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[TextIO]:
+    """Lock a file among all hosts, and open it to read and to append. It is made if it is not there.
+
+    The lock ends with the block, or with this process. On a file system without locks nothing is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        with contextlib.suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield file
 
 
 def fsync_folder(folder: str | os.PathLike[str]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -192,10 +191,16 @@ class Cache:
 
     def forget(self, key: Key) -> None:
         """Remove the entry of a key, if there is one. Raises OSError."""
-        aside = self.path / NEW / uuid.uuid4().hex
+        (self.path / NEW).mkdir(parents=True, exist_ok=True)
+        self._remove(self.entry_path(key))
+
+    def _remove(self, entry: Path) -> None:
+        """Remove an entry at once: whoever looks finds all of it, or nothing."""
+        old = self.path / NEW / uuid.uuid4().hex
         with contextlib.suppress(FileNotFoundError):
-            self.entry_path(key).rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+            entry.rename(old)
+        crashpoints.reach("cache-aside")
+        shutil.rmtree(old, ignore_errors=True)
 
     def _rename_into_place(self, new: Path, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -205,11 +210,7 @@ class Cache:
             except OSError as e:
                 if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                old = new.with_name(uuid.uuid4().hex)
-                with contextlib.suppress(FileNotFoundError):
-                    target.rename(old)
-                crashpoints.reach("cache-aside")
-                shutil.rmtree(old, ignore_errors=True)
+                self._remove(target)
                 continue
             crashpoints.reach("cache-stored")
             return target
@@ -221,12 +222,8 @@ class Cache:
 
         On a file system without locks nothing is locked.
         """
-        path = self.path / _LOCKS / key.digest
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            with contextlib.suppress(OSError):
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            yield  # closing releases it; the file stays, so that all processes lock the same one
+        with durable.locked(self.path / _LOCKS / key.digest):
+            yield  # the file stays, so that all processes lock the same one
 
 
 def nearest_to(key: Key, entries: Iterable[Entry]) -> Entry | None:

@@ -104,7 +104,8 @@ def _answer(
     originals: set[str] = set()
     given = {name: _input(value, view.staged, originals) for name, value in inputs.items()}
     linked = view.linked if isinstance(view, Copies) else []
-    unprotected = _stamps((*linked, *(path for path in wish.inputs if path not in view.staged)))
+    unstaged = [path for path in wish.inputs if path not in view.staged]
+    unprotected = _stamps((*linked, *unstaged))
     began, began_ns = time.monotonic(), time.time_ns()
     with sharing or contextlib.nullcontext():
         value: Any = task.call(given)
@@ -115,7 +116,7 @@ def _answer(
         seconds = time.monotonic() - began
         processes.flush_streams()
         value = coercion.as_result(value, task.hints.get("return", Any))
-        found = _encoded(value, task_dir, {**{path: path for path in wish.inputs}, **view.staged}.values())
+        found = _encoded(value, task_dir, [*view.staged.values(), *unstaged])
         if sharing is not None and str(ROOT) in values.paths_in(found):
             raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")
         found, copied = _collected(found, wish, view, originals)

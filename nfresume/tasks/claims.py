@@ -6,12 +6,12 @@ know whose file it returns: it fails, and neither result is reused.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from nfresume.system import durable
 from nfresume.tasks.digests import of_text
 from nfresume.tasks.views import PLACES, Wish
 
@@ -21,19 +21,21 @@ FOLDER = ".claims"
 _SLACK_NS = 1_000_000_000
 
 
-def written(paths: Iterable[str], wish: Wish, began: int, *, alone: bool) -> list[str]:
+def written(paths: Collection[str], wish: Wish, began: int, *, alone: bool) -> list[str]:
     """Those of a task's outputs that all tasks see, and that were written since it `began` (ns).
 
     `alone`: the task has a file system of its own, in which all see the shared folders only.
     """
-    shared = [wish.work, *map(Path, wish.shared)]
+    if not paths:
+        return []
+    shared = [path.resolve() for path in (wish.work, *map(Path, wish.shared))]
     own = wish.task_dir.resolve()
 
     def is_seen(real: Path) -> bool:
         above = (real, *real.parents)
         if own in above:
             return False
-        if any(top.resolve() in above for top in shared):
+        if any(top in above for top in shared):
             return True
         return not alone and not any(place in above for place in PLACES)
 
@@ -57,10 +59,7 @@ def _all_in(path: Path) -> Iterator[str]:
 def claim(task_dir: Path, places: Iterable[str], began: int) -> Path | None:
     """Claim places for a task at its end. Returns the dir of one that claimed a place since it `began`."""
     for place in places:
-        path = task_dir.parent.parent / FOLDER / of_text(os.path.realpath(place))
-        path.parent.mkdir(exist_ok=True)
-        with path.open("a+") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)
+        with durable.locked(task_dir.parent.parent / FOLDER / of_text(os.path.realpath(place))) as file:
             file.seek(0)
             claimed, _, other = file.read().rstrip("\n").partition(" ")
             if other and int(claimed) >= began:

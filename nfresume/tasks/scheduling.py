@@ -280,11 +280,11 @@ class Head(Graph):
         stopped, eager = self._failures.note(scope, node.name, why)
         if eager is not None:
             eager.pending.append((node, why))
-        elif not self.failed:
+            return stopped
+        if not self.failed:
             self.log.failed(why)
             self.why = why
-        if eager is None:
-            self.failed.append(node)
+        self.failed.append(node)
         return stopped
 
     def _decide(self, scope: Scope, *, succeeded: bool) -> None:
