@@ -103,7 +103,6 @@ class _Waiting:
     def _turn(self) -> None:
         """Let the head go on as far as it can without waiting."""
         head = self._scheduler
-        again = self._timer
         try:
             head.step(wait=False)
         except BaseException as e:  # the loop would only log it
@@ -115,8 +114,8 @@ class _Waiting:
             self._changed.set()
             self._changed = asyncio.Event()
             self._loop.call_soon(self._turn)  # what has ended makes room for others
-        if again is not None:
-            again.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         seconds = head.wait_seconds()
         self._timer = None if seconds is None else self._loop.call_later(seconds, self._turn)
 
