@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -166,6 +167,23 @@ def test_it_tells_systemd(site: Site):
         while last == "WATCHDOG=1":
             last = listener.recv(100).decode()
         assert last == "STOPPING=1"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_a_signal_finds_the_main_thread(site: Site):
+    """No other thread takes SIGTERM or SIGINT: it would end the server without its shutdown.
+
+    The main thread is not always at its wait: the other threads must block the signals all the time.
+    """
+    both = 1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1
+    with serving(site) as server:
+        httpx.get(f"{server.url}/healthz")
+        threads = Path(f"/proc/{server.pid}/task").iterdir()
+        others = [thread for thread in threads if thread.name != str(server.pid)]
+        states = [(thread / "status").read_text() for thread in others]
+    masks = [int(re.search(r"SigBlk:\s*(\w+)", state)[1], 16) for state in states]
+    assert len(others) > 2
+    assert [hex(mask) for mask in masks if mask & both != both] == []
 
 
 def test_an_ipv6_address(site: Site):
