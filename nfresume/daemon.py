@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import signal
 import socket
 import sys
@@ -45,8 +46,7 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     store = Store.open(conf.database_url)
     health = Health(scheduled=schedule, web=address is not None)
     separation.check(conf, store)
-    signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread, so that all of them inherit it
+    signals = _signals()
     scheduler = _scheduler(store, conf, stop, health) if schedule else None
     web = _Web(conf, store, address, health) if address else None
     systemd.notify("READY=1")
@@ -61,10 +61,23 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     store.close()
 
 
-def _wait(signals: set[signal.Signals], health: Health) -> None:
+def _signals() -> socket.socket:
+    """A socket that becomes readable with SIGTERM or SIGINT, whichever thread the system gives them to.
+
+    No signal is blocked: what this server starts would inherit that, Nextflow and its tasks too.
+    """
+    heard, far = socket.socketpair()
+    far.setblocking(False)
+    signal.set_wakeup_fd(far.detach(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    return heard
+
+
+def _wait(signals: socket.socket, health: Health) -> None:
     """Wait for a signal. Meanwhile systemd hears that this server is alive, as long as it is."""
     seconds = systemd.watchdog_seconds() or _WATCHDOG_SECONDS
-    while signal.sigtimedwait(signals, seconds) is None:
+    while not select.select([signals], [], [], seconds)[0]:
         if health.alive:
             systemd.notify("WATCHDOG=1")
         else:

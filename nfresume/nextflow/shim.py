@@ -70,6 +70,7 @@ def main() -> None:
     # A shell's `&` makes its child ignore SIGINT. Nextflow would inherit that and not stop on SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # neither does it inherit that a signal is blocked
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import queue
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -106,10 +105,7 @@ class _Queue(QueueHandler):
         self.lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LINES)
         self.lost = 0
         super().__init__(self.lines)
-        # The thread takes no signal: one that the main thread waits for would end the process there.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         _Writer(self.lines).start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def enqueue(self, record: logging.LogRecord) -> None:
         if self.lines.full():

@@ -40,9 +40,9 @@ def pausable(event: threading.Event | None = None) -> Iterator[Pause]:
 
     def ask(number: int, _frame: FrameType | None) -> None:
         pause.signal = number
-        pause.event.set()
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        pause.event.set()
 
     before = [signal.signal(each, ask) for each in _SIGNALS]
     try:
