@@ -22,14 +22,13 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
-import sqlalchemy as sa
+from machine import machine
+from year import year
 
 from nfresume import settings
 from nfresume.billing.report import By
-from nfresume.domain.costs import Price
 from nfresume.domain.executions import ExecutionState
 from nfresume.domain.periods import Period
 from nfresume.nextflow import record, record_file
@@ -41,10 +40,9 @@ from nfresume.storage import Root
 from nfresume.storage.removal import empty_trash
 from nfresume.storage.scan import measure
 from nfresume.storage.trash import to_trash
-from nfresume.store import Store, Tx, ledger, schema, transitions
+from nfresume.store import Store, transitions
 
 HERE = Path(__file__).resolve().parent
-FILES = 10
 PROCESSES = 40
 
 
@@ -63,8 +61,8 @@ def timed(work: Callable[[], object], profile: bool) -> float:
 # -- settlement ---------------------------------------------------------------------------------
 
 
-def run(folder: Path, attempt_dir: Path, work: Path, count: int) -> Summary:
-    """What `count` tasks leave that each published 10 files as links, and their record."""
+def run(folder: Path, attempt_dir: Path, work: Path, count: int, files: int) -> Summary:
+    """What `count` tasks leave that each published so many files as links, and their record."""
     os.makedirs(folder / "results")
     for number in range(PROCESSES):
         os.mkdir(folder / "results" / str(number))
@@ -86,7 +84,7 @@ def run(folder: Path, attempt_dir: Path, work: Path, count: int) -> Summary:
         os.mkdir(work / name)
         write(Task(number + 1, f"PROCESS_{number % PROCESSES} (sample_{number})", Status.COMPLETED, name[:9],
                    name, number + 1, exit=0, submitted=1, started=2, completed=3))
-        for file in range(FILES):
+        for file in range(files):
             source = work / name / f"sample_{number}.{file}.txt"
             target = folder / "results" / str(number % PROCESSES) / source.name
             os.close(os.open(source, os.O_CREAT | os.O_WRONLY, 0o644))
@@ -101,8 +99,8 @@ def run(folder: Path, attempt_dir: Path, work: Path, count: int) -> Summary:
     return total
 
 
-def settle(count: int, base: Path, profile: bool) -> dict[str, float]:
-    """Settle a run of `count` tasks that each published 10 files as links."""
+def settle(count: int, base: Path, profile: bool, files: int = 10) -> dict[str, float]:
+    """Settle a run of `count` tasks that each published so many files as links."""
     (base / "c.toml").touch()
     conf = settings.load({
         "NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_DATABASE_URL": f"sqlite:///{base}/s.db",
@@ -119,7 +117,7 @@ def settle(count: int, base: Path, profile: bool) -> dict[str, float]:
         transitions.launch(tx, new, transitions.NewAttempt("main.nf", (), False, None, None), "bench")
     with store.begin() as tx:
         lease = transitions.claim(tx, folder.execution_id, transitions.Owner("bench", "bench"), 3600)
-    total = run(base / "launch", folder.attempt(1), folder.work, count)
+    total = run(base / "launch", folder.attempt(1), folder.work, count, files)
     evidence = verdict.Evidence(0, total, "OK", here=True)
     done: list[settlement.Concluded] = []
     took = timed(lambda: done.append(settlement.conclude(
@@ -130,7 +128,7 @@ def settle(count: int, base: Path, profile: bool) -> dict[str, float]:
     if left:
         raise SystemExit(f"{len(left)} results are still links, such as {left[0]}")
     store.close()
-    return {"tasks": count, "published": count * FILES, "CPU s": took}
+    return {"tasks": count, "published": count * files, "CPU s": took}
 
 
 # -- removal and scan ---------------------------------------------------------------------------
@@ -163,88 +161,6 @@ def scan(count: int, base: Path, profile: bool) -> dict[str, float]:
 
 
 # -- a year of executions -----------------------------------------------------------------------
-
-
-def year(base: Path, count: int, url: str) -> tuple[settings.Settings, Store]:
-    """A database with `count` executions of one account, over a year: each was kept for days, then deleted.
-
-    The last of them are still kept. Each has four sizes, of eight processes.
-    """
-    (base / "c.toml").touch()
-    conf = settings.load({
-        "NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_DATABASE_URL": url or f"sqlite:///{base}/s.db",
-        "NFRESUME_ACCOUNT": "team", "NFRESUME_ROOT": str(base / "root"), "HOME": str(base),
-        "NFRESUME_PRICE_PER_GB_MONTH": "0.3"})
-    store, root = Store.open(conf.database_url), Root.mark(base / "root")
-    with store.begin() as tx:
-        now = tx.now
-        transitions.register_root(tx, root.id, str(root.path), root.inode)
-        ledger.set_price(tx, root.id, Price(now, Decimal("0.3")))
-    written = min(count, WRITTEN)
-    step = timedelta(days=364) / written
-    rows: dict[sa.Table, list[dict[str, object]]] = {
-        schema.executions: [], schema.work_dirs: [], schema.events: [], schema.attempts: [],
-        schema.size_samples: []}
-    for number in range(written):
-        add(rows, f"run-{number:07d}", number, now, now - step * (written - number), root.id)
-    with store.begin() as tx:
-        for table, found in rows.items():
-            tx.conn.execute(table.insert(), found)
-    for number in range(1, count // written):
-        with store.begin() as tx:
-            for table in rows:
-                copy(tx, table, f"-c{number}")
-    return conf, store
-
-
-def copy(tx: Tx, table: sa.Table, suffix: str) -> None:
-    """Let the database copy what was written, with other ids."""
-    named = table.c.id if table is schema.executions else table.c.execution_id
-    chosen = {column.name: sa.type_coerce(column, sa.Text).concat(suffix) if column.name in UNIQUE else column
-              for column in table.columns if column.autoincrement is not True}
-    if "session_id" in chosen:
-        chosen["session_id"] = sa.func.substr(table.c.session_id, 25).concat(suffix)
-    tx.conn.execute(table.insert().from_select(
-        list(chosen), sa.select(*chosen.values()).where(~named.contains("-c"))))
-
-
-#: So many executions are written; more are copies of them.
-WRITTEN = 5000
-UNIQUE = ("id", "execution_id", "run_name")
-
-
-def add(
-    rows: dict[sa.Table, list[dict[str, object]]], name: str, number: int, now: datetime, at: datetime,
-    root_id: str,
-) -> None:
-    """The rows of one execution, launched at `at`."""
-    gone, metered = at + timedelta(hours=24 + number % 100), (number % 97 + 1) * 2**30
-    kept, failed = gone > now, number % 3 == 0
-    launched_by = f"user{number % 7}"
-    rows[schema.executions].append({
-        "id": name, "account": "team", "root_id": root_id, "pipeline": f"nf-core/p{number % 50}",
-        "launch_dir": "/here", "session_id": str(uuid.UUID(int=number)),
-        "state": "FAILED" if failed or kept else "SUCCEEDED", "attempt": 1, "storage_expiration_hours": 48.0,
-        "storage_expiration_source": "bench", "retain": "full", "on_success": "delete", "created_at": at,
-        "updated_at": at, "launched_by": f"{launched_by}@web(10.0.0.1)",
-        "tags": {"project": f"x{number % 9}"}})
-    rows[schema.work_dirs].append({
-        "execution_id": name, "path": f"/w/{name}", "state": "RETAINED" if kept else "DELETED",
-        "keep_kind": "rule" if kept else None, "kept_why": "bench" if kept else None,
-        "expires_at": gone if kept else None, "metered_bytes": metered, "bytes": metered, "files": 1000,
-        "directories": 100, "partial": False, "measured_at": at, "deleted_at": None if kept else gone,
-        "notice_at": gone if kept else None})
-    rows[schema.attempts].append({
-        "execution_id": name, "number": 1, "run_name": f"{name}-1", "launcher": "local", "state": "FAILED",
-        "pipeline": "p", "options": [], "resume": False, "clean_end": True, "token": 1, "created_at": at,
-        "submitted": 9, "cached": 0, "succeeded": 8, "failed": 1, "ignored": 0, "retried": 0})
-    rows[schema.events].append({
-        "execution_id": name, "attempt": 1, "at": at, "actor": f"{launched_by}@web(10.0.0.1)", "detail": {},
-        "name": "launch"})
-    rows[schema.size_samples] += [
-        {"execution_id": name, "at": at + share * (gone - at), "metered_bytes": int(part * metered),
-         "processes": {f"PROCESS_{n}": int(part * metered) // 9 for n in range(8)}}
-        for share, part in ((0.05, 0.3), (0.1, 0.7), (0.2, 1), (1, 0)) if at + share * (gone - at) < now]
 
 
 def costs(count: int, base: Path, profile: bool) -> dict[str, float]:
@@ -311,7 +227,9 @@ def given_url() -> str:
 
 URL = "NFRESUME_BENCH_DATABASE_URL"
 SUBJECTS: dict[str, Callable[[int, Path, bool], dict[str, float]]] = {
-    "removal": remove, "scan": scan, "settlement": settle, "costs": costs, "pages": pages}
+    "removal": remove, "scan": scan, "settlement": settle,
+    "tasks": lambda count, base, profile: settle(count, base, profile, files=1), "costs": costs,
+    "pages": pages}
 
 
 def one(subject: str, size: int, where: str | None, profile: bool) -> dict[str, float]:
@@ -323,8 +241,8 @@ def one(subject: str, size: int, where: str | None, profile: bool) -> dict[str, 
     return {**found, "peak MB": int(peak[1]) / 1024 if peak else 0.0}
 
 
-def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, float]:
-    """The medians of one size, each time in a process of its own."""
+def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, list[float]]:
+    """The figures of one size, each time in a process of its own."""
     words = [sys.executable, __file__, subject, "--one", "--sizes", str(size)]
     words += ["--where", given.where] if given.where else []
     words += ["--profile"] if given.profile else []
@@ -338,7 +256,14 @@ def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, float]
                 env[URL] = stack.enter_context(databases.server())
             done = subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE, env=env)
         found.append(json.loads(done.stdout))
-    return {name: statistics.median(each[name] for each in found) for name in found[0]}
+    return {name: [each[name] for each in found] for name in found[0]}
+
+
+def cell(values: list[float]) -> str:
+    """Minimum, median and maximum, if they differ."""
+    shown = [f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in (
+        min(values), statistics.median(values), max(values))]
+    return " / ".join(shown) if len(set(shown)) > 1 else shown[0]
 
 
 def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
@@ -370,6 +295,7 @@ def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
 LINES = (("removal", "CPU s", "removal", 1.0),
          ("scan", "CPU s", "scan", 1.0),
          ("settlement", "CPU s", "settlement, 10 published files per task", 1.0),
+         ("tasks", "CPU s", "settlement, 1 published file per task", 1.0),
          ("costs", "by process, s", "costs of a year, by process", 1.0),
          ("pages", "all, ms", "list page", 0.001),
          ("pages", "text, ms", "list page, a text that none has", 0.001),
@@ -391,16 +317,17 @@ def main() -> None:
     if given.one:
         print(json.dumps(one(given.subjects[0], given.sizes[0], given.where, given.profile)))
         return
+    print(f"{machine()}; {given.repeats} repeats")
     found: dict[str, list[dict[str, float]]] = {}
     for subject, _, own in (each.partition(":") for each in given.subjects):
         for at, size in enumerate(map(int, own.split(",")) if own else given.sizes):
             row = rows(subject, size, given)
-            found.setdefault(subject, []).append(row)
+            medians = {name: statistics.median(each) for name, each in row.items()}
+            found.setdefault(subject, []).append(medians)
             if not at:
                 print(f"\n{subject}\n\n| " + " | ".join(row) + " |")
                 print("|" + "---:|" * len(row))
-            cells = (f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in row.values())
-            print("| " + " | ".join(cells) + " |", flush=True)
+            print("| " + " | ".join(map(cell, row.values())) + " |", flush=True)
         if given.plot:
             plot(given.plot, found)
 

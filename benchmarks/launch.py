@@ -17,7 +17,6 @@ import argparse
 import os
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from machine import machine, spread
+from mounts import nfs, places
 
 from nfresume.nextflow import embedded
 
@@ -109,15 +110,13 @@ def compare(pairs: int, base: Path) -> None:
             times[name].append(run())
     for name, taken in times.items():
         ratios = [t / p for t, p in zip(taken, times["plain"], strict=True)]
-        print(f"{name:<9} median {statistics.median(taken):.3f} s, min {min(taken):.3f}; "
-              f"ratio to plain: median {statistics.median(ratios):.3f}, "
-              f"{min(ratios):.3f} to {max(ratios):.3f}")
+        print(f"{name:<9} {spread(taken)} s; ratio to plain {spread(ratios)}")
 
 
 def help_time(pairs: int) -> None:
     words = [str(BIN / "nfresume"), "--help"]
     taken = [timed(words, Path.cwd(), dict(os.environ)) for _ in range(max(5, pairs))]
-    print(f"nfresume --help: median {statistics.median(taken):.3f} s, min {min(taken):.3f}")
+    print(f"nfresume --help: {spread(taken)} s")
 
 
 def supervisor_memory(base: Path) -> None:
@@ -166,7 +165,7 @@ def resume(pairs: int, tasks: int, base: Path, place: Path) -> None:
             continue
         ratios.append(b / a)
         print(f"resume of {tasks} cached tasks: plain {a:.2f} s, nfresume {b:.2f} s, ratio {b / a:.3f}")
-    print(f"resume ratio: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+    print(f"resume ratio: {spread(ratios)}")
 
 
 def main() -> None:
@@ -177,6 +176,7 @@ def main() -> None:
     parser.add_argument("--nfs", action="store_true", help="the resume on real NFS, in a guest")
     parser.add_argument("--resume-in", type=Path, help="the resume in this folder")
     args = parser.parse_args()
+    print(machine())
     with tempfile.TemporaryDirectory(prefix="nfresume-bench-") as scratch:
         base = Path(scratch)
         if args.pairs:
@@ -195,7 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from benchmarks.storage import nfs, places  # type: ignore[import-not-found]
-
     main()

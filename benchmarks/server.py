@@ -22,6 +22,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from machine import machine
 
 from nfresume import settings
 from nfresume.domain.people import Role
@@ -124,8 +125,10 @@ async def listen(url: str, tokens: list[str], change: object) -> tuple[float, in
     return max(heard, default=begun) - begun, len(heard)
 
 
-def p95(values: list[float]) -> float:
-    return statistics.quantiles(values, n=20)[-1]
+def distribution(values: list[float]) -> str:
+    """Minimum, median, 95th percentile and maximum."""
+    four = (min(values), statistics.median(values), statistics.quantiles(values, n=20)[-1], max(values))
+    return " / ".join(f"{value:.0f}" for value in four)
 
 
 def idle(process: psutil.Process, seconds: float) -> float:
@@ -194,8 +197,7 @@ def measure(
             server.terminate()
             server.wait(20)
         store.close()
-        return [f"{count:,}", f"{statistics.median(page):.0f} / {p95(page):.0f}",
-                f"{statistics.median(wes):.0f} / {p95(wes):.0f}",
+        return [f"{count:,}", distribution(page), distribution(wes),
                 f"{min(sweeps):.1f} / {statistics.median(sweeps):.1f} / {max(sweeps):.1f}",
                 f"{took * 1000:.0f} ({heard} heard)", f"{memory:.0f}", f"{idleness:.0f}"]
 
@@ -209,9 +211,9 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=120, help="for so many seconds nobody asks anything")
     parser.add_argument("--postgresql", action="store_true", help="on a PostgreSQL server of its own")
     given = parser.parse_args()
-    print(f"| executions | list page, {given.rate:g}/s, ms (median / p95) | WES list, ms | "
-          f"idle sweep, ms (min / median / max) | event to {given.listeners} listeners, ms | server, MB | "
-          "idle, CPU s a day |")
+    print(f"{machine()}; {round(given.rate * given.seconds)} requests at {given.rate:g}/s, {given.listeners} "
+          "listeners\n\n| executions | list page, ms (min / median / p95 / max) | WES list, ms | 20 idle "
+          "sweeps, ms (min / median / max) | event to listeners, ms | server, MB | idle, CPU s a day |")
     print("|---|---|---|---|---|---|---|")
     for count in given.sizes:
         url = ""

@@ -25,16 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from machine import machine, spread, versions
+from mounts import Place, nfs, places
+from tree import build
 
 HERE = Path(__file__).resolve().parent
 TREE = "root/team/run-a1/work"
-READ, CHANGE, SLOTS = "600us", "1ms", "64"
 
 REMOVERS = {
     "rm": 'rm -rf "$1"',
@@ -115,87 +115,14 @@ def trial(tool: str, top: Path, workers: int | None = None, inside: list[str] | 
     return Trial(seconds, bytes=found)
 
 
-# -- where ---------------------------------------------------------------------------------------
-
-
-class Place:
-    """A file system: `backing` is where trees are built, `top` where tools see them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.backing = self.top = folder
-
-    def fresh(self) -> None:
-        """Drop the client's caches."""
-
-    def cpu(self) -> float:
-        """CPU seconds that its server has taken, where that is a process of this machine."""
-        return 0.0
-
-    def close(self) -> None:
-        """Unmount it."""
-
-
-class Latency(Place):
-    """The FUSE mount with injected latency."""
-
-    def __init__(self, folder: Path, program: Path, *options: str) -> None:
-        super().__init__(folder / "backing")
-        self.top = folder / "mount"
-        self.backing.mkdir()
-        self.top.mkdir()
-        self.read, self.change = READ, CHANGE
-        self._program, self._options = program, options
-        self._server: subprocess.Popen[bytes] | None = None
-        self.fresh()
-
-    def fresh(self) -> None:
-        self.close()
-        words = [str(self._program), "-r", self.read, "-w", self.change, "-slots", SLOTS, *self._options]
-        self._server = subprocess.Popen([*words, str(self.backing), str(self.top)], stderr=subprocess.DEVNULL)
-        while not self.top.is_mount():
-            time.sleep(0.01)
-
-    def cpu(self) -> float:
-        taken = psutil.Process(self._server.pid).cpu_times() if self._server is not None else None
-        return taken.user + taken.system if taken is not None else 0.0
-
-    def close(self) -> None:
-        if self._server is not None:
-            subprocess.run(["umount", "-l", str(self.top)], check=True)
-            self._server.wait()
-
-
 def plant(place: Place, tasks: int, seed: int) -> int:
     """Build the tree in a marked root behind the mount; returns its number of entries."""
-    from benchmarks.tree import build  # type: ignore[import-not-found]
     from nfresume.storage import Root
 
     root = Root.mark(place.backing / "root")
     shutil.rmtree(root.execution("team", "run-a1").path, ignore_errors=True)
     entries: int = build(str(place.backing / TREE), tasks, seed)
     return entries
-
-
-@contextmanager
-def places(names: list[str], folder: Path) -> Iterator[dict[str, Place]]:
-    """The file systems by name; `latency-noplus` is the mount without READDIRPLUS."""
-    found: dict[str, Place] = {}
-    memory = Path(tempfile.mkdtemp(prefix="nfresume-bench-", dir="/dev/shm"))
-    program = folder / "latfs"
-    if any(name.startswith("latency") for name in names):
-        subprocess.run(["go", "build", "-o", str(program), "."], cwd=HERE / "latfs", check=True)
-    try:
-        for name in names:
-            (folder / name).mkdir()
-            if name.startswith("latency"):
-                found[name] = Latency(folder / name, program, *(["-noplus"] if "noplus" in name else []))
-            else:
-                found[name] = Place(memory if name == "memory" else folder / name)
-        yield found
-    finally:
-        for place in found.values():
-            place.close()
-        shutil.rmtree(memory)
 
 
 # -- tables --------------------------------------------------------------------------------------
@@ -219,20 +146,26 @@ def compare(place: Place, name: str, tools: list[str], tasks: int, repeats: int,
             assert cold or not (place.backing / TREE).exists(), f"{tool} left something"
         found = {t[-1].bytes for t in times.values() if t[-1].bytes is not None}
         assert len(found) <= 1, f"tools disagree: {found}"
-    reference = min(t.seconds for t in times[base]) if base in times else None
+    reference = [t.seconds for t in times.get(base, [])]
     print(f"\n{'measure' if cold else 'remove'} {tasks:,} tasks ({entries:,} entries) on {name}; "
           f"{repeats} repeats, load {os.getloadavg()[0]:.1f}")
     for tool, trials in sorted(times.items(), key=lambda item: min(t.seconds for t in item[1])):
         seconds = [t.seconds for t in trials]
-        line = f"  {tool:<9} min {min(seconds):8.3f} s, median {statistics.median(seconds):8.3f}"
-        line += f", {entries / min(seconds):9,.0f} entries/s"
-        if reference:
-            line += f", {reference / min(seconds):6.2f} x {base}"
+        line = f"  {tool:<9} {spread(seconds)} s, {entries / statistics.median(seconds):9,.0f} entries/s"
+        line += against(reference, seconds, base)
         cpu = [t.cpu for t in trials if t.cpu is not None]
         memory = max(t.memory for t in trials)
         line += f", CPU {min(cpu):.2f} s" if cpu else ""
         line += f", CPU of the mount {server:.2f} s" if (server := min(t.server for t in trials)) else ""
         print(line + (f", {memory / 1e6:.0f} MB" if memory else ""), flush=True)
+
+
+def against(reference: list[float], seconds: list[float], base: str) -> str:
+    """How many times as fast as `base`: by minima, and by medians, which other work disturbs more."""
+    if not reference:
+        return ""
+    by_median = statistics.median(reference) / statistics.median(seconds)
+    return f", {min(reference) / min(seconds):.2f} x {base} ({by_median:.2f} by medians)"
 
 
 def one_huge_folder(place: Place, name: str) -> None:
@@ -280,30 +213,8 @@ def plot(file: Path, folder: Path, sizes: list[int]) -> None:
     figure.savefig(file, metadata={"Date": None})
 
 
-@contextmanager
-def nfs() -> Iterator[tuple[Path, Callable[[list[str]], str]]]:
-    """Real NFS with a delay of 1 ms: the folder on the server, and what runs a command in a guest.
-
-    The guest sees the folder at /mnt/efs. What the command prints is returned.
-    """
-    env = {**os.environ, "NFS_NAME": "nfresume-bench"}
-    script = str(HERE.parent / "tests/shared/nfs.sh")
-
-    def run(words: list[str]) -> str:
-        done = subprocess.run([script, "run", "1", *words], env={**env, "DELAY": "0.5ms"}, check=True,
-                              capture_output=True, text=True)
-        return done.stdout
-
-    subprocess.run([script, "up"], check=True, env=env, stdout=subprocess.DEVNULL)
-    try:
-        yield Path("/dev/shm/nfresume-bench"), run
-    finally:
-        subprocess.run([script, "down"], check=False, env=env, stdout=subprocess.DEVNULL)
-
-
 def on_nfs(tools: list[str], scanners: list[str], tasks: int, repeats: int) -> None:
     """Compare the tools on real NFS: trees are built on the server, tools run in a guest with cold caches."""
-    from benchmarks.tree import build  # type: ignore[import-not-found]
     from nfresume.storage import Root
 
     with nfs() as (export, run):
@@ -331,9 +242,8 @@ def report(output: str, tasks: int, entries: int) -> None:
         print(f"\n{title} {tasks:,} tasks ({entries:,} entries) on nfs, 1 ms round trip")
         names = [t for t in times if (t in SCANNERS or t == "measure") == (base == "du")]
         for tool in sorted(names, key=lambda t: min(times[t])):
-            ratio = min(times[base]) / min(times[tool]) if base in times else float("nan")
-            print(f"  {tool:<9} min {min(times[tool]):8.3f} s, median {statistics.median(times[tool]):8.3f}, "
-                  f"{entries / min(times[tool]):9,.0f} entries/s, {ratio:6.2f} x {base}", flush=True)
+            print(f"  {tool:<9} {spread(times[tool])} s, {entries / min(times[tool]):9,.0f} entries/s"
+                  f"{against(times.get(base, []), times[tool], base)}", flush=True)
 
 
 def run_jobs(jobs: list[tuple[str, str]]) -> None:
@@ -383,6 +293,7 @@ def main() -> None:
 def tables(args: argparse.Namespace, scratch: Path) -> None:
     """Make the comparisons that the arguments ask for."""
     tools = available(args.tools)
+    print(f"{machine()}\n{versions(tools)}")
     removers = [t for t in tools if t == "nfresume" or t in REMOVERS]
     scanners = [t for t in tools if t == "measure" or t in SCANNERS]
     with places([name for name in args.where if name != "nfs"], scratch) as found:
@@ -400,5 +311,4 @@ def tables(args: argparse.Namespace, scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
     main()

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from machine import machine, spread
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parent / ".peers"
@@ -71,6 +74,13 @@ def peers() -> str:
     return str(python)
 
 
+def peer_versions() -> str:
+    """What the peers' environment has of them."""
+    listed = subprocess.run([peers(), "-m", "pip", "list", "--format", "freeze"], check=True,
+                            capture_output=True, text=True).stdout
+    return ", ".join(line for line in listed.split() if line.startswith(("flytekit==", "joblib==")))
+
+
 def peer(script: str, tasks: int, folder: Path) -> tuple[float, float]:
     """Seconds for all tasks, in a first and a second run."""
     (folder / "peer.py").write_text(script + TWICE)
@@ -104,13 +114,10 @@ def hits(count: int, folder: Path) -> float:
 
 
 def rate(size: int, function: Callable[[], object]) -> float:
-    """GiB per second, the best of three."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return size / min(times) / 2**30
+    """GiB per second."""
+    start = time.perf_counter()
+    function()
+    return size / (time.perf_counter() - start) / 2**30
 
 
 def sha256(file: Path) -> None:
@@ -152,30 +159,43 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--gib", type=float, default=2.0)
+    parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
+    print(f"{machine()}\n{peer_versions()}")
     with tempfile.TemporaryDirectory() as name:
-        print_graph(asked.tasks, Path(name))
-        print_hashing(int(asked.gib * 2**30), Path(name) / "large.bin")
+        print_graph(asked.tasks, Path(name), asked.repeats)
+        print_hashing(int(asked.gib * 2**30), Path(name) / "large.bin", asked.repeats)
 
 
-def print_graph(tasks: int, folder: Path) -> None:
-    """Print milliseconds per task, in a first and a second run."""
-    flyte, memory = peer(FLYTE, tasks, folder), peer(JOBLIB, tasks, folder)
-    ours = graph(tasks, folder)
+def print_graph(tasks: int, folder: Path, repeats: int) -> None:
+    """Print milliseconds per task, in a first and a second run: min, median and max of the repeats."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for repeat in range(repeats):
+        place = folder / str(repeat)
+        place.mkdir()
+        flyte, memory = peer(FLYTE, tasks, place), peer(JOBLIB, tasks, place)
+        shutil.rmtree(place / "store")
+        ours = graph(tasks, place)
+        shutil.rmtree(place)
+        for what, times in (
+            ("nfresume, retry from the failed task", (ours["run"], ours["retry"])),
+            ("nfresume, cached tasks, another launch", (ours["cache"], ours["cache again"])),
+            ("flytekit, local cache", flyte), ("joblib.Memory", memory),
+        ):
+            found.setdefault(what, []).append(times)
     print(f"| {tasks:,} tasks, ms each | first time | again | to flytekit, again | to joblib, again |")
     print("|---|---|---|---|---|")
-    for what, first, again in (
-        ("nfresume, retry from the failed task", ours["run"], ours["retry"]),
-        ("nfresume, cached tasks, another launch", ours["cache"], ours["cache again"]),
-        ("flytekit, local cache", *flyte), ("joblib.Memory", *memory),
-    ):
-        each = [f"{seconds / tasks * 1000:.2f}" for seconds in (first, again)]
-        ratios = [f"{again / other[1]:.2f} x" for other in (flyte, memory)]
+    again = {what: [second for _, second in times] for what, times in found.items()}
+    for what, times in found.items():
+        each = [spread([seconds / tasks * 1000 for seconds in column]) for column in zip(*times, strict=True)]
+        ratios = [spread([mine / its for mine, its in zip(again[what], again[other], strict=True)])
+                  for other in ("flytekit, local cache", "joblib.Memory")]
         print(f"| {what} | {' | '.join(each + ratios)} |")
-    print(f"\none look-up of a small value that is cached: {hits(2000, folder) * 1000:.2f} ms\n")
+    took = [hits(2000, folder / f"hits-{repeat}") * 1000 for repeat in range(repeats)]
+    print(f"\none look-up of a small value that is cached: {spread(took)} ms\n")
 
 
-def print_hashing(size: int, file: Path) -> None:
+def print_hashing(size: int, file: Path, repeats: int) -> None:
     """Print GiB per second of hashing, and its ratio to reading alone."""
     from nfresume.tasks import digests
 
@@ -184,12 +204,15 @@ def print_hashing(size: int, file: Path) -> None:
         for _ in range(0, size, len(block)):
             stream.write(block)
     size = file.stat().st_size
-    reading = rate(size, lambda: read(file))
+    ways: dict[str, Callable[[], object]] = {
+        "nfresume (BLAKE3)": lambda: digests.of_file(file), "reading it": lambda: read(file),
+        "SHA-256": lambda: sha256(file)}
+    found = {what: [rate(size, way) for _ in range(repeats)] for what, way in ways.items()}
     print("| a file in memory | GiB/s | to reading it |")
     print("|---|---|---|")
-    for what, found in (("nfresume (BLAKE3)", rate(size, lambda: digests.of_file(file))),
-                        ("reading it", reading), ("SHA-256", rate(size, lambda: sha256(file)))):
-        print(f"| {what} | {found:.2f} | {found / reading:.2f} x |")
+    for what, rates in found.items():
+        ratio = statistics.median(rates) / statistics.median(found["reading it"])
+        print(f"| {what} | {spread(rates)} | {ratio:.2f} x |")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_the_install_section(site: Site):
         "set -e", f"cd {checkout}", *commands(INSTALL), f"cd {site.launch_dir}",
         "nfresume launch modules --outdir results", "nfresume --version",
     ])
-    env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PIP_NO_COMPILE": "1",
            "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
     done = subprocess.run([*ORDINARY_USER, "bash", "-c", script], env=env, text=True, capture_output=True,
                           stdin=subprocess.DEVNULL, timeout=280)

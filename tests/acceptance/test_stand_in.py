@@ -110,18 +110,19 @@ class Case:
 
 
 CASES = {
-    "a value with blanks (nextflow#5376)": Case(["main.nf", "--x", "-q 20 -u 3", "--outdir", "res1"]),
+    "a value with blanks (nextflow#5376)": Case(
+        ["main.nf", "--x", "-q 20 -u 3", "--outdir", "res1"], long=True),
     "negative numbers": Case(["main.nf", "--x", "-5", "--y", "-1.5e3"]),
     "a joined value": Case(["main.nf", "--x=-resume", "--outdir=a b"], long=True),
     "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"], long=True),
     "process options": Case(
         ["main.nf", "-process.cpus", "1", "-executor.queueSize", "5", "-e.A=b"], long=True),
-    "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"]),
-    "a quiet run": Case(["main.nf", "--x", "1"], ("-q",)),
+    "options before the pipeline": Case(["-profile", "standard", "main.nf", "--x", "1"], long=True),
+    "a quiet run": Case(["main.nf", "--x", "1"], ("-q",), long=True),
     "a log and a configuration before the verb": Case(
         ["main.nf", "--x", "1"], ("-log", ".nextflow mine.log", "-C", "only.config"),
         files={"only.config": "params.y = 'only'\n"}),
-    "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"]),
+    "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"], long=True),
     "a stub at the end": Case(["main.nf", "--x", "1", "-stub"], long=True),
     "further words": Case(["main.nf", "first", "--x", "1", "second"], long=True),
     "an empty word": Case(["main.nf", "--x", "", "y"], long=True),
@@ -137,14 +138,15 @@ CASES = {
         ["main.nf", "-params-file", "p.json"],
         files={"p.json": '{"x": "a\tb", "title": "t", "nested": {"name": "nextflow#2091"},}'}, long=True),
     "parameters with dots (nextflow#2023)": Case(
-        ["main.nf", "-params-file", "p.yml", "--on=false", "--c.on=false"],
+        ["main.nf", "-params-file", "p.yml", "--on=false", "--c.on=false"], long=True,
         files={"p.yml": "a.on: false\nb: {on: false}\n",
                "nextflow.config": "params { on = true\n a.on = true\n b.on = true\n c.on = true }"}),
     "configuration with includes": Case(
         ["main.nf", "-c", "a.config,b.config", "--x", "1"],
         files={"a.config": "includeConfig 'more/c.config'\n", "b.config": "params.b = 2\n",
                "more/c.config": "params.c = 3\n"}),
-    "a configuration that reads PWD": Case(["main.nf"], files={"nextflow.config": 'params.y = "$PWD/data"'}),
+    "a configuration that reads PWD": Case(
+        ["main.nf"], files={"nextflow.config": 'params.y = "$PWD/data"'}, long=True),
     "only this configuration": Case(
         ["main.nf", "-C", "only.config"], long=True,
         files={"only.config": "params.x = 'only'\ncleanup = true\n"}),
@@ -154,8 +156,9 @@ CASES = {
         files={"read.nf": "workflow { println \"read ${System.in.text}\" }"}),
     "an error of its own": Case(["e.nf"], files={"e.nf": "workflow { error 'no --input given' }"}),
     "a script that is not there": Case(["nothing.nf"]),
-    "two dashes (nf-core/chipseq#131)": Case(["main.nf", "--resume", "--profile", "a"]),
-    "no entry workflow (nextflow#4900)": Case(["e.nf"], files={"e.nf": "workflow HELLO { println 1 }"}),
+    "two dashes (nf-core/chipseq#131)": Case(["main.nf", "--resume", "--profile", "a"], long=True),
+    "no entry workflow (nextflow#4900)": Case(
+        ["e.nf"], files={"e.nf": "workflow HELLO { println 1 }"}, long=True),
     "exit 42": Case(["e.nf"], files={"e.nf": "workflow { System.exit(42) }"}),
     "a failure, and -resume": Case(["a.nf"], files={"a.nf": TWO_STEPS}, then=((["a.nf", "-resume"], OK),)),
     "-resume of a failure that fails again": Case(

@@ -113,9 +113,9 @@ def test_axe_finds_nothing_serious(filled: tuple[Filled, str], browser: Browser,
     found = []
     for name in (*PAGES, *STATES):
         show(page, url, made.base, name)
-        for scheme in ("light", "dark"):
+        for scheme, rules in (("light", None), ("dark", {"runOnly": ["color-contrast"]})):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            for each in Axe().run(page).response["violations"]:
+            for each in Axe().run(page, options=rules).response["violations"]:
                 if each["impact"] in ("serious", "critical"):
                     found.append((name, scheme, each["id"], [n["html"][:150] for n in each["nodes"][:3]]))
     context.close()

@@ -22,8 +22,8 @@ def environment() -> Path:
     with filelock.FileLock(f"{folder}.lock"):
         if not (folder / "complete").exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-            done = subprocess.run([str(folder / "bin/pip"), "install", "-q", f"latch=={VERSION}", "numpy",
-                                   "pandas", "-e", str(PROJECT)], capture_output=True, text=True)
+            words = ["install", "-q", "--no-compile", f"latch=={VERSION}", "numpy", "pandas", "-e", PROJECT]
+            done = subprocess.run([str(folder / "bin/pip"), *words], capture_output=True, text=True)
             if done.returncode != 0 and not os.environ.get("CI"):
                 pytest.skip(f"latch {VERSION} cannot be installed: {done.stderr[-300:]}")
             assert done.returncode == 0, done.stderr
