@@ -86,7 +86,8 @@ def _verb_first(args: list[str]) -> list[str]:
 
 def _run() -> int:
     try:
-        code = app(args=_verb_first(sys.argv[1:]) or ["--help"], standalone_mode=False)
+        words = _verb_first(sys.argv[1:]) or ["--help"]
+        code = app(args=words, prog_name="nfresume", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except NfresumeError as e:
         say(f"error: {e.message}")

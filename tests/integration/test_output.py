@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,12 @@ def test_words_that_are_missing_or_wrong(site: Site, words: str, said: str, help
     assert done.code == 64
     assert done.err.splitlines()[0].startswith(f"nfresume: error: {said}")
     assert help_for in done.err.splitlines()[1]
+
+
+def test_the_module_is_named_as_the_command(site: Site):
+    """`python -m nfresume` names the command `nfresume` in its help and in advice."""
+    words = [sys.executable, "-m", "nfresume", "relaunch"]
+    done = subprocess.run(words, cwd=site.launch_dir, env=site.env, text=True, capture_output=True,
+                          check=False, timeout=60)
+    assert done.returncode == 64
+    assert "see `nfresume relaunch --help`" in done.stderr
