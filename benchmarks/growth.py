@@ -225,6 +225,8 @@ def given_url() -> str:
     return os.environ.get(URL, "")
 
 
+#: Larger sizes are measured once.
+ONCE = 100_000
 URL = "NFRESUME_BENCH_DATABASE_URL"
 SUBJECTS: dict[str, Callable[[int, Path, bool], dict[str, float]]] = {
     "removal": remove, "scan": scan, "settlement": settle,
@@ -247,7 +249,7 @@ def rows(subject: str, size: int, given: argparse.Namespace) -> dict[str, list[f
     words += ["--where", given.where] if given.where else []
     words += ["--profile"] if given.profile else []
     found = []
-    for _ in range(given.repeats):
+    for _ in range(given.repeats if size <= ONCE else 1):
         with contextlib.ExitStack() as stack:
             env = {**os.environ}
             if given.postgresql and subject in ("costs", "pages"):
@@ -317,7 +319,7 @@ def main() -> None:
     if given.one:
         print(json.dumps(one(given.subjects[0], given.sizes[0], given.where, given.profile)))
         return
-    print(f"{machine()}; {given.repeats} repeats")
+    print(f"{machine()}; {given.repeats} repeats, above {ONCE:,} one")
     found: dict[str, list[dict[str, float]]] = {}
     for subject, _, own in (each.partition(":") for each in given.subjects):
         for at, size in enumerate(map(int, own.split(",")) if own else given.sizes):
