@@ -144,7 +144,7 @@ def resume(pairs: int, tasks: int, base: Path, place: Path) -> None:
     in one with a plain work dir nfresume would look for the pipeline's own links, for up to 5 s.
     """
     stock = stock_launcher(base)
-    folder, apart = place / "resume", place / "plain"
+    folder, apart = place / "resumed", place / "resumed-plain"
     for each in (folder, apart):
         each.mkdir()
         (each / "main.nf").write_text(PIPELINE)
