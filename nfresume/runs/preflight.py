@@ -210,8 +210,9 @@ def mark_root(store: Store, conf: Settings) -> Root:
     """Mark the configured root at the user's request. A root registered at this path keeps its id.
 
     If the root has moved or was created anew, its registration is updated. Raises RootUnusable for a copy of
-    a root that still exists: the executions belong to the original.
+    a root that still exists, as the executions belong to the original, and for a name that is not UTF-8.
     """
+    _check_name(conf.root)
     with store.begin(write=False) as tx:
         here = queries.root_at(tx, str(conf.root))
     root = Root.mark(conf.root, here.id if here else None)
@@ -261,10 +262,14 @@ def check_known(store: Store, root: Root) -> None:
                            "nothing was touched; mount the right one, or `nfresume doctor --mark-root`")
 
 
-def _check_place(root: Path, launch_dir: Path) -> None:
+def _check_name(root: Path) -> None:
     if _shown(str(root)) != str(root):
         raise RootUnusable(f"the name of the root {_shown(str(root))} is not UTF-8",
                            "choose another: NFRESUME_ROOT")
+
+
+def _check_place(root: Path, launch_dir: Path) -> None:
+    _check_name(root)
     real_root, real_launch = Path(os.path.realpath(root)), Path(os.path.realpath(launch_dir))
     if real_launch == real_root or real_root in real_launch.parents:
         raise RootUnusable(f"the launch folder {launch_dir} lies inside the root {root}",

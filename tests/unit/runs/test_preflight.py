@@ -36,5 +36,10 @@ def test_names_that_are_not_utf8(tmp_path: Path):
     conf = settings.load({"NFRESUME_ROOT": str(place / "root"), settings.CONFIG_ENV: os.devnull})
     with pytest.raises(RootUnusable, match=r"caf\\xe9/root is not UTF-8"):
         preflight.open_root(store, conf, tmp_path)
+    (place / "root").mkdir()
+    with pytest.raises(RootUnusable, match=r"caf\\xe9/root is not UTF-8"):
+        preflight.mark_root(store, conf)
+    assert os.listdir(place / "root") == []
+    (place / "root").rmdir()
     assert list(place.iterdir()) == [place / "main.nf"]
     store.close()
