@@ -130,9 +130,8 @@ class _Named:
         First as it is found in an index, then so that no index is used for it. If there are not too many
         different values, they are looked through once, and not for each execution.
         """
-        query = sa.select(column).where(executions.c.account == self.account).distinct().limit(_MOST_VALUES)
-        values = [value for value in self._tx.conn.execute(query).scalars() if value is not None]
-        if len(values) + 1 >= _MOST_VALUES:
+        values = _different(self._tx, column, self.account)
+        if len(values) == _MOST_VALUES:
             of_each = (column.istartswith if begins else column.icontains)(text, autoescape=True)
             return of_each, of_each
         found = [value for value in values if text.lower() in (
@@ -145,6 +144,19 @@ class _Named:
             query = sa.select(executions.c.id).where(executions.c.account == self.account, indexed)
             found = list(self._tx.conn.execute(query.limit(MOST_COUNTED)).scalars())
             self.few = found if len(found) < MOST_COUNTED else None
+
+
+def _different(tx: Tx, column: sa.Column[Any], account: str) -> list[str]:
+    """The different values of a column in an account, in order; at most _MOST_VALUES.
+
+    Each is found in the index from the one before. DISTINCT would read the entry of each execution.
+    """
+    least = sa.select(sa.func.min(column)).where(executions.c.account == account)
+    value = least.cte("value", recursive=True)
+    name = value.c[0]
+    value = value.union_all(sa.select(least.where(column > name).scalar_subquery()).where(name.is_not(None)))
+    found = sa.select(value.c[0]).where(value.c[0].is_not(None)).limit(_MOST_VALUES)
+    return list(tx.conn.execute(found).scalars())
 
 
 def _conditions(named: _Named, wanted: Filter, *, ordered: bool = False) -> list[Any]:
