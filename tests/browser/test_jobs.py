@@ -149,7 +149,7 @@ def test_nothing_moves_that_has_not_changed(filled: tuple[Filled, str], browser:
     context.close()
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_page_is_live_again(filled: tuple[Filled, str], browser: Browser, monkeypatch: pytest.MonkeyPatch,
                               shared: bool):
     """While the server refuses event streams a page says that it may be old; then it goes on by itself."""

@@ -44,7 +44,8 @@ def test_a_folder_where_a_file_was(site: Site):
     assert "results/out is there, and is no folder: the folder out cannot go there" in done.err
 
 
-@pytest.mark.parametrize("how", ["removed", "another folder", "one is gone"])
+@pytest.mark.parametrize("how", [
+    "another folder", *(pytest.param(how, marks=pytest.mark.long) for how in ("removed", "one is gone"))])
 def test_results_of_reused_tasks(site: Site, how: str):
     """After a relaunch all results are there, also those of tasks that were reused."""
     script = put(site, "published.py")
@@ -114,7 +115,7 @@ def test_a_package_is_named(site: Site, named: str, file: str):
     assert (done.code, f"`nfresume launch {file}`" in done.err) == (64, True)
 
 
-@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("exists", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_places_for_output(site: Site, exists: bool):
     """Results with a remote path made of that of a local place go there, also if they are not returned."""
     put(site, "published.py")
