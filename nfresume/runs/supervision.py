@@ -47,7 +47,7 @@ from nfresume.runs.lean_needs import Needs
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, guarded, queries, transitions
-from nfresume.system import crashpoints, logs, pausing, processes
+from nfresume.system import crashpoints, inherited, logs, pausing, processes
 from nfresume.system.renewal import Renewal
 
 _log = logging.getLogger("nfresume.supervisor")
@@ -186,7 +186,7 @@ class _Supervisor:
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         shared = bool((self._folder.request(1) or {}).get(programs.SHARED))
         environment = programs.environment(self._conf, chosen, run, self._execution, self._attempt.pipeline,
-                                           os.environ, shared=shared, guard=guard)
+                                           inherited.environment(), shared=shared, guard=guard)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
