@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import run_plain
+from tests.acceptance.test_server import serving, submit
 from tests.conftest import Site, until
+from tests.serving import serve
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +90,52 @@ def test_other_libraries_in_pythonpath(site: Site):
     (site.launch_dir / "main.nf").write_text(PROBE)
     site.ok("launch", "main.nf", PYTHONPATH=str(theirs))
     assert f"PYTHONPATH={theirs}\n" in (site.launch_dir / "seen/env.txt").read_text()
+
+
+def test_a_run_hears_nothing_of_systemd(site: Site):
+    """What systemd tells the server is not told to its runs: podman would wait for a message, for example."""
+    said = {"NOTIFY_SOCKET": str(site.base / "notify"), "WATCHDOG_USEC": "60000000", "INVOCATION_ID": "ab",
+            "JOURNAL_STREAM": "8:9", "LISTEN_FDS": "1", "STATE_DIRECTORY": "/var/lib/nfresume"}
+    place = site.base / "pipeline"
+    place.mkdir()
+    (place / "main.nf").write_text(PROBE.replace("ü.txt", "u.txt"))
+    with serving(site, **said) as server:
+        run = submit(server, place, {})
+        assert server.ended(run) == "COMPLETE"
+    seen = next((site.base / "launches").glob("**/seen/env.txt")).read_text()
+    assert [name for name in said if f"{name}=" in seen] == []
+
+
+@pytest.mark.long
+def test_a_closed_terminal_ends_a_server_in_order(site: Site):
+    """SIGHUP ends a server as SIGTERM does. Under nohup it has no effect."""
+    with serve(site, under=("bash", "-c", 'trap "" HUP; exec "$@"', "bash")) as server:
+        process = subprocess.Popen(["kill", "-HUP", str(server.pid)])
+        assert process.wait() == 0
+        time.sleep(1)
+    assert "".join(server.stderr).count("stopping") == 1  # by SIGTERM, at the end of the block
+    child = site.start("serve", "--port", "0")
+    until(lambda: "log in with" in child.stderr.readline(), 60, "the server")
+    child.send_signal(signal.SIGHUP)
+    assert child.wait(20) == 0
+
+
+@pytest.mark.long
+def test_a_second_signal_does_not_wait(site: Site):
+    """A server that waits for its database at its end is ended by a second signal, not by a repeated one."""
+    (site.launch_dir / "main.nf").write_text("workflow { error 'no' }")
+    site.run("launch", "--storage-expiration-hours", "0.005", "main.nf")
+    due = datetime.fromisoformat(site.show()["work_dir"]["expires_at"])
+    child = site.start("serve", "--port", "0", "--every", "1")
+    until(lambda: "log in with" in child.stderr.readline(), 60, "the server")
+    place = site.env["NFRESUME_DATABASE_URL"].removeprefix("sqlite:///")
+    with sqlite3.connect(place, isolation_level=None) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        until(lambda: datetime.now(UTC) > due + timedelta(seconds=3), 60, "a sweep that waits")
+        for _ in range(3):
+            child.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        time.sleep(1)
+        assert child.poll() is None
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(5) == 128 + signal.SIGTERM
