@@ -14,7 +14,7 @@ import pytest
 
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_server import serving, submit
-from tests.conftest import Site, until
+from tests.conftest import BIN, Site, until
 from tests.serving import serve
 
 pytestmark = pytest.mark.slow
@@ -37,6 +37,40 @@ def check() -> int:
 def calls() -> int:
     return check()
 """
+
+
+SHEET = """\
+process LINE {
+    publishDir 'seen', mode: 'copy'
+    input: val line
+    output: path 'line.txt'
+    script: "test -e $launchDir/ok; echo $line > line.txt"
+}
+workflow { LINE(channel.fromPath(params.input).splitText { it.trim() }) }
+"""
+
+
+@pytest.mark.parametrize("given", ["--input <(echo a.fastq)", "--input=/dev/fd/9 9< sheet.txt"])
+def test_a_pipe_as_a_parameter(site: Site, given: str):
+    """What a parameter finds in a descriptor of the caller is read there, and kept for a relaunch."""
+    (site.launch_dir / "main.nf").write_text(SHEET)
+    (site.launch_dir / "sheet.txt").write_text("a.fastq\n")
+    command = f"{BIN}/nfresume launch --storage-expiration-hours 1 main.nf {given}"
+    done = subprocess.run(["bash", "-c", command], cwd=site.launch_dir, env=site.env, check=False, timeout=99,
+                          capture_output=True, text=True)
+    assert "LINE" in str(site.show()["attempts"][0]), done.stdout + done.stderr
+    (site.launch_dir / "ok").touch()
+    site.ok("relaunch", site.show()["id"])
+    assert (site.launch_dir / "seen/line.txt").read_text() == "a.fastq\n"
+
+
+def test_a_pipe_that_is_too_large(site: Site):
+    """A pipe as a parameter is not read into memory without end."""
+    (site.launch_dir / "main.nf").write_text(SHEET)
+    command = f"{BIN}/nfresume launch main.nf --input <(cat /dev/zero)"
+    done = subprocess.run(["bash", "-c", command], cwd=site.launch_dir, env=site.env, check=False, timeout=99,
+                          capture_output=True, text=True)
+    assert (done.returncode, "a pipe of more than 64 MB" in done.stderr) == (64, True)
 
 
 @pytest.mark.parametrize("pipeline", ["main.nf", "calls.py:calls"])
