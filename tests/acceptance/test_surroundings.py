@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -48,6 +51,49 @@ process LINE {
 }
 workflow { LINE(channel.fromPath(params.input).splitText { it.trim() }) }
 """
+
+
+ALONE = """\
+import time
+from nfresume.tasks import custom_task, map_task, workflow
+@custom_task(cpu=1, memory=1)
+def period(number: int) -> list[float]:
+    began = time.time()
+    time.sleep(2)
+    return [began, time.time()]
+@workflow
+def periods() -> list[list[float]]:
+    return map_task(period)(number=[1, 2])
+"""
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[Path]:
+    """A control group that may use one CPU."""
+    group = Path("/sys/fs/cgroup/cpu" if Path("/sys/fs/cgroup/cpu").is_dir() else "/sys/fs/cgroup",
+                 f"nfresume-test-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as e:
+        pytest.skip(f"control groups cannot be made here: {e.strerror}")
+    version_1 = (group / "cpu.cfs_quota_us").exists()
+    if not version_1 and not (group / "cpu.max").exists():
+        group.rmdir()
+        pytest.skip("control groups here have no CPUs")
+    (group / ("cpu.cfs_quota_us" if version_1 else "cpu.max")).write_text("100000")
+    yield group
+    until(lambda: not (group / "cgroup.procs").read_text(), 60, "the end of what runs there")
+    group.rmdir()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_the_cpus_of_a_control_group(site: Site, one_cpu: Path):
+    """Python tasks share the CPUs of a container or job, and not those of the whole machine."""
+    (site.launch_dir / "alone.py").write_text(ALONE)
+    inside = ("bash", "-c", f'echo $$ > {one_cpu}/cgroup.procs; exec "$@"', "bash")
+    out, said = site.start("launch", "alone.py:periods", under=inside).communicate(timeout=100)
+    first, second = sorted(json.loads(out))
+    assert first[1] <= second[0], said
 
 
 @pytest.mark.parametrize("given", ["--input <(echo a.fastq)", "--input=/dev/fd/9 9< sheet.txt"])
