@@ -64,11 +64,12 @@ def supervise(
     store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
     settled: Callable[[], None] = lambda: None,
     lost_because: str = "Nextflow and its supervisor were lost (killed, or the host restarted)",
-    stdin: int | str | None = None,
+    stdin: int | str | None = None, *, once: bool = False,
 ) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir removed or measured.
 
     If it needed files that lean retention has emptied, this goes on with a new attempt that makes them again.
+    With `once` that attempt stays QUEUED, for a supervisor of its own.
     `stop` pauses that removal or measurement; in the main thread SIGTERM sets it. `settled` is called when
     the outcome is stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or
     the path of a file (default: nothing).
@@ -80,6 +81,8 @@ def supervise(
         done = supervisor.run(start=queued)
         if not done.goes_on:
             return done.state
+        if once:
+            return ExecutionState.QUEUED
 
 
 def _own(
