@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -26,21 +29,25 @@ from nfresume.settings import Settings, user_name
 from nfresume.storage.workers import Pace
 from nfresume.store import Store, queries
 from nfresume.system import logs, systemd
+from nfresume.system.systemd import Systemd
 
 _log = logging.getLogger("nfresume.serve")
 #: How often systemd hears that the server is alive, if it does not say how often it wants to.
 _WATCHDOG_SECONDS = 10.0
+#: Signals within this time are one.
+_TWICE_SECONDS = 1.0
 #: So many sweeps of one server may overlap.
 SWEEPS = 8
 
 
 def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> None:
-    """Sweep on a schedule, and serve the console and the API at `address`, until SIGTERM or SIGINT.
+    """Sweep on a schedule, and serve the console and the API at `address`, until a signal ends it.
 
     `address` None: no console and no API; `schedule` False: no sweeps. Several servers may run at once, on
-    any hosts. The signal pauses a removal in progress, and the next sweep continues it. Executions do not
-    stop with the server. Raises Conflict if the address is in use.
+    any hosts. The signal (SIGTERM, SIGINT, SIGHUP) pauses a removal in progress, and the next sweep continues
+    it. Executions do not stop with the server. Raises Conflict if the address is in use.
     """
+    manager = systemd.take()
     logs.setup(conf.log_level, conf.log_format, queued=True)
     stop = threading.Event()
     store = Store.open(conf.database_url)
@@ -49,10 +56,10 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
     signals = _signals()
     scheduler = _scheduler(store, conf, stop, health) if schedule else None
     web = _Web(conf, store, address, health) if address else None
-    systemd.notify("READY=1")
-    _wait(signals, health)
+    manager.notify("READY=1")
+    _wait(signals, health, manager)
     stop.set()
-    systemd.notify("STOPPING=1")
+    manager.notify("STOPPING=1")
     _log.info("stopping; a removal in progress is paused")
     if web is not None:
         web.stop()
@@ -62,24 +69,33 @@ def serve(conf: Settings, address: Address | None, *, schedule: bool = True) -> 
 
 
 def _signals() -> socket.socket:
-    """A socket that becomes readable with SIGTERM or SIGINT, whichever thread the system gives them to.
+    """A socket that becomes readable with SIGTERM, SIGINT or SIGHUP, whichever thread gets it.
 
-    No signal is blocked: what this server starts would inherit that, Nextflow and its tasks too.
+    A second one ends this process at once; `timeout` sends the first one twice. No signal is blocked: what
+    this server starts would inherit that, Nextflow and its tasks too.
     """
     heard, far = socket.socketpair()
     far.setblocking(False)
     signal.set_wakeup_fd(far.detach(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    first: list[float] = []
+
+    def arrive(number: int, _frame: FrameType | None) -> None:
+        first.append(time.monotonic())
+        if first[-1] - first[0] > _TWICE_SECONDS:
+            os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, arrive)
     return heard
 
 
-def _wait(signals: socket.socket, health: Health) -> None:
+def _wait(signals: socket.socket, health: Health, manager: Systemd) -> None:
     """Wait for a signal. Meanwhile systemd hears that this server is alive, as long as it is."""
-    seconds = systemd.watchdog_seconds() or _WATCHDOG_SECONDS
+    seconds = manager.watchdog_seconds or _WATCHDOG_SECONDS
     while not select.select([signals], [], [], seconds)[0]:
         if health.alive:
-            systemd.notify("WATCHDOG=1")
+            manager.notify("WATCHDOG=1")
         else:
             _log.error("the web has not answered for %d s", health.clock() - health.beat)
 

@@ -10,6 +10,9 @@ def main() -> None:
     """The entry point of `nfresume`."""
     gc.set_threshold(100_000, 50, 50)  # imports create no garbage: fewer collections save 10 % of the start
     try:
+        from nfresume.system import inherited
+
+        inherited.put_right()
         from nfresume.cli import streams
 
         streams.prepare()

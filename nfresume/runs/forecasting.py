@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from nfresume.nextflow.record import Status, Task
 from nfresume.runs import explaining, lean_needs, taskdirs
 from nfresume.storage import emptying
 from nfresume.storage.root import REQUEST, ExecutionFolder
+from nfresume.storage.workers import WorkerPool
 
 #: So many new files are told by name.
 _TOLD = 5
@@ -64,9 +66,12 @@ class Forecast:
 
 def forecast(
     folder: ExecutionFolder, session_id: str, attempts: int, sources: Mapping[str, str],
-    heartbeat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None, readers: int = 1,
 ) -> Forecast:
-    """Forecast the relaunch after attempt `attempts`. `sources` are the pipeline's files (`sources.take`)."""
+    """Forecast the relaunch after attempt `attempts`. `sources` are the pipeline's files (`sources.take`).
+
+    So many `readers` look at task dirs at once. `heartbeat` is called several times a second.
+    """
     found = Forecast()
     finished, found.unfinished = _last(folder, attempts)
     entries: set[str] | None = None
@@ -78,9 +83,7 @@ def forecast(
         entries = set()
         found.unknown.append(str(e))
     look = _Look(folder, entries, finished, _never_reused(folder, attempts, sources, found))
-    for task in finished.values():
-        heartbeat()
-        look.at(task)
+    look.at(list(finished.values()), readers, heartbeat)
     look.follow()
     _make_again(folder, look, found, attempts)
     found.again = list(look.again.values())
@@ -152,35 +155,51 @@ class _Look:
         self._entries = entries
         self._finished = finished
         self._never = never
+        self._why: dict[str, str | None] = {}
         self._users: dict[str, list[str]] = {}  # the tasks that use files of a task dir
         self._stat = lru_cache(100_000)(_stat)
 
-    def at(self, task: Task) -> None:
-        """Look whether a task would be reused if all before it are."""
-        if (why := self._why(task)) is not None:
-            self.again[task.dir] = Again(task, why)
+    def at(self, tasks: Sequence[Task], readers: int, heartbeat: Callable[[], None]) -> None:
+        """Look which of these tasks would be reused if all before them are."""
+        self._why = {task.dir: self._known(task) for task in tasks}
+        waiting = [task for task in tasks if self._why[task.dir] is None]
+        WorkerPool(readers, threading.Event(), self._look).run(waiting, heartbeat)
+        for task in tasks:
+            self._note(task)
+            if (why := self._why[task.dir]) is not None:
+                self.again[task.dir] = Again(task, why)
 
-    def _why(self, task: Task) -> str | None:
-        why = None
-        makers = set()
+    def _known(self, task: Task) -> str | None:
+        """Why a task would run again, as far as its files need not be looked at."""
+        if task.process.rpartition(":")[2] in self._never:
+            return "its process is never reused (`cache false`)"
+        if self._entries is not None and task.dir not in self._entries:
+            return "Nextflow's cache has lost it"
+        return None
+
+    def _look(self, task: Task) -> None:
+        """Look at the task dir and the inputs of a task; several threads do so at once."""
+        why = taskdirs.problem(Path(self._work, task.dir), native=task.exit is None)
         for path, size, mtime in task.inputs:
+            if why is None:
+                why = _difference(path, (size, mtime), self._stat(path))
+        self._why[task.dir] = why
+
+    def _note(self, task: Task) -> None:
+        """Note what a task takes from where."""
+        makers = set()
+        for path, _, _ in task.inputs:
             if maker := task_dirs.of_path(path, self._work):
                 makers.add(maker)
             else:
                 place, _, name = path.rpartition("/")
                 self.folders.setdefault(place, set()).add(name)
-            why = why or _difference(path, (size, mtime), self._stat(path))
         for maker in makers:
             self._users.setdefault(maker, []).append(task.dir)
         if len(makers) > 1:
             self.gathered.add(task.process)
         if task.exit is None or len(task.inputs) >= wrapper.MOST_INPUTS:
             self.unseen += 1
-        if task.process.rpartition(":")[2] in self._never:
-            return "its process is never reused (`cache false`)"
-        if self._entries is not None and task.dir not in self._entries:
-            return "Nextflow's cache has lost it"
-        return taskdirs.problem(Path(self._work, task.dir), native=task.exit is None) or why
 
     def empty(self, task_dirs: Iterable[str]) -> None:
         """Add finished tasks that make emptied files again, and what uses theirs."""

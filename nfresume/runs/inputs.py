@@ -29,6 +29,9 @@ SCRIPT = "script.nf"
 MAX_DIGESTED = 16_000_000
 #: At most this many of them.
 MAX_NAMED = 200
+#: A pipe that is the value of a parameter, such as `--input <(...)`, is kept up to this size.
+MAX_PIPED = 64_000_000
+_DESCRIPTOR = re.compile(r"/(dev|proc/self)/fd/\d+")
 _PARAMS_FILE = ("-params-file", "--params-file")
 _CONFIGURATION = ("-c", "-config", "-C")
 _SAME = {"-config": "-c"}
@@ -136,7 +139,8 @@ def again(
                            f"({old.option} {old.given} uses the file as it is now)")
     known = {(i.option, i.given) for i in found.inputs}
     for option, path in _files(options):
-        if (option, path) not in known:  # an attempt of an earlier version kept nothing
+        earlier = (option, path) not in known  # an attempt of an earlier version kept nothing
+        if earlier and not _DESCRIPTOR.fullmatch(path):
             found.read(option, path, launch_dir)
     made = found.taken(options, launch_dir)
     return replace(made, changed=(*changed, *_changed_sheets(before, made, launch_dir)))
@@ -178,10 +182,9 @@ def read(attempt_dir: Path) -> list[Input]:
 def used(options: RunOptions, attempt_dir: Path, launch_dir: Path) -> RunOptions:
     """The options with the kept files in place of those that are gone, changed, or cannot be read again."""
     kept = {(i.option, i.given): i for i in read(attempt_dir) if i.kept is not None}
-    names = _options(options)
 
     def usable(pieces: Iterable[Option]) -> tuple[Option, ...]:
-        return tuple(_used(p, kept, attempt_dir, launch_dir) if p.name in names else p for p in pieces)
+        return tuple(_used(piece, kept, attempt_dir, launch_dir) for piece in pieces)
 
     return replace(options, pieces=usable(options.pieces), before=usable(options.before))
 
@@ -200,12 +203,17 @@ def _used(piece: Option, kept: dict[tuple[str, str], Input], attempt_dir: Path, 
 
 
 def _files(options: RunOptions) -> Iterator[tuple[str, str]]:
-    """Each option that names a file of parameters or configuration, and that file."""
+    """Each option that names a file of parameters or configuration, and that file; parameters that are pipes.
+
+    The head has none of the descriptors of a launch: there the number is that of another file, or of none.
+    """
     for piece in (*options.before, *options.pieces):
         if piece.value and piece.name in _options(options):
             for given in _split(piece.name, piece.value):
                 if "://" not in given:
                     yield piece.name, given
+        elif piece.value and piece.name.startswith("--") and _DESCRIPTOR.fullmatch(piece.value):
+            yield piece.name, piece.value
 
 
 def _options(options: RunOptions) -> tuple[str, ...]:
@@ -220,6 +228,8 @@ def _split(option: str, value: str) -> list[str]:
 
 def _read(option: str, given: str, launch_dir: Path) -> tuple[bytes, bool]:
     path = launch_dir / given
+    if _DESCRIPTOR.fullmatch(given) and option.startswith("--"):
+        return _read_descriptor(option, given), True
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
         return path.read_bytes(), not regular
@@ -227,6 +237,18 @@ def _read(option: str, given: str, launch_dir: Path) -> tuple[bytes, bool]:
         what = "params file" if option in _PARAMS_FILE else "configuration file"
         hint = f"{option} takes a {'JSON or YAML file' if option in _PARAMS_FILE else 'file'}"
         raise NotFound(f"there is no {what} {given!r}: {e.strerror}", hint) from None
+
+
+def _read_descriptor(option: str, given: str) -> bytes:
+    try:
+        with open(given, "rb") as file:
+            content = file.read(MAX_PIPED + 1)
+    except OSError as e:
+        raise NotFound(f"{option} {given} cannot be read: {e.strerror}") from None
+    if len(content) > MAX_PIPED:
+        raise UsageError(f"{option} is a pipe of more than {MAX_PIPED // 1_000_000} MB",
+                         "write it into a file, and name that")
+    return content
 
 
 def _with_whole_paths(config: bytes, folder: Path) -> bytes:
@@ -241,6 +263,8 @@ def _with_whole_paths(config: bytes, folder: Path) -> bytes:
 def _name(option: str, given: str, content: bytes) -> str:
     """A name for a kept file. Nextflow knows JSON from YAML by the ending."""
     name = Path(given).name
+    if option.startswith("--") and option not in _PARAMS_FILE:
+        return name
     if option in _CONFIGURATION:
         return name if name.endswith(".config") else f"{name}.config"
     if name.endswith((".json", ".yml", ".yaml")):

@@ -34,7 +34,7 @@ REHYDRATE = "rehydrate"
 
 def empty(
     folder: ExecutionFolder, execution: Execution, attempts: int, minimum: int,
-    heartbeat: Callable[[], None] = lambda: None, left_ends: Collection[str] = (),
+    heartbeat: Callable[[], None] = lambda: None, left_ends: Collection[str] = (), readers: int = 1,
 ) -> dict[str, Any]:
     """Empty what no coming task is known to need. Returns what the history says of it; safe to repeat.
 
@@ -46,7 +46,7 @@ def empty(
     if (reason := emptying.refusal(folder.cache)) is not None:
         return {"left_alone": reason}
     choice = lean_choice.choose(folder, execution.session_id, execution.pipeline, attempts, minimum,
-                                heartbeat)
+                                heartbeat, readers)
     if choice.refused:
         return {"left_alone": choice.refused}
     work = os.path.realpath(folder.work)

@@ -58,12 +58,12 @@ class Unsure(Exception):
 
 def choose(
     folder: ExecutionFolder, session_id: str, pipeline: str, attempts: int, minimum: int,
-    heartbeat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None, readers: int = 1,
 ) -> Choice:
     """Choose after attempt `attempts`, which has ended in good order. Files below `minimum` bytes stay."""
     try:
         code = _code(folder, pipeline, attempts)
-        found = forecasting.forecast(folder, session_id, attempts, code, heartbeat)
+        found = forecasting.forecast(folder, session_id, attempts, code, heartbeat, readers)
         if any("cannot be read" in text for text in (*found.unless, *found.unknown)):
             raise Unsure("Nextflow's cache cannot be read")
         again = {each.task.dir for each in found.again}

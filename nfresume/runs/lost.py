@@ -68,14 +68,21 @@ def reconcile(
     if action == "keep":
         return ""
     if action == "adopt":
-        folder = places.folder_of(store, execution)
-        log = folder.attempt(execution.attempt) / "supervisor.log"
-        launcher = LocalLauncher(conf.for_account(execution.account))
-        launcher.start(execution.id, run_name(execution.id, execution.attempt), log)
+        _start_supervisor(store, conf, execution, execution.attempt)
         return "a new supervisor follows it"
     if action == "fail":
         return f"settled as {fail_queued(store, conf, execution, reason, stop)}"
-    return f"settled as {supervision.supervise(store, conf, execution.id, stop, lost_because=reason)}"
+    state = supervision.supervise(store, conf, execution.id, stop, lost_because=reason, once=True)
+    if state is ExecutionState.QUEUED:  # Nextflow is not for this process, which may end soon
+        _start_supervisor(store, conf, execution, execution.attempt + 1)
+        return "settled; a new supervisor goes on with it"
+    return f"settled as {state}"
+
+
+def _start_supervisor(store: Store, conf: Settings, execution: Execution, number: int) -> None:
+    log = places.folder_of(store, execution).attempt(number) / "supervisor.log"
+    LocalLauncher(conf.for_account(execution.account)).start(
+        execution.id, run_name(execution.id, number), log)
 
 
 def fail_queued(

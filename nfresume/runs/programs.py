@@ -85,6 +85,8 @@ def environment(
     if python_workflow(pipeline) is not None:
         return command.marked(base, run)
     made = command.environment({**base, **chosen.environment}, run)
+    if locale := os.environ.get("LC_CTYPE"):  # Python's own, where there is no locale: see `inherited`
+        made.setdefault("LC_CTYPE", locale)  # for names of files that are not ASCII; tasks do not get it
     launches, launch_dir = os.path.realpath(conf.web_launches), Path(os.path.realpath(execution.launch_dir))
     if Path(launches) in launch_dir.parents and ANY_PIPELINE not in conf.web_pipelines:
         site = made.get("NXF_CONFIG_FILE", "")

@@ -176,7 +176,8 @@ def _empty(
 ) -> dict[str, Any]:
     """Empty intermediate files. What goes wrong is told, not raised: it must not stop the settlement."""
     try:
-        return lean.empty(folder, execution, attempts, conf.lean_min_size, heartbeat, left_ends)
+        return lean.empty(folder, execution, attempts, conf.lean_min_size, heartbeat, left_ends,
+                          disposal.pace_of(conf).readers(folder.work))
     except Conflict as e:
         return {"left_alone": e.message}
     except (OSError, ValueError) as e:

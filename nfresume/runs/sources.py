@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -62,16 +64,24 @@ def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    seen = 0
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "work")
-        seen += len(folders) + len(names)
-        if seen > _ENTRIES:
-            raise OverflowError
-        code = not set(_FOLDERS).isdisjoint(Path(place).relative_to(folder).parts)
-        for name in sorted(names):
-            if code or name.endswith(_CODE):
-                yield Path(place, name)
+    """The code files in a folder and below. No link to a folder is followed: results are often links, and
+    what they lead to may be on a slow file system."""
+    seen = itertools.count(1)
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        folders: list[str] = []
+        names: list[str] = []
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                if next(seen) > _ENTRIES:
+                    raise OverflowError
+                (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+        waiting += [place / name for name in sorted(folders, reverse=True)
+                    if not name.startswith(".") and name != "work"]
+        code = not set(_FOLDERS).isdisjoint(place.relative_to(folder).parts)
+        yield from (place / name for name in sorted(names)
+                    if (code or name.endswith(_CODE)) and not (place / name).is_dir())
 
 
 def _digest(path: Path) -> str:

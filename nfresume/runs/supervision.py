@@ -47,7 +47,7 @@ from nfresume.runs.lean_needs import Needs
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 from nfresume.store import Store, guarded, queries, transitions
-from nfresume.system import crashpoints, logs, pausing, processes
+from nfresume.system import crashpoints, inherited, logs, pausing, processes
 from nfresume.system.renewal import Renewal
 
 _log = logging.getLogger("nfresume.supervisor")
@@ -64,11 +64,12 @@ def supervise(
     store: Store, conf: settings.Settings, execution_id: str, stop: threading.Event | None = None,
     settled: Callable[[], None] = lambda: None,
     lost_because: str = "Nextflow and its supervisor were lost (killed, or the host restarted)",
-    stdin: int | str | None = None,
+    stdin: int | str | None = None, *, once: bool = False,
 ) -> ExecutionState:
     """Own the current attempt until it is settled and its work dir removed or measured.
 
     If it needed files that lean retention has emptied, this goes on with a new attempt that makes them again.
+    With `once` that attempt stays QUEUED, for a supervisor of its own.
     `stop` pauses that removal or measurement; in the main thread SIGTERM sets it. `settled` is called when
     the outcome is stored, before the removal or measurement. `stdin` is what the head reads: a descriptor, or
     the path of a file (default: nothing).
@@ -80,6 +81,8 @@ def supervise(
         done = supervisor.run(start=queued)
         if not done.goes_on:
             return done.state
+        if once:
+            return ExecutionState.QUEUED
 
 
 def _own(
@@ -186,7 +189,7 @@ class _Supervisor:
         words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
         shared = bool((self._folder.request(1) or {}).get(programs.SHARED))
         environment = programs.environment(self._conf, chosen, run, self._execution, self._attempt.pipeline,
-                                           os.environ, shared=shared, guard=guard)
+                                           inherited.environment(), shared=shared, guard=guard)
         stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
         crashpoints.reach("spawning")
         stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin

@@ -15,7 +15,7 @@ from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.wording import duration, money, printable
 from nfresume.nextflow import options
 from nfresume.nextflow.record import Task
-from nfresume.retained import places
+from nfresume.retained import disposal, places
 from nfresume.runs import explaining, forecasting, preflight, programs, relaunching, sources
 from nfresume.runs.forecasting import Forecast
 from nfresume.runs.relaunching import RelaunchRequest
@@ -71,7 +71,8 @@ def plan(service: Service, execution: Execution, request: RelaunchRequest) -> Pl
     assert parsed.pipeline is not None
     local = preflight.check_pipeline(parsed.pipeline, launch_dir, parsed.value("-main-script"))
     now = sources.take(local, launch_dir) if local is not None else None
-    found = forecasting.forecast(folder, execution.session_id, execution.attempt, now or {})
+    found = forecasting.forecast(folder, execution.session_id, execution.attempt, now or {},
+                                 readers=disposal.pace_of(service.conf).readers(folder.work))
     before = next((kept for number in range(execution.attempt, 0, -1)
                    if (kept := sources.kept(folder.attempt(number))) is not None), None)
     if now is None or before is None:

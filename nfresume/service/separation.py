@@ -80,7 +80,7 @@ def _check_account(conf: Settings, account: str) -> None:
         with closing(Store.open(conf.database_url)):
             pass
         tried = subprocess.run(
-            [sys.executable, "-I", "-c", "import nfresume.runs.supervisor, nfresume.tasks.head"],
+            [sys.executable, "-I", "-c", "import nfresume.runs.supervising, nfresume.tasks.head"],
             env=acting.environment(conf, user), cwd="/", stdin=subprocess.DEVNULL, capture_output=True,
             text=True, errors="replace", timeout=_SECONDS, check=False)
     if tried.returncode != 0:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 
 from nfresume.storage import copying
 from nfresume.storage.scratch import MOST_LINKS, Scratch
-from nfresume.system import crashpoints, durable
+from nfresume.system import crashpoints, durable, trees
 
 #: Errors of link(2) after which the file is copied instead.
 _COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})
@@ -201,7 +201,8 @@ class LinkReplacer:
             made.check(os.path.join(holder, name))
             durable.fsync_folder(os.path.join(holder, name))
         except BaseException:
-            shutil.rmtree(holder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                trees.remove(holder)
             raise
         crashpoints.reach("folder-partial")
         ready = holder + _READY
@@ -227,7 +228,7 @@ class LinkReplacer:
         return "copied" if "copied" in made.methods else "linked"
 
     def _make_folder(self, source: str, target: str, made: _Tree) -> None:
-        """Rebuild the tree `source` at `target` from links and copies."""
+        """Rebuild the tree `source`, a path free of links, at `target` from links and copies."""
         waiting = [(source, target, {source: target})]
         folders = []
         while waiting:
@@ -241,7 +242,7 @@ class LinkReplacer:
                     if (text := self._kept_link(entry, source)) is not None:
                         os.symlink(text, copy)
                         continue
-                    real = self.scratch.resolve(entry.path)
+                    real = self.scratch.resolve(entry.path) if entry.is_symlink() else entry.path
                     if (rebuilt := _rebuilt(real, source, above) or copy) != copy:
                         os.symlink(os.path.relpath(rebuilt, into), copy)
                     elif os.path.isdir(real):
@@ -299,7 +300,7 @@ def clean_up(folder: str, execution_id: str) -> None:
         if entry.name.endswith(_READY):
             _finish(folder, entry.path)
         elif entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+            trees.remove(entry.path)
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(entry.path)
@@ -316,7 +317,7 @@ def _finish(folder: str, ready: str) -> None:
         if os.path.islink(here):
             os.unlink(here)  # the old link
         elif os.path.lexists(there):
-            shutil.rmtree(here)
+            trees.remove(here)
         else:
             os.rename(here, there)
     os.rmdir(ready)

@@ -25,6 +25,7 @@ from nfresume import home
 from nfresume.domain import separation
 from nfresume.domain.separation import NoUser
 from nfresume.settings import CONFIG_ENV, Settings
+from nfresume.system import inherited
 
 #: Numbers of setgroups, setresuid and setresgid.
 _CALLS = {"x86_64": (116, 117, 119), "aarch64": (159, 147, 149)}
@@ -237,8 +238,8 @@ def environment(conf: Settings | None = None, user: OsUser | None = None) -> dic
         users = [*(_known(entry.user) for entry in conf.run_as), _NOBODY]
         user = next((each for each in users if each.uid == os.geteuid()), None)
     if conf is None or user is None:
-        return dict(os.environ)
-    passed = {name: value for name, value in os.environ.items()
+        return inherited.environment()
+    passed = {name: value for name, value in inherited.environment().items()
               if name in _PASSED or name.startswith(("NXF_", "LC_"))}
     return {**passed, "HOME": str(_home(conf, user)), "USER": user.name, "LOGNAME": user.name,
             CONFIG_ENV: os.devnull, home.ENGINES: str(home.engines())}

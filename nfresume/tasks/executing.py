@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from nfresume_metadata import LatchDir, LatchFile
 
 from nfresume import settings
+from nfresume.system import capacity
 from nfresume.tasks import (
     calling,
     inputs,
@@ -79,8 +79,8 @@ class Executor:
         self._selector = selector
         self._file = str(Path(order.pipeline.rpartition(":")[0]).resolve())
         self._slurm = order.executor == "slurm"
-        self._cpus = float(call.jobs or len(os.sched_getaffinity(0)))
-        self._memory = psutil.virtual_memory().total / _GIB
+        self._cpus = float(call.jobs or capacity.cpus())
+        self._memory = capacity.memory() / _GIB
         self._gpus = Gpus()
         self._told_of_gpus = False
         top, _ = loading.package_of(Path(self._file))

@@ -262,6 +262,27 @@ def test_a_crash_while_it_mends_itself(site: Site, point: str):
 
 
 @pytest.mark.long
+def test_a_sweep_runs_no_pipeline(site: Site):
+    """If a lost attempt has to be followed by another one, a sweep leaves that to a new supervisor."""
+    site.env["NFRESUME_LEASE_SECONDS"] = "1"
+    e = fail(site, CHAIN)
+    changed = CHAIN.replace("sha256sum < $b", "cat $b | sha256sum | tr a-f A-F")
+    (site.launch_dir / "fixed").touch()
+    (site.launch_dir / "main.nf").write_text(changed)
+    site.run("relaunch", "--detach", e["id"], NFRESUME_CRASH_AT="head-ended")
+    until(lambda: not site.supervisors() and site.show()["state"] == "RUNNING", 120, "its crash")
+
+    def goes_on() -> bool:
+        return "a new supervisor goes on with it" in site.run("sweep").out
+
+    until(goes_on, 60, "a sweep that finds it", every=0.5)
+    assert len(site.show()["attempts"]) == 3
+    del site.env["NFRESUME_LEASE_SECONDS"]
+    until(lambda: site.show()["state"] == "SUCCEEDED", 300, every=0.5)
+    assert results(site) == plain(site, changed)
+
+
+@pytest.mark.long
 def test_what_is_published_or_not_yet_staged_stays(site: Site):
     """Published files, small ones, files that nobody has staged, and what a failed task reads keep all."""
     script = """

@@ -277,6 +277,13 @@ def test_the_systemd_units(tmp_path: Path, name: str, drop_in: str):
     assert float(exposure[1]) <= 3.0
 
 
+@pytest.mark.parametrize("name", ["nfresume.service", "nfresume@.service"])
+def test_the_units_spare_the_executions(name: str):
+    """A restart of the unit, or a task that is killed for its memory, takes nothing away from executions."""
+    sparing = {"KillMode=process", "PrivateTmp=no", "RemoveIPC=no", "OOMPolicy=continue", "TasksMax=infinity"}
+    assert sparing - set((PROJECT / "deploy" / name).read_text().splitlines()) == set()
+
+
 def test_the_command_of_the_unit(site: Site):
     """The command of the unit starts a server that ends on SIGTERM."""
     text = (PROJECT / "deploy/nfresume.service").read_text()

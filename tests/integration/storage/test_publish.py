@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ from nfresume.storage import publish, replacing
 from nfresume.storage.publish import Target
 from nfresume.storage.replacing import LinkReplacer
 from nfresume.storage.scratch import Scratch
+from nfresume.system import trees
 from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
 
@@ -167,6 +169,54 @@ def test_a_folder_with_a_loop(work: Path, leads: str):
     assert [path for path in link.rglob("*") if not path.exists()] == []
 
 
+def deepen(folder: Path, levels: int) -> None:
+    """Make a folder so deep that its last levels have no path that the kernel takes."""
+    inside = os.open(folder, os.O_DIRECTORY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=inside)
+        inside, above = os.open("d", os.O_DIRECTORY, dir_fd=inside), inside
+        os.close(above)
+    os.close(inside)
+
+
+def test_a_folder_that_is_too_deep_for_a_path(work: Path):
+    """It is refused, so that the work dir stays; nothing is left beside its link."""
+    deepen(work / "ab/task/folder", 2_500)
+    link = work.parent / "out/folder"
+    link.symlink_to(work / "ab/task/folder")
+    refused = settle([link], work).refused
+    assert [line.startswith(str(link)) and "too long" in line for line in refused] == [True]
+    assert link.is_symlink()
+    assert os.listdir(link.parent) == ["folder"]
+    trees.remove(str(work))  # pytest cannot
+
+
+def test_what_a_crash_left_of_a_deep_folder(work: Path):
+    """It is removed, however deep it is."""
+    left = work.parent / "out" / f"{replacing.PREFIX}run-a1+12345678+0"
+    left.mkdir()
+    deepen(left, 2_500)
+    (left / "link").symlink_to(work)
+    (left / "closed").mkdir(mode=0o000)
+    replacing.clean_up(str(left.parent), "run-a1")
+    assert os.listdir(left.parent) == []
+    assert (work / "ab/task/a.txt").read_text() == "a"
+
+
+def test_files_of_a_published_folder_are_looked_at_once(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not each folder above each file: on a shared file system every look takes its time."""
+    deep = work / "ab/task/folder" / "/".join("abcdefghij")
+    deep.mkdir(parents=True)
+    for number in range(100):
+        (deep / str(number)).touch()
+    link = work.parent / "out/folder"
+    link.symlink_to(work / "ab/task/folder")
+    looks, lstat = itertools.count(), os.lstat
+    monkeypatch.setattr(os, "lstat", lambda *a, **k: (next(looks), lstat(*a, **k))[1])
+    assert settle([link], work).refused == []
+    assert next(looks) < 300
+
+
 def test_links_inside_a_folder_lead_to_one_copy(work: Path, elsewhere: Path):
     """A link by its whole path to a part of the same folder does not make that part twice."""
     (work / "ab/task/folder/again").symlink_to(work / "ab/task/folder/deep")
@@ -277,6 +327,7 @@ _MATERIALISE = """
 import sys
 from nfresume.storage.publish import Target, materialise
 from nfresume.storage.scratch import Scratch
+from nfresume.system import trees
 work, *targets = sys.argv[1:]
 result = materialise([Target(target) for target in targets], Scratch("run-a1", work, "/nowhere"))
 print("\\n".join(result.refused))
@@ -395,6 +446,7 @@ import os, sys
 from pathlib import Path
 from nfresume.storage.publish import Target, materialise
 from nfresume.storage.scratch import Scratch
+from nfresume.system import trees
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
