@@ -276,7 +276,7 @@ def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "nfresume"
     from matplotlib import pyplot
 
-    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(10, 4))
+    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(10, 5))
     for subject, column, name, factor in LINES:
         if subject in found:
             sizes = [next(iter(row.values())) for row in found[subject]]
@@ -285,10 +285,11 @@ def plot(file: Path, found: dict[str, list[dict[str, float]]]) -> None:
         memory.plot([next(iter(row.values())) for row in each], [row["peak MB"] for row in each], marker="o",
                     label=subject)
     times.set(xscale="log", yscale="log", xlabel="entries, tasks, or executions", ylabel="CPU seconds")
-    memory.set(xscale="log", ylim=(0, None), xlabel="entries, tasks, or executions", ylabel="peak memory, MB")
+    memory.set(xscale="log", yscale="log", ylim=(10, None), xlabel="entries, tasks, or executions",
+               ylabel="peak memory, MB")
     for axes in (times, memory):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(-0.1, -0.15))
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
 
