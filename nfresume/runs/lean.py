@@ -25,8 +25,6 @@ from nfresume.storage.root import ExecutionFolder
 from nfresume.system import crashpoints, descriptors
 
 _CHUNK = 1 << 22
-#: In the request of an attempt: it makes all emptied files again.
-REHYDRATE = "rehydrate"
 
 
 # -- at a settlement ------------------------------------------------------------------------------

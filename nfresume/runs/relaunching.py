@@ -15,6 +15,9 @@ from nfresume.runs import inputs, preflight
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
 
+#: In the request of an attempt: it makes all emptied files again.
+REHYDRATE = "rehydrate"
+
 
 @dataclass(frozen=True)
 class RelaunchRequest:

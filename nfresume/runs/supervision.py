@@ -233,7 +233,7 @@ class _Supervisor:
         asked = self._folder.request(self._attempt.number) or {}
         try:
             prepared = lean.prepare(self._folder, self._attempt.number, self._attempt.pipeline,
-                                    self._renewal.check, everything=bool(asked.get(lean.REHYDRATE)))
+                                    self._renewal.check, everything=bool(asked.get(relaunching.REHYDRATE)))
         except ValueError as e:
             raise Conflict(f"what earlier attempts needed of emptied files cannot be read: {e}") from None
         if prepared.set_aside:
@@ -247,7 +247,7 @@ class _Supervisor:
         """Give the attempt that goes on what this one was given."""
         number = self._attempt.number + 1
         asked = self._folder.request(self._attempt.number) or {}
-        self._folder.begin_records(number, {**asked, "resume": True, lean.REHYDRATE: False})
+        self._folder.begin_records(number, {**asked, "resume": True, relaunching.REHYDRATE: False})
         given = self._attempt_dir / inputs.FOLDER
         if given.is_dir():
             shutil.copytree(given, self._folder.attempt(number) / inputs.FOLDER, dirs_exist_ok=True)

@@ -33,7 +33,7 @@ from nfresume.domain.workdirs import Claim, OnSuccess, RemovalProgress, Retain, 
 from nfresume.launchers import Launcher
 from nfresume.nextflow import options
 from nfresume.retained import deletion, disposal, measuring, old_records, places
-from nfresume.runs import cancelling, inputs, lean, log_copies, lost, preflight, programs, relaunching
+from nfresume.runs import cancelling, inputs, log_copies, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
 from nfresume.settings import Settings, user_name
@@ -158,6 +158,8 @@ class Service(Inspection):
                 **asdict(attempt), **(more or {})})
             folder.writing(lambda: inputs.write(taken, folder.attempt(number)))
         except RootUnusable as refused:
+            from nfresume.runs import lost
+
             lost.fail_queued(self.store, self.conf, e, refused.message)
             raise
         log = folder.attempt(number) / "supervisor.log"
@@ -212,7 +214,7 @@ class Service(Inspection):
             warn(text)
         relaunching.move_reports_aside(parsed, Path(execution.launch_dir), last.run_name)
         metadata = (folder.request(last.number) or {}).get(log_copies.METADATA)
-        more = {lean.REHYDRATE: True} if request.rehydrate else {}
+        more = {relaunching.REHYDRATE: True} if request.rehydrate else {}
         self._start(folder, number, attempt, taken, metadata, request.attached, more)
         return self.get(execution.id)
 
@@ -235,6 +237,8 @@ class Service(Inspection):
         """Settle the attempt now if it is lost, so that nobody has to wait for the next sweep."""
         if not execution.state.live:
             return execution
+        from nfresume.runs import lost  # all of a settlement: a launch starts without it
+
         lost.settle_if_lost(self.store, self.conf, execution.id)
         return self.get(execution.id)
 
@@ -357,6 +361,8 @@ class Service(Inspection):
 
     def settle(self, execution: Execution) -> Execution:
         """Settle a lost attempt whose host, the caller says, will never come back. Raises Conflict."""
+        from nfresume.runs import lost
+
         lost.settle_by_hand(self.store, self.conf, execution, self._actor)
         return self.get(execution.id)
 

@@ -141,7 +141,7 @@ class LinkReplacer:
             if not os.path.islink(hop):
                 return False
             hop = os.path.normpath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
-            if self.scratch.contains(self.scratch.resolve(os.path.dirname(hop))):
+            if self.scratch.contains(self._free_of_links(os.path.dirname(hop))):
                 return True
         return False
 

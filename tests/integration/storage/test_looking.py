@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -65,3 +66,19 @@ def test_links_of_the_pipeline_are_found(launch_dir: Path, name: str) -> None:
     look(launch_dir)
     assert not link.is_symlink()
     assert link.read_text() == "a"
+
+
+def test_links_to_results_of_another_run_cost_few_looks(
+    launch_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a run that failed, too, may be many, and what they lead to may be on a slow file system."""
+    for number in range(50):
+        task = launch_dir.parent / f"root/other/{number:02x}/{number:030x}"
+        task.mkdir(parents=True)
+        (task / "a.txt").touch()
+        (launch_dir / f"{number}.txt").symlink_to(task / "a.txt")
+    depth = len(launch_dir.parts)
+    looks, lstat = itertools.count(), os.lstat
+    monkeypatch.setattr(os, "lstat", lambda *a, **k: (next(looks), lstat(*a, **k))[1])
+    look(launch_dir)
+    assert next(looks) < 50 * (depth + 8)
