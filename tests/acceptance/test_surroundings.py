@@ -96,7 +96,8 @@ def test_the_cpus_of_a_control_group(site: Site, one_cpu: Path):
     assert first[1] <= second[0], said
 
 
-@pytest.mark.parametrize("given", ["--input <(echo a.fastq)", "--input=/dev/fd/9 9< sheet.txt"])
+@pytest.mark.parametrize("given", ["--input <(echo a.fastq)", pytest.param(
+    "--input=/dev/fd/9 9< sheet.txt", marks=pytest.mark.long)])
 def test_a_pipe_as_a_parameter(site: Site, given: str):
     """What a parameter finds in a descriptor of the caller is read there, and kept for a relaunch."""
     (site.launch_dir / "main.nf").write_text(SHEET)
