@@ -69,7 +69,8 @@ def fill(store: Store, root: Root, count: int) -> None:
             tx.conn.execute(schema.attempts.insert(), attempts)
             tx.conn.execute(schema.events.insert(), events)
     with store.begin() as tx:
-        tx.conn.exec_driver_sql("ANALYZE")  # PostgreSQL does so by itself, a minute later
+        if tx.conn.dialect.name == "postgresql":
+            tx.conn.exec_driver_sql("ANALYZE")  # it does so by itself, a minute later; nobody does in SQLite
 
 
 async def load(url: str, path: str, rate: float, seconds: float, **more: dict[str, str]) -> list[float]:
