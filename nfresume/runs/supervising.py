@@ -82,4 +82,3 @@ def _sweep(store: Store, conf: settings.Settings, stop: threading.Event) -> None
     for line in lines:
         level = logging.WARNING if line.error else logging.INFO
         _log.log(level, "sweep: %s: %s: %s", line.execution.id, line.action, line.error or line.done)
-

@@ -330,7 +330,6 @@ _MATERIALISE = """
 import sys
 from nfresume.storage.publish import Target, materialise
 from nfresume.storage.scratch import Scratch
-from nfresume.system import trees
 work, *targets = sys.argv[1:]
 result = materialise([Target(target) for target in targets], Scratch("run-a1", work, "/nowhere"))
 print("\\n".join(result.refused))
@@ -449,7 +448,6 @@ import os, sys
 from pathlib import Path
 from nfresume.storage.publish import Target, materialise
 from nfresume.storage.scratch import Scratch
-from nfresume.system import trees
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 base = Path(sys.argv[1])
