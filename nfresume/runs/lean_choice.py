@@ -19,6 +19,7 @@ from nfresume.runs import forecasting, lean_needs, sources
 from nfresume.runs.inputs import FOLDER
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.storage.root import ExecutionFolder
+from nfresume.system import trees
 
 _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
 #: Code of the head to which an emptied file gives a wrong answer, and no error: a program whose output is
@@ -287,7 +288,7 @@ class _Choice:
 
     def _links_below(self, place: str) -> list[str]:
         found = []
-        for above, folders, names in os.walk(place):
+        for above, folders, names in trees.walk(place, _unseen):
             self._links += len(folders) + len(names)
             if self._links > _MOST_LINKS:
                 raise Unsure("the inputs of tasks that have not finished have too many files")
@@ -370,9 +371,13 @@ class _Choice:
         if not os.path.isdir(place):
             yield unit
             return
-        for above, _, names in os.walk(place):
+        for above, _, names in trees.walk(place, _unseen):
             for name in names:
                 yield os.path.join(above, name)[len(self._real) + 1:]
+
+
+def _unseen(error: OSError) -> None:
+    raise Unsure(f"{error.filename} cannot be listed: {error.strerror}")
 
 
 def kind(tasks: Mapping[str, Task], path: str) -> Kind:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import Execution
 from nfresume.runs.records import Records
+from nfresume.system import trees
 
 #: At most so many files are listed.
 MAX_FILES = 10_000
@@ -84,10 +85,10 @@ def _open(path: Path, missing: NotFound) -> int:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """The file at a path, or the files below it."""
+    """The file at a path, or those of the files below it that can be seen."""
     if path.is_file():
         yield path
         return
-    for folder, _, names in os.walk(path):
+    for folder, _, names in trees.walk(path, lambda _: None):
         for name in sorted(names):
             yield Path(folder) / name

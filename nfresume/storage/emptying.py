@@ -22,7 +22,7 @@ from pathlib import Path
 
 from nfresume.domain.costs import metered_bytes
 from nfresume.domain.errors import Conflict
-from nfresume.system import crashpoints, descriptors, durable
+from nfresume.system import crashpoints, descriptors, durable, trees
 
 MANIFEST = "nfresume-emptied.jsonl"
 #: A file with fewer blocks of 512 bytes is not emptied: afterwards it could not be told from a whole one.
@@ -328,7 +328,7 @@ def withdraw(target: str, work: str, entries: Iterable[Emptied]) -> None:
     device = os.stat(work).st_dev
     inodes = {entry.inode for entry in entries}
     places = [(os.path.dirname(target), [os.path.basename(target)])] if os.path.isfile(target) else [
-        (above, names) for above, _, names in os.walk(target)]
+        (above, names) for above, _, names in trees.walk(target)]
     for above, names in places:
         for name in names:
             path = os.path.join(above, name)

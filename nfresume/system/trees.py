@@ -1,13 +1,51 @@
-"""Remove a folder of any depth. shutil.rmtree recurses, and ends at a thousand levels."""
+"""Walk through a folder of any depth, or remove it. shutil.rmtree recurses, and ends at a thousand levels."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nfresume.system import descriptors
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def walk(
+    top: str | os.PathLike[str], unreadable: Callable[[OSError], None] = _refuse
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder, its folders and its other entries, as os.walk gives them from the top down.
+
+    os.walk passes over what it cannot list, as if it were empty. Here `unreadable` is called, which raises
+    the error if nothing else is given. A folder that is gone is passed over. No link is followed; one to a
+    folder is among the folders.
+    """
+    waiting = [os.fspath(top)]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as e:
+            unreadable(e)
+            continue
+        folders = [entry.name for entry in entries if _is_folder(entry)]
+        known = set(folders)
+        yield here, folders, [entry.name for entry in entries if entry.name not in known]
+        below = (os.path.join(here, name) for name in reversed(folders))
+        waiting += [path for path in below if not os.path.islink(path)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def remove(folder: str) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.costs import metered_bytes
-from nfresume.system import crashpoints, durable
+from nfresume.system import crashpoints, durable, trees
 from nfresume.tasks import digests, keys, task_files, values
 from nfresume.tasks.keys import Key
 
@@ -239,7 +239,7 @@ def folder_name(task: str) -> str:
 
 def _metered(folder: Path) -> int:
     total = metered_bytes(0)
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in trees.walk(folder):
         total += metered_bytes(0) * len(folders)
         total += sum(metered_bytes(os.lstat(os.path.join(parent, name)).st_size) for name in files)
     return total

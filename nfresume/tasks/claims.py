@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from nfresume.system import durable
+from nfresume.system import durable, trees
 from nfresume.tasks.digests import of_text
 from nfresume.tasks.views import PLACES, Wish
 
@@ -52,7 +52,7 @@ def _all_in(path: Path) -> Iterator[str]:
     """A file or folder that exists, and what is in it."""
     if path.exists():
         yield str(path)
-    for parent, folders, files in os.walk(path):
+    for parent, folders, files in trees.walk(path):
         yield from (os.path.join(parent, name) for name in (*folders, *files))
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from nfresume.system import processes
+from nfresume.system import processes, trees
 from nfresume.tasks import calling, worker
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     code = calling.call(task_dir, wish, order.inputs, worker.loader(order), isolate=False, alone=True)
     user, _, group = os.environ.get("NFRESUME_OWNER", "").partition(":")
     if user and os.geteuid() == 0 and int(user) != 0:
-        for parent, folders, files in os.walk(task_dir):
+        for parent, folders, files in trees.walk(task_dir):
             for name in (*folders, *files):
                 os.chown(os.path.join(parent, name), int(user), int(group), follow_symlinks=False)
     processes.flush_streams()

@@ -15,6 +15,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nfresume.system import trees
 from nfresume.tasks import task_files
 from nfresume.tasks.views import INPUTS, View, Wish
 
@@ -126,7 +127,7 @@ def _link_all(source: Path, folder: Path) -> None:
 
 def _check_count(folder: Path) -> None:
     count = 0
-    for _, folders, files in os.walk(folder):
+    for _, folders, files in trees.walk(folder):
         count += len(folders) + len(files)
         if count > MAX_INSIDE:
             raise OSError(f"{folder} has more entries than are copied")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nfresume.system import trees
 from nfresume.tasks import s3, task_files, values
 
 #: Of a value that JSON does not know, the text is shown up to so many characters.
@@ -59,8 +60,8 @@ def publish_again(
     """
     if not (pairs := _targets(reused, output)):
         return
-    written = {target / each for source, target in _targets(ran, output) for each in _files(source)}
     try:
+        written = {target / each for source, target in _targets(ran, output) for each in _files(source)}
         for source, target in pairs:
             _publish_again(source, target, written)
     except OSError as e:
@@ -69,7 +70,7 @@ def publish_again(
 
 def _files(source: Path) -> list[str]:
     """The relative paths of the files of an output; of a file an empty one."""
-    return [os.path.relpath(os.path.join(parent, name), source) for parent, _, names in os.walk(source)
+    return [os.path.relpath(os.path.join(parent, name), source) for parent, _, names in trees.walk(source)
             for name in names] if source.is_dir() else [""]
 
 

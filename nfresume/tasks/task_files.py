@@ -15,6 +15,8 @@ import stat
 from collections.abc import Callable, Set
 from pathlib import Path
 
+from nfresume.system import trees
+
 _FICLONE = 0x40049409  # linux/fs.h
 
 
@@ -146,7 +148,7 @@ def settle_links(
     `without`: links that are left alone.
     """
     top = folder.resolve()
-    for parent, folders, files in os.walk(top):
+    for parent, folders, files in trees.walk(top):
         for name in (*folders, *files):
             path = Path(parent, name)
             if path in without:
@@ -166,18 +168,20 @@ def settle_links(
 def stamp(path: Path) -> str:
     """Size and time stamp of a file, or the totals of a folder. A change of content changes the stamp.
 
-    The content is not read. Raises OSError when there is nothing at `path`.
+    The content is not read. A folder that cannot be listed counts, as it may become readable. Raises OSError
+    when there is nothing at `path`.
     """
     status = path.stat()
     if not path.is_dir():
         return f"{status.st_size}:{status.st_mtime_ns}"
     count = size = newest = 0
-    for parent, folders, files in os.walk(path):
+    unreadable: list[OSError] = []
+    for parent, folders, files in trees.walk(path, unreadable.append):
         for name in (*folders, *files):
             found = os.lstat(os.path.join(parent, name))
             count, size = count + 1, size + (found.st_size if name in files else 0)
             newest = max(newest, found.st_mtime_ns)
-    return f"{count}:{size}:{newest}"
+    return f"{count}:{size}:{newest}" + (f":{len(unreadable)}" if unreadable else "")
 
 
 def publish_target(path: str, remote: str, output: Path) -> Path:

@@ -16,6 +16,7 @@ from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
 from nfresume.runs import lean, lean_choice, lean_needs, lean_watch
 from nfresume.storage import Root, emptying
+from nfresume.system import trees
 from tests.conftest import BOUND, PROJECT
 from tests.proof.lean_model import MINIMUM, SESSION, Engine, Pipeline, Process
 
@@ -97,6 +98,25 @@ def test_what_a_failed_task_reads_through_links(tmp_path: Path):
     (second / "out.bin").unlink()
     (second / "out.bin").symlink_to(first / "out.bin")
     assert chain.chosen() == []
+
+
+def test_what_a_failed_task_reads_and_nobody_can_list(tmp_path: Path):
+    """A link to an earlier output may be where an input folder cannot be listed: nothing is chosen.
+
+    Root may list every folder, but not one whose path is too long.
+    """
+    chain = Chain(tmp_path)
+    chain.fail()
+    tasks = lean_needs.tasks(chain.engine.folder, 1)
+    by_name = {task.name: Path(chain.engine.work, task.dir) for task in tasks.values()}
+    (by_name["P1"] / "out.bin").unlink()
+    fd = os.open(by_name["P1"], os.O_RDONLY)
+    for name in ("out.bin", *["d" * 200] * 30):
+        os.mkdir(name, dir_fd=fd)
+        fd = os.open(name, os.O_RDONLY, dir_fd=fd)
+    os.symlink(by_name["P0"] / "out.bin", "link", dir_fd=fd)
+    assert "cannot be listed" in chain.choose().refused
+    trees.remove(str(by_name["P1"] / "out.bin"))
 
 
 @pytest.mark.parametrize("doubt", ["no record", "unfinished record", "executor", "no task dir", "deep",
