@@ -179,21 +179,38 @@ def download_all(found: list[Object], top: str, target: Path) -> None:
 
 
 def upload(path: Path, url: str) -> int:
-    """Upload a file, or all files of a folder. Returns the bytes."""
+    """Upload a file, or all files of a folder, those behind links too. Returns the bytes."""
     bucket, key = split(url)
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
-    if path.is_file() and (not key or key.endswith("/")):
-        key += path.name
-    total = 0
-    for file in files:
-        name = key if path.is_file() else "/".join([*filter(None, [key.rstrip("/")]),
-                                                    file.relative_to(path).as_posix()])
-        with _asking(f"s3://{bucket}/{name}"):
-            try:
-                _client().upload_file(str(file), bucket, name)
-            except Exception as e:  # boto3 wraps what it raises in its own class
-                if type(e).__name__ != "S3UploadFailedError":
-                    raise
-                raise OSError(f"s3://{bucket}/{name}: {' '.join(str(e).split())}") from None
-        total += file.stat().st_size
-    return total
+    if path.is_file():
+        return _upload(path, bucket, key + path.name if not key or key.endswith("/") else key)
+    above = key.rstrip("/")
+    return sum([_upload(file, bucket, f"{above}/{name}" if above else name) for file, name in _files(path)])
+
+
+def _files(folder: Path, top: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, str]]:
+    """The files below a folder, and their names from its top. S3 has no links: they are followed."""
+    real = folder.resolve()
+    if real in above:
+        raise OSError(f"{folder} is a link to a folder that contains it")
+    for path in sorted(folder.iterdir()):
+        name = f"{top}{path.name}"
+        if path.is_dir():
+            yield from _files(path, f"{name}/", (*above, real))
+        elif path.is_file():
+            yield path, name
+        else:
+            raise OSError(f"{path} is neither file nor folder")
+
+
+def _upload(file: Path, bucket: str, key: str) -> int:
+    url = f"s3://{bucket}/{key}"
+    with _asking(url):
+        try:
+            _client().upload_file(str(file), bucket, key)
+        except UnicodeEncodeError:
+            raise OSError(f"{os.fsencode(url)!r}: a key of S3 is UTF-8") from None
+        except Exception as e:  # boto3 wraps what it raises in its own class
+            if type(e).__name__ != "S3UploadFailedError":
+                raise
+            raise OSError(f"{url}: {' '.join(str(e).split())}") from None
+    return file.stat().st_size

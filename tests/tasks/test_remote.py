@@ -85,6 +85,27 @@ def test_outputs_after_success(site: Site, bucket: Any):
     assert not (site.launch_dir / "results").exists()
 
 
+def test_links_in_a_folder_are_uploaded_as_files(tmp_path: Path, bucket: Any):
+    """S3 has no links: what they lead to is there under both names. What cannot be uploaded is an error."""
+    folder = tmp_path / "folder"
+    (folder / "v2/deep").mkdir(parents=True)
+    (folder / "v2/deep/a.txt").write_text("abc")
+    (folder / "latest").symlink_to("v2")
+    (folder / "first.txt").symlink_to("v2/deep/a.txt")
+    assert s3.upload(folder, "s3://bucket/out/") == 9
+    assert names(bucket) == ["out/first.txt", "out/latest/deep/a.txt", "out/v2/deep/a.txt"]
+    (folder / "v2/loop").symlink_to("..")
+    with pytest.raises(OSError, match="a link to a folder that contains it"):
+        s3.upload(folder, "s3://bucket/again")
+    (folder / "v2/loop").unlink()
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(OSError, match="pipe is neither file nor folder"):
+        s3.upload(folder, "s3://bucket/again")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")).write_text("named in another code")
+    with pytest.raises(OSError, match=r"\\xff.txt': a key of S3 is UTF-8"):
+        s3.upload(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")), "s3://bucket/again/")
+
+
 def test_an_upload_that_fails(site: Site, bucket: Any):
     """It fails the run, with one line. The relaunch only uploads."""
     fix(site.launch_dir / "remote_files.py", 's3://bucket/out/a.txt"', 's3://later/out/a.txt"')
