@@ -29,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from machine import machine, spread, versions
 from mounts import Place, nfs, places
 from tree import build
@@ -234,23 +235,29 @@ def on_nfs(tools: list[str], scanners: list[str], tasks: int, repeats: int) -> N
 def report(output: str, tasks: int, entries: int) -> None:
     """Print what the guest measured."""
     times: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
     for line in output.splitlines():
         if line.startswith("["):
-            tool, seconds = json.loads(line)
+            tool, seconds, share = json.loads(line)
             times.setdefault(tool, []).append(seconds)
+            busy.setdefault(tool, []).append(share)
     for base, title in (("rm", "remove"), ("du", "measure")):
         print(f"\n{title} {tasks:,} tasks ({entries:,} entries) on nfs, 1 ms round trip")
         names = [t for t in times if (t in SCANNERS or t == "measure") == (base == "du")]
         for tool in sorted(names, key=lambda t: min(times[t])):
             print(f"  {tool:<9} {spread(times[tool])} s, {entries / min(times[tool]):9,.0f} entries/s"
-                  f"{against(times.get(base, []), times[tool], base)}", flush=True)
+                  f"{against(times.get(base, []), times[tool], base)}, the guest's processor "
+                  f"{statistics.median(busy[tool]):.0%} busy", flush=True)
 
 
 def run_jobs(jobs: list[tuple[str, str]]) -> None:
     """Run in the guest: one tool after the other, each with cold caches."""
     for tool, top in jobs:
         Path("/proc/sys/vm/drop_caches").write_text("3")
-        print(json.dumps([tool, trial(tool, Path(top)).seconds]), flush=True)
+        before = psutil.cpu_times()
+        seconds = trial(tool, Path(top)).seconds
+        spent = [now - then for now, then in zip(psutil.cpu_times(), before, strict=True)]
+        print(json.dumps([tool, seconds, 1 - (spent[3] + spent[4]) / (sum(spent) or 1)]), flush=True)
 
 
 def available(tools: list[str]) -> list[str]:

@@ -138,7 +138,7 @@ class LinkReplacer:
         """True when a link leads out of the work dir again: one of its hops lies in it."""
         hop = link
         for _ in range(MOST_LINKS):
-            if not os.path.islink(hop):
+            if not stat.S_ISLNK(_mode(hop)):
                 return False
             hop = os.path.normpath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
             if self.scratch.contains(self._free_of_links(os.path.dirname(hop))):
@@ -261,7 +261,7 @@ class LinkReplacer:
         if _stays_within(entry.path, text, source):
             return text
         real = self.scratch.resolve(entry.path)
-        if not os.path.lexists(real):
+        if not _mode(real):
             return text  # it dangled before, so it may dangle now
         return None if self.scratch.in_root(real) or self.scratch.contains(real) else real
 
@@ -326,7 +326,7 @@ def _finish(folder: str, ready: str) -> None:
 def _stays_within(link: str, text: str, folder: str) -> bool:
     """True for a relative link to something in `folder`: a copy of the folder can keep it as it is."""
     lexical = os.path.normpath(os.path.join(os.path.dirname(link), text))
-    return not os.path.isabs(text) and lexical.startswith(f"{folder}/") and os.path.lexists(lexical)
+    return not os.path.isabs(text) and lexical.startswith(f"{folder}/") and _mode(lexical) != 0
 
 
 def _rebuilt(path: str, source: str, above: Mapping[str, str]) -> str | None:
@@ -340,6 +340,7 @@ def _rebuilt(path: str, source: str, above: Mapping[str, str]) -> str | None:
 
 
 def _mode(path: str) -> int:
+    """The st_mode of what is at a path, 0 where nothing is. Raises OSError: it cannot be seen."""
     try:
         return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
