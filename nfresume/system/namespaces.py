@@ -21,6 +21,8 @@ _MNT_DETACH = 2  # linux/fs.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 #: What an error number means other than what it is called, by the call: user_namespaces(7).
 _WHY = {("unshare", errno.ENOSPC): "too many namespaces; see /proc/sys/user"}
+#: A byte of a path in mountinfo: proc(5).
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -109,4 +111,4 @@ def mount_points() -> list[str]:
     """The mount points that this process sees."""
     lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     fields = (line.split(" ")[4] for line in lines)
-    return [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), field) for field in fields]
+    return [_OCTAL.sub(lambda octal: chr(int(octal[1], 8)), field) for field in fields]

@@ -194,13 +194,13 @@ def _show_home(wish: Wish, view: View) -> Path:
 
 
 def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
-    shared = [wish.work, *(Path(path) for path in wish.shared)]
-    needed = [Path(path) for path in (*wish.needed, *(p for p in wish.inputs if p not in view.staged))]
+    shared = _real((wish.work, *wish.shared))
+    needed = _real((*wish.needed, *(path for path in wish.inputs if path not in view.staged)))
     for place in PLACES:
         if not place.is_dir():
             continue
         inside = _outermost(place, shared)
-        mounts = [path for path in _outermost(place, map(Path, namespaces.mount_points()))
+        mounts = [path for path in _outermost(place, namespaces.mount_points())
                   if not any(path == other or other in path.parents for other in inside)]
         with contextlib.ExitStack() as stack:
             handles = [_handle(path, stack) for path in inside]
@@ -218,8 +218,8 @@ def _make_private(wish: Wish, view: View, bases: _Bases, user: bool) -> None:
         is_project = wish.project is not None and os.path.realpath(wish.project) == str(ROOT)
         found = {path.name: path for path in working.entries_of(view.home) if path.name != wish.hidden
                  and (is_project or _belongs(path))}
-        kept = {name: view.home / name for path in (*shared, *needed)
-                for name in path.resolve().parts[2:3] if ROOT in path.resolve().parents}
+        kept = {path.parts[2]: view.home / path.parts[2] for path in map(Path, (*shared, *needed))
+                if ROOT in path.parents}
         view.entries = {**found, **view.entries, **kept}
 
 
@@ -247,18 +247,22 @@ def _handle(path: Path, stack: contextlib.ExitStack) -> tuple[Path, int, bool]:
     return path, fd, path.is_dir()
 
 
-def _outermost(place: Path, paths: Iterable[Path]) -> list[Path]:
-    """Those of the paths that are in `place`, without what is within another of them. Links are followed.
+def _real(paths: Iterable[str | os.PathLike[str]]) -> set[str]:
+    """The paths, free of links, of those that are there."""
+    return {os.path.realpath(path) for path in paths if os.path.exists(path)}
+
+
+def _outermost(place: Path, paths: Iterable[str]) -> list[Path]:
+    """Those of the paths, free of links, that are in `place`, without what is within another of them.
 
     What cannot be looked at is left out, like a mount whose server has died.
     """
-    real = sorted({found for path in paths if os.path.exists(path)
-                   and place in (found := Path(os.path.realpath(path))).parents})
-    outer: list[Path] = []
-    for path in real:  # what is in a folder sorts behind it
-        if not any(other in path.parents for other in outer):
+    outer: list[str] = []
+    for path in sorted(paths):  # what is in a folder sorts behind it
+        if path.startswith(f"{place}/") and not any(
+                path.startswith(f"{other}/") for other in outer) and os.path.exists(path):
             outer.append(path)
-    return outer
+    return [Path(path) for path in outer]
 
 
 def _cover(place: Path, at: Path, bases: _Bases, user: bool) -> dict[Path, Path]:
