@@ -120,7 +120,7 @@ def test_the_small_ones_begin_first(site: Kept):
 
 
 def test_an_idle_sweep_asks_the_database_once(site: Kept):
-    """With nothing to do, a sweep makes one transaction that only reads, of ten statements at most."""
+    """With nothing to do, a sweep makes one transaction that only reads, of seven statements at most."""
     site.failed("later", hours=5.0)
     site.sweep(thorough=False)
     begun: list[object] = []
@@ -132,7 +132,7 @@ def test_an_idle_sweep_asks_the_database_once(site: Kept):
     assert len(begun) == 1
     asked = [each for each in statements if not each.startswith("BEGIN")]
     assert all(each.startswith("SELECT") for each in asked)
-    assert len(asked) <= 10, asked
+    assert len(asked) <= 7, asked
 
 
 def test_one_broken_line_stops_no_other(site: Kept, caplog: pytest.LogCaptureFixture):
