@@ -22,7 +22,7 @@ from typing import Any
 from nfresume_metadata import files
 
 import nfresume
-from nfresume.system import crashpoints, durable, processes
+from nfresume.system import crashpoints, processes
 from nfresume.tasks import (
     claims,
     cloud,
@@ -127,7 +127,8 @@ def _answer(
         result, digest_by_path = _digest(values.decode(found))
     except values.Unreadable as e:
         raise BadOutput(f"its result cannot be passed on: {e}") from None
-    durable.write(task_dir / ANSWER, values.dumps(
+    # Only the worker that waits for this process reads it: it need not survive a crash of the host.
+    (task_dir / ANSWER).write_bytes(values.dumps(
         {"outputs": found, "result": result, "places": digest_by_path, "seconds": seconds, "began": began_ns,
          "elsewhere": {path: copied[path] for path in elsewhere}}))
 
