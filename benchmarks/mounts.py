@@ -108,8 +108,10 @@ def nfs() -> Iterator[tuple[Path, Callable[[list[str]], str]]]:
     script = str(HERE.parent / "tests/shared/nfs.sh")
 
     def run(words: list[str]) -> str:
-        done = subprocess.run([script, "run", "1", *words], env={**env, "DELAY": "0.5ms"}, check=True,
+        done = subprocess.run([script, "run", "1", *words], env={**env, "DELAY": "0.5ms"}, check=False,
                               capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"the guest failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
         return done.stdout
 
     subprocess.run([script, "up"], check=True, env=env, stdout=subprocess.DEVNULL)

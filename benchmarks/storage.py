@@ -220,11 +220,12 @@ def on_nfs(tools: list[str], scanners: list[str], tasks: int, repeats: int) -> N
 
     with nfs() as (export, run):
         order = [(tool, n) for n in range(repeats) for tool in random.sample(tools, len(tools))]
+        scanned = [(tools[0] if tools else "scanned", n) for n in range(repeats)] if scanners else []
         entries = 0
-        for tool, n in order:
+        for tool, n in {*order, *scanned}:
             Root.mark(export / f"{tool}-{n}/root")
             entries = build(str(export / f"{tool}-{n}" / TREE), tasks, n)
-        jobs = [(scan, f"/mnt/efs/{tools[0]}-{n}") for n in range(repeats) for scan in scanners]
+        jobs = [(scan, f"/mnt/efs/{tool}-{n}") for tool, n in scanned for scan in scanners]
         jobs += [(tool, f"/mnt/efs/{tool}-{n}") for tool, n in order]
         words = [sys.executable, str(HERE / "storage.py"), "--jobs", json.dumps(jobs)]
         report(run(words), tasks, entries)
