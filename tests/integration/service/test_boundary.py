@@ -17,11 +17,12 @@ from nfresume.settings import Settings
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A site's folders: pipelines/qc/main.nf is allowed, elsewhere/evil.nf is not."""
+    """A site's folders: pipelines/qc/main.nf is allowed, elsewhere/evil.nf is not; `link` leads away."""
     for name in ("pipelines/qc/main.nf", "pipelines/wf.py", "elsewhere/evil.nf", "elsewhere/evil.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("workflow {}\n")
     (tmp_path / "nfresume.toml").touch()
+    (tmp_path / "link").symlink_to("/usr/lib")
     return tmp_path
 
 
@@ -127,7 +128,10 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "a.csv {place}/launches/other/x"}, {"input": "{{place}/root/other,/y}/*.x"},
     {"input": "{place}/ro*t/other/x"}, {"input": "{place}/*/other/**"}, {"input": "{place}"}, {"input": "/"},
     {"input": "/proc/1/root{place}/root/other/x"}, {"input": "/proc/self/environ"},
-    {"input": "/etc/../proc/1"},
+    {"input": "/etc/../proc/1"}, {"input": "//proc/self/environ"}, {"input": "/{place}/root/other/x"},
+    {"input": "{place}/link/../root/other/x"}, {"input": "a,{place}/link/../root/other/x"},
+    {"input": "{place}/link/../launches/other/x/*.csv"}, {"outdir": "{place}/link/../pipelines/qc"},
+    {"input": "file:../../../../other/x/samples.csv"}, {"input": "x,file:../../../../other/x"},
     {"input": "{place}/nfresume.toml"}, {"input": "{place}/state.db"}, {"input": "{place}/secrets/key"},
     {"input": "{place}/state.db-wal"}, {"input": "{place}/state.db-shm"},
     {"input": "{place}/state.db-journal"},
@@ -165,7 +169,8 @@ def test_parameters_that_are_allowed(place: Path):
 @pytest.mark.parametrize("text", [
     "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml",
     "x\t/proc/1/environ",
-    "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv",
+    "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv", "a,{place}/link/../root/other/x/b",
+    "a,file:../../../../other/x/reads.fq",
 ])
 def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: pytest.MonkeyPatch):
     """An attached sample sheet names no files of other accounts, wherever they stand in it."""
