@@ -206,8 +206,8 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
         for text in hosts.matches_in_file(file, _WORD_IN_BYTES):
             folder, slash, name = text.rpartition("/")
             if slash and folder not in folders:
-                folders[folder] = [place for place in _readings(folder + slash, launch_dir) if any(
-                    _inside(place, each) or _inside(each, place) for each in private)]
+                folders[folder] = [place for place in _readings(folder + slash, launch_dir)
+                                   if _is_near(place, private)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
@@ -217,14 +217,26 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
 
 def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
     own = _real(conf.web_launches / conf.account)
-    near = any(_inside(path, place) or _inside(place, path) for place in private)
-    if near and not _inside(path, own):
-        raise UsageError(f"parameter {name} names a file of nfresume or of another account, or a folder "
-                         f"around them: {text[:200]}", "name a file of your own")
+    if _is_near(path, private) and not _inside(path, own):
+        raise UsageError(f"parameter {name} names a file of nfresume or of another account, a hidden file in "
+                         f"the home of the server's user, or a folder around them: {text[:200]}",
+                         "name a file of your own")
     output = any(word in _plain(name) for word in ("out", "publish", "result"))
     if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
         raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
                          "choose another folder for results")
+
+
+def _is_near(path: Path, private: Iterable[Path]) -> bool:
+    """True for a path in a private place, and for a folder around one.
+
+    What is hidden in the server's home is private, too, whether it exists or not: keys, passwords, Nextflow's
+    own configuration.
+    """
+    home = _real(Path(os.path.expanduser("~")))
+    hidden = home in path.parents and path.relative_to(home).parts[0].startswith(".")
+    around = any(_inside(path, place) or _inside(place, path) for place in private) or _inside(home, path)
+    return hidden or around
 
 
 def is_private(conf: Settings, path: Path, private: Iterable[Path]) -> bool:
