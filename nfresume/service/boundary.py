@@ -31,6 +31,8 @@ _WILDCARD = re.compile(r"[*?\[{]")
 _BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
 _MAX_PATHS = 1000
 _MAX_FOLDERS = 10_000
+#: One in a hundred files of 50 MB of random bytes has a word of this length with a wildcard below the root.
+_BY_CHANCE = 13
 _WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
 #: Folders from which Nextflow, or a pipeline in them, takes code.
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
@@ -203,7 +205,7 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
         return
     private, folders = private_places(conf), dict[str, list[Path]]()
     for file in files:
-        for text in hosts.matches_in_file(file, _WORD_IN_BYTES):
+        for text in hosts.matches_in_file(file, _WORD_IN_BYTES, _BY_CHANCE):
             folder, slash, name = text.rpartition("/")
             if slash and folder not in folders:
                 folders[folder] = [place for place in _readings(folder + slash, launch_dir)

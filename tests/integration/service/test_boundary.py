@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,6 +188,9 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     sheet.write_text(f"sample,reads\n{'b,data/b.fq ' * 100_000}\n{text.replace('{place}', str(place))}\n")
     with pytest.raises(UsageError, match=r"samples.csv names a file"):
         boundary.check_files(listed(place), [sheet], launch_dir)
+    sheet.write_text(f"sample,reads,\0note\n{text.replace('{place}', str(place))}\n")
+    with pytest.raises(UsageError, match=r"samples.csv names a file"):
+        boundary.check_files(listed(place), [sheet], launch_dir)
     own = f"{place}/launches/team/run-0/x.fq,{place}/home/x.fq"
     sheet.write_text(f"sample,reads\na,data/a.fq,{own},https://example.org/{place}/root\n")
     boundary.check_files(listed(place), [sheet], launch_dir)
@@ -213,11 +217,24 @@ def test_urls_in_attached_files(place: Path):
     file.write_bytes(b"sample,url\n" + b"x" * (2**20 - 20) + b"\na,http://169.254.169.254/latest\n")
     with pytest.raises(UsageError, match=r"169\.254"):
         boundary.hosts.check_files([file])
+    file.write_bytes(b"sample,url,\0note\na,http://169.254.169.254\0,\n")
+    with pytest.raises(UsageError, match=r"169\.254"):
+        boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://198.51.100.7/x\n")
     with pytest.raises(UsageError):
         boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://8.8.8.8/x\n")
     boundary.hosts.check_files([file])
+
+
+def test_data_name_nothing_by_chance(place: Path):
+    """20 MB of random bytes, as of a compressed file, may be attached."""
+    launch_dir = place / "launches/team/run-1"
+    launch_dir.mkdir(parents=True)
+    data = launch_dir / "reads.bam"
+    data.write_bytes(b"\0" + random.Random(7).randbytes(20_000_000) + b" // /. /.. //\0/ ")
+    boundary.check_files(listed(place), [data], launch_dir)
+    boundary.hosts.check_files([data])
 
 
 def test_json_of_many_values():
