@@ -27,7 +27,7 @@ class Comparison:
 
     @property
     def difference(self) -> Decimal:
-        """What AWS billed beyond the work dirs: other data, other file systems. Negative: not billed yet."""
+        """What AWS billed beyond work dirs and caches: for other data. Negative: not billed yet."""
         return self.bill.amount - self.usage.cost(self.bill.currency)
 
 
@@ -46,9 +46,9 @@ def compare(store: Store, conf: Settings, choose_period: Callable[[datetime], Pe
     ledger = usage.read(store, conf, None, period.end)
     whole = _whole_days(Period(max(period.start, periods.midnight(ledger.first_sample_at)), period.end))
     groups = Groups(ledger, whole)
-    for execution in ledger.executions.values():
-        if execution.root_id == ledger.root_id:
-            groups.add("", execution)
+    for holder in ledger.holders:
+        if holder.root_id == ledger.root_id:
+            groups.add("", holder)
     bill = aws.bill(file_system, whole.start.date(), whole.end.date())
     return Comparison(bill, groups.usage().get("", Usage()))
 

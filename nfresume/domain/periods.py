@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from nfresume.domain.errors import UsageError
 
+#: Nothing was stored before.
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -33,7 +35,7 @@ def period(now: datetime, *, since: str | None, start: str | None, end: str | No
             first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
             return _checked(Period(first, (first + timedelta(days=32)).replace(day=1)), now)
         if start or end:
-            begin = _moment(start) if start else datetime.min.replace(tzinfo=UTC)
+            begin = _moment(start) if start else _BEGINNING
             return _checked(Period(begin, _moment(end) if end else now), now)
         text = "30d" if since is None else since
         return _checked(Period(now - float(text[:-1]) * _UNITS[text[-1]], now), now)
@@ -54,7 +56,9 @@ def _checked(chosen: Period, now: datetime) -> Period:
     if chosen.start >= now:
         raise UsageError(f"the period begins ({chosen.start:%Y-%m-%d}) in the future",
                          "every report shows what the future costs: ask for a period of the past")
-    return Period(chosen.start, min(chosen.end, now))
+    if chosen.end <= _BEGINNING:
+        raise ValueError
+    return Period(max(chosen.start, _BEGINNING), min(chosen.end, now))
 
 
 def days(span: Period) -> Iterator[Period]:

@@ -7,6 +7,7 @@ spelling and of URLs are left.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -24,11 +25,14 @@ _URL_PATH = re.compile(r"/[A-Za-z0-9_./~+-]+")
 _REVISION = r"[\w./*?\[\]-]+"
 #: A pattern of `web_pipelines` with a revision: `owner/repo@3.14.0`, `https://host/owner/repo@v*`.
 _WITH_REVISION = re.compile(rf"(?P<name>(?:\w+://[^/]+/)?[^@:]+)@(?P<revision>{_REVISION})")
+_FILE = re.compile(r"^file:(//[^/]*)?", re.IGNORECASE)
 _WILDCARD = re.compile(r"[*?\[{]")
 #: What stands between the paths of a list in one parameter.
 _BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
 _MAX_PATHS = 1000
 _MAX_FOLDERS = 10_000
+#: One in a hundred files of 50 MB of random bytes has a word of this length with a wildcard below the root.
+_BY_CHANCE = 13
 _WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
 #: Folders from which Nextflow, or a pipeline in them, takes code.
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
@@ -199,31 +203,42 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
     """
     if is_open(conf):
         return
-    private, folders = private_places(conf), dict[str, Path | None]()
+    private, folders = private_places(conf), dict[str, list[Path]]()
     for file in files:
-        for text in hosts.matches_in_file(file, _WORD_IN_BYTES):
+        for text in hosts.matches_in_file(file, _WORD_IN_BYTES, _BY_CHANCE):
             folder, slash, name = text.rpartition("/")
             if slash and folder not in folders:
-                place = _path_in(folder + slash, launch_dir)
-                near = place and any(_inside(place, each) or _inside(each, place) for each in private)
-                folders[folder] = place if near else None
+                folders[folder] = [place for place in _readings(folder + slash, launch_dir)
+                                   if _is_near(place, private)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
-            if slash and text != "/" and (place := folders[folder]) is not None:
+            for place in folders[folder] if slash and text != "/" else ():
                 _check_path(conf, private, file.name, text, place / name)
 
 
 def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
     own = _real(conf.web_launches / conf.account)
-    near = any(_inside(path, place) or _inside(place, path) for place in private)
-    if near and not _inside(path, own):
-        raise UsageError(f"parameter {name} names a file of nfresume or of another account, or a folder "
-                         f"around them: {text[:200]}", "name a file of your own")
+    if _is_near(path, private) and not _inside(path, own):
+        raise UsageError(f"parameter {name} names a file of nfresume or of another account, a hidden file in "
+                         f"the home of the server's user, or a folder around them: {text[:200]}",
+                         "name a file of your own")
     output = any(word in _plain(name) for word in ("out", "publish", "result"))
     if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
         raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
                          "choose another folder for results")
+
+
+def _is_near(path: Path, private: Iterable[Path]) -> bool:
+    """True for a path in a private place, and for a folder around one.
+
+    What is hidden in the server's home is private, too, whether it exists or not: keys, passwords, Nextflow's
+    own configuration.
+    """
+    home = _real(Path(os.path.expanduser("~")))
+    hidden = home in path.parents and path.relative_to(home).parts[0].startswith(".")
+    around = any(_inside(path, place) or _inside(place, path) for place in private) or _inside(home, path)
+    return hidden or around
 
 
 def is_private(conf: Settings, path: Path, private: Iterable[Path]) -> bool:
@@ -261,23 +276,25 @@ def _paths_in(text: str, launch_dir: Path) -> set[Path]:
     parts = {text.strip(), *(part for part in _BETWEEN.split(text) if "/" in part and part != "/")}
     if len(parts) > _MAX_PATHS:
         raise UsageError(f"a parameter names more than {_MAX_PATHS} paths", "put them into a file")
-    return {path for part in parts if (path := _path_in(part, launch_dir)) is not None}
+    return {path for part in parts for path in _readings(part, launch_dir)}
 
 
-def _path_in(text: str, launch_dir: Path) -> Path | None:
-    """The path that a text names, or the folder of its first wildcard; None if it is no path."""
-    plain = re.sub(r"^file:(//[^/]*)?", "", text, flags=re.IGNORECASE)
-    if "/" not in plain or "://" in plain or "\0" in plain:
-        return None
-    if len(plain) > 4096:  # no path, unless a program shortens it first
-        plain = os.path.normpath(plain)
-    literal, *pattern = _WILDCARD.split(plain, maxsplit=1)
-    folder = literal.rpartition("/")
-    try:
-        found = launch_dir / (folder[0] + folder[1] if pattern else literal)
-        return found if "proc" in found.parts[:2] else _real(found)
-    except (OSError, ValueError):
-        return None
+def _readings(text: str, launch_dir: Path) -> set[Path]:
+    """Where a text leads if it is a path, or the folder of its first wildcard, however a program reads it.
+
+    Java takes `..` away before it follows links, the kernel after it. To Nextflow `file:..` is a name.
+    """
+    found: set[Path] = set()
+    for plain in {text, _FILE.sub("", text)}:
+        if "/" not in plain or "://" in plain or "\0" in plain:
+            continue
+        literal, *pattern = _WILDCARD.split(plain, maxsplit=1)
+        given = os.path.join(_real(launch_dir), literal[:literal.rfind("/") + 1] if pattern else literal)
+        path = "/" + given.lstrip("/")  # two slashes are another root to Python only
+        for each in {path, os.path.normpath(path)}:
+            with contextlib.suppress(OSError, ValueError):  # no path
+                found.add(Path(each) if each.startswith("/proc/") else _real(Path(each)))
+    return found
 
 
 def _literal_folder(pattern: str) -> Path:

@@ -29,6 +29,8 @@ MAX_HOSTS = 50
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _CHUNK = 1 << 20
 _LONGEST = 4200
+#: Whatever is no ASCII text is a blank.
+_AS_TEXT = bytes(byte if 33 <= byte <= 126 or byte in b"\t\n\r" else 32 for byte in range(256))
 #: This machine, and the hosts from which a cloud's machines get their credentials.
 _METADATA_HOSTS = frozenset({"localhost", "metadata", "metadata.google.internal", "instance-data"})
 
@@ -39,7 +41,7 @@ def check(value: object) -> None:
 
 
 def check_files(files: Iterable[Path]) -> None:
-    """The same for the text in files. Binary files (with a NUL in the first 8 KiB) are skipped."""
+    """The same for the text in files, see `matches_in_file`."""
     _check_hosts(host for file in files for host in _hosts_in_file(file))
 
 
@@ -87,20 +89,21 @@ def _hosts_in_file(file: Path) -> Iterator[str]:
         yield _host_of(_SLASHES.split(found, maxsplit=1)[1])
 
 
-def matches_in_file(file: Path, pattern: re.Pattern[bytes]) -> Iterator[str]:
+def matches_in_file(file: Path, pattern: re.Pattern[bytes], by_chance: int = 0) -> Iterator[str]:
     """What matches a pattern, in matches of at most 4,096 bytes; some may come twice.
 
-    Nothing in a binary file, which has a NUL in its first 8 KiB.
+    A file with a NUL in its first 8 KiB may be a sheet all the same. Only its ASCII text counts, and no match
+    of fewer than `by_chance` bytes, which other data may have by chance.
     """
     with file.open("rb") as opened:
-        if b"\0" in opened.read(8192):
-            return
+        binary = b"\0" in opened.read(8192)
         opened.seek(0)
         tail = b""
         while data := opened.read(_CHUNK):
-            text = tail + data
+            text = tail + (data.translate(_AS_TEXT) if binary else data)
             for found in set(pattern.findall(text)):  # a sheet repeats its folders and hosts
-                yield os.fsdecode(found)
+                if not binary or len(found) >= by_chance:
+                    yield os.fsdecode(found)
             tail = text[-_LONGEST:]  # a match may lie across two chunks
 
 

@@ -1,9 +1,13 @@
-"""Size samples and prices over time. Rows are only added, so the cost of a past period never changes."""
+"""Size samples and prices over time. Rows are only added, so the cost of a past period never changes.
+
+A row is never earlier than the one before it, also when the clock goes back: or what was removed after that
+would be stored, and cost, for ever.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -17,6 +21,8 @@ from nfresume.store.schema import cache_samples, events, executions, prices, roo
 
 #: Name for the bytes of task dirs that no trace and no log names.
 UNKNOWN = "(unknown)"
+#: Two rows of one time would have no order.
+_TICK = timedelta(microseconds=1)
 
 
 def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int] | None = None) -> None:
@@ -25,16 +31,17 @@ def sample(tx: Tx, execution_id: str, metered: int, processes: Mapping[str, int]
     A sample holds until the next one, so an unchanged size is not written again.
     """
     new = (metered, dict(processes or {}))
-    if _newest(tx, execution_id) != new:
+    at, *known = _newest(tx, execution_id) or (None,)
+    if tuple(known) != new:
         tx.conn.execute(size_samples.insert().values(
-            execution_id=execution_id, at=tx.now, metered_bytes=new[0], processes=new[1]))
+            execution_id=execution_id, at=_following(tx, at), metered_bytes=new[0], processes=new[1]))
 
 
 def sample_rest(tx: Tx, execution_id: str, metered: int) -> None:
     """Record that only `metered` bytes of the newest sample are left, each process with its old share."""
     newest = _newest(tx, execution_id)
-    if newest is not None and newest[0]:
-        processes = {name: size * metered // newest[0] for name, size in newest[1].items()}
+    if newest is not None and newest[1]:
+        processes = {name: size * metered // newest[1] for name, size in newest[2].items()}
         sample(tx, execution_id, metered, processes)
 
 
@@ -45,11 +52,12 @@ def sample_cache(tx: Tx, root_id: str, account: str, metered: int, kind: str = "
     """
     c = cache_samples.c
     newest = tx.conn.execute(
-        sa.select(c.metered_bytes).where(c.root_id == root_id, c.account == account, c.kind == kind)
-        .order_by(c.at.desc(), c.id.desc()).limit(1)).scalar()
-    if (newest or 0) != metered:
+        sa.select(c.at, c.metered_bytes).where(c.root_id == root_id, c.account == account, c.kind == kind)
+        .order_by(c.at.desc(), c.id.desc()).limit(1)).first()
+    at, known = newest or (None, 0)
+    if known != metered:
         tx.conn.execute(cache_samples.insert().values(
-            root_id=root_id, account=account, at=tx.now, metered_bytes=metered, kind=kind))
+            root_id=root_id, account=account, at=_following(tx, at), metered_bytes=metered, kind=kind))
 
 
 def samples_of_caches(
@@ -67,13 +75,18 @@ def samples_of_caches(
     return found
 
 
-def _newest(tx: Tx, execution_id: str) -> tuple[int, dict[str, int]] | None:
+def _newest(tx: Tx, execution_id: str) -> tuple[datetime, int, dict[str, int]] | None:
     row = tx.conn.execute(
-        sa.select(size_samples.c.metered_bytes, size_samples.c.processes)
+        sa.select(size_samples.c.at, size_samples.c.metered_bytes, size_samples.c.processes)
         .where(size_samples.c.execution_id == execution_id)
         .order_by(size_samples.c.at.desc(), size_samples.c.id.desc()).limit(1)
     ).first()
-    return (row[0], row[1] or {}) if row else None
+    return (row[0], row[1], row[2] or {}) if row else None
+
+
+def _following(tx: Tx, newest: datetime | None) -> datetime:
+    """The time of a row that follows the newest one."""
+    return tx.now if newest is None else max(tx.now, newest + _TICK)
 
 
 def samples(
@@ -155,8 +168,8 @@ def set_price(tx: Tx, root_id: str, price: Price) -> None:
     newest = newest_price(tx, root_id)
     if newest is None or not newest.same_as(price):
         tx.conn.execute(prices.insert().values(
-            root_id=root_id, since=tx.now, per_gb_month=str(price.per_gb_month), currency=price.currency,
-            source=price.source))
+            root_id=root_id, since=_following(tx, newest and newest.since),
+            per_gb_month=str(price.per_gb_month), currency=price.currency, source=price.source))
 
 
 def newest_price(tx: Tx, root_id: str) -> Price | None:

@@ -84,19 +84,18 @@ def chosen(
 
 
 def _chosen(texts: dict[str, str]) -> Chosen:
-    until = _day(texts["until"])
     return Chosen(Filter(
         tuple(s for s in ExecutionState if s == texts["state"].upper()),
         tuple(s for s in WorkDirState if s == texts["work"].upper()),
         texts["search"].strip(), texts["pipeline"].strip(), texts["user"].strip(), texts["tag"].strip(),
-        _day(texts["since"]), until + timedelta(days=1) if until is not None else None), texts)
+        _day(texts["since"]), _day(texts["until"], timedelta(days=1))), texts)
 
 
-def _day(text: str) -> datetime | None:
-    """The start of a day in UTC; None for anything else."""
+def _day(text: str, more: timedelta = timedelta()) -> datetime | None:
+    """The start of a day in UTC, and a time after it; None for anything else."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + more
+    except (ValueError, OverflowError):
         return None
 
 

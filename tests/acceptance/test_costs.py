@@ -37,6 +37,18 @@ def held(site: Site, execution_id: str, gigabytes: int, days: int) -> None:
     store.close()
 
 
+def cached(site: Site) -> None:
+    """Store as much usage in the task cache of the root."""
+    store = Store.open(site.env["NFRESUME_DATABASE_URL"])
+    with store.begin() as tx:
+        tx.conn.execute(schema.cache_samples.insert().from_select(
+            ["root_id", "account", "kind", "at", "metered_bytes"],
+            sa.select(schema.roots.c.id, sa.literal("team"), sa.literal("tasks"), schema.size_samples.c.at,
+                      schema.size_samples.c.metered_bytes)
+            .select_from(schema.roots.join(schema.size_samples, sa.true()))))
+    store.close()
+
+
 @pytest.mark.long
 def test_the_price_of_aws_and_its_bill(site: Site):
     """The price is AWS's for the file system's mix of classes, with its source; --bill shows AWS's bill."""
@@ -64,6 +76,9 @@ def test_the_price_of_aws_and_its_bill(site: Site):
         assert (bill["from"], bill["to"]) == (str(today - timedelta(days=3)), str(today))
         assert (bill["billed"], bill["region"], bill["estimated"]) == ("2.500000000", aws.REGION, True)
         assert Decimal(bill["difference"]) == Decimal("2.5") - Decimal(bill["ledger"]) != Decimal("2.5")
+        cached(site)
+        both = site.ok("costs", "--since", "7d", "--bill", "--json").json()["bill"]
+        assert Decimal(both["ledger_gb_months"]) == pytest.approx(2 * Decimal(bill["ledger_gb_months"]))
         shown = site.ok("costs", "--since", "7d", "--bill").out
         assert "2.50 USD for 28 GB-months of EFS in us-west-2" in shown
     # Without AWS, today's price is still known: it is stored.

@@ -15,6 +15,7 @@ from nfresume import settings
 from nfresume.billing import as_json, pricing, usage
 from nfresume.billing import report as costs_report
 from nfresume.billing.report import By
+from nfresume.domain import costs
 from nfresume.domain.costs import GB, Price
 from nfresume.domain.errors import UsageError
 from nfresume.domain.periods import Period, period
@@ -156,10 +157,46 @@ def test_periods():
     assert asked(since="2w").start == now - timedelta(weeks=2)
     assert asked(month="2026-02") == Period(datetime(2026, 2, 1, tzinfo=UTC), MARCH)
     assert asked(start="2026-03-01", end="2026-04-01") == Period(MARCH, APRIL)
+    beginning = datetime(1970, 1, 1, tzinfo=UTC)
+    assert asked(end="2026-04-01") == Period(beginning, APRIL)
+    assert asked(start="0001-01-01") == asked(since="17750000h") == Period(beginning, now)
     for bad in ({"since": "soon"}, {"since": ""}, {"month": "2026-13"}, {"start": "x"}, {"since": "nand"},
+                {"month": "0001-01"}, {"end": "1969-12-31"},
                 {"start": "2026-04-01", "end": "2026-03-01"}, {"since": "1d", "month": "2026-02"}):
         with pytest.raises(UsageError):
             asked(**bad)
+
+
+@pytest.mark.parametrize("by", list(By))
+def test_a_report_of_all_time(store: Store, conf: settings.Settings, by: By):
+    """`--to` alone reports everything up to that day."""
+    failed(store, "run-a1")
+    price(store, MARCH, "0.30")
+    at(store, "run-a1", MARCH, 100)
+    found = costs_report.build(store, conf, "team", by, lambda now: period(
+        now, since=None, start=None, end="2026-04-01", month=None))
+    assert found.total.gb_hours == 100 * 31 * 24
+
+
+def test_a_clock_that_goes_back(store: Store, conf: settings.Settings):
+    """What was measured while the clock was ahead does not outlive its removal, nor a price its successor."""
+    failed(store, "run-a1")
+    with store.begin() as tx:
+        before = replace(tx, now=tx.now - timedelta(hours=1))
+        ledger.set_price(tx, "root", Price(tx.now, Decimal("0.30")))
+        ledger.sample(tx, "run-a1", 5 * GB, {"ALIGN": 5 * GB})
+        ledger.sample_cache(tx, "root", "team", 5 * GB)
+        for _ in range(2):
+            ledger.set_price(before, "root", Price(before.now, Decimal("0.10")))
+            ledger.sample(before, "run-a1", 0)
+            ledger.sample_cache(before, "root", "team", 0)
+        later = tx.now + timedelta(days=30)
+        assert [s.metered for s in ledger.samples(tx, "team", None, later)["run-a1"]] == [5 * GB, 0]
+        assert [[s.metered for s in each] for each in ledger.samples_of_caches(tx, "team", later).values()
+                ] == [[5 * GB, 0]]
+        assert [str(p.per_gb_month) for p in ledger.price_history(tx)["root"]] == ["0.30", "0.10"]
+        used = costs.usage(ledger.samples(tx, "team", None, later)["run-a1"], [], before.now, later)
+    assert used.gb_hours < Decimal("0.0001")
 
 
 def test_lines_by_process(store: Store, conf: settings.Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from nfresume.settings import Settings
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A site's folders: pipelines/qc/main.nf is allowed, elsewhere/evil.nf is not."""
+    """A site's folders: pipelines/qc/main.nf is allowed, elsewhere/evil.nf is not; `link` leads away."""
     for name in ("pipelines/qc/main.nf", "pipelines/wf.py", "elsewhere/evil.nf", "elsewhere/evil.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("workflow {}\n")
     (tmp_path / "nfresume.toml").touch()
+    (tmp_path / "link").symlink_to("/usr/lib")
     return tmp_path
 
 
@@ -127,7 +129,12 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "a.csv {place}/launches/other/x"}, {"input": "{{place}/root/other,/y}/*.x"},
     {"input": "{place}/ro*t/other/x"}, {"input": "{place}/*/other/**"}, {"input": "{place}"}, {"input": "/"},
     {"input": "/proc/1/root{place}/root/other/x"}, {"input": "/proc/self/environ"},
-    {"input": "/etc/../proc/1"},
+    {"input": "/etc/../proc/1"}, {"input": "//proc/self/environ"}, {"input": "/{place}/root/other/x"},
+    {"input": "{place}/link/../root/other/x"}, {"input": "a,{place}/link/../root/other/x"},
+    {"input": "{place}/link/../launches/other/x/*.csv"}, {"outdir": "{place}/link/../pipelines/qc"},
+    {"input": "{place}/home/.pgpass"}, {"outdir": "{place}/home/.ssh"}, {"input": "{place}/home"},
+    {"input": "{place}/home/*/credentials"}, {"input": "{place}/home/.aws/credentials"},
+    {"input": "file:../../../../other/x/samples.csv"}, {"input": "x,file:../../../../other/x"},
     {"input": "{place}/nfresume.toml"}, {"input": "{place}/state.db"}, {"input": "{place}/secrets/key"},
     {"input": "{place}/state.db-wal"}, {"input": "{place}/state.db-shm"},
     {"input": "{place}/state.db-journal"},
@@ -145,6 +152,7 @@ def test_parameters_that_are_refused(
         return {k: put(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
+    monkeypatch.setenv("HOME", str(place / "home"))
     given = put(params)
     assert isinstance(given, dict)
     conf = replace(listed(place), database_url=f"sqlite:///{place}/state.db", task_secrets=place / "secrets")
@@ -152,31 +160,38 @@ def test_parameters_that_are_refused(
         boundary.check_param_values(conf, given, place / "launches/team/run-1")
 
 
-def test_parameters_that_are_allowed(place: Path):
+def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatch):
     """Own files, the site's references, URLs and plain values are parameters."""
+    monkeypatch.setenv("HOME", str(place / "home"))
     boundary.check_param_values(listed(place), {
         "input": "samples.csv", "outdir": "results", "reference": f"{place}/pipelines/qc/ref.fa", "n": 3,
         "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b",
         "text": "a/b c", "unit": "counts / million", "glob": "data/*.fastq", "bucket": "s3://b/k/*.bam",
         "list": f"a.csv,{place}/launches/team/run-0/b.csv", "regex": "[^/]+/(?<x>a|b)",
+        "home": f"{place}/home/data/x.csv",
     }, place / "launches/team/run-1")
 
 
 @pytest.mark.parametrize("text", [
     "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml",
-    "x\t/proc/1/environ",
-    "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv",
+    "x\t/proc/1/environ", "a,{place}/home/.pgpass", "a,{place}/home/.aws/credentials",
+    "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv", "a,{place}/link/../root/other/x/b",
+    "a,file:../../../../other/x/reads.fq",
 ])
 def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: pytest.MonkeyPatch):
     """An attached sample sheet names no files of other accounts, wherever they stand in it."""
     monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
+    monkeypatch.setenv("HOME", str(place / "home"))
     launch_dir = place / "launches/team/run-1"
     launch_dir.mkdir(parents=True)
     sheet = launch_dir / "samples.csv"
     sheet.write_text(f"sample,reads\n{'b,data/b.fq ' * 100_000}\n{text.replace('{place}', str(place))}\n")
     with pytest.raises(UsageError, match=r"samples.csv names a file"):
         boundary.check_files(listed(place), [sheet], launch_dir)
-    own = f"{place}/launches/team/run-0/x.fq"
+    sheet.write_text(f"sample,reads,\0note\n{text.replace('{place}', str(place))}\n")
+    with pytest.raises(UsageError, match=r"samples.csv names a file"):
+        boundary.check_files(listed(place), [sheet], launch_dir)
+    own = f"{place}/launches/team/run-0/x.fq,{place}/home/x.fq"
     sheet.write_text(f"sample,reads\na,data/a.fq,{own},https://example.org/{place}/root\n")
     boundary.check_files(listed(place), [sheet], launch_dir)
 
@@ -202,11 +217,24 @@ def test_urls_in_attached_files(place: Path):
     file.write_bytes(b"sample,url\n" + b"x" * (2**20 - 20) + b"\na,http://169.254.169.254/latest\n")
     with pytest.raises(UsageError, match=r"169\.254"):
         boundary.hosts.check_files([file])
+    file.write_bytes(b"sample,url,\0note\na,http://169.254.169.254\0,\n")
+    with pytest.raises(UsageError, match=r"169\.254"):
+        boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://198.51.100.7/x\n")
     with pytest.raises(UsageError):
         boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://8.8.8.8/x\n")
     boundary.hosts.check_files([file])
+
+
+def test_data_name_nothing_by_chance(place: Path):
+    """20 MB of random bytes, as of a compressed file, may be attached."""
+    launch_dir = place / "launches/team/run-1"
+    launch_dir.mkdir(parents=True)
+    data = launch_dir / "reads.bam"
+    data.write_bytes(b"\0" + random.Random(7).randbytes(20_000_000) + b" // /. /.. //\0/ ")
+    boundary.check_files(listed(place), [data], launch_dir)
+    boundary.hosts.check_files([data])
 
 
 def test_json_of_many_values():

@@ -33,7 +33,8 @@ def test_filters_and_counts(web: Web):
 
     everything = {"run-0", "run-1", "run-2"}
     for query in ("", "state=FAILED", "work=RETAINED", "tag=project=x", "tag=PROJECT", "user=me",
-                  "since=2020-01-01", "until=2100-01-01", "since=nonsense", "state=nonsense"):
+                  "since=2020-01-01", "until=2100-01-01", "until=9999-12-31", "since=0001-01-01",
+                  "since=nonsense", "state=nonsense"):
         assert ids(query) == everything, query
     for query in ("state=RUNNING", "work=DELETED", "tag=project=y", "tag=q=x", "user=you", "since=2100-01-01",
                   "until=2020-01-01", "pipeline=q", "tag=%25"):
