@@ -354,6 +354,29 @@ def test_a_link_to_the_work_dir_itself(site: Site):
     assert (site.launch_dir / "task").is_symlink()
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_results_inside_of_a_published_folder(site: Site, code: int):
+    """A process publishes into a folder that another has published, as a link: all of it is one folder."""
+    e = launch(site, """
+process SAMPLE { publishDir 'results'
+  output: path 'sample'
+  script: "mkdir sample; echo reads > sample/reads" }
+process QC { publishDir 'results/sample/qc'
+  publishDir 'results/sample'
+  input: path sample
+  output: path 'qc.txt'
+  script: "cat sample/reads > qc.txt" }
+process LAST { input: path qc
+  script: "exit ${params.code}" }
+workflow { SAMPLE | QC | LAST }
+""", "--code", str(code), code=code)
+    assert e["work_dir"]["state"] == "DELETED", e["said"]
+    results = site.launch_dir / "results"
+    for file in ("sample/reads", "sample/qc.txt", "sample/qc/qc.txt"):
+        assert (results / file).read_text() == "reads\n"
+    assert links(results) == []
+
+
 @pytest.mark.long
 def test_a_result_that_vanished_before_the_end(site: Site):
     """What was published and is not there at a success holds the work dir, and says why."""
