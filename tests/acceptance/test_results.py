@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -280,6 +281,25 @@ def test_links_that_are_hard_to_find(site: Site, tmp_path: Path):
     assert (site.launch_dir / ".hidden/l").read_text() == "data\n"
     assert (tmp_path / "elsewhere/l").read_text() == "data\n"
     assert f"1 link to whole task dirs, which end with the work dir: {site.launch_dir}/whole" in e["said"]
+
+
+@pytest.mark.parametrize("given", ["word", "file"])
+def test_links_in_a_folder_that_a_parameter_names(site: Site, tmp_path: Path, given: str):
+    """A pipeline that publishes nothing links its results into the folder of `--outdir` itself."""
+    outdir = tmp_path / "elsewhere"
+    (outdir / "of_before").mkdir(parents=True)
+    os.utime(outdir, (0, 0))
+    words = ["--outdir", str(outdir)]
+    if given == "file":
+        (site.launch_dir / "params.json").write_text(json.dumps({"outdir": str(outdir)}))
+        words = ["-params-file", "params.json"]
+    e = launch(site, """
+process A { output: path 'a.txt'
+  script: "echo data > a.txt; ln -s \\$PWD/a.txt ${params.outdir}/of_before/l" }
+workflow { A() }
+""", *words)
+    assert e["work_dir"]["state"] == "DELETED"
+    assert (outdir / "of_before/l").read_text() == "data\n"
 
 
 def test_outputs_that_are_stored_in_the_work_dir(site: Site):
