@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nfresume.domain.errors import Conflict
+from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.domain.executions import Execution
 from nfresume.domain.retention import Hold
-from nfresume.nextflow import task_dirs
+from nfresume.nextflow import kept_inputs, task_dirs
 from nfresume.retained import disposal, published
 from nfresume.storage import emptying
 from nfresume.storage.looking import Bounds, Look, Seen
@@ -105,7 +105,7 @@ def secure(
         bounds = Bounds() if deleting or succeeded else _SHORT
         look = Look(materialiser, scratch.work, scratch.root, execution.created_at.timestamp(), bounds,
                     pace.readers(folder.work), heartbeat)
-        seen = look.through([execution.launch_dir, *outputs])
+        seen = look.through([execution.launch_dir, *outputs], _named(folder, execution))
         for line in materialiser.result.refused:
             _tell(report, line, "refused")
     crashpoints.reach("results-materialised")
@@ -170,6 +170,18 @@ def _secure_published(
     for doubt in doubts:
         result.refuse(doubt)
     return outputs
+
+
+def _named(folder: ExecutionFolder, execution: Execution) -> set[str]:
+    """The folders that parameters name, such as `--outdir`: a pipeline may have made links there itself."""
+    found: set[str] = set()
+    for number in range(1, execution.attempt + 1):
+        asked = folder.request(number) or {}
+        with contextlib.suppress(NfresumeError, OSError, ValueError):  # unreadable words name nothing
+            values = kept_inputs.parameters(folder.attempt(number), str(asked.get("pipeline", "")),
+                                            tuple(asked.get("options", ())))
+            found |= {os.path.join(execution.launch_dir, value) for value in values.values()}
+    return {path for path in found if os.path.isdir(path)}
 
 
 def _read(marker: Path) -> dict[str, Any] | None:

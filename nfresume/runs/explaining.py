@@ -19,10 +19,10 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound, StaleLease
 from nfresume.domain.executions import python_workflow
-from nfresume.nextflow import cache_db, causes, command, evidence, hashing, options, wrapper
+from nfresume.nextflow import cache_db, causes, command, evidence, hashing, kept_inputs, wrapper
 from nfresume.nextflow.causes import Cause, Known
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import inputs, sources, taskdirs
+from nfresume.runs import sources, taskdirs
 from nfresume.runs.history import History
 from nfresume.runs.records import TASK_FILES, Records
 from nfresume.storage.root import ExecutionFolder
@@ -246,24 +246,8 @@ class _Explainer:
 
     def _parameters(self, attempt: int) -> dict[str, str]:
         asked = self._request(attempt)
-        return parameters(self._folder.attempt(attempt), str(asked.get("pipeline", "")),
+        return kept_inputs.parameters(self._folder.attempt(attempt), str(asked.get("pipeline", "")),
                           tuple(asked.get("options", ())))
-
-
-def parameters(attempt_dir: Path, pipeline: str, words: tuple[str, ...]) -> dict[str, str]:
-    """The parameters of an attempt: those of its params file, and those on its command line."""
-    found: dict[str, str] = {}
-    for given in inputs.read(attempt_dir):
-        if given.kept is not None and given.option.endswith("params-file"):
-            try:
-                content = (attempt_dir / inputs.FOLDER / given.kept).read_bytes()
-            except OSError:
-                continue
-            found |= {name: str(value) for name, value in inputs.params(content).items()}
-    for option in options.stored(pipeline, words).after:
-        if option.name.startswith("--"):
-            found[option.name[2:]] = "true" if option.value is None else option.value
-    return found
 
 
 def _failure(attempt: int, task: Task) -> Cause:

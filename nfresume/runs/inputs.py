@@ -18,11 +18,10 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import python_workflow
+from nfresume.nextflow.kept_inputs import FOLDER, LIST, Input, params, read
 from nfresume.nextflow.options import STDIN, Option, RunOptions
 from nfresume.system import durable
 
-FOLDER = "inputs"
-LIST = "inputs.json"
 #: The script of a launch with `-`.
 SCRIPT = "script.nf"
 #: Files that parameters name are digested up to this size in bytes; of larger ones size and time are kept.
@@ -37,22 +36,6 @@ _CONFIGURATION = ("-c", "-config", "-C")
 _SAME = {"-config": "-c"}
 #: `includeConfig 'some/path'`, as a call as well. A path with an expression is left alone.
 _INCLUDE = re.compile(rb"""(\bincludeConfig(?:\s*\(\s*|\s+))(['"])([^'"$\n]+)\2""")
-
-
-@dataclass(frozen=True)
-class Input:
-    """One file. `option`: what named it, an option or a parameter. `given`: its path as it was typed.
-
-    `kept`: its name in FOLDER; None for a file that a parameter names, which is not copied. `digest` is the
-    SHA-256 in hex. `transient`: it cannot be read a second time (a pipe such as `<(...)`).
-    """
-
-    option: str
-    given: str
-    kept: str | None
-    digest: str | None
-    size: int
-    transient: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,15 +151,6 @@ def write(taken: Taken, attempt_dir: Path) -> None:
         durable.write(folder / name, content)
         os.chmod(folder / name, 0o600)  # parameters may hold secrets
     durable.write(folder / LIST, json.dumps([asdict(i) for i in taken.inputs]).encode())
-
-
-def read(attempt_dir: Path) -> list[Input]:
-    """The inputs of an attempt; none for an attempt that was given none, or by an earlier version."""
-    try:
-        found: list[dict[str, Any]] = json.loads((attempt_dir / FOLDER / LIST).read_bytes())
-    except FileNotFoundError:
-        return []
-    return [Input(**each) for each in found]
 
 
 def used(options: RunOptions, attempt_dir: Path, launch_dir: Path) -> RunOptions:
@@ -330,20 +304,6 @@ def _flat(values: Any, name: str = "") -> Iterable[tuple[str, str]]:
             yield from _flat(value, f"{name}.{key}" if name else str(key))
     elif isinstance(values, str):
         yield name, values
-
-
-def params(content: bytes) -> dict[str, Any]:
-    """The parameters of a params file, JSON or YAML; empty when it cannot be read: Nextflow says why."""
-    try:
-        found = json.loads(content)
-    except ValueError:
-        import yaml  # takes 20 ms, and few launches need it
-
-        try:
-            found = yaml.safe_load(content)
-        except yaml.YAMLError:
-            return {}
-    return found if isinstance(found, dict) else {}
 
 
 def check_json(options: RunOptions, taken: Taken) -> None:

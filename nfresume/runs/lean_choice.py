@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nfresume.nextflow import assets, guard, mentions, reading, record, record_file, task_dirs, wrapper
+from nfresume.nextflow.kept_inputs import FOLDER
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.runs import forecasting, lean_needs, sources
-from nfresume.runs.inputs import FOLDER
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import trees

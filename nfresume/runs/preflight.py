@@ -12,7 +12,7 @@ from nfresume.domain.errors import InvalidMetadata, NotFound, RootUnusable, Usag
 from nfresume.domain.executions import python_workflow
 from nfresume.domain.retention import check_hours
 from nfresume.domain.workdirs import OnSuccess
-from nfresume.nextflow import assets
+from nfresume.nextflow import assets, kept_inputs
 from nfresume.nextflow.options import STDIN, RunOptions
 from nfresume.pipelines import metadata as declared
 from nfresume.runs import inputs
@@ -284,7 +284,7 @@ def _check_place(root: Path, launch_dir: Path) -> None:
 
 def check_output(options: RunOptions, root: Path, launch_dir: Path, taken: inputs.Taken) -> None:
     """Refuse an output folder inside or around the root. Raises UsageError."""
-    in_file = inputs.params(taken.named("-params-file") or b"{}").get("outdir")
+    in_file = kept_inputs.params(taken.named("-params-file") or b"{}").get("outdir")
     given = options.value("--outdir", "-o", "-output-dir") or (in_file if isinstance(in_file, str) else None)
     if not given or "://" in given:
         return

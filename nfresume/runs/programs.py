@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nfresume.domain.errors import Expired, UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
-from nfresume.nextflow import command, engine
+from nfresume.nextflow import command, engine, kept_inputs
 from nfresume.nextflow.engine import Engine
 from nfresume.nextflow.options import STDIN, RunOptions
 from nfresume.retained import environments
@@ -66,7 +66,7 @@ def run_nextflow(
 
 def script_on_stdin(attempt: Attempt, attempt_dir: Path) -> Path | None:
     """The kept script of the pipeline `-`; None for any other pipeline."""
-    return attempt_dir / inputs.FOLDER / inputs.SCRIPT if attempt.pipeline == STDIN else None
+    return attempt_dir / kept_inputs.FOLDER / inputs.SCRIPT if attempt.pipeline == STDIN else None
 
 
 def environment(

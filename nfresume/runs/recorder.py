@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from nfresume.nextflow import (
@@ -321,7 +322,10 @@ class Recorder:
     # -- folders --------------------------------------------------------------------------------
 
     def _see_folder(self, path: str) -> None:
-        """Record the identity of a folder of results, as soon as it is there."""
+        """Record the identity of a folder of results, as soon as it is there.
+
+        Behind a link into the work dir it has no meaning: the real folder will take the link's place.
+        """
         with self._lock:
             if path in self._folders:
                 return
@@ -345,7 +349,8 @@ class Recorder:
             if self._folders.get(path):
                 return
             self._folders[path] = True
-        self._put(record.Folder(path, found.inode, found.device, found.source))
+        if not Path(path).resolve().is_relative_to(self._work.resolve()):
+            self._put(record.Folder(path, found.inode, found.device, found.source))
 
     def _exists(self, task_dir: str) -> bool:
         """True when a task dir begins so, or the work dir is gone.

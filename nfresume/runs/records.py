@@ -17,9 +17,17 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import run_name
-from nfresume.nextflow import command, evidence, metrics, reading, record, record_file, task_dirs
+from nfresume.nextflow import (
+    command,
+    evidence,
+    kept_inputs,
+    metrics,
+    reading,
+    record,
+    record_file,
+    task_dirs,
+)
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import inputs
 from nfresume.runs.task_index import Indexes, TaskIndex
 from nfresume.storage import aside
 from nfresume.storage.root import ExecutionFolder
@@ -113,12 +121,12 @@ class Records:
 
     def params(self) -> dict[str, Any]:
         """The parameters of the JSON file that the attempt was given; empty if it was given none."""
-        given = [i for i in inputs.read(self._attempt_dir) if i.option == "-params-file" and i.kept]
+        given = [i for i in kept_inputs.read(self._attempt_dir) if i.option == "-params-file" and i.kept]
         name = given[-1].kept if given else None
         if name is None or not name.endswith(".json"):
             return {}
         try:
-            data = part(self._attempt_dir / inputs.FOLDER / name, 0, _MOST_PARAMS)
+            data = part(self._attempt_dir / kept_inputs.FOLDER / name, 0, _MOST_PARAMS)
             found = json.loads(data, parse_constant=str)
         except (NotFound, ValueError, RecursionError):
             return {}

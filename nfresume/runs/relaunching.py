@@ -9,7 +9,7 @@ from nfresume.domain.errors import Conflict, Expired, NotFound, UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
-from nfresume.nextflow import history, options, reading, summary
+from nfresume.nextflow import history, kept_inputs, options, reading, summary
 from nfresume.retained import old_records
 from nfresume.runs import inputs, preflight
 from nfresume.storage.root import ExecutionFolder
@@ -58,7 +58,7 @@ def options_of(
     launch_dir = Path(execution.launch_dir)
     preflight.check_pipeline(merged.pipeline, launch_dir, merged.value("-main-script"))
     attempt_dir = folder.attempt(last.number)
-    kept = [i for i in inputs.read(attempt_dir) if i.kept is None or not request.replaces]
+    kept = [i for i in kept_inputs.read(attempt_dir) if i.kept is None or not request.replaces]
     taken = inputs.again(kept, attempt_dir, merged, given, launch_dir, request.script)
     inputs.check_json(merged, taken)
     preflight.check_workflow(merged, launch_dir)

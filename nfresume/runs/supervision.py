@@ -24,14 +24,13 @@ from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.workdirs import Claim, WorkDirState
-from nfresume.nextflow import command, options, summary
+from nfresume.nextflow import command, kept_inputs, options, summary
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import (
     clearing,
     expiration,
-    inputs,
     lean,
     lean_running,
     lean_watch,
@@ -248,9 +247,9 @@ class _Supervisor:
         number = self._attempt.number + 1
         asked = self._folder.request(self._attempt.number) or {}
         self._folder.begin_records(number, {**asked, "resume": True, relaunching.REHYDRATE: False})
-        given = self._attempt_dir / inputs.FOLDER
+        given = self._attempt_dir / kept_inputs.FOLDER
         if given.is_dir():
-            shutil.copytree(given, self._folder.attempt(number) / inputs.FOLDER, dirs_exist_ok=True)
+            shutil.copytree(given, self._folder.attempt(number) / kept_inputs.FOLDER, dirs_exist_ok=True)
         parsed = options.stored(self._attempt.pipeline, self._attempt.options)
         relaunching.move_reports_aside(parsed, Path(self._execution.launch_dir), self._attempt.run_name)
         crashpoints.reach("goes-on")

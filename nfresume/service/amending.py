@@ -11,10 +11,9 @@ from typing import Any
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Execution
 from nfresume.domain.wording import printable
-from nfresume.nextflow import options
+from nfresume.nextflow import kept_inputs, options
 from nfresume.pipelines import parameters
 from nfresume.pipelines.parameters import Parameter
-from nfresume.runs import inputs
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service import boundary, forecasting, submissions
 from nfresume.service.forecasting import Planned
@@ -70,10 +69,10 @@ def last(service: Service, execution: Execution) -> Last:
     folder = service.folder(execution).attempt(attempt.number)
     parsed = options.stored(attempt.pipeline, attempt.options)
     file: dict[str, Any] = {}
-    for given in inputs.read(folder):
+    for given in kept_inputs.read(folder):
         if given.kept is not None and given.option.endswith("params-file"):
             try:
-                file |= inputs.params((folder / inputs.FOLDER / given.kept).read_bytes())
+                file |= kept_inputs.params((folder / kept_inputs.FOLDER / given.kept).read_bytes())
             except OSError as error:
                 raise NotFound(f"the parameters of attempt {attempt.number} cannot be read: "
                                f"{error}") from None

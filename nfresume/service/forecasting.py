@@ -13,10 +13,10 @@ from nfresume.domain.costs import Price
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.wording import duration, money, printable
-from nfresume.nextflow import options
+from nfresume.nextflow import kept_inputs, options
 from nfresume.nextflow.record import Task
 from nfresume.retained import disposal, places
-from nfresume.runs import explaining, forecasting, preflight, programs, relaunching, sources
+from nfresume.runs import forecasting, preflight, programs, relaunching, sources
 from nfresume.runs.forecasting import Forecast
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.verbs import Service
@@ -80,8 +80,8 @@ def plan(service: Service, execution: Execution, request: RelaunchRequest) -> Pl
     elif changed := sources.changed(before, now):
         found.unless.append(f"what has changed concerns them: {', '.join(changed[:5])}"
                             + (f" and {len(changed) - 5} more files" if len(changed) > 5 else ""))
-    old = explaining.parameters(folder.attempt(last.number), last.pipeline, last.options)
-    new = {**old, **explaining.parameters(Path("/nowhere"), parsed.pipeline, parsed.words)}
+    old = kept_inputs.parameters(folder.attempt(last.number), last.pipeline, last.options)
+    new = {**old, **kept_inputs.parameters(Path("/nowhere"), parsed.pipeline, parsed.words)}
     found.unless += [f"parameter {name} ({old.get(name, 'not given')} -> {value}) concerns them"
                      for name, value in new.items() if old.get(name) != value]
     if other := [o.name for o in parsed.pieces if o.name[:1] == "-" and o.name[:2] != "--"

@@ -73,13 +73,14 @@ class Look:
         self._end = time.monotonic() + bounds.seconds
         self.seen = Seen()
 
-    def through(self, folders: Iterable[str]) -> Seen:
+    def through(self, folders: Iterable[str], named: Iterable[str] = ()) -> Seen:
         """Look through these folders and all below, but not in the root.
 
-        Behind a link to a folder, and in task dirs of other runs, only what has changed since the execution
-        began is looked at: there may be all the data of a site.
+        In `named` folders, behind a link to a folder, and in task dirs of other runs, only what has changed
+        since the execution began is looked at: there may be all the data of a site.
         """
         level = [(os.path.realpath(folder), False) for folder in folders]
+        level += [(os.path.realpath(folder), True) for folder in named if self._is_touched(folder)]
         while level:
             self._below = []
             fresh = [(f, far) for f, far in dict(sorted(level, reverse=True)).items()
@@ -124,6 +125,14 @@ class Look:
         self._materialiser.links(folder, links)
         for path in texts:
             self._read(path)
+
+    def _is_touched(self, folder: str) -> bool:
+        """True when something has changed directly in a folder, or in one of its subfolders."""
+        try:
+            with os.scandir(folder) as entries:
+                return os.stat(folder).st_mtime >= self._since or any(map(self._is_new, entries))
+        except OSError:
+            return False
 
     def _is_new(self, entry: os.DirEntry[str]) -> bool:
         """A folder, or a link to one, in which something has changed since the execution began."""

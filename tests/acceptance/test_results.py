@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -282,6 +283,25 @@ def test_links_that_are_hard_to_find(site: Site, tmp_path: Path):
     assert f"1 link to whole task dirs, which end with the work dir: {site.launch_dir}/whole" in e["said"]
 
 
+@pytest.mark.parametrize("given", ["word", "file"])
+def test_links_in_a_folder_that_a_parameter_names(site: Site, tmp_path: Path, given: str):
+    """A pipeline that publishes nothing links its results into the folder of `--outdir` itself."""
+    outdir = tmp_path / "elsewhere"
+    (outdir / "of_before").mkdir(parents=True)
+    os.utime(outdir, (0, 0))
+    words = ["--outdir", str(outdir)]
+    if given == "file":
+        (site.launch_dir / "params.json").write_text(json.dumps({"outdir": str(outdir)}))
+        words = ["-params-file", "params.json"]
+    e = launch(site, """
+process A { output: path 'a.txt'
+  script: "echo data > a.txt; ln -s \\$PWD/a.txt ${params.outdir}/of_before/l" }
+workflow { A() }
+""", *words)
+    assert e["work_dir"]["state"] == "DELETED"
+    assert (outdir / "of_before/l").read_text() == "data\n"
+
+
 def test_outputs_that_are_stored_in_the_work_dir(site: Site):
     """A storeDir there, as a publishDir there, holds the work dir."""
     e = launch(site, STORED)
@@ -352,6 +372,29 @@ def test_a_link_to_the_work_dir_itself(site: Site):
     site.ok("delete", e["id"], "--yes")
     assert (site.launch_dir / "shortcut").is_symlink()
     assert (site.launch_dir / "task").is_symlink()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_results_inside_of_a_published_folder(site: Site, code: int):
+    """A process publishes into a folder that another has published, as a link: all of it is one folder."""
+    e = launch(site, """
+process SAMPLE { publishDir 'results'
+  output: path 'sample'
+  script: "mkdir sample; echo reads > sample/reads" }
+process QC { publishDir 'results/sample/qc'
+  publishDir 'results/sample'
+  input: path sample
+  output: path 'qc.txt'
+  script: "cat sample/reads > qc.txt" }
+process LAST { input: path qc
+  script: "exit ${params.code}" }
+workflow { SAMPLE | QC | LAST }
+""", "--code", str(code), code=code)
+    assert e["work_dir"]["state"] == "DELETED", e["said"]
+    results = site.launch_dir / "results"
+    for file in ("sample/reads", "sample/qc.txt", "sample/qc/qc.txt"):
+        assert (results / file).read_text() == "reads\n"
+    assert links(results) == []
 
 
 @pytest.mark.long

@@ -1,0 +1,68 @@
+"""What an attempt was given, as it was kept: the list of its files, and its parameters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfresume.nextflow import options
+
+FOLDER = "inputs"
+LIST = "inputs.json"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file. `option`: what named it, an option or a parameter. `given`: its path as it was typed.
+
+    `kept`: its name in FOLDER; None for a file that a parameter names, which is not copied. `digest` is the
+    SHA-256 in hex. `transient`: it cannot be read a second time (a pipe such as `<(...)`).
+    """
+
+    option: str
+    given: str
+    kept: str | None
+    digest: str | None
+    size: int
+    transient: bool = False
+
+
+def read(attempt_dir: Path) -> list[Input]:
+    """The inputs of an attempt; none for an attempt that was given none, or by an earlier version."""
+    try:
+        found: list[dict[str, Any]] = json.loads((attempt_dir / FOLDER / LIST).read_bytes())
+    except FileNotFoundError:
+        return []
+    return [Input(**each) for each in found]
+
+
+def params(content: bytes) -> dict[str, Any]:
+    """The parameters of a params file, JSON or YAML; empty when it cannot be read: Nextflow says why."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        import yaml  # takes 20 ms, and few launches need it
+
+        try:
+            found = yaml.safe_load(content)
+        except yaml.YAMLError:
+            return {}
+    return found if isinstance(found, dict) else {}
+
+
+def parameters(attempt_dir: Path, pipeline: str, words: tuple[str, ...]) -> dict[str, str]:
+    """The parameters of an attempt: those of its params file, and those on its command line."""
+    found: dict[str, str] = {}
+    for given in read(attempt_dir):
+        if given.kept is not None and given.option.endswith("params-file"):
+            try:
+                content = (attempt_dir / FOLDER / given.kept).read_bytes()
+            except OSError:
+                continue
+            found |= {name: str(value) for name, value in params(content).items()}
+    for option in options.stored(pipeline, words).after:
+        if option.name.startswith("--"):
+            found[option.name[2:]] = "true" if option.value is None else option.value
+    return found
