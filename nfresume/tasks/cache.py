@@ -32,7 +32,7 @@ from nfresume.tasks.keys import Key
 
 FOLDER = ".tasks"
 MANIFEST = "manifest.json"
-LAYOUT = 2
+LAYOUT = 3
 NEW = ".new"
 _LOCKS = ".locks"
 #: How many of a task's newest entries are compared with a key that missed.

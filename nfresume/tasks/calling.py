@@ -115,7 +115,10 @@ def _answer(
             value = list(value)
         seconds = time.monotonic() - began
         processes.flush_streams()
-        value = coercion.as_result(value, task.hints.get("return", Any))
+        try:
+            value = coercion.as_result(value, task.hints.get("return", Any))
+        except TypeError as e:
+            raise BadOutput(str(e)) from None
         found = _encoded(value, task_dir, [*view.staged.values(), *unstaged])
         if sharing is not None and str(ROOT) in values.paths_in(found):
             raise BadOutput(f"its output {ROOT} is not its own here: return what it wrote in there")

@@ -1,4 +1,7 @@
-"""Texts and paths where a task declares a LatchFile or LatchDir: Flyte takes them as files and folders."""
+"""What a task or workflow returned, as its type declares it: None is refused where it is not declared.
+
+Texts and paths where a task declares a LatchFile or LatchDir are files and folders for Flyte.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 from nfresume_metadata import LatchDir, LatchFile
 
 from nfresume.tasks import shapes
-from nfresume.tasks.source import hints_of
+from nfresume.tasks.source import hints_of, type_text
 
 
 def as_declared(value: Any, kind: Any) -> Any:
@@ -43,10 +46,40 @@ def as_result(value: Any, kind: Any) -> Any:
     """What a task returned, as its type.
 
     Instead of a NamedTuple it may be a plain tuple, and for one with a single field also the field's value.
+    Raises TypeError as `check_given` does.
     """
     if not isinstance(value, tuple) and shapes.is_named_tuple(kind) and len(kind._fields) == 1:
         value = (value,)
-    return as_declared(named(value, kind), kind)
+    value = named(value, kind)
+    check_given(value, kind)
+    return as_declared(value, kind)
+
+
+def check_given(value: Any, kind: Any) -> None:
+    """Raise TypeError for a None where the type of a result declares a value: its `return` may be missing."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        check_given(value, parts[0])
+    elif value is None and not _takes_none(kind):
+        raise TypeError(f"it returned None, and declares {type_text(kind)}: return a value, or declare that "
+                        "it is Optional")
+    elif type(value) is list and origin is list:
+        for item in value:
+            check_given(item, parts[0])
+    elif type(value) is dict and origin is dict:
+        for item in value.values():
+            check_given(item, parts[1])
+    elif isinstance(value, tuple):
+        for item, each in zip(value, _kinds_in(value, kind, parts), strict=False):
+            check_given(item, each)
+
+
+def _takes_none(kind: Any) -> bool:
+    """Whether None is a value of a type. What is no class may be anything."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_takes_none(part) for part in typing.get_args(kind))
+    plain = typing.get_origin(kind) or kind
+    return kind in (Any, None, types.NoneType, object) or not isinstance(plain, type)
 
 
 def named(value: Any, kind: Any) -> Any:
@@ -69,17 +102,24 @@ def parts_as_types(parts: tuple[Any, ...]) -> tuple[type, ...]:
 
 
 def _tuple(value: tuple[Any, ...], kind: Any, parts: tuple[Any, ...]) -> Any:
-    if hasattr(value, "_fields"):
-        hints = hints_of(type(value))
-        made = [as_declared(v, hints.get(name, Any)) for name, v in zip(value._fields, value, strict=True)]
-        return value if all(a is b for a, b in zip(made, value, strict=True)) else type(value)(*made)
-    kinds = parts if len(parts) == len(value) and Ellipsis not in parts else (
-        parts[:1] * len(value) if Ellipsis in parts else ())
-    if isinstance(kind, tuple) and len(kind) == len(value):  # an annotation such as (LatchFile, str)
-        kinds = kind
+    kinds = _kinds_in(value, kind, parts)
     if len(kinds) != len(value):
         return value
-    return _changed(value, tuple(as_declared(v, each) for v, each in zip(value, kinds, strict=True)))
+    made = tuple(as_declared(v, each) for v, each in zip(value, kinds, strict=True))
+    changed = _changed(value, made)
+    return type(value)(*made) if changed is made and hasattr(value, "_fields") else changed
+
+
+def _kinds_in(value: tuple[Any, ...], kind: Any, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types that a type declares for the members of a tuple; empty when it does not say."""
+    if hasattr(value, "_fields"):
+        hints = hints_of(type(value))
+        return tuple(hints.get(name, Any) for name in value._fields)
+    if isinstance(kind, tuple) and len(kind) == len(value):  # an annotation such as (LatchFile, str)
+        return kind
+    if Ellipsis in parts:
+        return parts[:1] * len(value)
+    return parts if len(parts) == len(value) else ()
 
 
 def _changed(value: Any, made: Any) -> Any:

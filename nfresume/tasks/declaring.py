@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -86,10 +88,17 @@ class Task:
             return f"# {self.name}\n"
 
     @functools.cached_property
-    def code(self) -> str:
+    def digest(self) -> str:
         """The digest of the function's code. Raises ValueError when its source cannot be read."""
-        digest = source.code_digest(self.function)
-        return f"{digest} {self.salt}" if self.salt else digest
+        return source.code_digest(self.function)
+
+    @property
+    def code(self) -> str:
+        """The digest of the code, and the options that change a result: salt, environment and image."""
+        seen = {name: value for name, value in (
+            ("environment", dict(self.environment)), ("image", self.image)) if value}
+        text = hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16] if seen else ""
+        return " ".join(filter(None, (self.digest, self.salt, text)))
 
     @functools.cached_property
     def enclosed(self) -> str:
@@ -307,7 +316,9 @@ class Workflow:
                 given[name] = scheduler.constant(f"the input {name}", given[name])
         with scheduler.nested(self, given) as scope:
             value = self.function(*bound.args, **bound.kwargs)
-            return scheduler.returned(scope, coercion.named(value, self.hints.get("return", Any)))
+            value = coercion.named(value, kind := self.hints.get("return", Any))
+            coercion.check_given(value, kind)
+            return scheduler.returned(scope, value)
 
     def _call_plainly(self, bound: inspect.BoundArguments) -> Any:
         """Call the function outside of an execution. After an error the on_failure is called too."""

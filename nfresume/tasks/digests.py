@@ -13,6 +13,7 @@ import pickle
 import sqlite3
 import sys
 import time
+import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -179,7 +180,8 @@ def canonical(value: Any, digest_path: PathDigest) -> Any:
         items = [[canonical(k, digest_path), canonical(v, digest_path)] for k, v in value.items()]
         if kind is not OrderedDict:
             items.sort(key=lambda item: json.dumps(item[0], sort_keys=True))
-        return [kind.__name__, items]
+        factory = getattr(value, "default_factory", None)
+        return [kind.__name__, items, *([getattr(factory, "__qualname__", "?")] if factory else [])]
     if kind in (set, frozenset):
         return [kind.__name__, sorted(json.dumps(canonical(item, digest_path), sort_keys=True)
                                       for item in value)]
@@ -187,7 +189,8 @@ def canonical(value: Any, digest_path: PathDigest) -> Any:
         return [kind.__name__, blake3(bytes(value)).hexdigest(16)]
     if kind in (datetime, date):
         zone = getattr(getattr(value, "tzinfo", None), "key", None)
-        return [kind.__name__, value.isoformat(), *([zone] if zone else [])]
+        fold = ["fold"] if getattr(value, "fold", 0) else []
+        return [kind.__name__, value.isoformat(), *([zone] if zone else []), *fold]
     if kind is timedelta:
         return ["timedelta", repr(value)]
     if fielded(value):
@@ -212,7 +215,8 @@ def _canonical_path(value: Any, digest_path: PathDigest) -> list[Any]:
         return [name, "remote", text, version]
     if "://" in text or getattr(value, "is_place", False) or not path.exists():
         return [name, "place", text]
-    return [name, path.name, digest_path(path)]
+    remote = "" if isinstance(value, Path) else str(value.remote_path)
+    return [name, path.name, digest_path(path), *([remote] if "://" in remote else [])]
 
 
 def of_path(path: Path, index: DigestIndex | None = None) -> str:
@@ -221,33 +225,42 @@ def of_path(path: Path, index: DigestIndex | None = None) -> str:
 
 
 def _of_array(value: Any) -> list[Any] | None:
-    """A numpy array or pandas frame by type, shape and content. None for any other value."""
-    module = type(value).__module__.partition(".")[0]
+    """A numpy array or pandas frame by its parts and content. None for any other value, also of numpy."""
+    module, kind = type(value).__module__.partition(".")[0], type(value).__name__
     if module == "numpy":
         import numpy
 
-        array = numpy.asarray(value)
-        if not array.dtype.hasobject:
-            data = numpy.ascontiguousarray(array)
-            return ["numpy", str(array.dtype), list(array.shape), blake3(data.tobytes()).hexdigest(16)]
-    if module == "pandas" and hasattr(value, "index"):
+        plain = type(value) is numpy.ndarray or isinstance(value, numpy.generic)
+        if plain and not value.dtype.hasobject:
+            data = numpy.ascontiguousarray(value)
+            return ["numpy", kind, str(value.dtype), list(value.shape), blake3(data.tobytes()).hexdigest(16)]
+    if module == "pandas":
         import pandas
-        from pandas.util import hash_pandas_object
 
-        frame = value.to_frame() if isinstance(value, pandas.Series) else value
-        if isinstance(frame, pandas.DataFrame):
-            rows = hash_pandas_object(frame, index=True).to_numpy()
-            columns = [[str(name), str(kind)] for name, kind in frame.dtypes.items()]
-            return ["pandas", type(value).__name__, columns, blake3(rows.tobytes()).hexdigest(16)]
+        if isinstance(value, pandas.DataFrame):
+            parts = [value.axes, value.attrs, *(column.array for _, column in value.items())]
+            return ["pandas", kind, [_pickled(part, by_value=True) for part in parts]]
+        if isinstance(value, pandas.Series):
+            parts = [value.axes, value.attrs, value.name, value.array]
+            return ["pandas", kind, [_pickled(part, by_value=True) for part in parts]]
     return None
 
 
 def _of_object(value: Any) -> list[Any]:
     """Any other value by its pickle. Pickles of equal values may differ: then it is a miss, no wrong hit."""
+    return ["pickle", shape(type(value)), _pickled(value)]
+
+
+def _pickled(value: Any, *, by_value: bool = False) -> str:
+    """The digest of a pickle. `by_value`: equal texts in it may be one object or several."""
+    hasher = blake3()
+    pickler = pickle.Pickler(types.SimpleNamespace(write=hasher.update), protocol=5)
+    pickler.fast = by_value
     try:
-        return ["pickle", shape(type(value)), blake3(pickle.dumps(value, protocol=5)).hexdigest(16)]
+        pickler.dump(value)
     except Exception as e:  # whatever its own code raises
         raise TypeError(f"a {type(value).__name__} cannot be compared: {e}") from None
+    return hasher.hexdigest(16)
 
 
 def main() -> None:

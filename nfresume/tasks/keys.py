@@ -45,6 +45,11 @@ class Key:
                  self.enclosed, self.unkeyed]
         return of_text(json.dumps(parts, sort_keys=True))
 
+    @property
+    def code_digest(self) -> str:
+        """The digest of the code in the version; empty when the version does not have it."""
+        return self.version.partition(" ")[0] if self.code else ""
+
     def json(self) -> dict[str, Any]:
         """The key as JSON, to be stored with a result."""
         return asdict(self)
@@ -83,8 +88,7 @@ def differences(before: Key, now: Key) -> list[str]:
     if before.signature != now.signature:
         found.append(f"its signature changed from {before.signature} to {now.signature}")
     if before.version != now.version:
-        found.append("its code changed" if before.code and now.code else
-                     f"its version changed from {_version(before)} to {_version(now)}")
+        found.append(_version_change(before, now))
     if before.enclosed != now.enclosed and before.version == now.version:
         found.append("what its function encloses changed")
     for name in sorted({*before.classes, *now.classes}):
@@ -96,6 +100,13 @@ def differences(before: Key, now: Key) -> list[str]:
         if old != new and old is not None and new is not None:
             found.append(f"its input {name} changed: {_change(before, now, name)}")
     return found
+
+
+def _version_change(before: Key, now: Key) -> str:
+    if not (before.code and now.code):
+        return f"its version changed from {_version(before)} to {_version(now)}"
+    same = before.code_digest == now.code_digest
+    return "its environment, image or salt changed" if same else "its code changed"
 
 
 def _version(key: Key) -> str:

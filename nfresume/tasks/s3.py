@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nfresume.tasks import task_files
+
 #: How often a broken download is continued before it is given up.
 _ATTEMPTS = 5
 _CHUNK = 1 << 20
@@ -94,7 +96,7 @@ def download(found: Object, target: Path) -> None:
     Raises OSError, also when the object is no longer the one that was found.
     """
     version = hashlib.sha256(found.etag.encode()).hexdigest()[:16]
-    part = target.with_name(f".{target.name[:200]}.{version}.part")
+    part = task_files.beside(target, f"{version}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_file() and _is_right(found, target):
         return

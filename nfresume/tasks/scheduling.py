@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.nextflow.command import LOG
-from nfresume.tasks import calling, calls, executing, failing, options, promises, recording, source
+from nfresume.tasks import calling, calls, coercion, executing, failing, options, promises, recording, source
 from nfresume.tasks.cache import Cache
 from nfresume.tasks.calls import Order
 from nfresume.tasks.declaring import Task
@@ -123,6 +123,7 @@ class Head(Graph):
                 with self.nested(flow, known) as scope:
                     self._function, node.inner, scope.node = scope, scope, node
                     node.chosen = flow.function(**known)
+                coercion.check_given(node.chosen, source.hints_of(flow.function).get("return", Any))
                 node.last = self._end_of(scope)
             except NoResult:
                 self.leave_sections(opened)

@@ -7,17 +7,15 @@ packages have no shape: they belong to the environment, as helper functions do.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
-import inspect
 import sys
-import textwrap
 import typing
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
+from nfresume.tasks import source
 from nfresume.tasks.source import code_text, hints_of, type_text
 
 _INSTALLED = ("site-packages", "dist-packages")
@@ -107,7 +105,7 @@ def shown(value: Any) -> str:
 def _code(kind: type) -> str:
     """The digest of a class's code; the names of its attributes when its source cannot be read."""
     try:
-        text = code_text(ast.parse(textwrap.dedent(inspect.getsource(kind))))
+        text = code_text(source.parsed(kind))
     except (OSError, TypeError, SyntaxError):
         text = repr(sorted(vars(kind)))
     return f"code {hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-import textwrap
 import types
 import typing
 from collections.abc import Callable
@@ -21,6 +20,15 @@ _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
 _OF_PROMISES = frozenset({"is_true", "is_false", "is_none", "is_"})
 
 
+def parsed(definition: Any) -> ast.Module:
+    """The syntax tree of a function, code object or class. Raises OSError, TypeError or SyntaxError.
+
+    Indented source is not dedented, for that would change the texts in it.
+    """
+    text = inspect.getsource(definition)
+    return ast.parse(f"if True:\n{text}" if text[:1].isspace() else text)
+
+
 def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
     """The digest of the body of a function, or of that of a code object.
 
@@ -29,7 +37,7 @@ def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
     do not change a result. Raises ValueError when the source cannot be read, and for a lambda.
     """
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = parsed(function)
     except (OSError, TypeError, SyntaxError) as e:
         raise ValueError(f"the source of {_name(function)} cannot be read ({e}): "
                          "give it a cache_version") from None
@@ -43,7 +51,7 @@ def code_digest(function: Callable[..., Any] | types.CodeType) -> str:
 def asked_as_promises(function: Callable[..., Any]) -> set[str]:
     """The parameters of a workflow on which its code calls `is_true` and the like, as only promises have."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = parsed(function)
     except (OSError, TypeError, SyntaxError):
         return set()
     return {node.value.id for node in ast.walk(tree) if isinstance(node, ast.Attribute)

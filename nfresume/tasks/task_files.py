@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import stat
+import uuid
 from collections.abc import Callable, Set
 from pathlib import Path
 
@@ -101,14 +102,23 @@ def _link(text: str, path: Path) -> None:
     path.symlink_to(text)
 
 
+def beside(path: Path, mark: str = "") -> Path:
+    """A hidden path beside another one, for what is made there; with a `mark` the same one each time.
+
+    Names may be as long as file systems take them, 255 bytes.
+    """
+    name = os.fsdecode(os.fsencode(path.name)[:200])
+    return path.with_name(f".{name}.{mark or f'{uuid.uuid4().hex[:8]}.tmp'}")
+
+
 def _replace_file(source: Path, target: Path) -> None:
     """Copy a file completely or not at all."""
-    beside = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    new = beside(target)
     try:
-        _copy_file(str(source), str(beside))
-        beside.replace(target)
+        _copy_file(str(source), str(new))
+        new.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
 
 
 def _copy_file(source: str, target: str) -> str:
@@ -157,10 +167,10 @@ def settle_links(
                 _check_regular(path)
             elif leads_out(path, top):
                 real = path.resolve()
-                beside = path.with_name(f".{name[:200]}.{os.getpid()}.tmp")
-                copy(real, beside, written)
+                new = beside(path)
+                copy(real, new, written)
                 path.unlink()
-                beside.rename(path)
+                new.rename(path)
             elif os.path.isabs(os.readlink(path)):
                 _link(os.path.relpath(path.resolve(), parent), path)
 

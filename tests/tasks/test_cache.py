@@ -87,6 +87,8 @@ def test_invalidated_by(site: Site, script: Path):
         (signature, signature.replace("= 0", "= 5"), "its input offset changed: from 0 to 5"),
         (signature, signature.replace("n: int,", "n: float,"), f"{was}(n: float, offset: int) -> int"),
         (signature, signature.replace("-> int", "-> float"), f"{was}(n: int, offset: int) -> float"),
+        (header, header.replace("True", "True, environment={'UNIT': 'kg'}"),
+         "its environment, image or salt changed"),
         (header, header.replace("True", "True, cache_version='2'"), "its version changed from its code to"),
     ):
         fix(script, old, new)
@@ -174,6 +176,13 @@ def test_frames_arrays_and_long_lists(site: Site):
     fix(script, "numpy.arange(n, dtype=float)", "numpy.arange(n, dtype=float) + 1")
     assert site.ok("launch", "science.py:science").out == "1000.0\n"
     assert sorted(ran(site)) == ["array ", "mean "]
+
+
+def test_a_salt_of_one_call(site: Site):
+    """It counts also when the task has run before, and for a task in a new interpreter."""
+    put(site, "science.py")
+    assert launch(site, "salted", file="science.py") == ["array ", "array "]
+    assert launch(site, "salted", file="science.py") == []
 
 
 def test_a_map_is_cached_by_element(site: Site, script: Path):

@@ -44,6 +44,24 @@ def test_a_folder_where_a_file_was(site: Site):
     assert "results/out is there, and is no folder: the folder out cannot go there" in done.err
 
 
+def test_a_name_made_of_the_remote_path_of_an_input(site: Site):
+    """Equal files with other remote paths are other inputs, also for the cache: each has its own results."""
+    put(site, "published.py")
+    for out in ("a", "b", "a"):
+        found = json.loads(site.ok("launch", "published.py:indexed", "--out", out).out)
+        wanted = [site.launch_dir / out / sample / "a.bam.bai" for sample in ("one", "two")]
+        assert found == [str(path) for path in wanted]
+        assert [path.read_text() for path in wanted] == ["index"] * 2
+
+
+def test_a_long_name(site: Site):
+    """A name may have 255 bytes, however few characters these are."""
+    put(site, "published.py")
+    for name in ("x" * 255, "\u6f22" * 85):
+        assert texts(site.ok("launch", "published.py:a_remote_file", "--path", name).out) == ["remote"]
+        assert texts(site.ok("launch", "published.py:a_file", "--name", name).out) == ["plain"]
+
+
 @pytest.mark.parametrize("how", [
     "another folder", *(pytest.param(how, marks=pytest.mark.long) for how in ("removed", "one is gone"))])
 def test_results_of_reused_tasks(site: Site, how: str):

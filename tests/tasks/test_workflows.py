@@ -326,3 +326,11 @@ def test_an_output_folder_of_choice(site: Site):
     site.ok("launch", "assembly.py:assemble", "--reads", '["a.fastq"]', "-output-dir", "out")
     assert (site.launch_dir / "out/reports/report.csv").exists()
     assert sorted(os.listdir(site.launch_dir)) == ["a.fastq", "assembly.py", "out"]
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_tasks_draw_their_own_random_numbers(site: Site, threads: str):
+    """Each task is a process of its own, on Latch too: numpy's random numbers are not the same in all."""
+    put(site, "science.py")
+    found = json.loads(site.ok("launch", "science.py:draws", OPENBLAS_NUM_THREADS=threads).out)
+    assert len(set(found)) == 3

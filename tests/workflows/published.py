@@ -55,6 +55,21 @@ def scores() -> dict[str, Any]:
             "none": np.float64("nan"), "bytes": b"x"}
 
 
+@small_task(cache=True)
+def align(sample: str, out: LatchOutputDir) -> LatchFile:
+    return LatchFile(written("a.bam", "reads"), f"{out.remote_path}/{sample}/a.bam")
+
+
+@small_task(cache=True)
+def index_of(bam: LatchFile) -> LatchFile:
+    return LatchFile(written("made.bai", "index"), f"{bam.remote_path}.bai")
+
+
+@workflow
+def indexed(out: LatchOutputDir) -> list[LatchFile]:
+    return [index_of(bam=align(sample=sample, out=out)) for sample in ("one", "two")]
+
+
 @workflow
 def plain_then_remote() -> tuple[LatchFile, LatchFile]:
     return plain(name="x.txt"), remote(path="x.txt")

@@ -9,7 +9,7 @@ from typing import Dict, List
 import numpy
 import pandas
 
-from nfresume.tasks import task, workflow
+from nfresume.tasks import Cache, dynamic, map_task, task, workflow
 
 HERE = Path(__file__).parent
 
@@ -47,3 +47,24 @@ def array(n: int) -> numpy.ndarray:
 def science(count: int = 1000) -> float:
     made = table(rows=list(range(count)), sample=Sample("s"), weights={"a": 1.5, "b": 2.0})
     return mean(frame=made, array=array(n=count))
+
+
+@dynamic
+def again(first: numpy.ndarray) -> numpy.ndarray:
+    return array(n=len(first)).with_overrides(cache=Cache(salt="other"))
+
+
+@workflow
+def salted(count: int = 2) -> numpy.ndarray:
+    """The options of the second call are known when the first one has ended."""
+    return again(first=array(n=count))
+
+
+@task
+def draw(at: int) -> float:
+    return float(numpy.random.rand())
+
+
+@workflow
+def draws(at: List[int] = [1, 2, 3]) -> List[float]:
+    return map_task(draw)(at=at)

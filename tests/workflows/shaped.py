@@ -111,6 +111,8 @@ def odd_folder(how: str) -> LatchDir:
     Path("beside.txt").write_text("beside")
     Path("tree").mkdir()
     Path("tree/b.txt").write_text("b")
+    if how == "nothing":
+        return None
     if how == "cwd":
         return LatchDir(os.getcwd(), "latch:///cwd")
     if how == "above":
@@ -165,3 +167,8 @@ def cached_links() -> List[str]:
 @workflow
 def reads(folder: LatchDir) -> List[str]:
     return read(folder=folder)
+
+
+@workflow
+def without_return(how: str = "") -> LatchDir:
+    odd_folder(how=how)

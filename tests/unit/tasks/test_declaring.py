@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from nfresume_metadata import LatchDir, LatchFile, LatchMetadata, LatchOutputDir
 
 from nfresume import tasks
-from nfresume.tasks import digests, inputs, keys, promises, source, task_files, values
+from nfresume.tasks import coercion, digests, inputs, keys, promises, source, task_files, values
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.inputs import BadInput, convert
 from nfresume.tasks.keys import Key
@@ -34,6 +34,34 @@ from tests.conftest import PROJECT
 def plain(a: int, b: str = "x") -> str:
     """A docstring."""
     return a * b
+
+
+class Pair(NamedTuple):
+    """A result with two members."""
+
+    file: LatchFile
+    note: Optional[str]
+
+
+@pytest.mark.parametrize(("value", "kind", "fits"), [
+    (None, LatchFile, False), (None, int, False), (None, list[int], False), (None, Pair, False),
+    (None, Optional[int], True), (None, int | None, True), (None, Any, True), (None, None, True),
+    (None, Annotated[LatchFile, "x"], False), (None, Annotated[Optional[LatchFile], "x"], True),
+    (None, Literal["a"], True), (None, object, True), (None, "unknown", True), (0, LatchFile, True),
+    ([None], List[LatchFile], False), ([None], List[Optional[LatchFile]], True), ([None], list, True),
+    ({"a": None}, Dict[str, int], False), ({"a": None}, Dict[str, Any], True), ({"a": None}, dict, True),
+    ((1, None), Tuple[int, str], False), ((1, None), Tuple[int, Optional[str]], True),
+    ((1, None), Tuple[int, ...], False), ((1, None), (int, str), False), ((1, None), tuple, True),
+    ([(1, None)], List[Tuple[int, str]], False), (Pair(LatchFile("a"), None), Pair, True),
+    (Pair(None, None), Pair, False),
+])
+def test_a_none_that_is_not_declared(value: Any, kind: Any, fits: bool):
+    """It is what a function without a `return` gives, and what its task has written would be lost."""
+    if fits:
+        coercion.check_given(value, kind)
+    else:
+        with pytest.raises(TypeError, match="it returned None, and declares"):
+            coercion.check_given(value, kind)
 
 
 # -- decorators -----------------------------------------------------------------------------------
