@@ -168,7 +168,7 @@ def set_price(tx: Tx, root_id: str, price: Price) -> None:
     newest = newest_price(tx, root_id)
     if newest is None or not newest.same_as(price):
         tx.conn.execute(prices.insert().values(
-            root_id=root_id, since=_following(tx, newest and newest.since),
+            root_id=root_id, since=_following(tx, newest.since if newest else None),
             per_gb_month=str(price.per_gb_month), currency=price.currency, source=price.source))
 
 
