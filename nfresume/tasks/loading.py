@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import random
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,17 @@ from nfresume.tasks import declaring, promises, standins
 from nfresume.tasks.declaring import Task, Workflow
 
 Declared = TypeVar("Declared", Workflow, Task)
+#: The state of Python's random numbers before a file was loaded: only in this process.
+_unseeded = random.getstate()
+
+
+def has_seeded() -> bool:
+    """True when the loaded file has seeded random numbers, as an import of numpy's does by itself.
+
+    On Latch each task imports the file: what the file seeds is the same for each, what seeds itself is not.
+    In a fork of this process it would be the other way round.
+    """
+    return "numpy.random" in sys.modules or random.getstate() != _unseeded
 
 
 def load(file: Path) -> ModuleType:

@@ -1,8 +1,8 @@
 """Start and stop the processes of tasks, on this host or as Slurm jobs.
 
 The head has one thread, so that a task can be a fork of it with everything already imported. If the
-workflow's imports have started threads, a fork could hang on their locks. If they have seeded numpy's random
-numbers, all forks would draw the same ones. Then each task is started as a new Python interpreter.
+workflow's imports have started threads, a fork could hang on their locks. If they have seeded random numbers,
+a fork would draw others than a new process. Then each task is started as a new Python interpreter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nfresume.launchers import slurm
 from nfresume.system import processes
-from nfresume.tasks import worker
+from nfresume.tasks import loading, worker
 from nfresume.tasks.declaring import Task
 from nfresume.tasks.sizes import Resources
 from nfresume.tasks.worker import Order
@@ -58,7 +58,7 @@ class Process:
 
 def start_local(task_dir: Path, order: Order, task: Task) -> Process:
     """Start a task on this host, in a process group of its own. Its output goes to its task dir."""
-    if len(os.listdir("/proc/self/task")) > 1 or "numpy.random" in sys.modules:
+    if len(os.listdir("/proc/self/task")) > 1 or loading.has_seeded():
         return _spawn([sys.executable, "-P", "-m", "nfresume.tasks.worker", str(task_dir)], task_dir)
     processes.flush_streams()
     pid = os.fork()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 from pathlib import Path
@@ -334,3 +335,22 @@ def test_tasks_draw_their_own_random_numbers(site: Site, threads: str):
     put(site, "science.py")
     found = json.loads(site.ok("launch", "science.py:draws", OPENBLAS_NUM_THREADS=threads).out)
     assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize("seed", ["random.seed(42)", ""])
+def test_a_seed_in_the_file_counts_for_each_task(site: Site, seed: str):
+    """As on Latch, where each task imports the file: a seed there is one for all, without one they differ."""
+    (site.launch_dir / "seeded.py").write_text(f"""
+import random
+from typing import List
+from nfresume.tasks import map_task, task, workflow
+{seed}
+@task
+def draw(at: int) -> float:
+    return random.random()
+@workflow
+def draws(at: List[int] = [1, 2, 3]) -> List[float]:
+    return map_task(draw)(at=at)
+""")
+    found = json.loads(site.ok("launch", "seeded.py:draws").out)
+    assert found == [random.Random(42).random()] * 3 if seed else len(set(found)) == 3
