@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 #: How often refused log-ins of one address are recorded, in seconds.
 _REFUSED_SECONDS = 60.0
+#: Of so many addresses. IPv6 has any number of them, and whoever reaches the port directly makes them up.
+_REFUSED_ADDRESSES = 100
 _CACHE_SECONDS = 2.0
 _MAX_CACHED = 10_000
 #: What takes more seconds of the processor is worth being shown when it is out of date, for so many seconds.
@@ -190,16 +192,26 @@ def count_failure(request: Request, what: str) -> None:
     hopeless; the limit keeps the log and the database small.
     """
     site, network = site_of(request), client_network(request)
-    at, count = site.refused.get(network, (0.0, 0))
+    counted = _counted_for(site, network)
+    at, count = site.refused.get(counted, (0.0, 0))
     if time.monotonic() - at > _REFUSED_SECONDS:
-        if len(site.refused) > _MAX_CACHED:
-            site.refused.clear()
         site.identity_of(request).refused(what, count + 1)
-        site.refused[network] = (time.monotonic(), 0)
+        site.refused[counted] = (time.monotonic(), 0)
     else:
-        site.refused[network] = (at, count + 1)
+        site.refused[counted] = (at, count + 1)
     if not site.limiter.hit(TRIES, network):
         raise TooManyTries("too many failed tries from this address", "wait a minute")
+
+
+def _counted_for(site: Site, network: str) -> str:
+    """The address for which a refusal is recorded: beyond so many in a minute, all others are one."""
+    if network not in site.refused and len(site.refused) >= _REFUSED_ADDRESSES:
+        now = time.monotonic()
+        for old, (at, _) in list(site.refused.items()):
+            if now - at > _REFUSED_SECONDS:
+                site.refused.pop(old, None)
+        return network if len(site.refused) < _REFUSED_ADDRESSES else "others"
+    return network
 
 
 def digest_of(secret: str) -> str:

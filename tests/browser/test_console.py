@@ -70,6 +70,20 @@ def test_launch_fail_relaunch_succeed(site: Site, console: Running, page: Page):
     assert (next((site.base / "launches/team").iterdir()) / "results/report.csv").exists()
 
 
+def test_a_double_click_launches_once(site: Site, console: Running, page: Page):
+    """A second click on Launch while the first one is on its way does nothing; later it launches again."""
+    pipeline = site.pipeline("fail-late")
+    log_in(page, console.link)
+    for number in (1, 2):
+        page.goto(f"{console.url}/a/team/launch")
+        page.get_by_label("Pipeline").last.fill(str(pipeline))
+        page.get_by_role("button", name="Launch", exact=True).evaluate(
+            "button => [0, 150, 300].forEach(delay => setTimeout(() => button.click(), delay))")
+        expect(page).to_have_url(re.compile("/executions/fail-late-"), timeout=30_000)
+        page.wait_for_timeout(1000)
+        assert len(list((site.base / "launches/team").iterdir())) == number
+
+
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 #: The least contrast of any text with its background, and that element. Formula: WCAG 2, relative luminance.
 CONTRAST = """() => {

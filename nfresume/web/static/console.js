@@ -232,10 +232,16 @@ addEventListener("pointerup", event => {
   location.search = query;
 });
 
+// A second click while the first one is on its way would launch, or relaunch, twice.
+let sent = null;
 addEventListener("submit", event => {
-  const question = event.submitter?.dataset.confirm;
-  if (question && !confirm(question)) event.preventDefault();
+  const question = event.submitter?.dataset.confirm, form = event.target;
+  if (form === sent || (question && !confirm(question))) return event.preventDefault();
+  if (form.method !== "post") return;
+  sent = form;
+  setTimeout(() => { sent = null; }, 10_000);  // if no page comes
 });
+addEventListener("pageshow", () => { sent = null; });
 
 addEventListener("DOMContentLoaded", () => {
   const figures = document.getElementById("figures");

@@ -219,6 +219,15 @@ def test_a_flood_of_refusals_does_not_fill_the_trail(web: Web):
     assert len([e for e in web.identity.audit(None, limit=1000) if e.name == "refused"]) == 1
 
 
+def test_a_flood_from_many_addresses_does_not_fill_the_trail(web: Web):
+    """Bad tokens from hundreds of addresses: entries for the first hundred, and one for all others."""
+    for number in range(300):
+        client = TestClient(web.client.app, base_url="http://127.0.0.1",
+                            client=(f"2001:db8:0:{number:x}::1", 1))
+        client.get(f"{API}/runs", headers={"Authorization": "Bearer nfr_x"})
+    assert len([e for e in web.identity.audit(None, limit=1000) if e.name == "refused"]) == 101
+
+
 # -- providers ---------------------------------------------------------------------------------------
 
 
