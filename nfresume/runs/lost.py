@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
-from nfresume.domain.errors import Conflict
+from nfresume.domain.errors import Conflict, StaleLease
 from nfresume.domain.executions import Execution, ExecutionState, run_name
 from nfresume.launchers import LocalLauncher, slurm
 from nfresume.nextflow import processes as nextflow_processes
@@ -23,11 +24,15 @@ def find(store: Store, conf: Settings) -> list[Execution]:
 
 
 def settle_if_lost(store: Store, conf: Settings, execution_id: str) -> None:
-    """Settle one execution if its supervisor is lost, as a sweep does; otherwise do nothing."""
+    """Settle one execution if its supervisor is lost, as a sweep does; otherwise do nothing.
+
+    Another one may be faster, such as its supervisor on a host with too much to do, which claims it late.
+    """
     for execution in find(store, conf):
         if execution.id == execution_id:
             action, reason = diagnose(store, conf, execution)
-            reconcile(store, conf, execution, action, reason)
+            with contextlib.suppress(Conflict, StaleLease):
+                reconcile(store, conf, execution, action, reason)
 
 
 def diagnose(

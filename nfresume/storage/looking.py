@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from nfresume.storage import replacing
 from nfresume.storage.publish import Materialiser
@@ -130,7 +131,8 @@ class Look:
         """True when something has changed directly in a folder, or in one of its subfolders."""
         try:
             with os.scandir(folder) as entries:
-                return os.stat(folder).st_mtime >= self._since or any(map(self._is_new, entries))
+                first = islice(entries, self._bounds.entries)
+                return os.stat(folder).st_mtime >= self._since or any(map(self._is_new, first))
         except OSError:
             return False
 

@@ -33,13 +33,13 @@ def launch_dir(tmp_path: Path) -> Path:
     return tmp_path / "launch"
 
 
-def look(launch_dir: Path) -> Seen:
+def look(launch_dir: Path, *named: Path) -> Seen:
     root = launch_dir.parent / "root"
     scratch = Scratch("run-a1", str(root / "work"), str(root), ())
     materialiser = Materialiser(scratch, Pace())
     since = time.time() - 60
     through = Look(materialiser, scratch.work, scratch.root, since, Bounds(), 2, lambda: None).through
-    return through([str(launch_dir)])
+    return through([str(launch_dir)], map(str, named))
 
 
 def link_from(launch_dir: Path, name: str) -> Path:
@@ -82,3 +82,13 @@ def test_links_to_results_of_another_run_cost_few_looks(
     monkeypatch.setattr(os, "lstat", lambda *a, **k: (next(looks), lstat(*a, **k))[1])
     look(launch_dir)
     assert next(looks) < 50 * (depth + 8)
+
+
+def test_a_named_folder_in_which_nothing_has_changed_is_not_looked_through(launch_dir: Path) -> None:
+    """It may hold all the data of a site. A link in one of its subfolders is found: that one has changed."""
+    named = launch_dir / "work"
+    assert look(launch_dir.parent / "root", named).entries == 0
+    link = link_from(launch_dir, "work/01/mine.txt")
+    assert look(launch_dir.parent / "root", named).entries == 20 + 2
+    assert link.read_text() == "a"
+    assert not link.is_symlink()
