@@ -204,7 +204,7 @@ def cancel(execution_id: common.ExecutionId, account: common.Account = None,
     Example: nfresume cancel rnaseq-4k9x2m
     """
     with common.service(account) as service:
-        execution = service.wait(service.cancel(service.find(execution_id)))
+        execution = service.wait(service.cancel(service.find(execution_id)), say=say)
         outcome.report(service, execution, as_json)
 
 
@@ -219,7 +219,7 @@ def wait(
     Example: nfresume wait rnaseq-4k9x2m --timeout 3600
     """
     with common.service(account) as service:
-        execution = service.wait(service.find(execution_id), timeout)
+        execution = service.wait(service.find(execution_id), timeout, say)
         return outcome.report(service, execution, as_json)
 
 

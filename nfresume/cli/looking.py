@@ -234,11 +234,14 @@ def nextflow(
 def _stream(service: Service, execution: Execution, files: list[Path], follow: bool) -> None:
     """Copy files to stdout as they grow. On a terminal, control characters are printed as escapes."""
     from nfresume.service.following import Tail
+    from nfresume.service.patience import Patience
 
     tails = [Tail(file) for file in files]
+    patience = Patience(say)
     live, wait = True, 0.1
     while live:
-        live = follow and service.get(execution.id).state.live
+        execution = patience.ask(service.current, execution)
+        live = follow and execution.state.live
         news = False
         for tail in tails:
             while data := tail.read():

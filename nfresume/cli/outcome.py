@@ -96,20 +96,29 @@ class _Ending:
         self._service = service
         self._execution = execution
         self._signals = signals
-        self._cancelled = False
+        self._told = self._cancelled = False
 
     def arrived(self) -> int:
         """How many signals have arrived. Once there was one the execution is cancelled, or has ended."""
-        from nfresume.domain.errors import Conflict
+        from nfresume.domain.errors import Conflict, StoreUnavailable
 
         if self._signals.count and not self._cancelled:
-            why = (" (Ctrl-C again: do not wait for its end)" if self._signals.last == SIGINT
-                   else ": this command was told to end")
-            say(f"cancelling {self._execution.id}{why}")
-            with contextlib.suppress(Conflict):  # it has ended by itself
-                self._service.cancel(self._execution)
-            self._cancelled = True
+            if not self._told:
+                self._tell()
+            try:
+                with contextlib.suppress(Conflict):  # it has ended by itself
+                    self._service.cancel(self._execution)
+                self._cancelled = True
+            except StoreUnavailable:  # the next look tries again
+                if self._signals.count > 1:
+                    raise
         return self._signals.count
+
+    def _tell(self) -> None:
+        why = (" (Ctrl-C again: do not wait for its end)" if self._signals.last == SIGINT
+               else ": this command was told to end")
+        say(f"cancelling {self._execution.id}{why}")
+        self._told = True
 
 
 def _settled(service: Service, execution: Execution) -> Execution:

@@ -34,7 +34,7 @@ def show(
     becomes readable. With `quiet` nothing is printed. If stdout is not a terminal, and without `live`,
     Nextflow's stdout and stderr are passed on byte for byte.
     """
-    follower = Follower(service, execution, wake)
+    follower = Follower(service, execution, wake, say)
     if quiet:
         return _show_nothing(follower, signals)
     if not (live and sys.stdout.isatty()):
@@ -42,7 +42,7 @@ def show(
     try:
         return _show_live(follower, signals)
     except OSError:  # the terminal is gone
-        return _show_nothing(Follower(service, execution, wake), signals)
+        return _show_nothing(Follower(service, execution, wake, say), signals)
 
 
 def _tell_why(update: Update) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: How the source of the hours of a remote pipeline begins, until they have been read.
 TO_BE_READ = "to be read from the pipeline"
+#: It splits `-c` at commas and takes `-log` for a pattern with `%`. Tasks fail with the others in their path.
+_NOT_FOR_NEXTFLOW = re.compile(r"[,%$\x00-\x1f\x7f]")
 
 #: A longer name of a pipeline is refused: an index of PostgreSQL has no place for it.
 MOST_BYTES = 1000
@@ -265,6 +268,9 @@ def check_known(store: Store, root: Root) -> None:
 def _check_name(root: Path) -> None:
     if _shown(str(root)) != str(root):
         raise RootUnusable(f"the name of the root {_shown(str(root))} is not UTF-8",
+                           "choose another: NFRESUME_ROOT")
+    if found := _NOT_FOR_NEXTFLOW.search(str(root)):
+        raise RootUnusable(f"the name of the root {root} has a {found[0]!r}, which Nextflow misreads",
                            "choose another: NFRESUME_ROOT")
 
 

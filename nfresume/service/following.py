@@ -10,7 +10,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from nfresume.nextflow import command, reading, record, record_file, reuse
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
+from nfresume.service.patience import Patience
 from nfresume.service.verbs import Service
 from nfresume.storage.root import ExecutionFolder
 
@@ -108,11 +109,16 @@ class Follower:
 
     When a new attempt goes on by itself, it is followed, too.
 
-    `wake` is an eventfd: when it becomes readable the next update comes at once.
+    `wake` is an eventfd: when it becomes readable the next update comes at once. `say` is told when the
+    database is away: the run goes on without it, and updates come from files.
     """
 
-    def __init__(self, service: Service, execution: Execution, wake: int = -1) -> None:
+    def __init__(
+        self, service: Service, execution: Execution, wake: int = -1,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._service = service
+        self._patience = Patience(say)
         self._wake = wake
         self._execution = execution
         self._begin(execution.attempt)
@@ -134,10 +140,10 @@ class Follower:
                     ended_at = now
                 if ended_at is not None or now - asked > min(_LAST, 4 * wait):
                     asked = now
-                    self._execution = self._service.get(self._execution.id)
+                    self._ask(self._service.current)
                 if now - checked > self._service.conf.lease_seconds:
                     checked = now
-                    self._execution = self._service.settle_if_lost(self._execution)
+                    self._ask(self._service.settle_if_lost)
                 goes_on = self._execution.attempt > self._number
                 over = not self._execution.state.live and not goes_on
                 news = progress and self._progress.look()
@@ -159,6 +165,9 @@ class Follower:
                     self._wait(_SETTLING if settling else wait)
         finally:
             self._close()
+
+    def _ask(self, question: Callable[[Execution], Execution]) -> None:
+        self._execution = self._patience.ask(question, self._execution)
 
     def _why_it_goes_on(self) -> Mapping[str, Any] | None:
         events = self._service.details(self._execution).events

@@ -60,6 +60,10 @@ class Inspection:
             raise NotFound(f"account {self.account} has no execution {execution_id!r}")
         return execution
 
+    def current(self, execution: Execution) -> Execution:
+        """The execution as it is now."""
+        return self.get(execution.id)
+
     def find(self, prefix: str) -> Execution:
         """The account's execution whose id begins with `prefix`. Raises NotFound; UsageError for several."""
         with self.store.begin(write=False) as tx:

@@ -36,6 +36,7 @@ from nfresume.retained import deletion, disposal, measuring, old_records, places
 from nfresume.runs import cancelling, inputs, log_copies, preflight, programs, relaunching
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.inspection import Inspection
+from nfresume.service.patience import Patience
 from nfresume.settings import Settings, user_name
 from nfresume.storage.root import ExecutionFolder, Root
 from nfresume.storage.scan import Size
@@ -252,26 +253,26 @@ class Service(Inspection):
     # -- wait and measure -----------------------------------------------------------------------
 
     def wait(
-        self, execution: Execution, timeout: float | None = None, tick: Callable[[], None] = lambda: None
+        self, execution: Execution, timeout: float | None = None, say: Callable[[str], None] = lambda _: None
     ) -> Execution:
-        """Wait until the attempt has ended and its work dir is settled; `tick` is called while waiting.
+        """Wait until the attempt has ended and its work dir is settled. `say`: see `Patience`.
 
         Raises Conflict after `timeout` seconds (None: no limit).
         """
+        patience = Patience(say)
         end = None if timeout is None else time.monotonic() + timeout
         begun = asked = time.monotonic()
         while True:
-            execution = self.get(execution.id)
+            question = self.current
             if time.monotonic() - asked > self.conf.lease_seconds / 2:
-                asked = time.monotonic()
-                execution = self.settle_if_lost(execution)
+                asked, question = time.monotonic(), self.settle_if_lost
+            execution = patience.ask(question, execution)
             settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
             if not execution.state.live and (settled or execution.work_dir.blocked):
                 return execution
             if end is not None and time.monotonic() > end:
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
-            tick()
             time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.0)
 
     def measure(

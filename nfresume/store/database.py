@@ -24,6 +24,10 @@ BUSY_SECONDS = 30
 #: PostgreSQL ends the session of a host that hangs in a transaction for so long, so that the others need not
 #: wait. Our transactions take milliseconds.
 TRANSACTION_SECONDS = 20.0
+#: A database may vanish without a word: its host dies, or a firewall forgets the connection. Without these
+#: the kernel waits two minutes for a connection and hours for an answer. The URL may say otherwise.
+_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 20_000,
+             "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
 #: Key of the PostgreSQL advisory lock under which one process migrates; any fixed number will do.
 _MIGRATION_LOCK = 0x6E667265
 _READ_ONLY = "nfresume_read_only"
@@ -140,7 +144,9 @@ def _postgresql(url: sa.URL) -> sa.Engine:
             f"{url.get_backend_name()!r} is not a database that nfresume knows",
             "use sqlite:////path/to/file or postgresql://user@host/database",
         )
-    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True,
+                              connect_args=patience)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import tempfile
 import threading
@@ -47,6 +49,7 @@ class Relay:
                               ).render_as_string(hide_password=False)
         self.lose_commit_after = b""
         self.lost = 0
+        self.away = False  # True: no new connections either
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -56,6 +59,9 @@ class Relay:
                 client = self._listener.accept()[0]
             except OSError:
                 return
+            if self.away:
+                client.close()
+                continue
             if str(self._there).startswith("/"):
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(f"{self._there}/.s.PGSQL.{self._port}")
@@ -94,6 +100,10 @@ class Relay:
         for end in ends:
             self._open.discard(end)
             end.close()
+
+    @property
+    def connections(self) -> int:
+        return len(self._open) // 2
 
     def cut(self) -> None:
         """Lose every connection."""
@@ -167,6 +177,62 @@ def test_connections_that_are_lost_while_it_runs(shared: Site, url: str):
             assert answers <= {200, 503}
             until(lambda: server.ask("GET", "/runs").status_code == 200, 20)
             assert server.ended(execution) == "COMPLETE"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_command_waits_for_the_database(shared: Site, url: str, cancelled: bool):
+    """The command that follows a run waits for a database that is away, and Ctrl-C counts meanwhile."""
+    shared.pipeline("slow")
+    shared.ok("list")  # the schema is there
+    with relayed(url) as relay:
+        through = {"NFRESUME_DATABASE_URL": relay.url}
+        followers = [shared.start("launch", "slow", "--seconds", "60" if cancelled else "3", **through)]
+        execution = shared.show()["id"]
+        until(lambda: shared.show(execution)["state"] == "RUNNING", 60)
+        followers += [shared.start(*words, execution, **through) for words in (["wait"], ["logs", "-f"])]
+        until(lambda: relay.connections >= 4, 60)  # of the three commands and the supervisor
+        time.sleep(2)
+        relay.away = True
+        relay.cut()
+        time.sleep(6)  # longer than any of them goes without the database
+        assert [follower.poll() for follower in followers] == [None, None, None]
+        if cancelled:
+            followers[0].send_signal(signal.SIGINT)
+            time.sleep(2)
+        relay.away = False
+        told = [follower.communicate(timeout=90)[1] for follower in followers]
+        ended = shared.show(execution)["state"]
+    assert ended == ("CANCELLED" if cancelled else "SUCCEEDED")
+    assert [follower.returncode for follower in followers] == [int(cancelled), int(cancelled), 0]
+    assert all(err.count("the state database failed") == 1 for err in told), told
+
+
+def test_a_database_that_never_answers(url: str):
+    """A host that drops every packet is not waited for: neither for a connection, nor for an answer."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:  # they fill the queue: from now on the kernel drops what asks for a connection
+            each.setblocking(False)
+            each.connect_ex(address)
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="timeout"):
+            Store.open(f"postgresql://me@127.0.0.1:{address[1]}/db")
+        assert time.monotonic() - begun < 30
+        for each in waiting:
+            each.close()
+    with relayed(url) as relay:
+        store = Store.open(relay.url)
+        with store.begin() as tx:
+            connection = tx.conn.connection.driver_connection
+            assert connection is not None
+            with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                unanswered = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) / 1000
+                silent = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        assert 0 < unanswered < 60
+        assert 0 < silent < 60
+        store.close()
 
 
 @pytest.mark.long

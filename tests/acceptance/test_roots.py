@@ -19,6 +19,16 @@ def results(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.parametrize("name", ["Smith, J", "100%2", "$scratch", "a\tb"])
+def test_a_root_that_nextflow_misreads(site: Site, name: str):
+    """A root with which Nextflow's log, configuration or tasks would fail is refused before anything runs."""
+    site.pipeline("scratch")
+    refused = site.run("launch", "scratch", NFRESUME_ROOT=str(site.base / name))
+    assert (refused.code, refused.out) == (73, "")
+    assert "misreads" in refused.err
+    assert not (site.base / name).exists()
+
+
 @pytest.mark.long
 def test_a_root_that_moved(site: Site):
     """Case 32: a moved root is refused until --mark-root; results stay, and a relaunch needs the old path."""
