@@ -104,6 +104,11 @@ class _LatchPath(Meeting):
         """True for a place for output on this machine."""
         return self._raw_remote_path == f"file://{self.path}"
 
+    @property
+    def is_input(self) -> bool:
+        """True for what a task got as an input, or has returned."""
+        return self._given
+
     def given(self) -> Self:
         """Mark it as the input of a task, and return it. See `remote_path`."""
         self._given = True

@@ -213,7 +213,8 @@ def _canonical_path(value: Any, digest_path: PathDigest) -> list[Any]:
     path = Path(text)
     if "://" in text and not isinstance(value, Path) and (version := files.version(value)):
         return [name, "remote", text, version]
-    if "://" in text or getattr(value, "is_place", False) or not path.exists():
+    unwritten = getattr(value, "is_place", False) and not value.is_input  # a task may return it, written
+    if "://" in text or unwritten or not path.exists():
         return [name, "place", text]
     remote = "" if isinstance(value, Path) else str(value.remote_path)
     return [name, path.name, digest_path(path), *([remote] if "://" in remote else [])]

@@ -54,6 +54,14 @@ def test_a_name_made_of_the_remote_path_of_an_input(site: Site):
         assert [path.read_text() for path in wanted] == ["index"] * 2
 
 
+def test_a_place_for_output_that_is_returned(site: Site):
+    """What a task has written there counts, not only where it is."""
+    put(site, "published.py")
+    for text in ("one", "two"):
+        found = site.ok("launch", "published.py:filled", "--out", "out", "--text", text).out
+        assert json.loads(found) == text
+
+
 def test_a_long_name(site: Site):
     """A name may have 255 bytes, however few characters these are."""
     put(site, "published.py")

@@ -65,6 +65,23 @@ def index_of(bam: LatchFile) -> LatchFile:
     return LatchFile(written("made.bai", "index"), f"{bam.remote_path}.bai")
 
 
+@small_task
+def fill(text: str, out: LatchOutputDir) -> LatchDir:
+    Path(out.local_path).mkdir(exist_ok=True)
+    Path(out.local_path, "a.txt").write_text(text)
+    return out
+
+
+@small_task(cache=True)
+def look(folder: LatchDir) -> str:
+    return Path(folder.local_path, "a.txt").read_text()
+
+
+@workflow
+def filled(out: LatchOutputDir, text: str) -> str:
+    return look(folder=fill(text=text, out=out))
+
+
 @workflow
 def indexed(out: LatchOutputDir) -> list[LatchFile]:
     return [index_of(bam=align(sample=sample, out=out)) for sample in ("one", "two")]
