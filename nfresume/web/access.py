@@ -269,16 +269,14 @@ CallerOf = Annotated[Caller, Depends(caller)]
 def maybe_caller(
     request: Request, authorization: Annotated[str, Header()] = "",
     x_account: Annotated[str, Header(description="The account to act for (default: the token's).")] = "",
-) -> Service | None:
-    """A Service for the token's account, for what is public; None without a valid token."""
+) -> Caller | None:
+    """The user and account of the bearer token, for what is public; None without a valid one."""
     try:
         who = caller(request, authorization, x_account)
-        return service_of(request, who.user, who.account, Role.VIEWER)
+        role_in(who.user, who.account, Role.VIEWER)
     except (Unauthorized, NotFound):
         return None
-
-
-MaybeReading = Annotated[Service | None, Depends(maybe_caller)]
+    return who
 
 
 async def reading(request: Request, site: SiteOf, who: CallerOf) -> AsyncIterator[Service]:
@@ -286,6 +284,17 @@ async def reading(request: Request, site: SiteOf, who: CallerOf) -> AsyncIterato
     service = service_of(request, who.user, who.account, Role.VIEWER)
     async with site.reads.slot(who.user.id):
         yield service
+
+
+async def maybe_reading(
+    request: Request, site: SiteOf, who: Annotated[Caller | None, Depends(maybe_caller)],
+) -> AsyncIterator[Service | None]:
+    """The same for what is public; None without a valid token."""
+    if who is None:
+        yield None
+        return
+    async with site.reads.slot(who.user.id):
+        yield service_of(request, who.user, who.account, Role.VIEWER)
 
 
 async def listening(request: Request, who: CallerOf) -> Service:
@@ -304,6 +313,7 @@ def governing(request: Request, who: CallerOf) -> Service:
 
 
 Reading = Annotated[Service, Depends(reading, scope="function")]
+MaybeReading = Annotated[Service | None, Depends(maybe_reading, scope="function")]
 Listening = Annotated[Service, Depends(listening)]
 Writing = Annotated[Service, Depends(writing)]
 Governing = Annotated[Service, Depends(governing)]

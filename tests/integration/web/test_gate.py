@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,25 @@ def test_nobody_waits_behind_the_reads_of_another():
         return order
 
     assert asyncio.run(attack()).index("eve") <= 2
+
+
+def test_every_read_takes_its_turn(web: Web):
+    """What is read from the database with a token is read in a slot of its user."""
+    class Watched(Reads):
+        taken = 0
+
+        @contextlib.asynccontextmanager
+        async def slot(self, user_id: str) -> AsyncIterator[None]:
+            async with super().slot(user_id):
+                self.taken += 1
+                yield
+
+    web.client.app.state.site.reads = reads = Watched()
+    ask = web.api("eve")
+    for number, path in enumerate(("/runs", "/costs", "/service-info"), 1):
+        assert ask("GET", path).status_code == 200
+        assert reads.taken == number, path
+    assert web.client.get(f"{API}/service-info").json()["system_state_counts"] == {}
 
 
 def test_a_file_is_closed_when_nobody_reads(tmp_path: Path):
