@@ -94,7 +94,7 @@ def _is_own(kind: type) -> bool:
     if family in sys.stdlib_module_names or family in ("nfresume", "nfresume_metadata"):
         return False
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    return not (file and any(f"/{name}/" in file for name in _INSTALLED))
+    return file is not None and not any(f"/{name}/" in file for name in _INSTALLED)
 
 
 def shown(value: Any) -> str:

@@ -54,3 +54,13 @@ def test_a_text_in_a_class(tmp_path: Path):
     form = 'class task:\n    def say(self):\n        return """a\n{}\nb"""\n'
     kinds = [task_of(tmp_path, form.format(blank)) for blank in ("", "   ")]
     assert len({shapes.shape(kind) for kind in kinds}) == 2
+
+
+def test_a_class_of_a_compiled_module_is_not_of_the_workflow():
+    """Pickles of frames name functions that Cython has compiled, whose class is in a module without a file.
+
+    A task that had not imported pandas could not read such a frame.
+    """
+    from pandas._libs.internals import _unpickle_block
+
+    assert shapes.shape(type(_unpickle_block)) is None
