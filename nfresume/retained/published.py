@@ -9,6 +9,7 @@ from typing import get_args
 
 from nfresume.nextflow import reading, record
 from nfresume.nextflow.summary import Summary
+from nfresume.retained import uploads
 from nfresume.storage.publish import Target
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system.filesystems import FolderId
@@ -44,7 +45,8 @@ def of_attempt(folder: ExecutionFolder, number: int) -> Published:
         elif isinstance(line, record.Outputs):
             outputs[line.path] = None
     ended_well = total.whole and not total.unpublished and not total.engine_failed
-    return Published(_Targets(attempt_dir, ids), tuple(outputs), tuple(total.doubts), ended_well)
+    doubts = [*total.doubts, *filter(None, [uploads.left_out(attempt_dir)])]
+    return Published(_Targets(attempt_dir, ids), tuple(outputs), tuple(doubts), ended_well)
 
 
 class _Targets(Iterable[Target]):

@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 117
+CASES = 118
 
 
 def test_the_matrix():
