@@ -11,7 +11,7 @@ from nfresume.domain.workdirs import OnSuccess, Retain, WorkDirState
 from nfresume.launchers import slurm
 from nfresume.nextflow import history, kept_inputs, options, reading, summary
 from nfresume.retained import old_records
-from nfresume.runs import inputs, preflight
+from nfresume.runs import inputs, preflight, taskdirs
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import processes
 
@@ -98,18 +98,26 @@ def version_note(last: Attempt, version: str, request: RelaunchRequest) -> list[
         "unless a process is read differently"]
 
 
-def check_cache(execution: Execution, folder: ExecutionFolder, request: RelaunchRequest) -> None:
-    """What `-resume` needs exists, at the same path: Nextflow finds tasks by path. Raises Conflict."""
+def check_cache(execution: Execution, folder: ExecutionFolder, request: RelaunchRequest) -> bool:
+    """Whether to resume: not where no task has ever begun. Raises Conflict when that is needed and cannot be.
+
+    What `-resume` needs must exist, at the same path: Nextflow finds tasks by path. An attempt may end before
+    Nextflow has made its cache: a mistake in the configuration, a kill.
+    """
     if request.from_scratch:
-        return
+        return False
     if (before := execution.work_dir.path) != str(folder.work):
         raise Conflict(
             f"{execution.id} cannot be resumed: its work dir moved from {before} to {folder.work}, and "
             "Nextflow finds finished tasks by path",
             "mount the root where it was (`nfresume doctor --mark-root`); or a full rerun: --from-scratch")
-    if gone := history.resumable(folder.cache, execution.session_id):
+    gone = history.resumable(folder.cache, execution.session_id)
+    if gone and taskdirs.none_in(folder.work):
+        return False
+    if gone:
         raise Conflict(f"{execution.id} cannot be resumed: {gone}",
                        "a full rerun of every task: add --from-scratch")
+    return True
 
 
 def check_leftovers(

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from pathlib import Path
 
 from nfresume.nextflow import wrapper
 from nfresume.nextflow.causes import Cause
+
+
+def none_in(work: Path) -> bool:
+    """True when the work dir can be read and has no task dir, so that no task has run."""
+    try:
+        return not any(re.fullmatch("[0-9a-f]{2}", name) for name in os.listdir(work))
+    except OSError:
+        return False
 
 
 def problem(place: Path, *, native: bool) -> str | None:

@@ -15,6 +15,7 @@ from nfresume.domain.retention import Hold
 from nfresume.nextflow import failures, history
 from nfresume.nextflow.command import EXIT_STATUS, STDERR, STDOUT
 from nfresume.nextflow.summary import Summary
+from nfresume.runs import taskdirs
 from nfresume.settings import Settings
 from nfresume.storage.root import NO_SPACE, ExecutionFolder, out_of_space
 from nfresume.system import processes
@@ -130,17 +131,9 @@ def gather(
         exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
         no_space=out_of_space(folder.root.path) or _said_no_space([*log.report, *said]),
-        lost_because=lost_because, hung=hung, nothing_ran=_nothing_ran(folder.work),
+        lost_because=lost_because, hung=hung, nothing_ran=taskdirs.none_in(folder.work),
         helps=failures.helps(log.error, attempt.nextflow_version, launch_dir), here=here,
     )
-
-
-def _nothing_ran(work: Path) -> bool:
-    """True when the work dir can be read and has no task dir: the log may have lost lines."""
-    try:
-        return not any(re.fullmatch("[0-9a-f]{2}", name) for name in os.listdir(work))
-    except OSError:
-        return False
 
 
 def _said_no_space(said: Iterable[str]) -> str | None:

@@ -65,8 +65,10 @@ def plan(service: Service, execution: Execution, request: RelaunchRequest) -> Pl
         return Planned(Forecast(), _money(service, execution, Forecast(), moment), "--from-scratch")
     folder = places.folder_of(service.store, execution)
     parsed, taken = relaunching.options_of(execution, last, request, folder)
-    relaunching.check_cache(execution, folder, request)
+    resume = relaunching.check_cache(execution, folder, request)
     relaunching.check_leftovers(execution, last, folder, request)
+    if not resume:
+        return Planned(Forecast(), _money(service, execution, Forecast(), moment), "no task has run yet")
     launch_dir = Path(execution.launch_dir)
     assert parsed.pipeline is not None
     local = preflight.check_pipeline(parsed.pipeline, launch_dir, parsed.value("-main-script"))

@@ -193,11 +193,11 @@ class Service(Inspection):
         preflight.check_output(parsed, folder.root.path, Path(execution.launch_dir), taken)
         assert parsed.pipeline is not None
         chosen = programs.find(self.conf, parsed.pipeline, notify)
-        relaunching.check_cache(execution, folder, request)
+        resume = relaunching.check_cache(execution, folder, request)
         relaunching.check_leftovers(execution, last, folder, request)
         number = execution.attempt + 1
         attempt = transitions.NewAttempt(
-            parsed.pipeline, parsed.words, not request.from_scratch, chosen.name, chosen.version,
+            parsed.pipeline, parsed.words, resume, chosen.name, chosen.version,
             self._launcher.name,
         )
         notes = [*taken.changed, *relaunching.version_note(last, chosen.version, request)]

@@ -196,3 +196,22 @@ def test_resume_in_the_configuration(site: Site):
         said = site.ok("launch", "main.nf").err
         assert ("`resume = true` of nextflow.config is not followed" in said) == told
     assert "is not followed" not in site.run("launch", "main.nf", "-resume").err
+
+
+def test_a_relaunch_of_what_has_not_begun(site: Site):
+    """A mistake in the configuration ends a run before Nextflow makes its cache: nothing is to be resumed."""
+    (site.launch_dir / "main.nf").write_text("""
+process A { output: stdout
+  script: "echo made" }
+workflow { A() | view }
+""")
+    config = site.launch_dir / "nextflow.config"
+    config.write_text("process { cpus = \n")
+    done = site.run("launch", "--storage-expiration-hours", "1", "main.nf")
+    execution = site.show()["id"]
+    assert done.code == 1
+    assert f"nothing has run yet; when it is fixed: nfresume relaunch {execution}" in done.err
+    config.write_text("process { cpus = 1 }\n")
+    assert "no task has run yet" in site.ok("relaunch", execution, "--dry-run").out
+    assert "made" in site.ok("relaunch", execution).out
+    assert site.show()["state"] == "SUCCEEDED"
