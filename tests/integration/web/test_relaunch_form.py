@@ -138,9 +138,13 @@ def test_a_refusal_keeps_what_was_typed(web: Web, sent: dict[str, str], where: s
 
 
 def test_a_forecast_starts_nothing(web: Web):
-    """The forecast of changed values names them; without a cache the form says so."""
+    """The forecast of changed values names them; without a cache the form says so, if there are tasks."""
     browser, csrf = web.browser("ada")
-    said = browser.post(f"{PAGE}/relaunch", data={"csrf": csrf, "forecast": "yes", "param.min_reads": "40"})
+    changed = {"csrf": csrf, "forecast": "yes", "param.min_reads": "40"}
+    assert "no task has run yet" in browser.post(f"{PAGE}/relaunch", data=changed).text
+    execution = Service(web.conf.for_account("team"), store=web.store).get("run-1")
+    Path(execution.work_dir.path, "ab/c").mkdir(parents=True)
+    said = browser.post(f"{PAGE}/relaunch", data=changed)
     assert "cannot be resumed" in said.text
     assert "tick &#34;run every task again&#34;" in said.text
     assert "--from-scratch" not in said.text
