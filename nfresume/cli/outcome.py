@@ -155,7 +155,7 @@ def report(service: Service, execution: Execution, as_json: bool) -> int:
             if service.can_resume(execution):
                 say(f"relaunch from the failed task: nfresume relaunch {execution.id}")
             else:
-                say(f"nothing has run yet; when it is fixed: nfresume relaunch {execution.id}")
+                say("nothing had run yet: launch it again when it is fixed")
         elif execution.state == "FAILED" and execution.storage_expiration_hours == 0:
             say("to be able to relaunch from the failed task, launch with --storage-expiration-hours 48")
     if code is None or (code == 0 and execution.state == "FAILED"):
