@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,8 @@ def parameters(attempt_dir: Path, pipeline: str, words: tuple[str, ...]) -> dict
         if option.name.startswith("--"):
             found[option.name[2:]] = "true" if option.value is None else option.value
     return found
+
+
+def requested(attempt_dir: Path, request: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of an attempt, by the request that is stored with it."""
+    return parameters(attempt_dir, str(request.get("pipeline", "")), tuple(request.get("options", ())))

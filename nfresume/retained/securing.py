@@ -178,8 +178,7 @@ def _named(folder: ExecutionFolder, execution: Execution) -> set[str]:
     for number in range(1, execution.attempt + 1):
         asked = folder.request(number) or {}
         with contextlib.suppress(NfresumeError, OSError, ValueError):  # unreadable words name nothing
-            values = kept_inputs.parameters(folder.attempt(number), str(asked.get("pipeline", "")),
-                                            tuple(asked.get("options", ())))
+            values = kept_inputs.requested(folder.attempt(number), asked)
             found |= {os.path.join(execution.launch_dir, value) for value in values.values()}
     return {path for path in found if os.path.isdir(path)}
 

@@ -245,9 +245,7 @@ class _Explainer:
         return self._requests[attempt]
 
     def _parameters(self, attempt: int) -> dict[str, str]:
-        asked = self._request(attempt)
-        return kept_inputs.parameters(self._folder.attempt(attempt), str(asked.get("pipeline", "")),
-                          tuple(asked.get("options", ())))
+        return kept_inputs.requested(self._folder.attempt(attempt), self._request(attempt))
 
 
 def _failure(attempt: int, task: Task) -> Cause:

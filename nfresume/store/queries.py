@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -295,9 +296,8 @@ def accounts_with_work_dirs(tx: Tx) -> list[str]:
 def by_ids(tx: Tx, ids: Iterable[str]) -> dict[str, Execution]:
     """The executions with these ids; one that is not there, or cannot be read, is left out."""
     found: dict[str, Execution] = {}
-    left = list(ids)
-    while left:  # a database takes so many values in one statement
-        some, left = left[:1000], left[1000:]
+    left = iter(ids)
+    while some := list(islice(left, 1000)):  # a database takes so many values in one statement
         rows = tx.conn.execute(_JOINED.where(executions.c.id.in_(some)))
         found.update((e.id, e) for e in _executions(rows))
     return found

@@ -29,6 +29,7 @@ from nfresume.tasks.keys import Key
 from nfresume.tasks.mapping import MapTask, call_inputs
 from nfresume.tasks.sizes import SIZES, Resources
 from tests.conftest import PROJECT
+from tests.unit.tasks import modules
 
 
 def plain(a: int, b: str = "x") -> str:
@@ -246,14 +247,7 @@ def variant(text: str, tmp_path: Path, count: list[int] = []) -> str:  # noqa: B
     count.append(0)
     path = tmp_path / f"variant{len(count)}.py"
     path.write_text(text)
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return source.code_digest(module.f)
+    return source.code_digest(modules.load(path).f)
 
 
 def test_what_changes_the_digest_of_code(tmp_path: Path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 
 from nfresume.tasks import shapes
 from nfresume.tasks.source import code_digest
+from tests.unit.tasks import modules
 
 PLAIN = 'def task():\n    return """{}"""\n'
 NESTED = 'def make():\n    def task():\n        return """{}"""\n    return task\n\n\ntask = make()\n'
@@ -20,13 +19,7 @@ DEEPER = NESTED.replace("    def task():\n    ", "    if True:\n        def task
 def task_of(folder: Path, text: str) -> Any:
     file = folder / f"flow{len(list(folder.iterdir()))}.py"
     file.write_text(text)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
-    return module.task
+    return modules.load(file).task
 
 
 @pytest.mark.parametrize("form", [PLAIN, NESTED])
