@@ -103,7 +103,7 @@ def _on_disk(root: Root, only: str | None) -> Iterator[tuple[str, str]]:
 def _clock_is_doubtful(store: Store) -> bool:
     """True when the clock may have jumped ahead: then nothing expires."""
     with store.begin() as tx:
-        return clock.check(tx) is not None
+        return clock.check(tx, clock.uptime()) is not None
 
 
 def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Event) -> bool:

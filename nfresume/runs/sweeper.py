@@ -109,10 +109,10 @@ def sweep_a_little(store: Store, conf: Settings, stop: threading.Event) -> list[
     `stop` pauses a removal, and what has not begun is left to the next sweep.
     """
     with store.begin(write=False) as tx:
-        planned, noted = retention.plan(queries.due(tx), tx.now), clock.is_noted(tx)
+        planned, noted = retention.plan(queries.due(tx), tx.now), clock.is_noted(tx, clock.uptime())
     mine = [line for line in planned
             if line.execution.account == conf.account and line.action in ("delete", "continue")]
-    if not mine or _clock_jumped(store, mine, noted=noted):
+    if _clock_jumped(store, mine, noted=noted):
         return []
     mine.sort(key=_by_size)
     sweeping = _Sweep(store, conf, lambda _e, _r: None, stop, None, dry_run=False)
@@ -298,8 +298,8 @@ def _look(store: Store, conf: Settings, *, thorough: bool) -> _Look:
         price = pricing.unrecorded(tx, conf, mine) if mine is not None else None
         found = queries.to_sweep(tx) if thorough or conf.budgets else queries.due(tx)
         return _Look(roots, (mine.id, price) if mine is not None and price is not None else None,
-                     queries.lost(tx, conf.lease_seconds), retention.plan(found, tx.now), clock.is_noted(tx),
-                     queries.expiring(tx))
+                     queries.lost(tx, conf.lease_seconds), retention.plan(found, tx.now),
+                     clock.is_noted(tx, clock.uptime()), queries.expiring(tx))
 
 
 def _with_evictions(
@@ -319,11 +319,11 @@ def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: boo
     if noted and not due:
         return None
     with store.begin() as tx:
-        held, now = clock.check(tx), tx.now
+        held, now = clock.check(tx, clock.uptime()), tx.now
     if held is None or not due:
         return None
-    return (f"the clock says {now:%Y-%m-%d %H:%M} UTC, more than {clock.MAX_GAP.days} days after the last "
-            f"known time: nothing is deleted before {held:%H:%M} UTC, in case the clock is wrong")
+    return (f"the clock went ahead to {now:%Y-%m-%d %H:%M} UTC: until {held:%Y-%m-%d %H:%M} UTC nothing "
+            f"expires, in case the clock is wrong; correct it, or delete by hand with `nfresume delete`")
 
 
 def _drain_trash(store: Store, conf: Settings, root: Root, stop: threading.Event) -> None:

@@ -1,44 +1,88 @@
-"""Protects work dirs from a clock that jumps ahead.
+"""Protects work dirs from a clock that is ahead.
 
-A sweep notes the time every NOTE_EVERY, and whenever something is due. When more than MAX_GAP has passed
-since the last note and since the newest event, either no sweep ran for so long, or the clock is wrong. Then
-nothing expires for HOLD, so that an administrator can correct the clock. The hold ends if the clock goes
+Each machine that sweeps notes the time, and how long it had been up by then. Until its next look the clock
+must not have gone further than the uptime has, by more than TOLERANCE. On a machine that was started since
+then the uptime says nothing: there, MAX_GAP without a note of any machine is too long. When the clock is
+ahead, nothing expires for HOLD, so that an administrator can correct it. The hold ends when the clock goes
 back. Expiries that were set while the clock was ahead are later than meant, never earlier.
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import sqlalchemy as sa
-
+from nfresume.store import guarded
 from nfresume.store.database import Tx
-from nfresume.store.schema import clock, events
+from nfresume.store.schema import clocks
+from nfresume.system import processes
 
-MAX_GAP = timedelta(days=30)
+TOLERANCE = timedelta(minutes=10)
+MAX_GAP = timedelta(days=3)
 NOTE_EVERY = timedelta(hours=1)
-HOLD = timedelta(hours=1)
+HOLD = timedelta(days=1)
+#: Notes of machines that were not seen for so long are removed.
+_FORGOTTEN = timedelta(days=30)
 
 
-def is_noted(tx: Tx) -> bool:
-    """True when the time was noted less than NOTE_EVERY ago and expiry is not on hold."""
-    row = tx.conn.execute(clock.select()).first()
-    return row is not None and row.held_until is None and timedelta() <= tx.now - row.seen_at < NOTE_EVERY
+@dataclass(frozen=True)
+class Uptime:
+    """How long a boot of a machine has lasted, suspensions included. No setting of the clock changes it."""
+
+    boot: str
+    seconds: float
 
 
-def check(tx: Tx) -> datetime | None:
+@dataclass(frozen=True)
+class _Note:
+    seen_at: datetime
+    uptime: float
+    held_until: datetime | None
+
+
+def uptime() -> Uptime:
+    """The uptime of this machine."""
+    return Uptime(processes.boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def is_noted(tx: Tx, up: Uptime) -> bool:
+    """True when this machine noted the time less than NOTE_EVERY ago and expiry is not on hold."""
+    notes = _notes(tx)
+    mine = notes.get(up.boot)
+    return (mine is not None and timedelta() <= tx.now - mine.seen_at < NOTE_EVERY
+            and not any(note.held_until for note in notes.values()))
+
+
+def check(tx: Tx, up: Uptime) -> datetime | None:
     """Note the time. Returns until when nothing may be expired; None when the clock is plausible."""
-    row = tx.conn.execute(clock.select()).first()
-    if row is None:
-        tx.conn.execute(clock.insert().values(id=1, seen_at=tx.now, held_until=None))
-        return None
-    held: datetime | None = row.held_until
-    if held is None:
-        newest = tx.conn.execute(sa.select(sa.func.max(events.c.at)).where(events.c.at <= tx.now)).scalar()
-        seen = max(row.seen_at, newest) if newest else row.seen_at
-        held = tx.now + HOLD if tx.now - seen > MAX_GAP else None
-    elif tx.now >= held or tx.now < held - HOLD:
-        held = None
-    seen_at = row.seen_at if held else tx.now  # during a hold the present time is not trusted
-    tx.conn.execute(clock.update().values(seen_at=seen_at, held_until=held))
+    notes = _notes(tx)
+    newest = max((note.seen_at for note in notes.values()), default=tx.now)
+    was = max((note.held_until for note in notes.values() if note.held_until), default=None)
+    ahead = _ahead(notes.get(up.boot), newest, tx.now, up)
+    if ahead is None:
+        held = was if was is not None and newest - TOLERANCE <= tx.now < was else None
+    elif was is not None and tx.now - ahead < was:
+        held = was + ahead  # only the rest of the hold: a machine that is paused each night seems to jump
+    else:
+        held = tx.now + HOLD
+    old = (clocks.c.boot == up.boot) | (clocks.c.seen_at < tx.now - _FORGOTTEN)
+    if ahead is not None or held != was:
+        old = guarded.ALWAYS  # what other machines noted was before the jump
+    tx.conn.execute(clocks.delete().where(old))
+    tx.conn.execute(clocks.insert().values(boot=up.boot, seen_at=tx.now, uptime=up.seconds, held_until=held))
     return held
+
+
+def _ahead(mine: _Note | None, newest: datetime, now: datetime, up: Uptime) -> timedelta | None:
+    """By how much the clock is ahead; None when it is plausible."""
+    if mine is None:
+        return now - newest if now - newest > MAX_GAP else None
+    ahead = now - mine.seen_at - timedelta(seconds=up.seconds - mine.uptime)
+    return ahead if ahead > TOLERANCE else None
+
+
+def _notes(tx: Tx) -> dict[str, _Note]:
+    """The newest note of each machine by its boot."""
+    rows = tx.conn.execute(clocks.select().order_by(clocks.c.id))
+    return {row.boot: _Note(row.seen_at, row.uptime, row.held_until) for row in rows}

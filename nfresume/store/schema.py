@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
 #: The newest migration; `Store.open` compares it with the database before it loads Alembic.
-HEAD = "0013"
+HEAD = "0014"
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -208,11 +208,13 @@ size_samples = sa.Table(
     sa.Index("size_samples_of", "execution_id", "at"),
 )
 
-clock = sa.Table(
-    "clock",
+clocks = sa.Table(  # what machines noted of the time, see clock.py
+    "clocks",
     metadata,
-    _column("id", sa.Integer, primary_key=True),  # one row: 1
+    _column("id", sa.Integer, primary_key=True, autoincrement=True),
+    _column("boot", sa.String(36)),
     _column("seen_at", UtcDateTime),
+    _column("uptime", sa.Float),  # seconds
     _column("held_until", UtcDateTime, null=True),
 )
 

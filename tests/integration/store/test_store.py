@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -577,22 +577,67 @@ def test_the_event_log_only_grows(store: Store):
 
 
 def test_a_clock_that_jumps(store: Store):
-    """Case 52: a jump of a year, or a month without a sweep, holds expiry for an hour; going back ends it."""
-    def look(**ahead: float) -> datetime | None:
-        with store.begin() as tx:
-            return clock.check(replace(tx, now=tx.now + timedelta(**ahead)))
+    """Case 52: a clock that is ahead of the machine's uptime holds expiry for a day; going back ends it."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
 
-    assert look() is None
-    assert look(days=20) is None
-    assert look(days=40) is None
-    held = look(days=400)
+    def look(hours: float, *, ahead: float = 0, boot: str = "a") -> datetime | None:
+        """After so many hours, when the clock is ahead by some."""
+        with store.begin() as tx:
+            return clock.check(replace(tx, now=begin + timedelta(hours=hours + ahead)),
+                               clock.Uptime(boot, 1e6 + hours * 3600))
+
+    assert look(0) is None
+    assert look(24 * 400) is None  # nobody swept for a year
+    assert look(24 * 400 + 1, ahead=0.1) is None
+    held = look(24 * 400 + 2, ahead=1)
+    assert held == begin + timedelta(days=401, hours=3)
+    assert look(24 * 400 + 3, ahead=1) == held
+    assert look(24 * 400 + 3, ahead=48) == begin + timedelta(days=403, hours=2)  # the same hold goes on
+    assert look(24 * 400 + 4) is None  # the clock was wrong and was corrected
+    assert look(24 * 400 + 4, ahead=-24 * 365) is None
+    assert look(24 * 400 + 5) is not None  # from too early to right: that cannot be told from the contrary
+    assert look(24 * 401 + 6) is None  # after a day the clock still says so: it is right
+    assert look(24 * 401 + 7) is None
+
+
+def test_a_clock_that_jumps_while_several_machines_sweep(store: Store):
+    """Each machine goes by its own uptime; what one has found out, no other finds out again."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def look(hours: float, boot: str, *, ahead: float = 0) -> datetime | None:
+        with store.begin() as tx:
+            up = clock.Uptime(boot, hours * 3600 + 1e6 * len(boot))
+            now = replace(tx, now=begin + timedelta(hours=hours + ahead))
+            assert not (clock.is_noted(now, up) and ahead)
+            return clock.check(now, up)
+
+    assert [look(0, "a"), look(0.5, "bb"), look(1, "a"), look(1.5, "bb")] == [None] * 4
+    held = look(1.9, "bb", ahead=48)
     assert held is not None
-    assert look(days=400, minutes=30) == held
-    assert look() is None  # the clock was wrong and was corrected
-    assert look(days=-365) is None
-    assert look(days=400) is not None
-    assert look(days=400, hours=2) is None  # after an hour the clock still says so: it is right
-    assert look(days=400, hours=3) is None
+    assert look(2, "a", ahead=48) == held
+    assert look(20, "ccc", ahead=48) == held
+    assert [look(26, "a", ahead=48), look(26, "bb", ahead=48), look(27, "ccc", ahead=48)] == [None] * 3
+
+
+def test_a_machine_that_is_paused_each_night(store: Store):
+    """Its clock seems to jump each morning. What is due waits, but not for ever."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    held = []
+    for hour in range(24 * 14):
+        if hour % 24 >= 9:
+            with store.begin() as tx:
+                now = replace(tx, now=begin + timedelta(hours=hour))
+                held.append(clock.check(now, clock.Uptime("a", (hour - hour // 24 * 9) * 3600)) is not None)
+    assert held.count(False) > 3 * 15
+
+
+@pytest.mark.parametrize(("gap", "is_held"), [(2, False), (4, True)])
+def test_a_clock_that_is_ahead_after_a_reboot(store: Store, gap: float, is_held: bool):
+    """The uptime says nothing: three days without a look of any machine are too long."""
+    with store.begin() as tx:
+        assert clock.check(tx, clock.Uptime("before", 10)) is None
+        after = replace(tx, now=tx.now + timedelta(days=gap))
+        assert (clock.check(after, clock.Uptime("after", 10)) is not None) is is_held
 
 
 @pytest.mark.parametrize(
