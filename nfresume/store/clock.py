@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from nfresume.store import guarded
 from nfresume.store.database import Tx
 from nfresume.store.schema import clocks
 from nfresume.system import processes
@@ -66,10 +65,10 @@ def check(tx: Tx, up: Uptime) -> datetime | None:
         held = was + ahead  # only the rest of the hold: a machine that is paused each night seems to jump
     else:
         held = tx.now + HOLD
-    old = (clocks.c.boot == up.boot) | (clocks.c.seen_at < tx.now - _FORGOTTEN)
-    if ahead is not None or held != was:
-        old = guarded.ALWAYS  # what other machines noted was before the jump
-    tx.conn.execute(clocks.delete().where(old))
+    old = clocks.delete()
+    if ahead is None and held == was:  # else what other machines noted was before the jump
+        old = old.where((clocks.c.boot == up.boot) | (clocks.c.seen_at < tx.now - _FORGOTTEN))
+    tx.conn.execute(old)
     tx.conn.execute(clocks.insert().values(boot=up.boot, seen_at=tx.now, uptime=up.seconds, held_until=held))
     return held
 
