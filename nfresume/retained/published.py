@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,15 @@ from nfresume.system.filesystems import FolderId
 
 #: All lines but those of published paths, of which there may be a million.
 _OTHERS = frozenset(get_args(record.Line)) - {record.Published}
+#: So many tasks' scripts are read: of all, and of each process.
+_MOST_TASKS = 1_000
+_MOST_OF_A_PROCESS = 10
 
 
 @dataclass(frozen=True)
 class Published:
-    """`targets` of publishDir, on file systems only. `folders` hold other outputs: storeDirs.
+    """`targets` of publishDir, on file systems only. `folders` hold other outputs: storeDirs. `tasks` are
+    task dirs: the first ones of all, and of each process.
 
     `doubts` say what cannot be known, one line each: then the work dir must be kept. `succeeded`: the attempt
     ended well by its own record, so it published again whatever earlier ones had published.
@@ -28,6 +33,7 @@ class Published:
 
     targets: Iterable[Target]
     folders: tuple[str, ...]
+    tasks: tuple[str, ...]
     doubts: tuple[str, ...]
     succeeded: bool
 
@@ -38,15 +44,33 @@ def of_attempt(folder: ExecutionFolder, number: int) -> Published:
     total = Summary()
     ids: dict[str, FolderId] = {}
     outputs: dict[str, None] = {}
+    tasks = _Tasks()
     for line in reading.lines(attempt_dir, kinds=_OTHERS):
         total.add(line)
         if isinstance(line, record.Folder):
             ids[line.path] = FolderId(line.inode, line.device, line.source)
         elif isinstance(line, record.Outputs):
             outputs[line.path] = None
+        elif isinstance(line, record.Task):
+            tasks.add(line)
     ended_well = total.whole and not total.unpublished and not total.engine_failed
     doubts = [*total.doubts, *filter(None, [uploads.left_out(attempt_dir)])]
-    return Published(_Targets(attempt_dir, ids), tuple(outputs), tuple(doubts), ended_well)
+    return Published(_Targets(attempt_dir, ids), tuple(outputs), tuple(tasks.dirs), tuple(doubts), ended_well)
+
+
+class _Tasks:
+    """The first task dirs of all, and the first ones of each process."""
+
+    def __init__(self) -> None:
+        self.dirs: dict[str, None] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, task: record.Task) -> None:
+        if not task.dir or task.dir in self.dirs:
+            return
+        if len(self.dirs) < _MOST_TASKS or self._counts[task.process] < _MOST_OF_A_PROCESS:
+            self._counts[task.process] += 1
+            self.dirs[task.dir] = None
 
 
 class _Targets(Iterable[Target]):

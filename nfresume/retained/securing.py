@@ -12,9 +12,9 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,7 +22,7 @@ from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.domain.executions import Execution
 from nfresume.domain.retention import Hold
 from nfresume.nextflow import kept_inputs, task_dirs
-from nfresume.retained import disposal, published
+from nfresume.retained import disposal, published, scripted
 from nfresume.storage import emptying
 from nfresume.storage.looking import Bounds, Look, Seen
 from nfresume.storage.publish import Materialised, Materialiser
@@ -101,11 +101,16 @@ def secure(
             scratch, pace, heartbeat=heartbeat, copy=succeeded or deleting,
             goes_early=_InFailedTasks(scratch, folder, execution.attempt),
             done=lambda path, how: _tell(report, path, how))
-        outputs = _secure_published(folder, execution, materialiser, succeeded=succeeded)
+        readers = pace.readers(folder.work)
+        places = _secure_published(
+            folder, execution, materialiser,
+            lambda tasks: scripted.folders(folder.work, tasks, readers, heartbeat), succeeded=succeeded)
         bounds = Bounds() if deleting or succeeded else _SHORT
         look = Look(materialiser, scratch.work, scratch.root, execution.created_at.timestamp(), bounds,
-                    pace.readers(folder.work), heartbeat)
+                    readers, heartbeat)
+        outputs = [path for place in places for path in place.folders]
         seen = look.through([execution.launch_dir, *outputs], _named(folder, execution))
+        look.directly_in(path for place in places for path in place.scripted)
         for line in materialiser.result.refused:
             _tell(report, line, "refused")
     crashpoints.reach("results-materialised")
@@ -138,38 +143,45 @@ class _InFailedTasks:
         return task_dirs.of_path(path, self._work) in failed
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Folders in which an attempt may have made something: `folders` have results and other outputs,
+    `scripted` are named by scripts of tasks. `succeeded`: it ended well by its own record."""
+
+    succeeded: bool = False
+    folders: Sequence[str] = ()
+    scripted: Sequence[str] = ()
+
+
 def _secure_published(
-    folder: ExecutionFolder, execution: Execution, materialiser: Materialiser, *, succeeded: bool
-) -> list[str]:
-    """Secure attempt by attempt; returns the folders in which there are results and other outputs."""
-    result = materialiser.result
-    outputs: list[str] = []
+    folder: ExecutionFolder, execution: Execution, materialiser: Materialiser,
+    read_scripts: Callable[[Iterable[str]], set[str]], *, succeeded: bool,
+) -> list[_Places]:
+    """Secure attempt by attempt; returns where they made something."""
+    places: list[_Places] = []
     doubts: list[str] = []
     for number in range(1, execution.attempt + 1):
         marker = folder.attempt(number) / SECURED
-        if (done := _read(marker)) is not None:
-            found_succeeded, folders = bool(done.get("succeeded")), list(done.get("folders", []))
-        else:
-            found = published.of_attempt(folder, number)
-            before = result.refusals, result.left
+        fresh: Sequence[str] = ()
+        if (done := _read(marker)) is None:
+            found, result = published.of_attempt(folder, number), materialiser.result
+            before, fresh = (result.refusals, result.left), found.doubts
             for path in found.folders:
                 if f"{path}/".startswith(f"{execution.work_dir.path}/"):
                     result.refuse(f"{path}: outputs are stored inside the work dir itself")
             folders = topmost([*materialiser.run(
                 found.targets, must_exist=succeeded and number == execution.attempt), *found.folders])
-            found_succeeded = found.succeeded
+            done = _Places(found.succeeded, folders, sorted(read_scripts(found.tasks)))
             if (result.refusals, result.left) == before and not found.doubts:
                 with contextlib.suppress(OSError):  # a full disk: it is done again before a deletion
-                    durable.write(marker, json.dumps({"succeeded": found_succeeded, "folders": folders}
-                                                     ).encode())
-        outputs += folders
-        if found_succeeded:
+                    durable.write(marker, json.dumps(asdict(done)).encode())
+        if done.succeeded:
             doubts.clear()  # it has published again whatever earlier attempts had published
-        if done is None:
-            doubts += found.doubts
+        doubts += fresh
+        places.append(done)
     for doubt in doubts:
-        result.refuse(doubt)
-    return outputs
+        materialiser.result.refuse(doubt)
+    return places
 
 
 def _named(folder: ExecutionFolder, execution: Execution) -> set[str]:
@@ -183,12 +195,11 @@ def _named(folder: ExecutionFolder, execution: Execution) -> set[str]:
     return {path for path in found if os.path.isdir(path)}
 
 
-def _read(marker: Path) -> dict[str, Any] | None:
+def _read(marker: Path) -> _Places | None:
     try:
-        found = json.loads(marker.read_bytes())
-    except (OSError, ValueError):
+        return _Places(**json.loads(marker.read_bytes()))
+    except (OSError, ValueError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def topmost(folders: Iterable[str]) -> list[str]:

@@ -92,6 +92,20 @@ class Look:
             level = self._below
         return self.seen
 
+    def directly_in(self, folders: Iterable[str]) -> None:
+        """Look at the links in these folders, not below, if they have changed since the execution began."""
+        for folder in sorted(set(map(os.path.realpath, folders))):
+            if folder in self._visited or self._is_ours(folder):
+                continue
+            try:
+                if os.stat(folder).st_mtime < self._since:
+                    continue
+                with os.scandir(folder) as entries:
+                    links = [e.path for e in islice(entries, self._bounds.entries) if e.is_symlink()]
+            except OSError:
+                continue  # what is not ours to read, or is gone
+            self._materialiser.links(folder, links)
+
     def _is_ours(self, folder: str) -> bool:
         return folder == self._root or folder.startswith(f"{self._root}/")
 

@@ -302,6 +302,26 @@ workflow { A() }
     assert (outdir / "of_before/l").read_text() == "data\n"
 
 
+def test_links_in_folders_that_only_scripts_name(site: Site, tmp_path: Path):
+    """A task links its results into a folder that neither a parameter nor publishDir names."""
+    results = tmp_path / "the results"
+    e = launch(site, f"""
+process A {{ input: val s
+  output: path 'a.txt'
+  script:
+  \"\"\"
+  echo data $s > a.txt
+  mkdir -p "{results}/$s"
+  ln -s \\$PWD/a.txt "{results}/$s/l"
+  cd '{results}' && ln -st {tmp_path} \\$OLDPWD/a.txt || true
+  \"\"\" }}
+workflow {{ A(channel.of(1, 2)) }}
+""")
+    assert e["work_dir"]["state"] == "DELETED"
+    assert [(results / s / "l").read_text() for s in "12"] == ["data 1\n", "data 2\n"]
+    assert (tmp_path / "a.txt").read_text().startswith("data ")
+
+
 def test_outputs_that_are_stored_in_the_work_dir(site: Site):
     """A storeDir there, as a publishDir there, holds the work dir."""
     e = launch(site, STORED)
