@@ -33,13 +33,16 @@ def launch_dir(tmp_path: Path) -> Path:
     return tmp_path / "launch"
 
 
-def look(launch_dir: Path, *named: Path) -> Seen:
+def a_look(launch_dir: Path) -> tuple[Look, Materialiser]:
     root = launch_dir.parent / "root"
     scratch = Scratch("run-a1", str(root / "work"), str(root), ())
     materialiser = Materialiser(scratch, Pace())
     since = time.time() - 60
-    through = Look(materialiser, scratch.work, scratch.root, since, Bounds(), 2, lambda: None).through
-    return through([str(launch_dir)], map(str, named))
+    return Look(materialiser, scratch.work, scratch.root, since, Bounds(), 2, lambda: None), materialiser
+
+
+def look(launch_dir: Path, *named: Path) -> Seen:
+    return a_look(launch_dir)[0].through([str(launch_dir)], map(str, named))
 
 
 def link_from(launch_dir: Path, name: str) -> Path:
@@ -92,3 +95,17 @@ def test_a_named_folder_in_which_nothing_has_changed_is_not_looked_through(launc
     assert look(launch_dir.parent / "root", named).entries == 20 + 2
     assert link.read_text() == "a"
     assert not link.is_symlink()
+
+
+def test_links_directly_in_a_folder(launch_dir: Path) -> None:
+    """Not below, not where nothing has changed, and not those of the kernel to a file that we have open."""
+    here, below, old = (link_from(launch_dir, name) for name in ("a/l", "a/b/l", "old/l"))
+    foreign = launch_dir / "a/foreign"
+    foreign.symlink_to("/etc/hostname")
+    hour_ago = time.time() - 3600
+    os.utime(launch_dir / "old", (hour_ago, hour_ago))
+    with (launch_dir.parent / "root/work" / TASK_DIR / "a.txt").open():
+        beside, materialiser = a_look(launch_dir)
+        beside.directly_in([*(str(launch_dir / name) for name in ("a", "old", "none")), "/proc/self/fd"])
+    assert [link.is_symlink() for link in (here, below, old, foreign)] == [False, True, True, True]
+    assert (materialiser.result.linked, materialiser.result.refusals) == (1, 0)
