@@ -14,6 +14,9 @@ from nfresume.billing.reuse_value import ReuseValue
 from nfresume.domain import views
 from nfresume.domain.costs import Usage
 
+#: OWASP's list of beginnings, "CSV Injection".
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def report(report: Report) -> dict[str, Any]:
     """A report with its lines. Money is in the report's currency."""
@@ -42,14 +45,15 @@ def report(report: Report) -> dict[str, Any]:
 
 
 def csv(by: By, lines: Iterable[Line], currency: str) -> str:
-    """The lines of a report as CSV, for spreadsheets."""
+    """The lines of a report as CSV, for spreadsheets, which take a text that begins so for a formula."""
     file = io.StringIO()
     writer = csv_writer(file, lineterminator="\n")
     writer.writerow([str(by), "gb_hours", "gb_months", "cost", "currency", "metered_bytes_now",
                      *reuse_value(None)])
     for line in lines:
         each = used(line.usage, currency)
-        writer.writerow([line.key, each["gb_hours"], each["gb_months"], each["cost"], currency, line.metered,
+        key = f"'{line.key}" if line.key.startswith(_FORMULA) else line.key
+        writer.writerow([key, each["gb_hours"], each["gb_months"], each["cost"], currency, line.metered,
                          *reuse_value(line.reuse_value).values()])
     return file.getvalue()
 
