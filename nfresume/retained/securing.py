@@ -104,13 +104,16 @@ def secure(
         readers = pace.readers(folder.work)
         places = _secure_published(
             folder, execution, materialiser,
-            lambda tasks: scripted.folders(folder.work, tasks, readers, heartbeat), succeeded=succeeded)
+            lambda number, tasks: scripted.folders(
+                folder, number, tasks, execution.launch_dir, readers, heartbeat), succeeded=succeeded)
         bounds = Bounds() if deleting or succeeded else _SHORT
         look = Look(materialiser, scratch.work, scratch.root, execution.created_at.timestamp(), bounds,
                     readers, heartbeat)
         outputs = [path for place in places for path in place.folders]
         seen = look.through([execution.launch_dir, *outputs], _named(folder, execution))
-        look.directly_in(path for place in places for path in place.scripted)
+        look.limit(_SHORT)  # a script may name all that a site has
+        look.directly_in(path for place in places for path in place.around)
+        look.through([], (path for place in places for path in place.below))
         for line in materialiser.result.refused:
             _tell(report, line, "refused")
     crashpoints.reach("results-materialised")
@@ -145,17 +148,18 @@ class _InFailedTasks:
 
 @dataclass(frozen=True)
 class _Places:
-    """Folders in which an attempt may have made something: `folders` have results and other outputs,
-    `scripted` are named by scripts of tasks. `succeeded`: it ended well by its own record."""
+    """Folders in which an attempt may have made something: `folders` have results and other outputs; for the
+    others see `scripted.Folders`. `succeeded`: it ended well by its own record."""
 
     succeeded: bool = False
     folders: Sequence[str] = ()
-    scripted: Sequence[str] = ()
+    below: Sequence[str] = ()
+    around: Sequence[str] = ()
 
 
 def _secure_published(
     folder: ExecutionFolder, execution: Execution, materialiser: Materialiser,
-    read_scripts: Callable[[Iterable[str]], set[str]], *, succeeded: bool,
+    read_scripts: Callable[[int, Iterable[str]], scripted.Folders], *, succeeded: bool,
 ) -> list[_Places]:
     """Secure attempt by attempt; returns where they made something."""
     places: list[_Places] = []
@@ -171,7 +175,8 @@ def _secure_published(
                     result.refuse(f"{path}: outputs are stored inside the work dir itself")
             folders = topmost([*materialiser.run(
                 found.targets, must_exist=succeeded and number == execution.attempt), *found.folders])
-            done = _Places(found.succeeded, folders, sorted(read_scripts(found.tasks)))
+            named = read_scripts(number, found.tasks)
+            done = _Places(found.succeeded, folders, sorted(named.below), sorted(named.around))
             if (result.refusals, result.left) == before and not found.doubts:
                 with contextlib.suppress(OSError):  # a full disk: it is done again before a deletion
                     durable.write(marker, json.dumps(asdict(done)).encode())

@@ -19,10 +19,10 @@ from typing import Any
 
 from nfresume.domain.errors import NotFound, StaleLease
 from nfresume.domain.executions import python_workflow
-from nfresume.nextflow import cache_db, causes, command, evidence, hashing, kept_inputs, wrapper
+from nfresume.nextflow import cache_db, causes, command, evidence, hashing, kept_inputs, sources, wrapper
 from nfresume.nextflow.causes import Cause, Known
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import sources, taskdirs
+from nfresume.runs import taskdirs
 from nfresume.runs.history import History
 from nfresume.runs.records import TASK_FILES, Records
 from nfresume.storage.root import ExecutionFolder

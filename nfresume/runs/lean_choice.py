@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import assets, guard, mentions, reading, record, record_file, task_dirs, wrapper
+from nfresume.nextflow import assets, guard, mentions, record, record_file, sources, task_dirs, wrapper
 from nfresume.nextflow.kept_inputs import FOLDER
-from nfresume.nextflow.mentions import Named
+from nfresume.nextflow.reading import newest
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import forecasting, lean_needs, sources
+from nfresume.runs import forecasting, lean_needs
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import trees
@@ -162,7 +162,7 @@ def read(
     for number in range(1, attempts + 1):
         heartbeat()
         runs = running and number == attempts
-        path = reading.newest(folder.attempt(number), ended=not runs)
+        path = newest(folder.attempt(number), ended=not runs)
         if path is None:
             raise Unsure(f"the record of attempt {number} is not complete")
         last: dict[int, Task] = {}
@@ -199,7 +199,7 @@ class _Choice:
         self._finished = {task_dir: task for task_dir, task in certain.items()
                           if task_dir in seen.tasks and seen.tasks[task_dir].status in FINISHED}
         self._links = 0
-        self._kept = Named()  # what coming tasks need, and what was published
+        self._kept = mentions.Named()  # what coming tasks need, and what was published
         self._whole = self._half_published()
         # What follows a task that runs again may get another task dir. So the process counts.
         self._needed = {seen.tasks[task_dir].process for task_dir in lean_needs.ever(folder, attempts)
@@ -313,7 +313,7 @@ class _Choice:
         units = self._units()
         readers = self._readers(units) if readers is None else readers
         good = {unit for unit in units if self._is_free(unit, units[unit], readers)}
-        bad = Named(units.keys() - good)
+        bad = mentions.Named(units.keys() - good)
         given: set[str] = set()
         for unit in sorted(good):
             self._heartbeat()

@@ -17,10 +17,10 @@ from dataclasses import asdict
 from nfresume.domain.errors import Conflict, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, python_workflow
 from nfresume.domain.workdirs import Retain
-from nfresume.nextflow import guard, options, task_dirs
+from nfresume.nextflow import guard, options, sources, task_dirs
 from nfresume.nextflow.mentions import Named
 from nfresume.retained import places
-from nfresume.runs import lean, lean_choice, sources
+from nfresume.runs import lean, lean_choice
 from nfresume.runs.lean_choice import Kind, Readers, Unsure, kind
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.settings import Settings

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse, task_dirs
+from nfresume.nextflow import command, evidence, guard, mentions, reading, record, reuse, sources, task_dirs
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import lean_choice, lean_needs, sources
+from nfresume.runs import lean_choice, lean_needs
 from nfresume.runs.lean import aliases
 from nfresume.runs.lean_needs import Needs
 from nfresume.storage import emptying

@@ -24,7 +24,7 @@ from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.workdirs import Claim, WorkDirState
-from nfresume.nextflow import command, kept_inputs, options, summary
+from nfresume.nextflow import command, kept_inputs, options, sources, summary
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
@@ -39,7 +39,6 @@ from nfresume.runs import (
     programs,
     relaunching,
     settlement,
-    sources,
     verdict,
 )
 from nfresume.runs.lean_needs import Needs

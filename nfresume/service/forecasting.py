@@ -13,10 +13,10 @@ from nfresume.domain.costs import Price
 from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.domain.wording import duration, money, printable
-from nfresume.nextflow import kept_inputs, options
+from nfresume.nextflow import kept_inputs, options, sources
 from nfresume.nextflow.record import Task
 from nfresume.retained import disposal, places
-from nfresume.runs import forecasting, preflight, programs, relaunching, sources
+from nfresume.runs import forecasting, preflight, programs, relaunching
 from nfresume.runs.forecasting import Forecast
 from nfresume.runs.relaunching import RelaunchRequest
 from nfresume.service.verbs import Service

@@ -74,6 +74,11 @@ class Look:
         self._end = time.monotonic() + bounds.seconds
         self.seen = Seen()
 
+    def limit(self, more: Bounds) -> None:
+        """What is looked at from now on ends after so much more."""
+        self._bounds = Bounds(self.seen.entries + more.entries, self.seen.files + more.files, more.seconds)
+        self._end = time.monotonic() + more.seconds
+
     def through(self, folders: Iterable[str], named: Iterable[str] = ()) -> Seen:
         """Look through these folders and all below, but not in the root.
 
@@ -95,16 +100,22 @@ class Look:
     def directly_in(self, folders: Iterable[str]) -> None:
         """Look at the links in these folders, not below, if they have changed since the execution began."""
         for folder in sorted(set(map(os.path.realpath, folders))):
+            self._heartbeat()
             if folder in self._visited or self._is_ours(folder):
                 continue
+            left = self._bounds.entries - self.seen.entries
+            if left <= 0 or time.monotonic() > self._end:
+                self.seen.complete = False
+                return
             try:
                 if os.stat(folder).st_mtime < self._since:
                     continue
                 with os.scandir(folder) as entries:
-                    links = [e.path for e in islice(entries, self._bounds.entries) if e.is_symlink()]
+                    found = list(islice(entries, left))
             except OSError:
                 continue  # what is not ours to read, or is gone
-            self._materialiser.links(folder, links)
+            self.seen.entries += len(found)
+            self._materialiser.links(folder, [entry.path for entry in found if entry.is_symlink()])
 
     def _is_ours(self, folder: str) -> bool:
         return folder == self._root or folder.startswith(f"{self._root}/")

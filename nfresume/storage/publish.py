@@ -258,6 +258,8 @@ class Materialiser:
 
     def _replace_all(self, folder: str, links: list[str], *, told: bool, named: bool = False) -> None:
         """Replace links of one folder and fsync it; only then may the work dir be deleted."""
+        if not told:
+            links = _without_planted(folder, links)
         if sum(self._replace(link, told=told, named=named) for link in links):
             self._sync(folder)
 
@@ -313,6 +315,30 @@ class Materialiser:
             reason = reason.strerror or str(reason)
         with self._lock:
             self.result.refuse(f"{path}: {reason}")
+
+
+def _without_planted(folder: str, links: list[str]) -> list[str]:
+    """Where all may write, as in /tmp, no link of somebody else counts, unless what it leads to is his.
+
+    The kernel trusts there as little (fs.protected_symlinks).
+    """
+    all_may_write = stat.S_ISVTX | stat.S_IWOTH
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return links
+    if found.st_mode & all_may_write != all_may_write:
+        return links
+    ours = (os.geteuid(), found.st_uid)
+    return [link for link in links
+            if (owner := _owner(link, os.lstat)) in ours or owner == _owner(link, os.stat)]
+
+
+def _owner(path: str, look: Callable[[str], os.stat_result]) -> int | None:
+    try:
+        return look(path).st_uid
+    except OSError:
+        return None
 
 
 def _list(folder: str) -> tuple[list[str], list[str], bool]:

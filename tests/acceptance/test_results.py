@@ -322,6 +322,40 @@ workflow {{ A(channel.of(1, 2)) }}
     assert (tmp_path / "a.txt").read_text().startswith("data ")
 
 
+def test_links_in_folders_that_only_code_names(site: Site, tmp_path: Path):
+    """A default of a parameter, a native task, an afterScript, the environment, and subfolders of them."""
+    (site.launch_dir / "nextflow.config").write_text(f"""
+params.outdir = "{tmp_path}/by default"
+env.RESULTS = '{tmp_path}/environment'
+process.afterScript = 'mkdir -p {tmp_path}/after; ln -sf $PWD/a.txt {tmp_path}/after/l'
+""")
+    e = launch(site, f"""
+process A {{ output: path 'a.txt'
+  script:
+  \"\"\"
+  echo data > a.txt
+  mkdir -p \\$RESULTS/1
+  ln -s \\$PWD/a.txt \\$RESULTS/1/l
+  for i in 1 2; do mkdir -p {tmp_path}/loop/\\$i; ln -s \\$PWD/a.txt {tmp_path}/loop/\\$i/l; done
+  \"\"\" }}
+process B {{ input: path x
+  output: path 'b.txt'
+  exec:
+  task.workDir.resolve('b.txt').text = 'native\\n'
+  file('{tmp_path}/native').mkdirs()
+  task.workDir.resolve('b.txt').mklink('{tmp_path}/native/l') }}
+workflow {{
+  file(params.outdir).mkdirs()
+  A() | subscribe {{ it.mklink("$params.outdir/l"); it.mklink("$projectDir/../beside.txt") }}
+  B(A.out) }}
+""")
+    assert e["work_dir"]["state"] == "DELETED"
+    for place in ("environment/1/l", "loop/1/l", "loop/2/l", "after/l", "by default/l"):
+        assert (tmp_path / place).read_text() == "data\n", place
+    assert (site.launch_dir.parent / "beside.txt").read_text() == "data\n"
+    assert (tmp_path / "native/l").read_text() == "native\n"
+
+
 def test_outputs_that_are_stored_in_the_work_dir(site: Site):
     """A storeDir there, as a publishDir there, holds the work dir."""
     e = launch(site, STORED)

@@ -30,9 +30,9 @@ from pathlib import Path
 
 from nfresume.domain.executions import Execution, ExecutionState
 from nfresume.domain.workdirs import Retain, WorkDir, WorkDirState
-from nfresume.nextflow import cache_db, guard, record, record_file, summary
+from nfresume.nextflow import cache_db, guard, record, record_file, sources, summary
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import lean, lean_watch, sources
+from nfresume.runs import lean, lean_watch
 from nfresume.storage import Root, emptying
 from nfresume.storage.root import ExecutionFolder
 

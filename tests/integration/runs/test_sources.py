@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nfresume.runs import sources
+from nfresume.nextflow import sources
 from nfresume.system import trees
 
 

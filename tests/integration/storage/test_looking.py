@@ -109,3 +109,22 @@ def test_links_directly_in_a_folder(launch_dir: Path) -> None:
         beside.directly_in([*(str(launch_dir / name) for name in ("a", "old", "none")), "/proc/self/fd"])
     assert [link.is_symlink() for link in (here, below, old, foreign)] == [False, True, True, True]
     assert (materialiser.result.linked, materialiser.result.refusals) == (1, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of somebody else")
+@pytest.mark.parametrize("mode", [0o1777, 0o777])
+def test_a_link_of_somebody_else_where_all_may_write(launch_dir: Path, mode: int) -> None:
+    """In /tmp a stranger's link would get him a file that he cannot see, or hold its work dir for ever."""
+    shared = launch_dir / "shared"
+    planted, own, of_the_task = (link_from(launch_dir, f"shared/{name}") for name in ("his", "mine", "ours"))
+    shared.chmod(mode)
+    os.lchown(planted, 4321, 4321)
+    look(launch_dir.parent / "root", shared)
+    assert planted.is_symlink() is (mode == 0o1777)
+    assert own.read_text() == "a"
+    assert not own.is_symlink()
+    os.unlink(of_the_task)
+    os.chown(os.path.realpath(link_from(launch_dir, "shared/ours")), 4321, 4321)
+    os.lchown(of_the_task, 4321, 4321)
+    look(launch_dir.parent / "root", shared)
+    assert not of_the_task.is_symlink()
