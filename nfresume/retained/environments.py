@@ -13,9 +13,9 @@ import contextlib
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from nfresume.domain.costs import metered_bytes
@@ -24,7 +24,7 @@ from nfresume.domain.workdirs import WorkDirState
 from nfresume.retained import disposal, tidying
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, scan, trash
-from nfresume.store import Store, ledger, queries
+from nfresume.store import Store, clock, ledger, queries
 from nfresume.system import durable
 
 FOLDER = ".environments"
@@ -117,11 +117,11 @@ def to_remove(found: Iterable[Kept], conf: Settings, now: float, needed: float |
 
 def tidy(
     store: Store, conf: Settings, root: Root, stop: threading.Event, *, thorough: bool,
-    clock: Callable[[], float] = time.time, only: str | None = None,
+    believed: Callable[[Store], datetime | None] = clock.believed, only: str | None = None,
 ) -> None:
     """Remove what was not used for long, and sample each cache, for a sweep. Raises OSError, RootUnusable.
 
-    `only`: just this account's.
+    `only`: just this account's. Nothing is done while the clock may be ahead.
     """
     for account in accounts(root, only):
         if stop.is_set():
@@ -129,9 +129,11 @@ def tidy(
         place = root.path / account / FOLDER
         if not tidying.is_due(place, thorough=thorough):
             continue
+        if (now := believed(store)) is None:
+            return
         _drop_going(root, account)
         found = entries(root, account)
-        old = to_remove(found, conf, clock(), _needed_since(store, account))
+        old = to_remove(found, conf, now.timestamp(), _needed_since(store, account))
         gone = remove(store, conf, root, account, old) if old and not _in_use(store, account) else []
         with store.begin() as tx:
             ledger.sample_cache(tx, root.id, account, sum(kept.metered for kept in found if kept not in gone),

@@ -41,6 +41,8 @@ _MOST_FOLDERS = 1_000
 _TOLD = 20
 #: At a settlement that keeps the work dir, the look for the pipeline's own links is a short one.
 _SHORT = Bounds(entries=50_000, files=1_000, seconds=5.0)
+#: The clocks of the database and of file systems may differ by so many seconds.
+_APART = 600.0
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ def secure(
             lambda number, tasks: scripted.folders(
                 folder, number, tasks, execution.launch_dir, readers, heartbeat), succeeded=succeeded)
         bounds = Bounds() if deleting or succeeded else _SHORT
-        look = Look(materialiser, scratch.work, scratch.root, execution.created_at.timestamp(), bounds,
-                    readers, heartbeat)
+        look = Look(materialiser, scratch.work, scratch.root, _oldest(folder, execution), bounds, readers,
+                    heartbeat)
         outputs = [path for place in places for path in place.folders]
         seen = look.through([execution.launch_dir, *outputs], _named(folder, execution))
         look.limit(_SHORT)  # a script may name all that a site has
@@ -187,6 +189,19 @@ def _secure_published(
     for doubt in doubts:
         materialiser.result.refuse(doubt)
     return places
+
+
+def _oldest(folder: ExecutionFolder, execution: Execution) -> float:
+    """The oldest time, in seconds, that a file of this execution can have.
+
+    0 if its records are older than itself: a clock was wrong, or it was adopted.
+    """
+    begun = execution.created_at.timestamp() - _APART
+    for number in range(1, execution.attempt + 1):
+        with contextlib.suppress(OSError), os.scandir(folder.attempt(number)) as records:
+            if any(record.stat(follow_symlinks=False).st_mtime < begun for record in records):
+                return 0.0
+    return begun
 
 
 def _named(folder: ExecutionFolder, execution: Execution) -> set[str]:

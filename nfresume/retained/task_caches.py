@@ -6,14 +6,14 @@ import contextlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from nfresume.domain.errors import Conflict
 from nfresume.retained import disposal, tidying
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
-from nfresume.store import Store, ledger
+from nfresume.store import Store, clock, ledger
 from nfresume.tasks.cache import FOLDER, NEW, Cache, Entry
 
 #: An incomplete entry older than this is taken for abandoned; seconds.
@@ -53,6 +53,14 @@ def to_prune(cached: Iterable[Entry], conf: Settings, now: float) -> list[Pruned
     return found
 
 
+def prunable(store: Store, conf: Settings, cached: Iterable[Entry]) -> list[Pruned]:
+    """What is to prune now. Raises Conflict while the clock may be ahead."""
+    if (now := clock.believed(store)) is None:
+        raise Conflict("the clock went ahead: nothing is pruned for a day, in case it is wrong",
+                       "correct it, or remove entries with `nfresume cache clear`")
+    return to_prune(cached, conf, now.timestamp())
+
+
 def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -> int:
     """Remove entries, each by one rename, so that no task sees part of one. Returns how many were removed."""
     count = 0
@@ -74,17 +82,19 @@ def tidy(
 ) -> None:
     """Prune and sample each task cache of a root, or that of one account. Raises OSError, RootUnusable.
 
-    Unless `thorough`, a cache that was tidied within the hour is skipped.
+    Nothing is done while the clock may be ahead, nor, unless `thorough`, to a cache tidied within the hour.
     """
     for cache in accounts(root, only):
         if stop.is_set():
             return
         if not tidying.is_due(cache.path, thorough=thorough):
             continue
+        if (now := clock.believed(store)) is None:
+            return
         entries = list(cache.entries())
-        gone = {p.entry.path: p.entry for p in to_prune(entries, conf, time.time())}
+        gone = {p.entry.path: p.entry for p in to_prune(entries, conf, now.timestamp())}
         remove(root, cache, gone.values(), conf)
-        _drop_abandoned(cache)
+        _drop_abandoned(cache, now.timestamp())
         sample(store, root, cache, (entry for entry in entries if entry.path not in gone))
         tidying.note(cache.path)
 
@@ -96,9 +106,9 @@ def sample(store: Store, root: Root, cache: Cache, entries: Iterable[Entry]) -> 
         ledger.sample_cache(tx, root.id, cache.account, metered)
 
 
-def _drop_abandoned(cache: Cache) -> None:
+def _drop_abandoned(cache: Cache, now: float) -> None:
     """Remove entries that a crash left incomplete in the folder NEW."""
     for place in (cache.path / NEW).glob("*"):
         with contextlib.suppress(OSError):
-            if time.time() - os.lstat(place).st_mtime > _ABANDONED and not place.is_symlink():
+            if now - os.lstat(place).st_mtime > _ABANDONED and not place.is_symlink():
                 shutil.rmtree(place)

@@ -13,7 +13,7 @@ _SECONDS = 3600.0
 def is_due(cache: Path, *, thorough: bool) -> bool:
     """True when a cache is to be tidied now. Raises OSError."""
     tidied = cache / _TIDIED
-    return thorough or not tidied.exists() or time.time() - tidied.stat().st_mtime >= _SECONDS
+    return thorough or not tidied.exists() or not 0 <= time.time() - tidied.stat().st_mtime < _SECONDS
 
 
 def note(cache: Path) -> None:

@@ -370,11 +370,11 @@ class Service(Inspection):
     def prune_cache(self, *, dry_run: bool = False) -> list[Pruned]:
         """Remove from the account's task cache what is too old or over the limit of the settings.
 
-        Returns what was removed, or in a dry run what would be.
+        Returns what was removed, or in a dry run what would be. Raises Conflict while the clock may be ahead.
         """
         from nfresume.retained import task_caches
 
-        found = task_caches.to_prune(self.cache_entries(), self.conf, time.time())
+        found = task_caches.prunable(self.store, self.conf, self.cache_entries())
         if not dry_run:
             self._remove_entries([pruned.entry for pruned in found])
         return found

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from nfresume.store.database import Tx
+from nfresume.store.database import Store, Tx
 from nfresume.store.schema import clocks
 from nfresume.system import processes
 
@@ -71,6 +71,12 @@ def check(tx: Tx, up: Uptime) -> datetime | None:
     tx.conn.execute(old)
     tx.conn.execute(clocks.insert().values(boot=up.boot, seen_at=tx.now, uptime=up.seconds, held_until=held))
     return held
+
+
+def believed(store: Store) -> datetime | None:
+    """The database's time. None when it may be ahead: then nothing may go because of its age."""
+    with store.begin() as tx:
+        return tx.now if check(tx, uptime()) is None else None
 
 
 def _ahead(mine: _Note | None, newest: datetime, now: datetime, up: Uptime) -> timedelta | None:

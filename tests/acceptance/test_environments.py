@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -72,7 +72,7 @@ def tidied(site: Site, hours: float) -> dict[str, list[str]]:
     store = Store.open(conf.database_url)
     try:
         environments.tidy(store, conf, Root.open(conf.root), threading.Event(), thorough=True,
-                          clock=lambda: time.time() + hours * 3600)
+                          believed=lambda _: datetime.now(UTC) + timedelta(hours=hours))
     finally:
         store.close()
     cache = site.root / "team/.environments"

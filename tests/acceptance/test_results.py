@@ -302,6 +302,25 @@ workflow { A() }
     assert (outdir / "of_before/l").read_text() == "data\n"
 
 
+def test_links_when_the_clock_was_ahead_at_the_launch(site: Site, tmp_path: Path):
+    """Files that are older than their execution are its own all the same."""
+    named, scripted = tmp_path / "named", tmp_path / "scripted"
+    named.mkdir()
+    scripted.mkdir()
+    words = ("--storage-expiration-hours", "1", "--outdir", str(named))
+    launch(site, "process A { script: 'exit 1' }\nworkflow { A() }", *words, code=1)
+    with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
+        db.execute("UPDATE executions SET created_at = datetime(created_at, '+2 days')")
+    (site.launch_dir / "main.nf").write_text(f"""
+process A {{ output: path 'a.txt'
+  script: "echo data > a.txt; ln -s \\$PWD/a.txt ${{params.outdir}}/l; ln -s \\$PWD/a.txt {scripted}/l" }}
+workflow {{ A() }}
+""")
+    site.ok("relaunch", site.show()["id"])
+    assert site.show()["work_dir"]["state"] == "DELETED"
+    assert (named / "l").read_text() == (scripted / "l").read_text() == "data\n"
+
+
 def test_links_in_folders_that_only_scripts_name(site: Site, tmp_path: Path):
     """A task links its results into a folder that neither a parameter nor publishDir names."""
     results = tmp_path / "the results"

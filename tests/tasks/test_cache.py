@@ -8,11 +8,13 @@ import pickle
 import re
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nfresume.store import Store, schema
 from nfresume.tasks import digests
 from tests.conftest import PROJECT, Site
 from tests.tasks.conftest import fix, put, ran
@@ -325,6 +327,22 @@ def test_list_explain_prune_clear(site: Site, script: Path):
     assert "1 entry removed" in site.ok("cache", "clear", "--yes").err
     assert site.ok("cache", "list").out.startswith("nothing is cached")
     assert list((site.root / ".trash").iterdir()) == []
+
+
+def test_a_clock_that_is_ahead_prunes_nothing(site: Site, script: Path):
+    """Case 52: by the uptime of the machine no month has passed."""
+    launch(site)
+    month = timedelta(days=31)
+    os.utime(entry(site) / "manifest.json", ((datetime.now(UTC) - month).timestamp(),) * 2)
+    store = Store.open(site.env["NFRESUME_DATABASE_URL"])
+    with store.begin() as tx:
+        tx.conn.execute(schema.clocks.update().values(seen_at=tx.now - month))
+    store.close()
+    site.ok("sweep")
+    pruned = site.run("cache", "prune")
+    assert pruned.code == 80
+    assert "in case it is wrong" in pruned.err
+    assert entry(site).exists()
 
 
 @pytest.mark.long
