@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +29,20 @@ def flush_streams() -> None:
         except OSError as e:
             if e.errno != errno.EBADF:  # its descriptor was closed
                 raise
+
+
+def finish() -> None:
+    """Wait for the threads, pools of threads and child processes of this process, as Python does at its end.
+
+    Daemons are left. Afterwards this process can start no more pools of threads. Flushes the streams.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing does
+    if (module := sys.modules.get("multiprocessing.process")) is not None:
+        for child in module.active_children():
+            with contextlib.suppress(AssertionError):  # it was started by the process that forked this one
+                if not child.daemon:
+                    child.join()
+    flush_streams()
 
 
 def host() -> str:

@@ -113,8 +113,8 @@ def _answer(
             value = asyncio.run(value)
         if isinstance(value, _LAZY):
             value = list(value)
+        processes.finish()
         seconds = time.monotonic() - began
-        processes.flush_streams()
         try:
             value = coercion.as_result(value, task.hints.get("return", Any))
         except TypeError as e:

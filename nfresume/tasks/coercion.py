@@ -17,6 +17,10 @@ from nfresume_metadata import LatchDir, LatchFile
 from nfresume.tasks import shapes
 from nfresume.tasks.source import hints_of, type_text
 
+#: Python's own types, by what a task means that declares one of them.
+_FAMILIES: dict[Any, str] = {bool: "number", int: "number", float: "number", str: "text", list: "several",
+                             tuple: "several", set: "several", dict: "by name"}
+
 
 def as_declared(value: Any, kind: Any) -> Any:
     """The value with texts and paths turned into LatchFile and LatchDir where its type declares these.
@@ -56,13 +60,20 @@ def as_result(value: Any, kind: Any) -> Any:
 
 
 def check_given(value: Any, kind: Any) -> None:
-    """Raise TypeError for a None where the type of a result declares a value: its `return` may be missing."""
+    """Raise TypeError for a result that is plainly not of its type.
+
+    It is None where a value is declared, for a `return` may be missing. Or it is a tuple with too many or too
+    few members, or a text where a number is declared, and the like. All else is taken as it is.
+    """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         check_given(value, parts[0])
     elif value is None and not _takes_none(kind):
         raise TypeError(f"it returned None, and declares {type_text(kind)}: return a value, or declare that "
                         "it is Optional")
+    elif _differs(value, kind, origin or kind, parts):
+        found = f"{len(value)} values" if isinstance(value, tuple) else f"a {type(value).__name__}"
+        raise TypeError(f"it returned {found}, and declares {type_text(kind)}: return what it declares")
     elif type(value) is list and origin is list:
         for item in value:
             check_given(item, parts[0])
@@ -72,6 +83,17 @@ def check_given(value: Any, kind: Any) -> None:
     elif isinstance(value, tuple):
         for item, each in zip(value, _kinds_in(value, kind, parts), strict=False):
             check_given(item, each)
+
+
+def _differs(value: Any, kind: Any, plain: Any, parts: tuple[Any, ...]) -> bool:
+    """Whether a value is of another family of Python's own types, or a tuple of another length."""
+    declared, found = _FAMILIES.get(plain), _FAMILIES.get(type(value))
+    if declared and found and declared != found:
+        return True
+    members = kind if isinstance(kind, tuple) else getattr(kind, "_fields", None)
+    if plain is tuple and parts and Ellipsis not in parts:
+        members = parts
+    return members is not None and found == "several" and len(value) != len(members)
 
 
 def _takes_none(kind: Any) -> bool:

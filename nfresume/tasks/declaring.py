@@ -107,6 +107,13 @@ class Task:
 
         return closures.digest_of(self.function, pinned=bool(self.version))
 
+    @functools.cached_property
+    def helpers(self) -> dict[str, str]:
+        """The digests of what the function uses of the workflow's own files, by name."""
+        from nfresume.tasks import helpers
+
+        return helpers.used_by(self.function)
+
     def bind(self, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The inputs of a call by name, with defaults. Raises TypeError for arguments that do not fit."""
         try:

@@ -1,7 +1,8 @@
 """The key of a task's call. A result is reused only for an equal key.
 
-A key has account, task name, signature, version and input digests. Nothing else matters: not the workflow
-around the task, the folder of its file, the order of keywords, or defaults that were written out.
+A key has account, task name, signature, version, what the code uses, and input digests. Nothing else matters:
+not the workflow around the task, the folder of its file, the order of keywords, or defaults that were written
+out.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Key:
     """`inputs` are digests by name. `shown` are their texts for people, which are not compared.
 
     `classes` are the shapes of the workflow's own classes in the signature, by name. `enclosed` is the digest
-    of what the function encloses. `unkeyed`: why calls of this task cannot be told apart; such a key is equal
-    to no other, and its result is never reused.
+    of what the function encloses. `helpers` are the digests of what it uses of the workflow's own files, by
+    name. `unkeyed`: why calls of this task cannot be told apart; such a key is equal to no other, and its
+    result is never reused.
     """
 
     account: str
@@ -37,12 +39,13 @@ class Key:
     classes: Mapping[str, str] = field(default_factory=dict)
     enclosed: str = ""
     unkeyed: str = ""
+    helpers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """The digest of the key. It is the name of the entry's folder."""
         parts = [self.account, self.task, self.signature, self.version, dict(self.inputs), dict(self.classes),
-                 self.enclosed, self.unkeyed]
+                 self.enclosed, self.unkeyed, *([dict(self.helpers)] if self.helpers else [])]
         return of_text(json.dumps(parts, sort_keys=True))
 
     @property
@@ -62,14 +65,15 @@ def of_call(account: str, task: Task, inputs: Mapping[str, str], shown: Mapping[
     except ValueError as e:
         version, enclosed, unkeyed = "", "", str(e)
     return Key(account, task.name, task.signature_text, version, inputs, not task.version, shown,
-               task.classes, enclosed, unkeyed)
+               task.classes, enclosed, unkeyed, {} if task.version else task.helpers)
 
 
 def of_json(data: Mapping[str, Any]) -> Key:
     """The key from the JSON of `Key.json`. Raises KeyError or TypeError for other JSON."""
     return Key(str(data["account"]), str(data["task"]), str(data["signature"]), str(data["version"]),
                dict(data["inputs"]), bool(data["code"]), dict(data["shown"]),
-               dict(data["classes"]), str(data["enclosed"]), str(data["unkeyed"]))
+               dict(data["classes"]), str(data["enclosed"]), str(data["unkeyed"]),
+               dict(data.get("helpers", {})))
 
 
 def show(value: Any) -> str:
@@ -91,6 +95,9 @@ def differences(before: Key, now: Key) -> list[str]:
         found.append(_version_change(before, now))
     if before.enclosed != now.enclosed and before.version == now.version:
         found.append("what its function encloses changed")
+    if before.version == now.version:
+        found += [f"{name}, which it uses, changed" for name in sorted({*before.helpers, *now.helpers})
+                  if before.helpers.get(name) != now.helpers.get(name)]
     for name in sorted({*before.classes, *now.classes}):
         old, new = before.classes.get(name), now.classes.get(name)
         if old != new and before.signature == now.signature:

@@ -79,12 +79,17 @@ def package_of(file: Path) -> tuple[Path, list[str]]:
 
 
 def _keep_sources() -> None:
-    """Keep the source text that was loaded, so that a later change of a file changes no key of this run."""
+    """Keep the source text that was loaded, so that a later change of a file changes no key of this run.
+
+    What the tasks use of other files is read at once, for the same reason.
+    """
     for task in declaring.declared_tasks:
         code = getattr(inspect.unwrap(task.function), "__code__", None)
         if code is not None and (lines := linecache.getlines(code.co_filename)):
             text = "".join(lines)  # without a time stamp linecache does not look at the file again
             linecache.cache[code.co_filename] = (len(text), None, lines, code.co_filename)
+    for task in declaring.declared_tasks:
+        task.helpers  # noqa: B018 - is kept
 
 
 def explain(error: BaseException, what: str, here: Path) -> str:

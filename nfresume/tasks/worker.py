@@ -276,7 +276,8 @@ def loader(order: Order) -> Callable[[], Task]:
         loading.load(Path(order.file))
         task = declared_tasks[order.task] if order.task < len(declared_tasks) else None
         if task is None or task.name != order.key.task or (
-                order.key.code_digest and order.key.code_digest != task.digest):
+                order.key.code_digest and order.key.code_digest != task.digest) or (
+                order.key.code and order.key.helpers != task.helpers):
             sys.exit(f"{order.file} changed while the workflow ran")
         return task
 

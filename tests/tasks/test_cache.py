@@ -19,6 +19,31 @@ from nfresume.tasks import digests
 from tests.conftest import PROJECT, Site
 from tests.tasks.conftest import fix, put, ran
 
+SCALING = """
+from nfresume.tasks import small_task, workflow
+import tools
+
+@small_task(cache=True)
+def scaled(n: int) -> int:
+    return tools.scale(n)
+
+@small_task(cache=True, cache_version="1")
+def pinned(n: int) -> int:
+    return tools.scale(n)
+
+@small_task(cache=True)
+def plain(n: int) -> int:
+    return n
+
+@small_task
+def last(a: int, b: int, c: int) -> list[int]:
+    raise ValueError
+
+@workflow
+def flow(n: int = 3) -> list[int]:
+    return last(a=scaled(n=n), b=pinned(n=n), c=plain(n=n))
+"""
+
 
 @pytest.fixture
 def script(site: Site) -> Path:
@@ -100,6 +125,23 @@ def test_invalidated_by(site: Site, script: Path):
         fix(script, new, old)
         site.ok("cache", "clear", "--yes")
         assert launch(site) == ["square 3"]
+
+
+@pytest.mark.parametrize("again", ["a relaunch", "a launch"])
+def test_a_changed_helper(site: Site, again: str):
+    """A helper in another file that a task uses counts as its code, unless the task has a version."""
+    (site.launch_dir / "tools.py").write_text("FACTOR = 2\ndef scale(n): return n * FACTOR\n")
+    script = site.launch_dir / "scaling.py"
+    script.write_text(SCALING)
+    assert site.run("launch", "--storage-expiration-hours", "1", "scaling.py:flow").code == 1
+    fix(site.launch_dir / "tools.py", "FACTOR = 2", "FACTOR = 20")
+    fix(script, "raise ValueError", "return [a, b, c]")
+    done = site.ok("relaunch", "scaling") if again == "a relaunch" else site.ok("launch", "scaling.py:flow")
+    assert json.loads(done.out) == [60, 6, 3]
+    assert "scaled (1) runs: " in done.err
+    assert "tools.FACTOR, which it uses, changed" in done.err
+    assert "plain (1) runs" not in done.err
+    assert "pinned (1) runs" not in done.err
 
 
 def test_invalidated_by_its_name(site: Site, script: Path):

@@ -178,6 +178,14 @@ def test_iterators_as_results(site: Site, how: str):
     assert json.loads(site.ok("launch", "raising.py:gives", "--how", how).out) == repr(found[how])
 
 
+@pytest.mark.parametrize("way", ["thread", "executor", "process"])
+def test_what_a_task_leaves_running(site: Site, way: str):
+    """A thread, a pool of threads or a process that nobody waits for finishes its work, as in Python."""
+    put(site, "raising.py")
+    site.ok("launch", "raising.py:late", "--way", way)
+    assert (site.launch_dir / "results/late.txt").read_text() == f"{way}\n"
+
+
 def test_a_file_within_an_object(site: Site):
     """A file that would be lost, in an object of a class whose fields are not known, fails its task."""
     put(site, "raising.py")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +67,26 @@ def sampled() -> Sample:
 @workflow
 def hidden() -> Sample:
     return sampled()
+
+
+def _late(way: str) -> None:
+    time.sleep(0.5)
+    with Path("late.txt").open("a") as file:
+        file.write(f"{way}\n")
+
+
+@small_task
+def started(way: str) -> LatchFile:
+    Path("late.txt").touch()
+    if way == "thread":
+        threading.Thread(target=_late, args=(way,)).start()
+    elif way == "executor":
+        ThreadPoolExecutor(1).submit(_late, way)
+    else:
+        multiprocessing.get_context("fork").Process(target=_late, args=(way,)).start()
+    return LatchFile("late.txt")
+
+
+@workflow
+def late(way: str) -> LatchFile:
+    return started(way=way)

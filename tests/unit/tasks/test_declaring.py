@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,25 @@ def test_a_none_that_is_not_declared(value: Any, kind: Any, fits: bool):
         coercion.check_given(value, kind)
     else:
         with pytest.raises(TypeError, match="it returned None, and declares"):
+            coercion.check_given(value, kind)
+
+
+@pytest.mark.parametrize(("value", "kind", "said"), [
+    ((1, 2, 3), Tuple[int, int], "3 values, and declares tuple[int, int]"),
+    ((1,), Tuple[int, int], "1 values"), (1, Tuple[int, int], "a int, and declares tuple[int, int]"),
+    ((1,), Pair, "1 values, and declares Pair"),
+    ((1,), (int, str), "1 values"), ("5", int, "a str, and declares int"), (5, str, "a int"),
+    (["5"], List[int], "a str, and declares int"), ({"a": 5}, Dict[str, str], "a int"), ({}, list, "a dict"),
+    ((1, 2), Tuple[int, int], None), ((1, 2, 3), Tuple[int, ...], None), ([1, 2], Tuple[int, int], None),
+    ((1, 2), tuple, None), (1, float, None), (1.5, int, None), (True, int, None), ({1}, list, None),
+    ("5", Union[int, str], None), ("5", Any, None), ("a.txt", LatchFile, None), (numpy.int64(5), int, None),
+])
+def test_a_result_that_is_plainly_of_another_type(value: Any, kind: Any, said: str | None):
+    """Flyte refuses it. Members of a tuple over those that are declared would be lost."""
+    if said is None:
+        coercion.check_given(value, kind)
+    else:
+        with pytest.raises(TypeError, match=f"it returned {re.escape(said)}"):
             coercion.check_given(value, kind)
 
 

@@ -1,0 +1,174 @@
+"""What a task's function uses of the workflow's own files: helper functions, classes, constants, and theirs.
+
+It is found in the source text, by the names that the function and its helpers mention. Nothing is called and
+no value is looked at, so the answer is the same in every process. What is found in other ways, such as by
+`getattr`, is not seen. Installed packages belong to the environment.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import hashlib
+import importlib.util
+import inspect
+import linecache
+import sys
+import types
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
+
+from nfresume.tasks import source
+
+_INSTALLED = ("/site-packages/", "/dist-packages/")
+_GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_Import = ast.Import | ast.ImportFrom
+#: A name in a module, and the attributes that are asked of what it may mean.
+_Name = tuple[str, str, frozenset[str]]
+
+
+def used_by(function: Callable[..., Any]) -> dict[str, str]:
+    """The digests of the definitions in the workflow's own modules that a function uses, by `module.name`."""
+    function = inspect.unwrap(function)
+    found: dict[str, str] = {}
+    try:
+        waiting = list(_mentioned(function.__code__, source.parsed(function), function.__module__))
+    except (AttributeError, OSError, TypeError, SyntaxError):
+        return found
+    seen: set[_Name] = set()
+    while waiting:
+        module, name, attributes = each = waiting.pop()
+        if each in seen or (module, name) == (function.__module__, function.__name__):
+            continue
+        seen.add(each)
+        texts = []
+        for statement in _definitions(module, name):
+            if isinstance(statement, _Import):
+                waiting += _followed(statement, module, name, attributes)
+                continue
+            code = compile(ast.Module([statement], []), "<helper>", "exec", dont_inherit=True)
+            waiting += _mentioned(code, statement, module)
+            texts.append(source.code_text(statement))
+        if texts:
+            found[f"{module}.{name}"] = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
+    return found
+
+
+def _mentioned(code: types.CodeType, tree: ast.AST, module: str) -> Iterator[_Name]:
+    """The globals that code names, and what it imports itself."""
+    names, attributes = set[str](), set[str]()
+    _read(code, names, attributes)
+    yield from ((module, name, frozenset(attributes)) for name in names)
+    for node in ast.walk(tree):
+        if isinstance(node, _Import):
+            yield from _followed(node, module, None, frozenset(attributes))
+
+
+def _followed(
+    statement: _Import, module: str, name: str | None, attributes: frozenset[str]
+) -> Iterator[_Name]:
+    """What an import leads to that binds a name; any name if it is None."""
+    for bound, target, member in _targets(statement, module):
+        if member == "*" and name is not None:
+            yield target, name, attributes
+        elif name in (bound, None):
+            yield from ((target, each, attributes) for each in ([member] if member else attributes))
+
+
+def _read(code: types.CodeType, names: set[str], attributes: set[str]) -> None:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _GLOBALS:
+            names.add(instruction.argval)
+        elif instruction.opname in _ATTRIBUTES:
+            attributes.add(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _read(constant, names, attributes)
+
+
+def _targets(statement: ast.AST, module: str) -> Iterator[tuple[str, str, str]]:
+    """What an import binds: the name, the own module, and the name in it; empty for the module itself."""
+    if isinstance(statement, ast.Import):
+        for alias in statement.names:
+            if _text(alias.name):
+                yield alias.asname or alias.name.partition(".")[0], alias.name, ""
+    elif isinstance(statement, ast.ImportFrom):
+        origin = statement.module or ""
+        if statement.level:
+            loaded: Any = sys.modules.get(module)
+            package = getattr(loaded, "__package__", None) or module.rpartition(".")[0]
+            origin = importlib.util.resolve_name("." * statement.level + origin, package)
+        for alias in statement.names:
+            below = f"{origin}.{alias.name}"
+            if alias.name != "*" and _text(below):
+                yield alias.asname or alias.name, below, ""
+            elif _text(origin):
+                yield alias.asname or alias.name, origin, alias.name
+
+
+def _definitions(module: str, name: str) -> list[ast.stmt]:
+    """The statements of an own module that bind a name or change its value; else its imports of all names."""
+    text = _text(module)
+    bound = _bound(text) if text else {}
+    return bound.get(name) or bound.get("*") or []
+
+
+def _text(module: str) -> str:
+    """The source text of a module of the workflow; empty for any other."""
+    if module.partition(".")[0] in (*sys.stdlib_module_names, "nfresume", "nfresume_metadata", "latch"):
+        return ""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module not in sys.modules:
+        file = getattr(_spec(module), "origin", None)
+    if not file or not file.endswith(".py") or any(each in file for each in _INSTALLED):
+        return ""
+    return "".join(linecache.getlines(file))
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is that was not imported yet. Nothing is imported."""
+    above, _, _ = module.rpartition(".")
+    if not above:
+        return PathFinder.find_spec(module)
+    folders = getattr(sys.modules.get(above) or _spec(above), "submodule_search_locations", None)
+    folders = getattr(sys.modules.get(above), "__path__", folders)
+    return PathFinder.find_spec(module, folders) if folders else None
+
+
+@functools.lru_cache(maxsize=64)
+def _bound(text: str) -> Mapping[str, list[ast.stmt]]:
+    """The statements of a module by the names that they bind or change."""
+    found: defaultdict[str, list[ast.stmt]] = defaultdict(list)
+    try:
+        waiting = list(reversed(ast.parse(text).body))
+    except SyntaxError:
+        return {}
+    while waiting:
+        statement = waiting.pop()
+        inner = [each for each in ast.iter_child_nodes(statement)
+                 if isinstance(each, ast.stmt | ast.ExceptHandler)]
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[statement.name].append(statement)
+        elif isinstance(statement, _Import):
+            for alias in statement.names:
+                found[alias.asname or alias.name.partition(".")[0]].append(statement)
+        elif inner:
+            waiting += reversed(inner)  # type: ignore[arg-type]
+        else:
+            for name in dict.fromkeys(_changed(statement)):
+                found[name].append(statement)
+    return found
+
+
+def _changed(statement: ast.stmt) -> Iterator[str]:
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield node.id
+        inside = node.func if isinstance(node, ast.Call) else node
+        if isinstance(inside, ast.Attribute | ast.Subscript) and isinstance(inside.value, ast.Name) and (
+                isinstance(node, ast.Call) or isinstance(inside.ctx, ast.Store)):
+            yield inside.value.id

@@ -1,0 +1,98 @@
+"""What a task uses of the workflow's own files, found by name in the source text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FILES = {
+    "__init__.py": """
+from dataclasses import dataclass
+from nfresume.tasks import small_task
+from .consts import *
+from . import util
+from .sub import deep
+from .forwarding import thing
+LIMIT = 10
+CONFIG = {}
+CONFIG["a"] = 1
+@dataclass
+class Sample:
+    x: int
+    def twice(self): return self.x * RATE
+def local(x):
+    return util.scale(x) + LIMIT
+@small_task
+def a(x: int) -> int:
+    report = 3
+    return local(x)
+@small_task
+def b(x: int) -> int:
+    from .lazy.tools import inner
+    return inner(deep.f(Sample(x).twice()) + thing())
+@small_task
+def c(x: int) -> int:
+    return [CONFIG["a"] for _ in range(3)][0]
+@small_task
+def report(x: int) -> int:
+    return x
+""",
+    "consts.py": "RATE = 3\nOTHER = 4\n",
+    "util.py": "import json\nF = 2\ndef scale(x): return x * F\ndef other(): return 1\n",
+    "sub/__init__.py": "", "sub/deep.py": "from ..consts import RATE as R\ndef f(x): return x + R\n",
+    "forwarding.py": "from .impl import thing\n", "impl.py": "def thing(): return 5\n",
+    "lazy/__init__.py": "raise ImportError\n", "lazy/tools.py": "Q = 1\ndef inner(x): return x + Q\n",
+}
+ASK = """
+import json, sys
+from pathlib import Path
+from nfresume.tasks import declaring, loading
+loading.load(Path(sys.argv[1]))
+print(json.dumps({task.short_name: task.helpers for task in declaring.declared_tasks}))
+"""
+
+
+def helpers(package: Path) -> dict[str, dict[str, str]]:
+    done = subprocess.run([sys.executable, "-c", ASK, str(package / "__init__.py")], check=True,
+                          capture_output=True, text=True)
+    found: dict[str, dict[str, str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / "wf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "wf" / name).write_text(text)
+    return tmp_path / "wf"
+
+
+@pytest.mark.parametrize(("file", "old", "new", "changed"), [
+    ("util.py", "F = 2", "F = 3", "a"), ("util.py", "return x * F", "return x + F", "a"),
+    ("util.py", "return 1", "return 2", ""), ("util.py", "return x * F", "return x * F  # why", ""),
+    ("__init__.py", "LIMIT = 10", "LIMIT = 11", "a"), ("__init__.py", "return x\n", "return -x\n", ""),
+    ("__init__.py", 'CONFIG["a"] = 1', 'CONFIG["a"] = 2', "c"), ("__init__.py", "self.x *", "self.x +", "b"),
+    ("consts.py", "RATE = 3", "RATE = 4", "b"), ("consts.py", "OTHER = 4", "OTHER = 5", ""),
+    ("impl.py", "5", "6", "b"), ("sub/deep.py", "x + R", "x - R", "b"),
+    ("lazy/tools.py", "Q = 1", "Q = 2", "b"),
+])
+def test_what_a_change_concerns(package: Path, file: str, old: str, new: str, changed: str):
+    """It concerns the tasks that use it, also through other functions and modules, and no others."""
+    before = helpers(package)
+    text = (package / file).read_text()
+    assert old in text
+    (package / file).write_text(text.replace(old, new))
+    after = helpers(package)
+    assert "".join(name for name in before if before[name] != after[name]) == changed
+
+
+def test_nothing_is_imported(package: Path):
+    """A module that only a task imports is read, not run; what is installed does not count."""
+    found = helpers(package)
+    assert found["b"].keys() >= {"wf.lazy.tools.inner", "wf.lazy.tools.Q", "wf.Sample", "wf.consts.RATE"}
+    assert found["a"].keys() == {"wf.local", "wf.LIMIT", "wf.util.scale", "wf.util.F"}
+    assert found["report"] == {}
