@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from nfresume.storage.workers import WorkerPool
+from nfresume.system import regular
 
 #: A script that is larger is read so far.
 _LARGEST = 1 << 20
@@ -22,7 +23,8 @@ def folders(work: Path, tasks: Iterable[str], workers: int, heartbeat: Callable[
 
     def read(task_dir: str) -> None:
         try:
-            with open(work / task_dir / ".command.sh", errors="surrogateescape") as script:
+            with open(work / task_dir / ".command.sh", errors="surrogateescape",
+                      opener=regular.opener) as script:
                 text = script.read(_LARGEST)
         except OSError:
             return
