@@ -115,7 +115,7 @@ def typed(value: str, kind: str) -> object:
             return float(value)
         if kind in ("array", "object"):
             return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return value
 
