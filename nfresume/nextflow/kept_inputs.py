@@ -13,6 +13,8 @@ from nfresume.system import regular
 
 FOLDER = "inputs"
 LIST = "inputs.json"
+#: Parameters whose aliases stand for a longer text are not read.
+_LONGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,21 @@ def params(content: bytes) -> dict[str, Any]:
 
         try:
             found = yaml.safe_load(content)
+            if _length(found, {}) > _LONGEST:
+                return {}
         except (yaml.YAMLError, RecursionError):
             return {}
     return found if isinstance(found, dict) else {}
+
+
+def _length(value: object, known: dict[int, int]) -> int:
+    """About how long a value is as text, with what its aliases stand for. Raises RecursionError."""
+    if id(value) not in known:
+        inner = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(
+            value, list | tuple | set) else ()
+        own = len(value) if isinstance(value, str | bytes) else 1
+        known[id(value)] = own + sum(_length(each, known) for each in inner)
+    return known[id(value)]
 
 
 def parameters(attempt_dir: Path, pipeline: str, words: tuple[str, ...]) -> dict[str, str]:
