@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nfresume.nextflow.command import nxf_home
+from nfresume.system import regular
 
 #: The owner of a project that is named without one, such as `hello`.
 DEFAULT_OWNER = "nextflow-io"
@@ -77,7 +78,7 @@ def copy(pipeline: str, environ: Mapping[str, str] = os.environ) -> Path:
 def commit_of(log: Path) -> str | None:
     """The start of the commit that an attempt runs, from Nextflow's log; None when nothing was pulled."""
     try:
-        with log.open(errors="replace") as lines:
+        with open(log, errors="replace", opener=regular.opener) as lines:
             for line in lines:
                 if found := _LAUNCHING.search(line):
                     return found[1]
@@ -112,14 +113,14 @@ def _head(tree: Path) -> str | None:
     """The commit that is checked out in a working tree."""
     git = tree / ".git"
     try:
-        text = (git / "HEAD").read_text().strip()
+        text = regular.text(git / "HEAD").strip()
         if text.startswith("ref: "):
             ref = text.removeprefix("ref: ")
             loose = git / ref
             if loose.is_file():
-                text = loose.read_text().strip()
+                text = regular.text(loose).strip()
             else:
-                packed = (git / "packed-refs").read_text().splitlines()
+                packed = regular.text(git / "packed-refs").splitlines()
                 text = next((line.split()[0] for line in packed if line.endswith(f" {ref}")), "")
     except OSError:
         return None

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from nfresume.system import regular
+
 _BLOCK = 32 * 1024
 _HEADER = struct.Struct("<IHB")  # checksum, length, type
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
@@ -53,15 +55,15 @@ def task_dirs(cache_dir: Path, session_id: str) -> set[str]:
     """
     place = folder(cache_dir, session_id)
     try:
-        current = (place / "CURRENT").read_bytes().decode("ascii", "replace").strip()
+        current = regular.content(place / "CURRENT").decode("ascii", "replace").strip()
         if current not in [path.name for path in place.glob("MANIFEST-*")]:
             raise Unreadable("its cache database has no manifest")
         found: set[bytes] = set()
         for path in sorted(place.iterdir()):
             if path.suffix == ".log":
-                found.update(_of_log(path.read_bytes()))
+                found.update(_of_log(regular.content(path)))
             elif path.suffix in (".sst", ".ldb"):
-                found.update(_of_table(path.read_bytes()))
+                found.update(_of_table(regular.content(path)))
     except FileNotFoundError:
         raise Unreadable(f"its cache database {'has no manifest' if place.is_dir() else 'is gone'}") from None
     except OSError as e:

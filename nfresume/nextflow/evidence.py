@@ -17,13 +17,14 @@ import re
 import stat
 import tarfile
 import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nfresume.nextflow import metrics
-from nfresume.system import descriptors
+from nfresume.system import descriptors, regular
 
 #: The files that are kept.
 FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".command.log", ".exitcode",
@@ -31,6 +32,8 @@ FILES = (".command.sh", ".command.run", ".command.out", ".command.err", ".comman
 #: Of a longer file its beginning and its end are kept, half of this each.
 MOST_BYTES = 64 * 1024
 _CHUNK = 1 << 20
+#: The files of one task that are kept take less, packed or not.
+_MOST_OF_A_TASK = 1 << 20
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
@@ -167,13 +170,13 @@ def unpack(attempt_dir: Path, evidence: tuple[str, int, int], name: str) -> byte
     if "/" in archive:
         return None
     try:
-        with (attempt_dir / archive).open("rb") as file:
+        with open(attempt_dir / archive, "rb", opener=regular.opener) as file:
             file.seek(offset)
-            data = gzip.decompress(file.read(length))
+            data = regular.unpacked(file.read(max(0, min(length, _MOST_OF_A_TASK))), _MOST_OF_A_TASK)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             for member in tar:
                 if member.name.rpartition("/")[2] == name and (found := tar.extractfile(member)) is not None:
                     return found.read()
-    except (OSError, EOFError, tarfile.TarError, ValueError):
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError):
         return None
     return None

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from nfresume.system import regular
+
 _FILE = re.compile(r"- file ?: (?P<file>.+)")
 _CAUSE = re.compile(r"- cause: (?P<cause>.*)")
 _PLACE = re.compile(r" ?@ line (?P<line>\d+), column \d+\.")
@@ -61,7 +63,7 @@ def helps(error: str, version: str | None, launch_dir: Path) -> str | None:
         return None
     name = error.removeprefix("cannot compile ").partition(", line ")[0].partition(": ")[0]
     try:
-        script = (launch_dir / name).read_text(errors="replace")
+        script = regular.text(launch_dir / name)
     except OSError:
         return None
     now = tuple(int(number) for number in version.split(".")[:2])

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nfresume.nextflow import mentions
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 #: In the folder of an attempt: what no task may name, and a folder with a file for each task that does.
 LIST, NEEDED = "emptied.txt", "needed"
@@ -148,7 +148,7 @@ def needed(attempt_dir: Path) -> set[str]:
     """What tasks of an attempt have named in vain, as the guard has noted it."""
     found: set[str] = set()
     for note in _notes(attempt_dir):
-        _, *names = note.read_text(errors="replace").splitlines()
+        _, *names = regular.text(note).splitlines()
         found.update(name for name in names if name != _END)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nfresume.nextflow import cache_db
+from nfresume.system import regular
 
 
 def status(cache_dir: Path, run_name: str) -> str | None:
@@ -13,7 +14,7 @@ def status(cache_dir: Path, run_name: str) -> str | None:
     Columns: time, duration, run name, status, revision, session, command, tab separated.
     """
     try:
-        lines = (cache_dir / "history").read_text(errors="replace").splitlines()
+        lines = regular.text(cache_dir / "history").splitlines()
     except FileNotFoundError:
         return None
     for line in reversed(lines):
@@ -28,7 +29,7 @@ def resumable(cache_dir: Path, session_id: str) -> str | None:
     try:
         if not cache_db.folder(cache_dir, session_id).is_dir():
             return "its cache database is gone"
-        if session_id not in (cache_dir / "history").read_text(errors="replace"):
+        if session_id not in regular.text(cache_dir / "history"):
             return "its session is not in the history file"
     except FileNotFoundError:
         return "its history file is gone"

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.nextflow import options
+from nfresume.system import regular
 
 FOLDER = "inputs"
 LIST = "inputs.json"
+#: Parameters whose aliases stand for a longer text are not read.
+_LONGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Input:
 def read(attempt_dir: Path) -> list[Input]:
     """The inputs of an attempt; none for an attempt that was given none, or by an earlier version."""
     try:
-        found: list[dict[str, Any]] = json.loads((attempt_dir / FOLDER / LIST).read_bytes())
+        found: list[dict[str, Any]] = regular.document(attempt_dir / FOLDER / LIST)
     except FileNotFoundError:
         return []
     return [Input(**each) for each in found]
@@ -43,14 +46,26 @@ def params(content: bytes) -> dict[str, Any]:
     """The parameters of a params file, JSON or YAML; empty when it cannot be read: Nextflow says why."""
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         import yaml  # takes 20 ms, and few launches need it
 
         try:
             found = yaml.safe_load(content)
-        except yaml.YAMLError:
+            if _length(found, {}) > _LONGEST:
+                return {}
+        except (yaml.YAMLError, RecursionError):
             return {}
     return found if isinstance(found, dict) else {}
+
+
+def _length(value: object, known: dict[int, int]) -> int:
+    """About how long a value is as text, with what its aliases stand for. Raises RecursionError."""
+    if id(value) not in known:
+        inner = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(
+            value, list | tuple | set) else ()
+        own = len(value) if isinstance(value, str | bytes) else 1
+        known[id(value)] = own + sum(_length(each, known) for each in inner)
+    return known[id(value)]
 
 
 def parameters(attempt_dir: Path, pipeline: str, words: tuple[str, ...]) -> dict[str, str]:
@@ -59,7 +74,7 @@ def parameters(attempt_dir: Path, pipeline: str, words: tuple[str, ...]) -> dict
     for given in read(attempt_dir):
         if given.kept is not None and given.option.endswith("params-file"):
             try:
-                content = (attempt_dir / FOLDER / given.kept).read_bytes()
+                content = regular.content(attempt_dir / FOLDER / given.kept)
             except OSError:
                 continue
             found |= {name: str(value) for name, value in params(content).items()}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from nfresume.nextflow.stamps import MONTHS, UNKNOWN, Stamps
+from nfresume.system import regular
 
 _CHUNK = 1 << 20
 #: A longer line, and more of one entry, is cut.
@@ -174,7 +175,7 @@ class LogReader:
 
     def _opened(self) -> bool:
         try:
-            file = self.path.open("rb", buffering=0)
+            file = FileIO(str(self.path), opener=regular.opener)
         except FileNotFoundError:
             return False
         if self._file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from nfresume.nextflow.command import HEAD, MARK, marks
-from nfresume.system import durable, processes
+from nfresume.system import durable, processes, regular
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Head:
 def read(attempt_dir: Path) -> Head | None:
     """The head of an attempt; None when no head was started."""
     try:
-        record = json.loads((attempt_dir / HEAD).read_bytes())
+        record = regular.document(attempt_dir / HEAD)
         return Head(int(record["pid"]), int(record["start_ticks"]), int(record["shim"]), record["boot_id"])
     except (FileNotFoundError, ValueError, KeyError):
         return None

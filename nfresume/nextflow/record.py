@@ -303,7 +303,7 @@ def decode(data: bytes | str) -> Line | None:
             values["processes"] = tuple(map(tuple, values.get("processes", ())))
             values["failed"] = tuple(map(_task, values.get("failed", ())))
         line: Line = kind(**values)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return line
 

@@ -12,10 +12,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from nfresume.nextflow.record import End, Line, Sums, beginning, decode, encode
+from nfresume.system import regular
 
 _NAME = re.compile(r"record-(\d+)\.jsonl")
 _CHUNK = 1 << 20
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+#: A longer line is none of ours: reading ends there.
+_LONGEST = 1 << 26
 #: The last line is within this many bytes of the end of a finished record.
 _END_BYTES = 1 << 16
 
@@ -38,7 +41,7 @@ def paths(attempt_dir: Path) -> list[Path]:
 def end_of(path: Path) -> End | None:
     """The last line of a finished record; None for one that is not finished."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular.opener) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _END_BYTES))
             data = file.read()
@@ -55,9 +58,9 @@ def sums_of(path: Path) -> Sums | None:
     end = end_of(path)
     if end is None or not end.sums:
         return None
-    with path.open("rb") as file:
+    with open(path, "rb", opener=regular.opener) as file:
         file.seek(end.sums)
-        line = decode(file.readline())
+        line = decode(file.readline(_LONGEST))
     return line if isinstance(line, Sums) else None
 
 
@@ -125,7 +128,7 @@ class Reader:
         rest, read = b"", 0
         if self._fd < 0:
             try:
-                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+                self._fd = regular.opener(str(self.path), os.O_RDONLY)
             except OSError:
                 return
         while chunk := os.pread(self._fd, _CHUNK, self.offset + len(rest)):
@@ -135,7 +138,7 @@ class Reader:
                 at, self.offset = self.offset, self.offset + len(line) + 1
                 yield at, line
             read += len(chunk)
-            if len(chunk) < _CHUNK or (most is not None and read >= most):
+            if len(chunk) < _CHUNK or len(rest) > _LONGEST or (most is not None and read >= most):
                 return
 
     def poll(self) -> Iterator[Line]:

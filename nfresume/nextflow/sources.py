@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 KEPT = "sources.json"
 _CODE = (".nf", ".nxf", ".config", ".groovy")
@@ -52,7 +52,7 @@ def keep(pipeline: Path | None, launch_dir: Path, attempt_dir: Path) -> None:
 def kept(attempt_dir: Path) -> Mapping[str, str] | None:
     """The digests of an attempt; None when they are not known."""
     try:
-        found = json.loads((attempt_dir / KEPT).read_bytes())
+        found = regular.document(attempt_dir / KEPT)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -89,6 +89,6 @@ def _digest(path: Path) -> str:
         found = path.stat()
         if "bin" in path.parts[-3:-1] or found.st_size > _BYTES:
             return f"{found.st_size} {found.st_mtime_ns}"
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(regular.content(path)).hexdigest()
     except OSError:
         return ""

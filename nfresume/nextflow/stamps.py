@@ -6,12 +6,12 @@ the same from 22.10 to 26.04.
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 from nfresume.nextflow.command import HEAD
+from nfresume.system import regular
 
 _MINUTE = re.compile(r"(.+)-(\d\d) (\d\d):(\d\d)")
 _MONTHS = {name: number for number, name in enumerate(
@@ -28,7 +28,7 @@ _QUARTER = 900
 def started_at(attempt_dir: Path) -> float | None:
     """When the head of an attempt was started, in POSIX seconds, as the shim recorded it."""
     try:
-        return float(json.loads((attempt_dir / HEAD).read_bytes())["started_at"])
+        return float(regular.document(attempt_dir / HEAD)["started_at"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

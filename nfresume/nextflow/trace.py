@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nfresume.nextflow import record
 from nfresume.nextflow.record import Status, Task
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 #: So many tasks that ended last may still change.
 _WINDOW = 8192
@@ -62,7 +62,7 @@ def _columns(task: Task) -> tuple[str, ...]:
 def rows(path: Path) -> Iterator[TraceRow]:
     """The rows of a trace; none if the file does not exist."""
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        with open(path, newline="", encoding="utf-8", errors="replace", opener=regular.opener) as file:
             for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
                 duration = timedelta(milliseconds=int(row["duration"]))
                 yield TraceRow(row["hash"], row["name"], row["status"], duration)

@@ -14,6 +14,7 @@ from typing import Any
 from nfresume.domain.errors import InvalidMetadata
 from nfresume.pipelines import metadata, params_block, reading
 from nfresume.pipelines.params_block import Parameter
+from nfresume.system import regular
 
 __all__ = ["SCHEMA", "Parameter", "declared", "kind_of", "of_word", "of_workflow", "problem", "typed"]
 
@@ -38,7 +39,7 @@ def declared(pipeline: Path) -> list[Parameter]:
         if schema.is_file():
             if schema.stat().st_size > MAX_SCHEMA:
                 raise ValueError(f"larger than {MAX_SCHEMA:,} bytes")
-            return list(_of_schema(json.loads(schema.read_bytes())))
+            return list(_of_schema(regular.document(schema)))
         file = metadata.find(pipeline, None)
         rows = _rows(reading.of_metadata(file)) if file else []
         return rows or list(params_block.declared(pipeline / "main.nf" if pipeline.is_dir() else pipeline))
@@ -114,7 +115,7 @@ def typed(value: str, kind: str) -> object:
             return float(value)
         if kind in ("array", "object"):
             return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return value
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfresume.system import regular
+
 _BLOCK = re.compile(r"^[ \t]*params[ \t]*\{", re.MULTILINE)
 _LINE = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?::\s*(?P<type>[\w.]+(?:<.*>)?)(?P<optional>\?)?)?"
                    r"\s*(?:=\s*(?P<default>.+?))?;?")
@@ -40,7 +42,7 @@ class Parameter:
 def declared(script: Path) -> Iterator[Parameter]:
     """The parameters in the `params {}` block of a script, in its order; none when there is no such block."""
     try:
-        with script.open(errors="replace") as file:
+        with open(script, errors="replace", opener=regular.opener) as file:
             text = file.read(_MAX_BYTES)
     except (FileNotFoundError, IsADirectoryError):
         return

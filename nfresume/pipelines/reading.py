@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nfresume.system import regular
+
 #: A larger file is not read.
 MAX_BYTES = 1_000_000
 _TYPES = {"bool": "boolean", "int": "integer", "float": "number", "list": "array", "List": "array",
@@ -50,11 +52,8 @@ def of_metadata(file: Path) -> list[dict[str, Any]]:
 
 
 def _tree(file: Path) -> ast.Module:
-    """The syntax tree of a file. Raises ValueError for one that is too large or is no Python."""
-    with file.open("rb") as opened:
-        text = opened.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"{file.name} is larger than {MAX_BYTES} bytes")
+    """The syntax tree of a file. Raises OSError, or ValueError for what is no Python."""
+    text = regular.content(file, MAX_BYTES)
     try:
         return ast.parse(text)
     except (SyntaxError, RecursionError, MemoryError) as e:

@@ -25,7 +25,7 @@ from nfresume.retained import disposal, tidying
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, scan, trash
 from nfresume.store import Store, clock, ledger, queries
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 FOLDER = ".environments"
 #: Nextflow's variable for each kind; the kind is also the name of its folder in a work dir.
@@ -207,7 +207,7 @@ def _listed(place: Path) -> list[Path]:
 def _known(place: Path) -> dict[str, tuple[int, int]]:
     try:
         return {name: (int(mtime), int(size)) for name, (mtime, size)
-                in json.loads((place / _SIZES).read_bytes()).items()}
+                in regular.document(place / _SIZES).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from nfresume.nextflow import kept_inputs, sources
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.workers import WorkerPool
+from nfresume.system import regular
 
 #: Of a task: its script, and what is around it (beforeScript, afterScript, variables of the configuration).
 _SCRIPTS = (".command.sh", ".command.run")
@@ -56,7 +57,7 @@ def folders(
 
     def read(path: Path) -> None:
         try:
-            with open(path, errors="surrogateescape") as file:
+            with open(path, errors="surrogateescape", opener=regular.opener) as file:
                 text = file.read(_LARGEST)
         except OSError:
             return  # what is gone names nothing

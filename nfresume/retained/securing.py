@@ -29,7 +29,7 @@ from nfresume.storage.publish import Materialised, Materialiser
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.scratch import Scratch
 from nfresume.storage.workers import Pace
-from nfresume.system import crashpoints, durable
+from nfresume.system import crashpoints, durable, regular
 
 #: In an attempt's folder: nothing that it published needs the work dir any more.
 SECURED = "secured.json"
@@ -125,7 +125,8 @@ def secure(
 def any_refused(folder: ExecutionFolder, number: int) -> bool:
     """True when something that an attempt made could not be made independent of the work dir, at any time."""
     try:
-        with (folder.attempt(number) / RESULTS).open(errors="surrogateescape") as report:
+        with open(folder.attempt(number) / RESULTS, errors="surrogateescape",
+                  opener=regular.opener) as report:
             return any(line.endswith("\trefused\n") for line in report)
     except OSError:
         return False
@@ -217,7 +218,7 @@ def _named(folder: ExecutionFolder, execution: Execution) -> set[str]:
 
 def _read(marker: Path) -> _Places | None:
     try:
-        return _Places(**json.loads(marker.read_bytes()))
+        return _Places(**regular.document(marker))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -247,7 +248,7 @@ def _report(path: os.PathLike[str]) -> Iterator[TextIO | None]:
     """The report, to be added to; None when it cannot be written: a full disk must not keep results."""
     file: TextIO | None = None
     with contextlib.suppress(OSError):
-        file = open(path, "a", errors="surrogateescape")  # noqa: SIM115 (closed below, errors suppressed)
+        file = open(path, "a", errors="surrogateescape", opener=regular.opener)  # noqa: SIM115 (closed below, errors suppressed)
         if file.tell() == 0:
             file.write("path\thow\n")
     yield file

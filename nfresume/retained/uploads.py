@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nfresume.nextflow import reading, record
 from nfresume.nextflow.command import LOG
-from nfresume.system import trees
+from nfresume.system import regular, trees
 
 #: The first and the last version that publishes a folder to S3 without the links in it: nextflow#7509.
 _BROKEN = (25, 10, 0), (26, 4, 6)
@@ -47,7 +47,7 @@ def _link_in(folder: str) -> str | None:
 def _version(attempt_dir: Path) -> str:
     """The version of Nextflow, without what follows its three numbers; 0 when the log does not say."""
     try:
-        with (attempt_dir / LOG).open("rb") as log:
+        with open(attempt_dir / LOG, "rb", opener=regular.opener) as log:
             found = _VERSION.search(log.read(_HEAD))
     except FileNotFoundError:
         found = None

@@ -26,7 +26,7 @@ from nfresume.runs import taskdirs
 from nfresume.runs.history import History
 from nfresume.runs.records import TASK_FILES, Records
 from nfresume.storage.root import ExecutionFolder
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 KEPT = "explanation.json"
 #: So many tasks of an attempt are explained.
@@ -86,7 +86,7 @@ def of(
 def kept(attempt_dir: Path) -> Explained:
     """What the settlement of an attempt found. Raises LookupError when it did not."""
     try:
-        found = json.loads((attempt_dir / KEPT).read_bytes())
+        found = regular.document(attempt_dir / KEPT)
         return Explained(found["attempt"], tuple(
             Explanation(t["name"], t["process"], t["dir"], t["before"], tuple(
                 Cause(c["kind"], c["text"], tuple(c["detail"]), c["upstream"]) for c in t["causes"]))
@@ -143,7 +143,7 @@ class _Explainer:
     def _of_python(self) -> Iterator[Explanation]:
         """The head of a Python workflow writes into its log why each call runs."""
         try:
-            text = (self._folder.attempt(self._number) / command.LOG).read_text(errors="replace")
+            text = regular.text(self._folder.attempt(self._number) / command.LOG)
         except FileNotFoundError:
             return
         for name, why in _PYTHON.findall(text):

@@ -23,6 +23,7 @@ from nfresume.runs import explaining, lean_needs, taskdirs
 from nfresume.storage import emptying
 from nfresume.storage.root import REQUEST, ExecutionFolder
 from nfresume.storage.workers import WorkerPool
+from nfresume.system import regular
 
 #: So many new files are told by name.
 _TOLD = 5
@@ -262,7 +263,7 @@ def _texts(sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for path in sources:
         if path.endswith((".nf", ".config")):
             try:
-                yield path, Path(path).read_text(errors="replace")
+                yield path, regular.text(Path(path))
             except OSError:
                 continue
 

@@ -20,7 +20,7 @@ from nfresume.domain.errors import NotFound, UsageError
 from nfresume.domain.executions import python_workflow
 from nfresume.nextflow.kept_inputs import FOLDER, LIST, Input, params, read
 from nfresume.nextflow.options import STDIN, Option, RunOptions
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 #: The script of a launch with `-`.
 SCRIPT = "script.nf"
@@ -116,7 +116,7 @@ def again(
             old.option == STDIN and options.pipeline != STDIN)
         if old.kept is None or replaced:
             continue
-        found.add(replace(old, kept=old.kept.partition("-")[2]), (folder / FOLDER / old.kept).read_bytes())
+        found.add(replace(old, kept=old.kept.partition("-")[2]), regular.content(folder / FOLDER / old.kept))
         if sentence := _difference(old, launch_dir):
             changed.append(f"{sentence}: this attempt uses what the last one was given "
                            f"({old.option} {old.given} uses the file as it is now)")
@@ -265,7 +265,7 @@ def _difference(old: Input, launch_dir: Path, *, changes: bool = True) -> str | 
         return f"{old.given} is gone"
     if not changes:
         return None
-    if found.st_size == old.size and (old.digest is None or _digest(path.read_bytes()) == old.digest):
+    if found.st_size == old.size and (old.digest is None or _digest(regular.content(path)) == old.digest):
         return None
     return f"{old.given} has changed since the last attempt"
 
@@ -281,7 +281,7 @@ def _named_files(options: RunOptions, taken: Taken, launch_dir: Path) -> list[In
             known = path.stat()
             if stat.S_ISREG(known.st_mode):
                 small = known.st_size <= MAX_DIGESTED
-                found[value] = Input(name, value, None, _digest(path.read_bytes()) if small else None,
+                found[value] = Input(name, value, None, _digest(regular.content(path)) if small else None,
                                      known.st_size)
         except OSError:
             continue

@@ -19,7 +19,7 @@ from nfresume.nextflow.record import Status, Task
 from nfresume.runs import forecasting, lean_needs
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.storage.root import ExecutionFolder
-from nfresume.system import trees
+from nfresume.system import regular, trees
 
 _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
 #: Code of the head to which an emptied file gives a wrong answer, and no error: a program whose output is
@@ -121,7 +121,7 @@ def doubt(folder: ExecutionFolder, pipeline: str, attempts: int) -> str:
     while waiting:
         path = waiting.pop()
         try:
-            text = Path(path).read_text(errors="replace")
+            text = regular.text(Path(path))
         except OSError:
             return f"{path} cannot be read"
         if _DEEP.search(text):
@@ -390,12 +390,9 @@ def kind(tasks: Mapping[str, Task], path: str) -> Kind:
 def _text(path: Path) -> str | None:
     """A file of a task; None when there is none. Raises Unsure for one that cannot be read whole."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_TEXT_BYTES + 1)
+        data = regular.content(path, _TEXT_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as e:
         raise Unsure(f"{path} cannot be read: {e.strerror}") from None
-    if len(data) > _TEXT_BYTES:
-        raise Unsure(f"{path} is too long")
     return data.decode("utf-8", "surrogateescape")

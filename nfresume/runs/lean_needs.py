@@ -7,6 +7,7 @@ and the next attempt sets the producers aside. So it does not matter who dies in
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -19,7 +20,7 @@ from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.storage.emptying import Emptied
 from nfresume.storage.root import ExecutionFolder
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 FILE = "emptied-needed.json"
 #: Larger files are not looked into, as by the guard.
@@ -66,7 +67,7 @@ def save(attempt_dir: Path, needs: Needs) -> None:
 def load(attempt_dir: Path) -> Needs:
     """What an attempt has needed; nothing if it needed nothing. Raises OSError, ValueError."""
     try:
-        found = json.loads((attempt_dir / FILE).read_bytes())
+        found = regular.document(attempt_dir / FILE)
     except FileNotFoundError:
         return Needs()
     return Needs(*(set(found.get(name, ())) for name in _SETS))
@@ -169,9 +170,9 @@ def small_text(path: Path) -> str:
     try:
         if not path.is_file() or path.stat().st_size > SHEET_BYTES:
             return ""
-        data = path.read_bytes()
+        data = regular.content(path)
         if data.startswith(_GZIP):
-            with gzip.open(path) as file:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
                 data = file.read(guard.MOST_UNPACKED)
         return data.decode(errors="replace")
     except (OSError, EOFError, zlib.error):

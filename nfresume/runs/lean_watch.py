@@ -22,7 +22,7 @@ from nfresume.runs.lean_needs import Needs
 from nfresume.storage import emptying
 from nfresume.storage.emptying import Emptied
 from nfresume.storage.root import ExecutionFolder
-from nfresume.system import descriptors
+from nfresume.system import descriptors, regular
 
 #: Emptied files are looked at when tasks have ended, but at most for this part of the time.
 _LOOK_SHARE = 0.05
@@ -125,7 +125,8 @@ class Watch:
 
         What a handler such as `workflow.onComplete` cannot read changes neither exit status nor state.
         """
-        with contextlib.suppress(FileNotFoundError), (self._dir / command.LOG).open(errors="replace") as log:
+        with contextlib.suppress(FileNotFoundError), open(
+                self._dir / command.LOG, errors="replace", opener=regular.opener) as log:
             yield from (line for line in log if _DENIED.search(line))
 
     def _published(self, line: record.Published) -> set[str]:

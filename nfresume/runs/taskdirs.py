@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nfresume.nextflow import wrapper
 from nfresume.nextflow.causes import Cause
+from nfresume.system import regular
 
 
 def none_in(work: Path) -> bool:
@@ -30,7 +31,7 @@ def problem(place: Path, *, native: bool) -> str | None:
 def exit_status(place: Path) -> Cause | None:
     """The exit status that was left is not 0, or there is none."""
     try:
-        text = (place / ".exitcode").read_text(errors="replace").strip()
+        text = regular.text(place / ".exitcode").strip()
     except OSError:
         text = ""
     if text == "0":
@@ -42,7 +43,7 @@ def exit_status(place: Path) -> Cause | None:
 def declared(place: Path) -> tuple[str, ...]:
     """The patterns of the outputs that its wrapper names; none when there is no wrapper."""
     try:
-        return wrapper.parse((place / wrapper.RUN).read_text(errors="replace"), str(place)).declared
+        return wrapper.parse(regular.text(place / wrapper.RUN), str(place)).declared
     except OSError:
         return ()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -18,7 +17,7 @@ from nfresume.nextflow.summary import Summary
 from nfresume.runs import taskdirs
 from nfresume.settings import Settings
 from nfresume.storage.root import NO_SPACE, ExecutionFolder, out_of_space
-from nfresume.system import processes
+from nfresume.system import processes, regular
 
 #: What Nextflow says of an abort when a signal has stopped it.
 _SIGNALS = frozenset(signal.Signals.__members__)
@@ -146,7 +145,7 @@ def _said_no_space(said: Iterable[str]) -> str | None:
 def exit_code(attempt_dir: Path) -> int | None:
     """The head's exit status as the shim wrote it, negative for a signal; None when there is none yet."""
     try:
-        return int(json.loads((attempt_dir / EXIT_STATUS).read_bytes())["exit_code"])
+        return int(regular.document(attempt_dir / EXIT_STATUS)["exit_code"])
     except (FileNotFoundError, ValueError, KeyError):
         return None
 
@@ -154,7 +153,7 @@ def exit_code(attempt_dir: Path) -> int | None:
 def _tail(path: Path, size: int = 4096) -> list[str]:
     """The non-empty lines in the last `size` bytes of a file."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular.opener) as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - size))
             lines = file.read().decode("utf-8", "replace").splitlines()

@@ -19,6 +19,7 @@ from nfresume.service import boundary, forecasting, submissions
 from nfresume.service.forecasting import Planned
 from nfresume.service.submissions import Resubmission
 from nfresume.service.verbs import Service
+from nfresume.system import regular
 
 #: A parameter with a longer text is not shown as a field.
 _LONGEST = 20_000
@@ -72,7 +73,7 @@ def last(service: Service, execution: Execution) -> Last:
     for given in kept_inputs.read(folder):
         if given.kept is not None and given.option.endswith("params-file"):
             try:
-                file |= kept_inputs.params((folder / kept_inputs.FOLDER / given.kept).read_bytes())
+                file |= kept_inputs.params(regular.content(folder / kept_inputs.FOLDER / given.kept))
             except OSError as error:
                 raise NotFound(f"the parameters of attempt {attempt.number} cannot be read: "
                                f"{error}") from None

@@ -29,6 +29,8 @@ MAX_HOSTS = 50
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _CHUNK = 1 << 20
 _LONGEST = 4200
+#: A character that JSON and YAML write as an escape, and a line break that YAML takes away.
+_ESCAPE = re.compile(rb"\\(?:u00|x|U000000)([0-7][0-9a-fA-F])|\\(/)|\\\r?\n[ \t]*")
 #: Whatever is no ASCII text is a blank.
 _AS_TEXT = bytes(byte if 33 <= byte <= 126 or byte in b"\t\n\r" else 32 for byte in range(256))
 #: This machine, and the hosts from which a cloud's machines get their credentials.
@@ -92,6 +94,8 @@ def _hosts_in_file(file: Path) -> Iterator[str]:
 def matches_in_file(file: Path, pattern: re.Pattern[bytes], by_chance: int = 0) -> Iterator[str]:
     """What matches a pattern, in matches of at most 4,096 bytes; some may come twice.
 
+    It is also read with the escapes of JSON and YAML taken for what they stand for.
+
     A file with a NUL in its first 8 KiB may be a sheet all the same. Only its ASCII text counts, and no match
     of fewer than `by_chance` bytes, which other data may have by chance.
     """
@@ -101,10 +105,15 @@ def matches_in_file(file: Path, pattern: re.Pattern[bytes], by_chance: int = 0) 
         tail = b""
         while data := opened.read(_CHUNK):
             text = tail + (data.translate(_AS_TEXT) if binary else data)
-            for found in set(pattern.findall(text)):  # a sheet repeats its folders and hosts
+            readings = {text, _ESCAPE.sub(_character, text)}
+            for found in {each for one in readings for each in pattern.findall(one)}:  # a sheet repeats them
                 if not binary or len(found) >= by_chance:
                     yield os.fsdecode(found)
             tail = text[-_LONGEST:]  # a match may lie across two chunks
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 16)]) if escape[1] else escape[2] or b""
 
 
 def _check_host(host: str) -> None:

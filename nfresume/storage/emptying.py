@@ -22,7 +22,7 @@ from pathlib import Path
 
 from nfresume.domain.costs import metered_bytes
 from nfresume.domain.errors import Conflict
-from nfresume.system import crashpoints, descriptors, durable, trees
+from nfresume.system import crashpoints, descriptors, durable, regular, trees
 
 MANIFEST = "nfresume-emptied.jsonl"
 #: A file with fewer blocks of 512 bytes is not emptied: afterwards it could not be told from a whole one.
@@ -89,13 +89,13 @@ def load(cache: Path) -> list[Emptied]:
     """What is listed as emptied; nothing when there is no manifest. Raises Conflict for a damaged one."""
     path = cache / MANIFEST
     try:
-        lines = path.read_bytes().splitlines()
+        lines = regular.content(path).splitlines()
     except FileNotFoundError:
         return []
     except OSError as e:
         raise _damaged(path, str(e.strerror)) from None
     try:
-        *entries, end = map(json.loads, lines)
+        *entries, end = map(regular.parsed, lines)
         if end != {"end": len(entries)}:
             raise ValueError("its last line is missing")
         return [Emptied(**{name: entry[name] for name in _FIELDS}) for entry in entries]
@@ -374,8 +374,7 @@ def _probe(path: Path) -> str | None:
         return ("modes do not bind this user (root: run nfresume without CAP_DAC_OVERRIDE and "
                 "CAP_DAC_READ_SEARCH)")
     path.chmod(0o400)
-    with path.open("rb") as file:
-        file.read(_CHUNK)
+    regular.content(path)
     path.chmod(0)
     return None if path.lstat().st_atime_ns != 0 else "a read leaves no access time (noatime)"
 

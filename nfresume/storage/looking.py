@@ -17,6 +17,7 @@ from itertools import islice
 from nfresume.storage import replacing
 from nfresume.storage.publish import Materialiser
 from nfresume.storage.workers import WorkerPool
+from nfresume.system import regular
 
 #: Larger files are not read: a samplesheet is small.
 _LARGEST = 1 << 20
@@ -184,7 +185,7 @@ class Look:
                 return
             self.seen.files += 1
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular.opener) as file:
                 data = file.read(_LARGEST)
         except OSError:
             return

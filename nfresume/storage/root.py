@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import RootUnusable
-from nfresume.system import acting, durable
+from nfresume.system import acting, durable, regular
 
 MARKER = ".nfresume"
 TRASH = ".trash"
@@ -49,7 +49,7 @@ class Root:
     def open(cls, path: Path) -> Root:
         """Read the marker. Raises RootUnusable when it is missing: not mounted, or never marked."""
         try:
-            data = json.loads((path / MARKER).read_bytes())
+            data = regular.document(path / MARKER)
             root_id, version = str(data["id"]), int(data["layout"])
         except FileNotFoundError:
             what = "is not marked as a root" if path.exists() else "does not exist"
@@ -156,7 +156,7 @@ class ExecutionFolder:
     def request(self, number: int) -> dict[str, Any] | None:
         """The request behind attempt `number`; None when there is no readable record of it."""
         try:
-            found = json.loads((self.attempt(number) / REQUEST).read_bytes())
+            found = regular.document(self.attempt(number) / REQUEST)
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None

@@ -16,7 +16,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from nfresume.storage.scan import Part, Size
-from nfresume.system import durable
+from nfresume.system import durable, regular
 
 NAME = "nfresume-sizes.json.gz"
 _LAYOUT = 1
@@ -25,7 +25,7 @@ _LAYOUT = 1
 def load(cache: Path) -> dict[str, Part]:
     """Finished parts of the last measurement; empty when there was none, or the file is damaged."""
     try:
-        document = json.loads(gzip.decompress((cache / NAME).read_bytes()))
+        document = regular.parsed(regular.unpacked(regular.content(cache / NAME)))
         if document["layout"] != _LAYOUT:
             return {}
         return {

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.costs import metered_bytes
-from nfresume.system import crashpoints, durable, trees
+from nfresume.system import crashpoints, durable, regular, trees
 from nfresume.tasks import digests, keys, task_files, values
 from nfresume.tasks.keys import Key
 
@@ -88,7 +88,7 @@ class Cache:
     def _read(self, path: Path) -> Entry:
         try:
             status = (path / MANIFEST).lstat()
-            data = json.loads((path / MANIFEST).read_bytes())
+            data = regular.document(path / MANIFEST)
             if data.get("layout") != LAYOUT:
                 raise Miss("its entry is of another layout")
             key = keys.of_json(data["key"])

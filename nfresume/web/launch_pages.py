@@ -8,7 +8,6 @@ from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from starlette.datastructures import UploadFile
 
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.people import Role
@@ -20,7 +19,7 @@ from nfresume.service import amending, boundary, submissions
 from nfresume.service.submissions import Submission
 from nfresume.service.verbs import Service
 from nfresume.store.listing import Filter
-from nfresume.web import choosing
+from nfresume.web import choosing, run_requests
 from nfresume.web.access import Editing, Viewing, Visitor, VisitorOf
 from nfresume.web.rendering import page
 from nfresume.web.routes import AccountRoute, in_thread
@@ -118,8 +117,6 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
     """
     form = await request.form()
     sent, picked = Sent.of(form), form.getlist("pick")
-    files = {file.filename: file.file for file in form.getlist("file")
-             if isinstance(file, UploadFile) and file.filename}
 
     def answer() -> Response:
         if sent.get("choose"):
@@ -133,6 +130,8 @@ async def launch(account: str, request: Request, who: VisitorOf, service: Editin
             sent.problems = _problems(service, sent)
             if sent.problems:
                 return _form(request, who, service, sent, 400)
+            files = run_requests.attachments(form, "file")
+            files.pop("", None)  # what a browser sends when no file was chosen
             e = submissions.submit(service, _submission(sent.texts, files))
         except NfresumeError as error:
             sent.refuse(error, [name.removeprefix("param.") for name in sent.texts])

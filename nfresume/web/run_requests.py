@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
@@ -23,6 +23,7 @@ FIELDS = ("workflow_params", "workflow_type", "workflow_type_version", "tags", "
           "workflow_engine_version", "workflow_engine_parameters", "workflow_url", "workflow_attachment")
 REQUIRED = ("workflow_type", "workflow_type_version", "workflow_url")
 DSL = "DSL2"
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def python_versions() -> list[str]:
@@ -108,13 +109,28 @@ def engine_parameters(given: dict[str, Any]) -> dict[str, Any]:
             "profiles": tuple(p for p in str(known.get("profile") or "").split(",") if p),
             "revision": str(known["revision"]) if known.get("revision") else None,
             "storage_expiration_hours": known.get("storage_expiration_hours"),
-            "pinned": str(known.get("pin", "false")).lower() in ("true", "1", "yes"),
+            "pinned": _BOOLEANS[str(known.get("pin") or "false").lower()],
             "retain": Retain(known["retain"]) if known.get("retain") else None,
             "on_success": OnSuccess(known["on_success"]) if known.get("on_success") else None,
         }
+    except KeyError:
+        raise UsageError(f"workflow_engine_parameters: pin is {str(known['pin'])[:100]!r}",
+                         "pin: true, false") from None
     except ValueError as e:
         raise UsageError(f"workflow_engine_parameters: {e}",
                          "retain: full, slim, lean; on_success: delete, keep") from None
+
+
+def attachments(form: FormData, field: str) -> dict[str, BinaryIO]:
+    """The files of a field of a form, by name. Raises UsageError for two of one name: one would be lost."""
+    found: dict[str, BinaryIO] = {}
+    for file in form.getlist(field):
+        if isinstance(file, UploadFile):
+            name = file.filename or ""
+            if name in found:
+                raise UsageError(f"two attachments have the name {name[:200]!r}", "rename one of them")
+            found[name] = file.file
+    return found
 
 
 def submission(form: FormData, engine_version: str) -> Submission:
@@ -123,10 +139,8 @@ def submission(form: FormData, engine_version: str) -> Submission:
     _check_versions(given, engine_version)
     chosen = engine_parameters(submissions.parse_object(
         given.get("workflow_engine_parameters", ""), "workflow_engine_parameters"))
-    attached = {file.filename or "": file.file for file in form.getlist("workflow_attachment")
-                if isinstance(file, UploadFile)}
     return Submission(
-        pipeline=given["workflow_url"], attachments=attached,
+        pipeline=given["workflow_url"], attachments=attachments(form, "workflow_attachment"),
         params=submissions.parse_object(given.get("workflow_params", ""), "workflow_params"),
         tags=_tags(submissions.parse_object(given.get("tags", ""), "tags")), **chosen,
     )

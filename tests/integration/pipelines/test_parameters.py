@@ -71,6 +71,7 @@ def test_latch_metadata(tmp_path: Path):
 @pytest.mark.parametrize(("text", "kind", "value"), [
     ("3", "integer", 3), ("0.5", "number", 0.5), ("true", "boolean", True), ("no", "boolean", False),
     ("[1]", "array", [1]), ("x", "integer", "x"), ("007", "string", "007"),
+    pytest.param("[" * 100_000, "array", "[" * 100_000, id="nested too deeply"),
 ])
 def test_form_texts_become_values(text: str, kind: str, value: object):
     """A text becomes a value of the declared type. One that does not fit is passed to Nextflow as it is."""

@@ -177,6 +177,8 @@ def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatc
     "x\t/proc/1/environ", "a,{place}/home/.pgpass", "a,{place}/home/.aws/credentials",
     "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv", "a,{place}/link/../root/other/x/b",
     "a,file:../../../../other/x/reads.fq",
+    '[{"reads": "\\u002fproc\\/1\\u002Fenviron"}]', '- reads: "\\x2fpr\\U0000006fc/1/environ"',
+    '- reads: "/pr\\\n    oc/1/environ"',
 ])
 def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: pytest.MonkeyPatch):
     """An attached sample sheet names no files of other accounts, wherever they stand in it."""
@@ -218,6 +220,9 @@ def test_urls_in_attached_files(place: Path):
     with pytest.raises(UsageError, match=r"169\.254"):
         boundary.hosts.check_files([file])
     file.write_bytes(b"sample,url,\0note\na,http://169.254.169.254\0,\n")
+    with pytest.raises(UsageError, match=r"169\.254"):
+        boundary.hosts.check_files([file])
+    file.write_bytes(rb'[{"reads": "ht\u0074p:\/\u002f169.254.169.254\/latest"}]')
     with pytest.raises(UsageError, match=r"169\.254"):
         boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://198.51.100.7/x\n")

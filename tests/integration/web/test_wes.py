@@ -137,6 +137,8 @@ GOOD = {"workflow_url": "main.nf", "workflow_type": "NFL", "workflow_type_versio
     ({"tags": '{"a": "\\u0000"}'}, "'a'"), ({"workflow_params": "{"}, "workflow_params"),
     ({"workflow_params": "[1]"}, "workflow_params"), ({"workflow_attachment": "text"}, "workflow_attachment"),
     ({"workflow_engine_parameters": '{"profil": "x"}'}, "profil"),
+    ({"workflow_engine_parameters": '{"pin": "for ever"}'}, "pin"),
+    ({"workflow_engine_parameters": '{"pin": [true]}'}, "pin"),
     ({"workflow_type": "PY", "workflow_type_version": "2.7"}, "2.7"),
 ])
 def test_requests_that_are_malformed(web: Web, change: dict[str, str | None], named: str):
@@ -144,6 +146,13 @@ def test_requests_that_are_malformed(web: Web, change: dict[str, str | None], na
     fields = {k: v for k, v in {**GOOD, **change}.items() if v is not None}
     error = schema.check_error(web.api("ada")("POST", "/runs", data=fields), 400)
     assert named in error["msg"]
+
+
+def test_attachments_of_one_name(web: Web):
+    """Two attachments of one name are refused: one of them would be lost without a word."""
+    files = [("workflow_attachment", ("a.csv", text)) for text in (b"1", b"2")]
+    error = schema.check_error(web.api("ada")("POST", "/runs", data=GOOD, files=files), 400)
+    assert error["msg"] == "two attachments have the name 'a.csv'"
 
 
 def test_errors_have_message_and_code(web: Web):

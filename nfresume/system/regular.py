@@ -1,0 +1,65 @@
+"""Read files that a pipeline may have replaced while nobody looked.
+
+A FIFO would hold its reader for ever, a device has no end, and JSON may be deeper than Python's stack. So
+only regular files are opened, also behind links, and a document has a size.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+#: A larger file is not read whole, nor a larger document parsed.
+MOST_BYTES = 1 << 28
+MOST_OF_A_DOCUMENT = 1 << 26
+
+
+def opener(path: str, flags: int) -> int:
+    """The `opener` of `open` for a regular file. Raises OSError at once for anything else."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return fd
+
+
+def content(path: Path, most: int = MOST_BYTES) -> bytes:
+    """All of a regular file. Raises OSError, also for one of more than `most` bytes."""
+    with open(path, "rb", opener=opener) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
+    return data
+
+
+def text(path: Path) -> str:
+    """The same as text: bytes that are no UTF-8 are replaced."""
+    return content(path).decode("utf-8", "replace")
+
+
+def document(path: Path) -> Any:
+    """The JSON document in a regular file. Raises OSError, and ValueError for what is no JSON."""
+    return parsed(content(path, MOST_OF_A_DOCUMENT))
+
+
+def parsed(data: bytes) -> Any:
+    """A JSON document. Raises ValueError for what is none, and for one that is nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def unpacked(data: bytes, most: int = MOST_BYTES) -> bytes:
+    """What gzip has packed. Raises OSError, EOFError or zlib.error for damage or more than `most` bytes."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes")
+    return found
