@@ -22,11 +22,12 @@ from nfresume.nextflow import (
     processes,
     reading,
     record_file,
+    sources,
     stamps,
     trace,
 )
 from nfresume.pipelines import parameters
-from nfresume.runs import explaining, lean_needs, sources, taskdirs, verdict
+from nfresume.runs import explaining, lean_needs, taskdirs, verdict
 from nfresume.storage import emptying, sizes
 from nfresume.system import bounded, regular
 from tests.conftest import PROJECT
