@@ -20,6 +20,8 @@ _SCRIPTS = (".command.sh", ".command.run")
 #: A text that is larger is read so far, and of so many paths in it.
 _LARGEST = 1 << 20
 _MOST_PATHS = 1_000
+#: Of so many files of code: a virtual environment may lie in a pipeline's folder.
+_MOST_FILES = 1_000
 #: An absolute path, in quotes or without. Behind a letter, a brace or the like it is only the end of a path.
 _PATH = re.compile(r"""'(/[^'\n]*)'|"(/[^"\n$`]*)|(?<![\w.~$}*?/:-])(/[^\s"'`;|&()<>${}*?,]+)""")
 #: The beginning of a path that is absolute once its variable is known. `..` is so in quotes only.
@@ -47,7 +49,8 @@ def folders(
     project = pipeline if os.path.isdir(pipeline) else os.path.dirname(pipeline)
     variables = {"~": os.path.expanduser("~"), "..": f"{launch_dir}/..", "launchDir": launch_dir,
                  "HOME": os.path.expanduser("~"), "projectDir": project, "baseDir": project}
-    texts = [Path(path) for path in sources.kept(attempt_dir) or ()]
+    code = sorted(sources.kept(attempt_dir) or (), key=lambda path: path.count("/"))
+    texts = [Path(path) for path in code[:_MOST_FILES]]
     given = kept_inputs.read(attempt_dir)
     texts += [attempt_dir / kept_inputs.FOLDER / each.kept for each in given if each.kept]
     texts += [folder.work / task / name for task in tasks for name in _SCRIPTS]
