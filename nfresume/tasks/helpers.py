@@ -34,6 +34,7 @@ _Name = tuple[str, str, frozenset[str]]
 def used_by(function: Callable[..., Any]) -> dict[str, str]:
     """The digests of the definitions in the workflow's own modules that a function uses, by `module.name`."""
     function = inspect.unwrap(function)
+    _text.cache_clear()  # the files may have changed
     found: dict[str, str] = {}
     try:
         waiting = list(_mentioned(function.__code__, source.parsed(function), function.__module__))
@@ -49,6 +50,8 @@ def used_by(function: Callable[..., Any]) -> dict[str, str]:
         for statement in _definitions(module, name):
             if isinstance(statement, _Import):
                 waiting += _followed(statement, module, name, attributes)
+                continue
+            if f"{module}.{name}" in found:
                 continue
             code = compile(ast.Module([statement], []), "<helper>", "exec", dont_inherit=True)
             waiting += _mentioned(code, statement, module)
@@ -117,6 +120,7 @@ def _definitions(module: str, name: str) -> list[ast.stmt]:
     return bound.get(name) or bound.get("*") or []
 
 
+@functools.cache
 def _text(module: str) -> str:
     """The source text of a module of the workflow; empty for any other."""
     if module.partition(".")[0] in (*sys.stdlib_module_names, "nfresume", "nfresume_metadata", "latch"):
