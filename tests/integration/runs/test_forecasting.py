@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from pathlib import Path
 
-from nfresume.runs import forecasting, lean_needs
-from tests.conftest import until
+import pytest
+
+from nfresume.nextflow.causes import Cause
+from nfresume.runs import forecasting, lean_needs, taskdirs
 from tests.proof.lean_model import SESSION, Engine, Pipeline, Process
 
 
-def test_task_dirs_are_looked_at_side_by_side(tmp_path: Path):
+def test_task_dirs_are_looked_at_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """On a shared file system the forecast does not wait for one task dir after the other."""
     pipeline, engine = Pipeline(random.Random(1)), Engine(tmp_path, random.Random(1))
     finished = [Process(f"P{number}", False, [], number) for number in range(8)]
@@ -22,28 +23,18 @@ def test_task_dirs_are_looked_at_side_by_side(tmp_path: Path):
     engine.folder.provision(1)
     engine.hook = engine.folder.attempt(1) / "none.sh"
     assert not engine.run(pipeline)
-    fifos = [Path(engine.work, task.dir, ".exitcode") for task in lean_needs.tasks(engine.folder, 1).values()
-             if task.name != "FAILS"]
-    for fifo in fifos:
-        fifo.unlink()
-        os.mkfifo(fifo)
-    found: list[forecasting.Forecast] = []
-    threading.Thread(target=lambda: found.append(forecasting.forecast(
-        engine.folder, SESSION, 1, {}, readers=len(fifos))), daemon=True).start()
-    writers: list[int] = []
+    together = threading.Barrier(len(finished), timeout=10)  # raises unless all read at the same time
+    read = taskdirs.exit_status
 
-    def all_are_read() -> bool:
-        try:  # opening one for writing fails while nobody reads it
-            writers.append(os.open(fifos[len(writers)], os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:
-            return False
-        return len(writers) == len(fifos)
+    def exit_status(place: Path) -> Cause | None:
+        if place.name not in failed:
+            together.wait()
+        return read(place)
 
-    until(all_are_read, 10, "all task dirs are looked at")
-    for writer in writers:
-        os.write(writer, b"0")
-        os.close(writer)
-    until(lambda: bool(found), 10, "the forecast is ready")
+    failed = {Path(task.dir).name for task in lean_needs.tasks(engine.folder, 1).values()
+              if task.name == "FAILS"}
+    monkeypatch.setattr(taskdirs, "exit_status", exit_status)
+    found = [forecasting.forecast(engine.folder, SESSION, 1, {}, readers=len(finished))]
     assert found[0].again == []
     assert sorted(task.name for task in found[0].reused) == [process.name for process in finished]
     assert found[0].again == []

@@ -96,8 +96,10 @@ def test_what_is_read(tmp_path: Path):
     file.write_text("[" * 100_000)
     with pytest.raises(ValueError, match="nested too deeply"):
         regular.document(file)
-    with pytest.raises(OSError, match="not a regular file"):
+    with pytest.raises(IsADirectoryError):
         regular.content(tmp_path)
+    with pytest.raises(OSError, match="not a regular file"):
+        regular.content(Path("/dev/null"))
     with pytest.raises(OSError, match="unpacks to more than 1,000 bytes"):
         regular.unpacked(gzip.compress(bytes(1001)), 1000)
 
