@@ -5,15 +5,17 @@ The copy is `<log_dir>/<name of the pipeline>/<run name>/nextflow.log`, after ea
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Attempt, Execution
+from nfresume.nextflow import options
 from nfresume.nextflow.command import LOG
 from nfresume.pipelines import metadata, remote
-from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.root import ExecutionFolder, copy_if_exists
 
 #: The key in an attempt's request that names the file with the metadata of a pipeline that is not remote.
 METADATA = "metadata"
@@ -40,6 +42,14 @@ def copy(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> dic
         return {"failed": str(e)}
     except OSError as e:
         return {"failed": f"{type(e).__name__}: {e}"}
+
+
+def to_option(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> None:
+    """Copy the log to the path of the user's -log option."""
+    parsed = options.stored(attempt.pipeline, attempt.options)
+    if parsed.log is not None:
+        with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
+            copy_if_exists(folder.attempt(attempt.number) / LOG, Path(execution.launch_dir) / parsed.log)
 
 
 def _metadata(file: str | None, attempt: Attempt, log: Path) -> metadata.PipelineMetadata | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -161,3 +162,14 @@ def move_reports_aside(parsed: options.RunOptions, launch_dir: Path, run_name: s
             report = launch_dir / option.value
             if report.is_file():
                 report.rename(report.with_name(f"{report.name}.{run_name}"))
+
+
+def go_on(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> None:
+    """Give the attempt after this one, which goes on with it, what this one was given."""
+    asked = folder.request(attempt.number) or {}
+    folder.begin_records(attempt.number + 1, {**asked, "resume": True, REHYDRATE: False})
+    given = folder.attempt(attempt.number) / kept_inputs.FOLDER
+    if given.is_dir():
+        shutil.copytree(given, folder.attempt(attempt.number + 1) / kept_inputs.FOLDER, dirs_exist_ok=True)
+    parsed = options.stored(attempt.pipeline, attempt.options)
+    move_reports_aside(parsed, Path(execution.launch_dir), attempt.run_name)

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import select
-import shutil
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
 from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease, python_workflow
 from nfresume.domain.workdirs import Claim, WorkDirState
-from nfresume.nextflow import command, kept_inputs, options, sources, summary
+from nfresume.nextflow import command, options, sources, summary
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
@@ -43,7 +42,7 @@ from nfresume.runs import (
 )
 from nfresume.runs.lean_needs import Needs
 from nfresume.runs.recorder import Recorder
-from nfresume.storage.root import ExecutionFolder, copy_if_exists
+from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, guarded, queries, transitions
 from nfresume.system import crashpoints, inherited, logs, pausing, processes
 from nfresume.system.renewal import Renewal
@@ -53,6 +52,8 @@ _log = logging.getLogger("nfresume.supervisor")
 TICK_SECONDS = 0.25
 #: How often the database is asked for a cancel.
 STATE_SECONDS = 1.0
+#: So long a head is followed although its files cannot be read.
+AWAY_SECONDS = 600.0
 #: How long the head may take to end its tasks after SIGTERM.
 STOP_SECONDS = 30.0
 _SHIM = Path(command.__file__).with_name("shim.py")
@@ -143,7 +144,8 @@ class _Supervisor:
             done = self._settle(log, len(survivors), lost_because)
         self._copy_log()
         if done.goes_on:
-            self._begin_next()
+            relaunching.go_on(self._folder, self._execution, self._attempt)
+            crashpoints.reach("goes-on")
             return done
         self._settled()
         self._see_to_the_work_dir(done.claim)
@@ -241,35 +243,43 @@ class _Supervisor:
                     "reason": prepared.because, "seconds": prepared.seconds})
         return prepared.guard
 
-    def _begin_next(self) -> None:
-        """Give the attempt that goes on what this one was given."""
-        number = self._attempt.number + 1
-        asked = self._folder.request(self._attempt.number) or {}
-        self._folder.begin_records(number, {**asked, "resume": True, relaunching.REHYDRATE: False})
-        given = self._attempt_dir / kept_inputs.FOLDER
-        if given.is_dir():
-            shutil.copytree(given, self._folder.attempt(number) / kept_inputs.FOLDER, dirs_exist_ok=True)
-        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
-        relaunching.move_reports_aside(parsed, Path(self._execution.launch_dir), self._attempt.run_name)
-        crashpoints.reach("goes-on")
-
     # -- follow ---------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        """Follow the head until the shim has written its exit status, or both are gone."""
-        while verdict.exit_code(self._attempt_dir) is None:
-            if self._shim_ended(TICK_SECONDS) or not self._head_lives():
-                with contextlib.suppress(OSError):  # on a full disk no shim can start either
-                    nextflow_processes.forbid_start(self._attempt_dir)
-                if not self._head_lives():
+        """Follow the head until the shim has written its exit status, or both are gone.
+
+        A file server that gives errors for a while is no reason to end the head, which may not even notice.
+        """
+        well = time.monotonic()
+        while True:
+            try:
+                if self._has_ended():
                     return
-            self._look()
-            self._sample()
-            self._free()
-            self._end_if_hung()
-            self._end_if_emptied_is_needed()
-            if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
-                processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
+                well = time.monotonic()
+            except OSError as e:
+                if time.monotonic() - well > AWAY_SECONDS:
+                    raise
+                _log.warning("Nextflow's files cannot be read now: %s", e)
+                self._tick()
+                time.sleep(STATE_SECONDS)
+
+    def _has_ended(self) -> bool:
+        """True when the head has ended; else wait a moment, and see to what happens meanwhile."""
+        if verdict.exit_code(self._attempt_dir) is not None:
+            return True
+        if self._shim_ended(TICK_SECONDS) or not self._head_lives():
+            with contextlib.suppress(OSError):  # on a full disk no shim can start either
+                nextflow_processes.forbid_start(self._attempt_dir)
+            if not self._head_lives():
+                return True
+        self._look()
+        self._sample()
+        self._free()
+        self._end_if_hung()
+        self._end_if_emptied_is_needed()
+        if self._stopping is not None and time.monotonic() - self._stopping > STOP_SECONDS:
+            processes.stop(self._processes, grace=0.0, heartbeat=self._tick)
+        return False
 
     def _look(self) -> None:
         """Record what is new in the log, and see whether to stop."""
@@ -365,7 +375,7 @@ class _Supervisor:
     ) -> settlement.Concluded:
         with contextlib.suppress(StoreUnavailable):
             self._renew()  # raises StaleLease if another one took over while this process was suspended
-        self._deliver_reports()
+        log_copies.to_option(self._folder, self._execution, self._attempt)
         evidence = verdict.gather(
             self._attempt, self._folder, log, survivors, lost_because,
             Path(self._execution.launch_dir), hung=self._hung,
@@ -407,11 +417,4 @@ class _Supervisor:
         if told := log_copies.copy(self._folder, self._execution, self._attempt):
             with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
                 guarded.note(tx, self._execution.id, "log_copied", self._actor, told)
-
-    def _deliver_reports(self) -> None:
-        """Copy the log to the path of the user's -log option."""
-        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
-        with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
-            if parsed.log is not None:
-                copy_if_exists(self._attempt_dir / command.LOG, Path(self._execution.launch_dir) / parsed.log)
 

@@ -23,7 +23,7 @@ from nfresume.store import Store, schema
 from nfresume.system import processes
 from tests.acceptance.conftest import run_plain
 from tests.acceptance.test_life import fix
-from tests.conftest import Done, Site, until
+from tests.conftest import BOUND, Done, Site, until
 from tests.integration.storage.test_removal import set_immutable
 
 pytestmark = pytest.mark.slow
@@ -860,6 +860,22 @@ def test_a_clock_that_jumps_ahead(site: Site):
     store.close()
     site.ok("sweep")
     assert site.show()["work_dir"]["state"] == "DELETED"
+
+
+def test_files_that_cannot_be_read_for_a_while(site: Site):
+    """A file server that gives errors while a run goes on ends no run."""
+    site.prefix = BOUND
+    site.pipeline("slow")
+    site.ok("launch", "--detach", "slow", "--seconds", "8")
+    attempt = attempt_dir(site.show())
+    until((attempt / "nextflow.log").exists, what="the log")
+    until(lambda: "process > SLOW" in (attempt / "nextflow.log").read_text(), what="the task")
+    status = attempt / "exit_status.json"
+    status.touch(0)
+    log = attempt / "supervisor.log"
+    until(lambda: "cannot be read now" in log.read_text(), what="the supervisor to notice")
+    status.unlink()
+    site.ok("wait", site.show()["id"])
 
 
 @pytest.mark.long
