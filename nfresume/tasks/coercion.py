@@ -55,34 +55,34 @@ def as_result(value: Any, kind: Any) -> Any:
     if not isinstance(value, tuple) and shapes.is_named_tuple(kind) and len(kind._fields) == 1:
         value = (value,)
     value = named(value, kind)
-    check_given(value, kind)
+    check_given(value, kind, types=True)
     return as_declared(value, kind)
 
 
-def check_given(value: Any, kind: Any) -> None:
+def check_given(value: Any, kind: Any, *, types: bool = False) -> None:
     """Raise TypeError for a result that is plainly not of its type.
 
-    It is None where a value is declared, for a `return` may be missing. Or it is a tuple with too many or too
-    few members, or a text where a number is declared, and the like. All else is taken as it is.
+    It is None where a value is declared, for a `return` may be missing. With `types`, for a task, it is also
+    a tuple with too many or too few members, or a text where a number is declared, and the like.
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        check_given(value, parts[0])
+        check_given(value, parts[0], types=types)
     elif value is None and not _takes_none(kind):
         raise TypeError(f"it returned None, and declares {type_text(kind)}: return a value, or declare that "
                         "it is Optional")
-    elif _differs(value, kind, origin or kind, parts):
+    elif types and _differs(value, kind, origin or kind, parts):
         found = f"{len(value)} values" if isinstance(value, tuple) else f"a {type(value).__name__}"
         raise TypeError(f"it returned {found}, and declares {type_text(kind)}: return what it declares")
     elif type(value) is list and origin is list:
         for item in value:
-            check_given(item, parts[0])
+            check_given(item, parts[0], types=types)
     elif type(value) is dict and origin is dict:
         for item in value.values():
-            check_given(item, parts[1])
+            check_given(item, parts[1], types=types)
     elif isinstance(value, tuple):
         for item, each in zip(value, _kinds_in(value, kind, parts), strict=False):
-            check_given(item, each)
+            check_given(item, each, types=types)
 
 
 def _differs(value: Any, kind: Any, plain: Any, parts: tuple[Any, ...]) -> bool:

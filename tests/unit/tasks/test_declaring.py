@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 def test_a_none_that_is_not_declared(value: Any, kind: Any, fits: bool):
     """It is what a function without a `return` gives, and what its task has written would be lost."""
     if fits:
-        coercion.check_given(value, kind)
+        coercion.check_given(value, kind, types=True)
     else:
         with pytest.raises(TypeError, match="it returned None, and declares"):
             coercion.check_given(value, kind)
@@ -79,10 +79,10 @@ def test_a_none_that_is_not_declared(value: Any, kind: Any, fits: bool):
 def test_a_result_that_is_plainly_of_another_type(value: Any, kind: Any, said: str | None):
     """Flyte refuses it. Members of a tuple over those that are declared would be lost."""
     if said is None:
-        coercion.check_given(value, kind)
+        coercion.check_given(value, kind, types=True)
     else:
         with pytest.raises(TypeError, match=f"it returned {re.escape(said)}"):
-            coercion.check_given(value, kind)
+            coercion.check_given(value, kind, types=True)
 
 
 # -- decorators -----------------------------------------------------------------------------------
