@@ -54,6 +54,7 @@ def folders(
     given = kept_inputs.read(attempt_dir)
     texts += [attempt_dir / kept_inputs.FOLDER / each.kept for each in given if each.kept]
     texts += [folder.work / task / name for task in tasks for name in _SCRIPTS]
+    ours = f"{folder.root.path}/"
     below: set[str] = set()
     around: set[str] = set()
     is_folder: dict[str, bool] = {}
@@ -65,6 +66,8 @@ def folders(
         except OSError:
             return  # what is gone names nothing
         for named in named_in(text, variables):
+            if named.startswith(ours):
+                continue  # scripts name the task dirs of their inputs
             parent = os.path.dirname(named)
             below.add(named)
             around.add(parent)

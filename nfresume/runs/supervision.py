@@ -417,4 +417,3 @@ class _Supervisor:
         if told := log_copies.copy(self._folder, self._execution, self._attempt):
             with contextlib.suppress(StoreUnavailable), self._store.begin() as tx:
                 guarded.note(tx, self._execution.id, "log_copied", self._actor, told)
-

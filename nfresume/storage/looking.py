@@ -104,15 +104,13 @@ class Look:
             self._heartbeat()
             if folder in self._visited or self._is_ours(folder):
                 continue
-            left = self._bounds.entries - self.seen.entries
-            if left <= 0 or time.monotonic() > self._end:
-                self.seen.complete = False
+            if self._is_over():
                 return
             try:
                 if os.stat(folder).st_mtime < self._since:
                     continue
                 with os.scandir(folder) as entries:
-                    found = list(islice(entries, left))
+                    found = list(islice(entries, self._bounds.entries - self.seen.entries))
             except OSError:
                 continue  # what is not ours to read, or is gone
             self.seen.entries += len(found)
@@ -121,12 +119,18 @@ class Look:
     def _is_ours(self, folder: str) -> bool:
         return folder == self._root or folder.startswith(f"{self._root}/")
 
+    def _is_over(self) -> bool:
+        """True at a bound: then the look is not complete."""
+        over = self.seen.entries >= self._bounds.entries or time.monotonic() > self._end
+        if over:
+            self.seen.complete = False
+        return over
+
     def _folder(self, unit: tuple[str, bool]) -> None:
         folder, far = unit
         seen, links, texts, count = self.seen, [], [], 0
         below: list[tuple[str, bool]] = []
-        if seen.entries > self._bounds.entries or time.monotonic() > self._end:
-            seen.complete = False
+        if self._is_over():
             return
         try:
             with os.scandir(folder) as entries:
@@ -155,6 +159,9 @@ class Look:
 
     def _is_touched(self, folder: str) -> bool:
         """True when something has changed directly in a folder, or in one of its subfolders."""
+        self._heartbeat()
+        if self._is_over():
+            return False
         try:
             with os.scandir(folder) as entries:
                 first = islice(entries, self._bounds.entries)

@@ -33,12 +33,13 @@ def launch_dir(tmp_path: Path) -> Path:
     return tmp_path / "launch"
 
 
-def a_look(launch_dir: Path) -> tuple[Look, Materialiser]:
+def a_look(launch_dir: Path, bounds: Bounds | None = None) -> tuple[Look, Materialiser]:
     root = launch_dir.parent / "root"
     scratch = Scratch("run-a1", str(root / "work"), str(root), ())
     materialiser = Materialiser(scratch, Pace())
     since = time.time() - 60
-    return Look(materialiser, scratch.work, scratch.root, since, Bounds(), 2, lambda: None), materialiser
+    bounds = bounds or Bounds()
+    return Look(materialiser, scratch.work, scratch.root, since, bounds, 2, lambda: None), materialiser
 
 
 def look(launch_dir: Path, *named: Path) -> Seen:
@@ -128,3 +129,9 @@ def test_a_link_of_somebody_else_where_all_may_write(launch_dir: Path, mode: int
     os.lchown(of_the_task, 4321, 4321)
     look(launch_dir.parent / "root", shared)
     assert not of_the_task.is_symlink()
+
+
+def test_named_folders_are_not_even_asked_beyond_the_bounds(launch_dir: Path) -> None:
+    """A script may name a thousand of them; that some were not looked at is told."""
+    assert a_look(launch_dir)[0].through([], [str(launch_dir / "work")]).complete
+    assert not a_look(launch_dir, Bounds(seconds=0.0))[0].through([], [str(launch_dir / "work")]).complete
