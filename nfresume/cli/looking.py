@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nfresume.domain.executions import Attempt, Execution
     from nfresume.nextflow.record import Task
     from nfresume.runs.records import Records
+    from nfresume.service.following import Tail
+    from nfresume.service.patience import Patience
     from nfresume.service.verbs import Service
 
 
@@ -237,19 +239,26 @@ def _stream(service: Service, execution: Execution, files: list[Path], follow: b
     from nfresume.service.patience import Patience
 
     tails = [Tail(file) for file in files]
-    patience = Patience(say)
+    database, disk = Patience(say, execution.id), Patience(say, execution.id)
     live, wait = True, 0.1
     while live:
-        execution = patience.ask(service.current, execution)
+        with database.waiting():
+            execution = service.current(execution)
         live = follow and execution.state.live
         news = False
         for tail in tails:
-            while data := tail.read():
+            while data := _more(tail, disk):
                 _write(data)
                 news = True
         wait = 0.1 if news else min(1.0, wait * 1.5)
         if live:
             time.sleep(wait)
+
+
+def _more(tail: Tail, disk: Patience) -> bytes:
+    with disk.waiting():
+        return tail.read()
+    return b""
 
 
 def _write(data: bytes) -> None:

@@ -63,7 +63,11 @@ class Tail:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 return b""
-        data = os.pread(self._fd, most, self._offset)
+        try:
+            data = os.pread(self._fd, most, self._offset)
+        except OSError:
+            self.close()  # a file server that was away may know it by another handle
+            raise
         self._offset += len(data)
         return data
 
@@ -84,6 +88,14 @@ class _Progress:
 
     def look(self) -> bool:
         """Read what is new. When another supervisor has begun a record, that one is read from its start."""
+        try:
+            return self._look()
+        except OSError:
+            self.close()  # it is found again, and read from its start
+            self._reader, self.total = None, Summary()
+            raise
+
+    def _look(self) -> bool:
         news = self._read()
         if not news and (found := reading.newest(self._attempt_dir, ended=False)) is not None and (
                 self._reader is None or self._reader.path != found):
@@ -118,7 +130,7 @@ class Follower:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._service = service
-        self._patience = Patience(say)
+        self._database, self._disk = Patience(say, execution.id), Patience(say, execution.id)
         self._wake = wake
         self._execution = execution
         self._begin(execution.attempt)
@@ -136,7 +148,7 @@ class Follower:
         try:
             while True:
                 now = time.monotonic()
-                if ended_at is None and (self._attempt_dir / command.EXIT_STATUS).exists():
+                if ended_at is None and self._head_ended():
                     ended_at = now
                 if ended_at is not None or now - asked > min(_LAST, 4 * wait):
                     asked = now
@@ -146,8 +158,7 @@ class Follower:
                     self._ask(self._service.settle_if_lost)
                 goes_on = self._execution.attempt > self._number
                 over = not self._execution.state.live and not goes_on
-                news = progress and self._progress.look()
-                out, err = (tail.read() for tail in self._tails)
+                out, err, news = self._look(progress)
                 yield Update(out, err, self._progress.total if progress else None, self._execution)
                 if over and not (out or err):
                     return
@@ -166,18 +177,35 @@ class Follower:
         finally:
             self._close()
 
+    def _head_ended(self) -> bool:
+        with self._disk.waiting():
+            return (self._attempt_dir / command.EXIT_STATUS).exists()
+        return False
+
+    def _look(self, progress: bool) -> tuple[bytes, bytes, bool]:
+        """What is new in the output, in the errors, and whether there is progress."""
+        out, err, news = b"", b"", False
+        with self._disk.waiting():
+            out = self._tails[0].read()
+            err = self._tails[1].read()
+            news = progress and self._progress.look()
+        return out, err, news
+
     def _ask(self, question: Callable[[Execution], Execution]) -> None:
-        self._execution = self._patience.ask(question, self._execution)
+        with self._database.waiting():
+            self._execution = question(self._execution)
 
     def _why_it_goes_on(self) -> Mapping[str, Any] | None:
-        events = self._service.details(self._execution).events
-        return next((e.detail for e in events if e.name == "goes_on" and e.attempt == self._number), None)
+        with self._database.waiting():
+            events = self._service.details(self._execution).events
+            return next((e.detail for e in events if e.name == "goes_on" and e.attempt == self._number), None)
+        return None
 
     def _wait(self, seconds: float) -> None:
         """Wait, but not longer than the head lives, if it runs on this host."""
         if self._head < 0 and seconds > 10 * _FIRST:
-            head = nextflow_processes.read(self._attempt_dir)
             with contextlib.suppress(OSError):
+                head = nextflow_processes.read(self._attempt_dir)
                 if head is not None and head.alive:
                     self._head = os.pidfd_open(head.pid)
         poll = select.poll()

@@ -1,28 +1,30 @@
-"""Whoever follows a run waits for a database that is away, as the run and its supervisor do."""
+"""Whoever follows a run waits for a database or files that are away, as the run and its supervisor do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from nfresume.domain.errors import StoreUnavailable
-from nfresume.domain.executions import Execution
 
 
 class Patience:
-    """Asks about an execution. While the database is away the last answer counts; `say` is told once."""
+    """Passes over the errors of one source, which is asked again. `say` is told of the first in a row."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], execution_id: str) -> None:
         self._say = say
+        self._id = execution_id
         self._away = False
 
-    def ask(self, question: Callable[[Execution], Execution], known: Execution) -> Execution:
-        """The answer to `question`, or what is `known` while the database is away."""
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What is asked within; when it cannot be answered now, the last answer counts."""
         try:
-            found = question(known)
-        except StoreUnavailable as e:
+            yield
+        except (StoreUnavailable, OSError) as e:
             if not self._away:
-                self._say(f"{e.message}; waiting for it, and {known.id} goes on meanwhile")
+                what = e.message if isinstance(e, StoreUnavailable) else f"its files cannot be read now ({e})"
+                self._say(f"{what}; waiting, and {self._id} goes on meanwhile")
             self._away = True
-            return known
-        self._away = False
-        return found
+        else:
+            self._away = False

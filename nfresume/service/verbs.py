@@ -259,14 +259,15 @@ class Service(Inspection):
 
         Raises Conflict after `timeout` seconds (None: no limit).
         """
-        patience = Patience(say)
+        patience = Patience(say, execution.id)
         end = None if timeout is None else time.monotonic() + timeout
         begun = asked = time.monotonic()
         while True:
             question = self.current
             if time.monotonic() - asked > self.conf.lease_seconds / 2:
                 asked, question = time.monotonic(), self.settle_if_lost
-            execution = patience.ask(question, execution)
+            with patience.waiting():
+                execution = question(execution)
             settled = execution.work_dir.state in (WorkDirState.RETAINED, WorkDirState.DELETED)
             if not execution.state.live and (settled or execution.work_dir.blocked):
                 return execution

@@ -18,6 +18,8 @@ from typing import Any
 #: A larger file is not read whole, nor a larger document parsed.
 MOST_BYTES = 1 << 28
 MOST_OF_A_DOCUMENT = 1 << 26
+#: Most files are smaller: who asks for many bytes at once gets memory for all of them, which takes time.
+_FIRST_BYTES = 1 << 16
 
 
 def opener(path: str, flags: int) -> int:
@@ -35,7 +37,9 @@ def opener(path: str, flags: int) -> int:
 def content(path: Path, most: int = MOST_BYTES) -> bytes:
     """All of a regular file. Raises OSError, also for one of more than `most` bytes."""
     with open(path, "rb", opener=opener) as file:
-        data = file.read(most + 1)
+        data = file.read(_FIRST_BYTES)
+        if len(data) == _FIRST_BYTES:
+            data += file.read(most + 1 - len(data))
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
     return data

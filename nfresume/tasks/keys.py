@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from nfresume.tasks.declaring import Task
@@ -41,7 +42,7 @@ class Key:
     unkeyed: str = ""
     helpers: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The digest of the key. It is the name of the entry's folder."""
         parts = [self.account, self.task, self.signature, self.version, dict(self.inputs), dict(self.classes),
@@ -55,7 +56,7 @@ class Key:
 
     def json(self) -> dict[str, Any]:
         """The key as JSON, to be stored with a result."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def of_call(account: str, task: Task, inputs: Mapping[str, str], shown: Mapping[str, str]) -> Key:

@@ -878,6 +878,22 @@ def test_files_that_cannot_be_read_for_a_while(site: Site):
     site.ok("wait", site.show()["id"])
 
 
+def test_files_that_cannot_be_followed_for_a_while(site: Site):
+    """Who launched a run waits for its files, as for its database, and tells how it ended."""
+    site.prefix = BOUND
+    site.pipeline("slow")
+    launch = site.start("launch", "slow", "--seconds", "8")
+    attempt = attempt_dir(site.show())
+    until((attempt / "nextflow.log").exists, what="the log")
+    attempt.chmod(0)
+    assert launch.stderr is not None
+    told = next(line for line in launch.stderr if "cannot be read now" in line)
+    attempt.chmod(0o755)
+    _, err = launch.communicate(timeout=site.patience)
+    assert (launch.returncode, "cannot be read now" in err) == (0, False), told + err
+    assert "SUCCEEDED" in err
+
+
 @pytest.mark.long
 def test_a_database_from_a_backup(site: Site):
     """Case 49: executions that a restored backup does not know are kept until adopted or released."""
