@@ -16,7 +16,7 @@ from tests.tasks import latch_sdk
 from tests.tasks.conftest import put
 
 #: With latch installed, its package is imported: that takes long.
-BOTH = [False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+BOTH = [False, pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 
 
 def run(site: Site, with_latch: bool, *words: str, **env: str) -> str:
