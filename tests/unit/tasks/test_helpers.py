@@ -17,6 +17,7 @@ from .consts import *
 from . import util
 from .sub import deep
 from .forwarding import thing
+from .wrapping import plainly, wraps
 LIMIT = 10
 CONFIG = {}
 CONFIG["a"] = 1
@@ -40,6 +41,28 @@ def c(x: int) -> int:
 @small_task
 def report(x: int) -> int:
     return x
+@small_task
+@wraps
+def d(x: int) -> int:
+    return x + BASE
+@small_task
+@plainly
+def e(x: int) -> int:
+    return x + BASE
+BASE = 7
+""",
+    "wrapping.py": """
+import functools
+STEP = 1
+def more(x): return x + STEP
+def wraps(f):
+    @functools.wraps(f)
+    def wrapper(x: int) -> int: return more(f(x))
+    return wrapper
+def plainly(f):
+    def wrapper(x: int) -> int: return f(x) + SHIFT
+    return wrapper
+SHIFT = 5
 """,
     "consts.py": "RATE = 3\nOTHER = 4\n",
     "util.py": "import json\nF = 2\ndef scale(x): return x * F\ndef other(): return 1\n",
@@ -78,6 +101,8 @@ def package(tmp_path: Path) -> Path:
     ("__init__.py", 'CONFIG["a"] = 1', 'CONFIG["a"] = 2', "c"), ("__init__.py", "self.x *", "self.x +", "b"),
     ("consts.py", "RATE = 3", "RATE = 4", "b"), ("consts.py", "OTHER = 4", "OTHER = 5", ""),
     ("impl.py", "5", "6", "b"), ("sub/deep.py", "x + R", "x - R", "b"),
+    ("wrapping.py", "STEP = 1", "STEP = 2", "d"), ("wrapping.py", "SHIFT = 5", "SHIFT = 6", "wrapper"),
+    ("__init__.py", "BASE = 7", "BASE = 8", "dwrapper"),
     ("lazy/tools.py", "Q = 1", "Q = 2", "b"),
 ])
 def test_what_a_change_concerns(package: Path, file: str, old: str, new: str, changed: str):
