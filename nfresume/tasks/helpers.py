@@ -186,7 +186,8 @@ def _bound(text: str) -> Mapping[str, list[ast.stmt]]:
         inner = [each for each in ast.iter_child_nodes(statement)
                  if isinstance(each, ast.stmt | ast.ExceptHandler)]
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found[statement.name].append(statement)
+            for name in (statement.name, *_declared_global(statement)):
+                found[name].append(statement)
         elif isinstance(statement, _Import):
             for alias in statement.names:
                 found[alias.asname or alias.name.partition(".")[0]].append(statement)
@@ -196,6 +197,11 @@ def _bound(text: str) -> Mapping[str, list[ast.stmt]]:
             for name in dict.fromkeys(_changed(statement)):
                 found[name].append(statement)
     return found
+
+
+def _declared_global(statement: ast.stmt) -> set[str]:
+    """The globals that a definition says it binds."""
+    return {name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names}
 
 
 def _changed(statement: ast.stmt) -> Iterator[str]:
