@@ -36,14 +36,19 @@ def as_declared(value: Any, kind: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return next((made for part in parts if (made := as_declared(value, part)) is not value), value)
     if isinstance(value, dict) and origin is dict:
-        return _changed(value, {k: as_declared(v, parts[1]) for k, v in value.items()})
+        return _changed(value, {k: as_declared(v, _of_items(parts)) for k, v in value.items()})
     if isinstance(value, list) and origin is list:
-        return _changed(value, [as_declared(item, parts[0]) for item in value])
+        return _changed(value, [as_declared(item, _of_items(parts)) for item in value])
     if isinstance(value, tuple):
         return _tuple(value, kind, parts)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _fields(value)
     return value
+
+
+def _of_items(parts: tuple[Any, ...]) -> Any:
+    """The type of the items of a list, or of the values of a dict; a bare `List` does not say."""
+    return parts[-1] if parts else Any
 
 
 def as_result(value: Any, kind: Any) -> Any:
@@ -76,10 +81,10 @@ def check_given(value: Any, kind: Any, *, types: bool = False) -> None:
         raise TypeError(f"it returned {found}, and declares {type_text(kind)}: return what it declares")
     elif type(value) is list and origin is list:
         for item in value:
-            check_given(item, parts[0], types=types)
+            check_given(item, _of_items(parts), types=types)
     elif type(value) is dict and origin is dict:
         for item in value.values():
-            check_given(item, parts[1], types=types)
+            check_given(item, _of_items(parts), types=types)
     elif isinstance(value, tuple):
         for item, each in zip(value, _kinds_in(value, kind, parts), strict=False):
             check_given(item, each, types=types)

@@ -255,7 +255,8 @@ def _of_object(value: Any) -> list[Any]:
 def _pickled(value: Any, *, by_value: bool = False) -> str:
     """The digest of a pickle. `by_value`: equal texts in it may be one object or several."""
     hasher = blake3()
-    pickler = pickle.Pickler(types.SimpleNamespace(write=hasher.update), protocol=5)
+    stream = types.SimpleNamespace(write=lambda data: hasher.update(pickle.PickleBuffer(data).raw()))
+    pickler = pickle.Pickler(stream, protocol=5)  # it hands on the memory of a large array as it is
     pickler.fast = by_value
     try:
         pickler.dump(value)

@@ -8,6 +8,7 @@ no value is looked at, so the answer is the same in every process. What is found
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 import functools
 import hashlib
@@ -32,18 +33,20 @@ _Name = tuple[str, str, frozenset[str]]
 
 
 def used_by(function: Callable[..., Any]) -> dict[str, str]:
-    """The digests of the definitions in the workflow's own modules that a function uses, by `module.name`."""
-    function = inspect.unwrap(function)
+    """The digests of the definitions in the workflow's own modules that a function uses, by `module.name`.
+
+    Functions that it encloses or wraps, as decorators make them, count as parts of it.
+    """
     _text.cache_clear()  # the files may have changed
     found: dict[str, str] = {}
-    try:
-        waiting = list(_mentioned(function.__code__, source.parsed(function), function.__module__))
-    except (AttributeError, OSError, TypeError, SyntaxError):
-        return found
+    parts = _parts(function)
+    own = {(part.__module__, part.__name__) for part in parts}
+    waiting = [each for part in parts
+               for each in _mentioned(part.__code__, _tree(part), part.__globals__["__name__"])]
     seen: set[_Name] = set()
     while waiting:
         module, name, attributes = each = waiting.pop()
-        if each in seen or (module, name) == (function.__module__, function.__name__):
+        if each in seen or (module, name) in own:
             continue
         seen.add(each)
         texts = []
@@ -59,6 +62,33 @@ def used_by(function: Callable[..., Any]) -> dict[str, str]:
         if texts:
             found[f"{module}.{name}"] = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
     return found
+
+
+def _parts(function: Callable[..., Any]) -> list[types.FunctionType]:
+    """A function, the functions that it wraps and encloses, and theirs."""
+    found: list[types.FunctionType] = []
+    waiting: list[Any] = [function]
+    seen: set[int] = set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        waiting.append(inspect.getattr_static(part, "__wrapped__", None))
+        if isinstance(part, types.FunctionType):
+            found.append(part)
+            for cell in part.__closure__ or ():
+                with contextlib.suppress(ValueError):  # nothing was ever assigned
+                    waiting.append(cell.cell_contents)
+    return found
+
+
+def _tree(function: types.FunctionType) -> ast.AST:
+    """The syntax tree of a function; an empty one when its source cannot be read."""
+    try:
+        return source.parsed(function.__code__)
+    except (OSError, TypeError, SyntaxError):
+        return ast.Module([], [])
 
 
 def _mentioned(code: types.CodeType, tree: ast.AST, module: str) -> Iterator[_Name]:
@@ -156,7 +186,8 @@ def _bound(text: str) -> Mapping[str, list[ast.stmt]]:
         inner = [each for each in ast.iter_child_nodes(statement)
                  if isinstance(each, ast.stmt | ast.ExceptHandler)]
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found[statement.name].append(statement)
+            for name in (statement.name, *_declared_global(statement)):
+                found[name].append(statement)
         elif isinstance(statement, _Import):
             for alias in statement.names:
                 found[alias.asname or alias.name.partition(".")[0]].append(statement)
@@ -166,6 +197,11 @@ def _bound(text: str) -> Mapping[str, list[ast.stmt]]:
             for name in dict.fromkeys(_changed(statement)):
                 found[name].append(statement)
     return found
+
+
+def _declared_global(statement: ast.stmt) -> set[str]:
+    """The globals that a definition says it binds."""
+    return {name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names}
 
 
 def _changed(statement: ast.stmt) -> Iterator[str]:

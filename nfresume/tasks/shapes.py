@@ -8,11 +8,13 @@ packages have no shape: they belong to the environment, as helper functions do.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import sys
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
+from types import ModuleType
 from typing import Any
 
 from nfresume.tasks import source
@@ -74,7 +76,24 @@ def shape(kind: type) -> str | None:
 
 def shapes_in(kinds: Iterable[Any]) -> dict[str, str]:
     """The shapes, by class name, of all own classes in these types: in their parameters and fields, too."""
-    found: dict[str, str] = {}
+    return {class_name(kind): text for kind, text in _own_in(kinds)}
+
+
+@functools.lru_cache(maxsize=1000)
+def under_another_name(module: ModuleType, name: str) -> type | None:
+    """The class of this name that a module has under another one, or only in an annotation. None: not one.
+
+    Such as `op = NamedTuple("Outputs", ...)`, `Sample = make_class()` and `-> NamedTuple("Outputs", ...)`.
+    """
+    there = list(vars(module).values())
+    kinds = [each for each in there if isinstance(each, type)]
+    kinds += [kind for each in there if hasattr(each, "__annotations__") for kind in hints_of(each).values()]
+    found = {id(kind): kind for kind, _ in _own_in(kinds) if class_name(kind) == name}
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _own_in(kinds: Iterable[Any]) -> Iterator[tuple[type, str]]:
+    """The own classes in these types, with their shapes."""
     waiting, seen = list(kinds), set()
     while waiting:
         kind = waiting.pop()
@@ -83,10 +102,9 @@ def shapes_in(kinds: Iterable[Any]) -> dict[str, str]:
         seen.add(id(kind))
         waiting.extend(part for part in typing.get_args(kind) if not isinstance(part, str | int | bytes))
         if isinstance(kind, type) and (text := shape(kind)) is not None:
-            found[class_name(kind)] = text
+            yield kind, text
             if fields_of(kind) is not None:
                 waiting.extend(hints_of(kind).values())
-    return found
 
 
 def _is_own(kind: type) -> bool:

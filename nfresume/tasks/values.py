@@ -262,9 +262,12 @@ def check(value: Any) -> None:
 def _class(name: str) -> Any:
     """A class by its name. Its module must be loaded already; nothing is imported. Raises Unreadable."""
     module, _, qualname = name.partition(":")
-    found: Any = sys.modules.get(module)
+    loaded: Any = sys.modules.get(module)
+    found = loaded
     for part in qualname.split("."):
         found = getattr(found, part, None)
+    if not isinstance(found, type) and loaded is not None:
+        found = shapes.under_another_name(loaded, name)
     if not isinstance(found, type):
         raise Unreadable(f"there is no class {name}")
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -71,6 +73,28 @@ def test_what_differs_has_another_digest(one: Any, other: Any):
 ])
 def test_what_is_equal_has_the_same_digest(one: Any, other: Any):
     assert of_value(one) == of_value(other)
+
+
+LARGE = numpy.arange(100_000)
+
+
+@pytest.mark.parametrize("value", [
+    pandas.DataFrame({"a": LARGE, "b": LARGE / 2, "c": LARGE.astype(str)}),
+    pandas.DataFrame({"a": LARGE}, index=LARGE),
+    pandas.DataFrame({"a": LARGE}, dtype="Int64"),
+    pandas.DataFrame(numpy.asfortranarray(LARGE.reshape(-1, 2))),
+    pandas.Series(LARGE, dtype="category"),
+    pandas.Series(pandas.to_datetime(LARGE)),
+    {"in an object": SimpleNamespace(c=LARGE.reshape(-1, 2), f=numpy.asfortranarray(LARGE.reshape(-1, 2)))},
+], ids=lambda value: type(value).__name__)
+def test_a_large_frame_or_array_has_a_digest(value: Any):
+    """It is that of what is read back from a pickle, and of nothing else."""
+    assert of_value(value) == of_value(pickle.loads(pickle.dumps(value, protocol=5)))
+    assert of_value(value) != of_value({"other": value})
+
+
+def test_the_content_of_a_large_frame_counts():
+    assert of_value(pandas.DataFrame({"a": LARGE})) != of_value(pandas.DataFrame({"a": LARGE[::-1]}))
 
 
 @pytest.mark.parametrize("kind", [LatchFile, LatchDir])

@@ -17,7 +17,13 @@ from .consts import *
 from . import util
 from .sub import deep
 from .forwarding import thing
+from .wrapping import plainly, wraps
 LIMIT = 10
+UNIT = None
+def begin():
+    global UNIT
+    UNIT = "kg"
+begin()
 CONFIG = {}
 CONFIG["a"] = 1
 @dataclass
@@ -36,10 +42,32 @@ def b(x: int) -> int:
     return inner(deep.f(Sample(x).twice()) + thing())
 @small_task
 def c(x: int) -> int:
-    return [CONFIG["a"] for _ in range(3)][0]
+    return len(UNIT) + [CONFIG["a"] for _ in range(3)][0]
 @small_task
 def report(x: int) -> int:
     return x
+@small_task
+@wraps
+def d(x: int) -> int:
+    return x + BASE
+@small_task
+@plainly
+def e(x: int) -> int:
+    return x + BASE
+BASE = 7
+""",
+    "wrapping.py": """
+import functools
+STEP = 1
+def more(x): return x + STEP
+def wraps(f):
+    @functools.wraps(f)
+    def wrapper(x: int) -> int: return more(f(x))
+    return wrapper
+def plainly(f):
+    def wrapper(x: int) -> int: return f(x) + SHIFT
+    return wrapper
+SHIFT = 5
 """,
     "consts.py": "RATE = 3\nOTHER = 4\n",
     "util.py": "import json\nF = 2\ndef scale(x): return x * F\ndef other(): return 1\n",
@@ -77,7 +105,9 @@ def package(tmp_path: Path) -> Path:
     ("__init__.py", "LIMIT = 10", "LIMIT = 11", "a"), ("__init__.py", "return x\n", "return -x\n", ""),
     ("__init__.py", 'CONFIG["a"] = 1', 'CONFIG["a"] = 2', "c"), ("__init__.py", "self.x *", "self.x +", "b"),
     ("consts.py", "RATE = 3", "RATE = 4", "b"), ("consts.py", "OTHER = 4", "OTHER = 5", ""),
-    ("impl.py", "5", "6", "b"), ("sub/deep.py", "x + R", "x - R", "b"),
+    ("impl.py", "5", "6", "b"), ("sub/deep.py", "x + R", "x - R", "b"), ("__init__.py", '"kg"', '"g"', "c"),
+    ("wrapping.py", "STEP = 1", "STEP = 2", "d"), ("wrapping.py", "SHIFT = 5", "SHIFT = 6", "wrapper"),
+    ("__init__.py", "BASE = 7", "BASE = 8", "dwrapper"),
     ("lazy/tools.py", "Q = 1", "Q = 2", "b"),
 ])
 def test_what_a_change_concerns(package: Path, file: str, old: str, new: str, changed: str):
