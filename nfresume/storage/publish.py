@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -111,6 +112,7 @@ class Materialiser:
         self._heartbeat = heartbeat
         self._done = done
         self._lock = threading.Lock()
+        self._busy: dict[str, threading.RLock] = {}  # by folder, free of links
         self.result = Materialised()
         self._visited: set[str] = set()
         self._moved: dict[str, str] = {}  # folder as published -> where it is now
@@ -184,8 +186,21 @@ class Materialiser:
 
     # -- in a folder ----------------------------------------------------------------------------
 
+    @contextmanager
+    def _alone(self, folder: str) -> Iterator[None]:
+        """One worker at a time in a folder: another would clean up what the first is making there."""
+        real = os.path.realpath(folder)
+        with self._lock:
+            busy = self._busy.setdefault(real, threading.RLock())
+        with busy:
+            yield
+
     def _folder(self, folder: str, targets: list[Target]) -> None:
         here = self._moved.get(folder, folder)
+        with self._alone(here):
+            self._published_in(folder, here, targets)
+
+    def _published_in(self, folder: str, here: str, targets: list[Target]) -> None:
         names = {os.path.basename(target.path) for target in targets}
         changed = False
         for name in names:
@@ -242,6 +257,10 @@ class Materialiser:
 
         `told`: the folder, or what is in it, was published, so that what cannot be seen is refused.
         """
+        with self._alone(folder):
+            return self._links_alone(folder, told=told, but=but)
+
+    def _links_alone(self, folder: str, *, told: bool, but: Collection[str]) -> list[str]:
         try:
             links, below, unfinished = _list(folder)
             if unfinished:

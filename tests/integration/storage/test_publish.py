@@ -23,6 +23,7 @@ from nfresume.storage import publish, replacing
 from nfresume.storage.publish import Target
 from nfresume.storage.replacing import LinkReplacer
 from nfresume.storage.scratch import Scratch
+from nfresume.storage.workers import Pace
 from nfresume.system import trees
 from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
@@ -573,6 +574,20 @@ def test_two_passes_of_one_execution(work: Path):
         assert len(os.listdir(out / f"d{turn}")) == 50
         assert (out / f"f{turn}").read_text() == "7"
     assert not [name for name in os.listdir(out) if name.startswith(".")]
+
+
+def test_folders_that_are_published_into_a_published_one(work: Path):
+    """Where two workers come by a folder at once, neither takes what the other is still making there."""
+    inner = work.parent / "out/folder/inner"
+    inner.mkdir(parents=True)
+    (work / "ab/task/big").mkdir()
+    for number in range(50):
+        (work / f"ab/task/big/{number}").write_text(str(number))
+        (inner / str(number)).symlink_to(work / "ab/task/big")
+    result = materialise([inner.parent, *inner.iterdir()], work, pace=Pace(workers=2))
+    assert (result.refused, result.linked) == ([], 50)
+    shutil.rmtree(work)
+    assert {len(os.listdir(folder)) for folder in inner.iterdir()} == {50}
 
 
 def test_leftovers_of_others_stay(work: Path):
