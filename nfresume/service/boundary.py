@@ -34,6 +34,12 @@ _MAX_FOLDERS = 10_000
 #: One in a hundred files of 50 MB of random bytes has a word of this length with a wildcard below the root.
 _BY_CHANCE = 13
 _WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
+#: A word with alternatives, such as `/data/{a,b}/x`.
+_CHOICE_IN_BYTES = re.compile(rb"(?<![^\s\"'<>,;|=])/[^\s\"'<>,;|={]{0,1000}\{[^\s\"'<>{}]{1,1000}\}"
+                              rb"[^\s\"'<>,;|=]{0,1000}")
+_CHOICE = re.compile(r"\{[^{}]*\}")
+#: What `..` at the beginning of a relative path takes away.
+_UP = re.compile(r"(?:\.\.?(?:/+|$))*")
 #: Folders from which Nextflow, or a pipeline in them, takes code.
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
                            "plugins", "latch_metadata"})
@@ -192,7 +198,7 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
                              "which is code", "the site's administrator can set it")
     private = private_places(conf)
     for name, text in _texts(params):
-        for path in _paths_in(text, launch_dir):
+        for path in _paths_in(text, launch_dir, private):
             _check_path(conf, private, name, text, path)
 
 
@@ -205,16 +211,50 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
         return
     private, folders = private_places(conf), dict[str, list[Path]]()
     for file in files:
-        for text in hosts.matches_in_file(file, _WORD_IN_BYTES, _BY_CHANCE):
+        for text in _words_of(file):
+            for place in _others(text, private):
+                _check_path(conf, private, file.name, text, place)
             folder, slash, name = text.rpartition("/")
+            if name in (".", "..") or _WILDCARD.search(text):
+                folder, name = text, ""
             if slash and folder not in folders:
                 folders[folder] = [place for place in _readings(folder + slash, launch_dir)
                                    if _is_near(place, private)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
-            for place in folders[folder] if slash and text != "/" else ():
-                _check_path(conf, private, file.name, text, place / name)
+            for place in folders[folder] if slash else ():
+                if place / name != Path("/"):  # other data often has this by chance
+                    _check_path(conf, private, file.name, text, place / name)
+
+
+def _words_of(file: Path) -> Iterator[str]:
+    for pattern in (_WORD_IN_BYTES, _CHOICE_IN_BYTES):
+        yield from hosts.matches_in_file(file, pattern, _BY_CHANCE)
+
+
+def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
+    """Private places to which a word may lead as a pattern from `/`, or as the end of a path with a blank."""
+    if text.startswith("/") and _WILDCARD.search(text):
+        parts = _CHOICE.sub("*", text).strip("/").split("/")
+        for place in private:
+            names = place.parts[1:]
+            if len(parts) > max(2, len(names)) and all(map(fnmatch.fnmatchcase, names, parts)):
+                yield place
+    if ".." in text and _climbs(text):
+        rest = re.split(r"\.\.(?:/+|$)", text)[-1]
+        folders = {folder for place in private for folder in (place, *place.parents)} if rest else ()
+        yield from (_real(folder / rest) for folder in folders if os.path.lexists(folder / rest))
+
+
+def _climbs(text: str) -> bool:
+    """True for a path that leads above its own beginning, such as `a/../../b` and `/../b`."""
+    depth = 0
+    for part in _UP.sub("", text, count=1).split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            return True
+    return False
 
 
 def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
@@ -271,29 +311,31 @@ def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _paths_in(text: str, launch_dir: Path) -> set[Path]:
+def _paths_in(text: str, launch_dir: Path, private: list[Path]) -> set[Path]:
     """The paths that a text names: as a whole, and as a list."""
-    parts = {text.strip(), *(part for part in _BETWEEN.split(text) if "/" in part and part != "/")}
-    if len(parts) > _MAX_PATHS:
+    parts = {part for part in _BETWEEN.split(text) if "/" in part and part != "/"}
+    if len(parts) >= _MAX_PATHS:
         raise UsageError(f"a parameter names more than {_MAX_PATHS} paths", "put them into a file")
-    return {path for part in parts for path in _readings(part, launch_dir)}
+    ends = {path for part in parts for path in _others(part, private)}
+    return ends | {path for part in {text.strip(), *parts} for path in _readings(part, launch_dir)}
 
 
 def _readings(text: str, launch_dir: Path) -> set[Path]:
     """Where a text leads if it is a path, or the folder of its first wildcard, however a program reads it.
 
-    Java takes `..` away before it follows links, the kernel after it. To Nextflow `file:..` is a name.
+    Java takes `..` away before it follows links, the kernel after it. To Nextflow `file:..` and `a[b` are
+    names. Python workflows know `~` and `file://..`.
     """
     found: set[Path] = set()
-    for plain in {text, _FILE.sub("", text)}:
+    for plain in {text, _FILE.sub("", text), os.path.expanduser(text.removeprefix("file://"))}:
         if "/" not in plain or "://" in plain or "\0" in plain:
             continue
         literal, *pattern = _WILDCARD.split(plain, maxsplit=1)
-        given = os.path.join(_real(launch_dir), literal[:literal.rfind("/") + 1] if pattern else literal)
-        path = "/" + given.lstrip("/")  # two slashes are another root to Python only
-        for each in {path, os.path.normpath(path)}:
-            with contextlib.suppress(OSError, ValueError):  # no path
-                found.add(Path(each) if each.startswith("/proc/") else _real(Path(each)))
+        for name in [literal[:literal.rfind("/") + 1], *[plain] * (".." in plain)] if pattern else [plain]:
+            path = "/" + os.path.join(_real(launch_dir), name).lstrip("/")  # two slashes are another root
+            for each in {path, os.path.normpath(path)}:
+                with contextlib.suppress(OSError, ValueError):  # no path
+                    found.add(Path(each) if each.startswith("/proc/") else _real(Path(each)))
     return found
 
 

@@ -138,6 +138,9 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "{place}/nfresume.toml"}, {"input": "{place}/state.db"}, {"input": "{place}/secrets/key"},
     {"input": "{place}/state.db-wal"}, {"input": "{place}/state.db-shm"},
     {"input": "{place}/state.db-journal"},
+    {"input": "{place}/free/a[b/../../root/other/x"}, {"input": "{place}/free/a{b}/../../root/other/x"},
+    {"input": "~/.aws/credentials"}, {"input": "file://~/.pgpass"}, {"input": "file://../../other/x/s.csv"},
+    {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
 def test_parameters_that_are_refused(
@@ -153,6 +156,8 @@ def test_parameters_that_are_refused(
 
     monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
     monkeypatch.setenv("HOME", str(place / "home"))
+    (place / "launches/other").mkdir(parents=True)
+    (place / "launches/other/s.csv").touch()
     given = put(params)
     assert isinstance(given, dict)
     conf = replace(listed(place), database_url=f"sqlite:///{place}/state.db", task_secrets=place / "secrets")
@@ -176,7 +181,10 @@ def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatc
     "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml",
     "x\t/proc/1/environ", "a,{place}/home/.pgpass", "a,{place}/home/.aws/credentials",
     "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv", "a,{place}/link/../root/other/x/b",
-    "a,file:../../../../other/x/reads.fq",
+    "a,file:../../../../other/x/reads.fq", "a,{place}/free/a[b/../../launches/other/s.csv",
+    "a,{place}/launches/team/..", "a,{place}/lau*/other/s.csv", "a,{place}/launches/oth{e,f}r/s.csv",
+    'a,"{place}/free/a,b/../../launches/other/s.csv"', "a\t{place}/free/a b/../../launches/other/s.csv",
+    "{place}/free/x /../launches/other/s.csv", "a,~/.aws/credentials",
     '[{"reads": "\\u002fproc\\/1\\u002Fenviron"}]', '- reads: "\\x2fpr\\U0000006fc/1/environ"',
     '- reads: "/pr\\\n    oc/1/environ"',
 ])
@@ -185,7 +193,9 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
     monkeypatch.setenv("HOME", str(place / "home"))
     launch_dir = place / "launches/team/run-1"
-    launch_dir.mkdir(parents=True)
+    for folder in (launch_dir, place / "launches/other"):
+        folder.mkdir(parents=True)
+    (place / "launches/other/s.csv").touch()
     sheet = launch_dir / "samples.csv"
     sheet.write_text(f"sample,reads\n{'b,data/b.fq ' * 100_000}\n{text.replace('{place}', str(place))}\n")
     with pytest.raises(UsageError, match=r"samples.csv names a file"):
@@ -230,6 +240,20 @@ def test_urls_in_attached_files(place: Path):
         boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://8.8.8.8/x\n")
     boundary.hosts.check_files([file])
+
+
+def test_a_pattern_from_the_root_in_attached_files(place: Path):
+    """An attached sheet reaches no other account by a pattern from `/`, or by alternatives there."""
+    launch_dir = place / "launches/team/run-1"
+    launch_dir.mkdir(parents=True)
+    sheet = launch_dir / "samples.csv"
+    top, _, rest = str(place).strip("/").partition("/")
+    for pattern in (f"/{top[:-1]}?/{rest}", f"/{{nowhere,{top}}}/{rest}", f"/{top}/*/../{rest}"):
+        sheet.write_text(f"sample,reads\na,{pattern}/launches/other/s.csv\n")
+        with pytest.raises(UsageError, match=r"samples.csv names a file"):
+            boundary.check_files(listed(place), [sheet], launch_dir)
+    sheet.write_text("@read/1 a/../../b /../c\nACGT\n+\n/?*A/[{.,/../x,/..,/*/A,/{A,B}\n")
+    boundary.check_files(listed(place), [sheet], launch_dir)
 
 
 def test_data_name_nothing_by_chance(place: Path):
