@@ -71,7 +71,8 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
             kind = entry.get("type", "string")
             yield Parameter(
                 name, kind if isinstance(kind, str) else kind[0], entry.get("default"),
-                entry.get("description", ""), tuple(map(str, entry.get("enum", ()))), name in required,
+                entry.get("description", ""), tuple(map(str, entry.get("enum", ()))),
+                name in required and entry.get("default") in (None, ""),
                 "" if group is schema else group.get("title", ""), also_text=_also_text(kind),
                 path=_PATHS.get(_format(entry), ""),
             )
