@@ -19,6 +19,7 @@ from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import python_workflow
 from nfresume.service import hosts
 from nfresume.settings import ANY_PIPELINE, Settings, config_file
+from nfresume.system import acting
 
 _OWNER_REPO = re.compile(r"(?!\.)[A-Za-z0-9_.-]+/(?!\.)[A-Za-z0-9_.-]+")
 _URL_PATH = re.compile(r"/[A-Za-z0-9_./~+-]+")
@@ -209,7 +210,7 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
     """
     if is_open(conf):
         return
-    private, folders = private_places(conf), dict[str, list[Path]]()
+    private, homes, folders = private_places(conf), _homes(conf), dict[str, list[Path]]()
     for file in files:
         for text in _words_of(file):
             for place in _others(text, private):
@@ -219,7 +220,7 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
                 folder, name = text, ""
             if slash and folder not in folders:
                 folders[folder] = [place for place in _readings(folder + slash, launch_dir)
-                                   if _is_near(place, private)]
+                                   if _is_near(place, private, homes)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
@@ -259,9 +260,9 @@ def _climbs(text: str) -> bool:
 
 def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
     own = _real(conf.web_launches / conf.account)
-    if _is_near(path, private) and not _inside(path, own):
+    if _is_near(path, private, _homes(conf)) and not _inside(path, own):
         raise UsageError(f"parameter {name} names a file of nfresume or of another account, a hidden file in "
-                         f"the home of the server's user, or a folder around them: {text[:200]}",
+                         f"the home of the user as whom it runs, or a folder around them: {text[:200]}",
                          "name a file of your own")
     output = any(word in _plain(name) for word in ("out", "publish", "result"))
     if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
@@ -269,16 +270,21 @@ def _check_path(conf: Settings, private: list[Path], name: str, text: str, path:
                          "choose another folder for results")
 
 
-def _is_near(path: Path, private: Iterable[Path]) -> bool:
+def _is_near(path: Path, private: Iterable[Path], homes: Iterable[Path]) -> bool:
     """True for a path in a private place, and for a folder around one.
 
-    What is hidden in the server's home is private, too, whether it exists or not: keys, passwords, Nextflow's
-    own configuration.
+    What is hidden in a home is private, too, whether it exists or not: keys, passwords, Nextflow's own
+    configuration.
     """
-    home = _real(Path(os.path.expanduser("~")))
-    hidden = home in path.parents and path.relative_to(home).parts[0].startswith(".")
-    around = any(_inside(path, place) or _inside(place, path) for place in private) or _inside(home, path)
-    return hidden or around
+    hidden = any(home in path.parents and path.relative_to(home).parts[0].startswith(".") for home in homes)
+    return hidden or any(_inside(path, place) or _inside(place, path) for place in private) or any(
+        _inside(home, path) for home in homes)
+
+
+def _homes(conf: Settings) -> list[Path]:
+    """The home of the server's user, and that of the account's user."""
+    user = acting.user_of(conf, conf.account)
+    return [_real(home) for home in (Path(os.path.expanduser("~")), user and user.home) if home]
 
 
 def is_private(conf: Settings, path: Path, private: Iterable[Path]) -> bool:

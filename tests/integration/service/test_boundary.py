@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pwd
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from nfresume import settings
 from nfresume.domain.errors import UsageError
+from nfresume.domain.separation import RunAs
 from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Submission
 from nfresume.settings import Settings
@@ -163,6 +166,22 @@ def test_parameters_that_are_refused(
     conf = replace(listed(place), database_url=f"sqlite:///{place}/state.db", task_secrets=place / "secrets")
     with pytest.raises(UsageError):
         boundary.check_param_values(conf, given, place / "launches/team/run-1")
+
+
+def test_what_is_hidden_in_the_home_of_an_accounts_user(place: Path, monkeypatch: pytest.MonkeyPatch):
+    """With `run_as` a pipeline could read the keys of the account's user, which its editors may not see."""
+    uid = os.getuid() or 54_321
+    home = place / "users/genomics"
+    home.mkdir(parents=True)
+    os.chown(home, uid, -1)
+    entry = pwd.struct_passwd(("genomics", "x", uid, uid, "", str(home), ""))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)
+    conf = replace(listed(place), run_as=(RunAs("*", str(uid)),))
+    launch_dir = place / "launches/team/run-1"
+    boundary.check_param_values(conf, {"input": f"{home}/reads/a.fq"}, launch_dir)
+    for path in (f"{home}/.ssh/id_rsa", str(home)):
+        with pytest.raises(UsageError, match="hidden file"):
+            boundary.check_param_values(conf, {"input": path}, launch_dir)
 
 
 def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatch):
