@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -55,10 +56,14 @@ def _of_former(service: Service, former: str) -> dict[str, str]:
         last = amending.last(service, e)
     except OSError:
         return {}
+    given = [each for each in last.fields if each.given]
+    no_text = {each.name: None if each.kind == "null" else "" for each in given
+               if each.kind == "null" or not each.text}  # an empty field would be the default
+    given = [each for each in given if each.name not in no_text]
     return {"pipeline": last.found, "revision": last.revision, "profiles": last.profiles, "former": former,
-            **{f"param.{each.name}": amending.shown(_path(each.text, Path(e.launch_dir)))
-               for each in last.fields if each.given},
-            **{f"former.{each.name}": each.kind for each in last.fields if each.given}}
+            "params": json.dumps(no_text, ensure_ascii=False) if no_text else "",
+            **{f"param.{each.name}": amending.shown(_path(each.text, Path(e.launch_dir))) for each in given},
+            **{f"former.{each.name}": each.kind for each in given}}
 
 
 def _path(text: str, launch_dir: Path) -> str:

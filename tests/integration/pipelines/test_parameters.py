@@ -16,7 +16,7 @@ SCHEMA = {
         "secret": {"type": "string", "hidden": True},
         "aligner": {"type": "string", "enum": ["star", "salmon"], "default": "star"},
     }}},
-    "properties": {"depth": {"type": ["integer", "null"], "default": 3}},
+    "properties": {"depth": {"type": ["null", "integer"], "default": 3}},
 }
 METADATA = """
 from dataclasses import dataclass

@@ -132,6 +132,20 @@ def test_values_of_a_former_run_keep_their_types(web: Web):
     assert changed.params == {"flag": "/x.vcf"}
 
 
+def test_empty_values_of_a_former_run_stay(web: Web):
+    """Null and the empty text are no texts of a field, where they would mean the default."""
+    fail(web, "run-1", given={"nothing": None, "extra": "", "word": "null"})
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LAUNCH}?former=run-1").text
+    shown = re.search(r'<textarea id="params"[^>]*>([^<]*)<', page)
+    assert shown is not None
+    texts = {"params": html.unescape(shown[1]), **dict(re.findall(
+        r'<input[^>]* name="((?:param|type|former)[.]\w+)" value="([^"]*)"', page))}
+    found = launch_pages._submission({"pipeline": "p", **texts}, {}).params
+    assert {name: found[name] for name in ("nothing", "extra", "word")} == {
+        "nothing": None, "extra": "", "word": "null"}
+
+
 def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):
     """Pipeline and input files were named from its launch dir: the form has their paths, and the fields."""
     fail(web, "run-1", pipeline="p", given={"input": "samples.csv", "outdir": "results"})
