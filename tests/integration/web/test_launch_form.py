@@ -132,9 +132,10 @@ def test_values_of_a_former_run_keep_their_types(web: Web):
     assert changed.params == {"flag": "/x.vcf"}
 
 
-def test_empty_values_of_a_former_run_stay(web: Web):
-    """Null and the empty text are no texts of a field, where they would mean the default."""
-    fail(web, "run-1", given={"nothing": None, "extra": "", "word": "null"})
+def test_values_of_a_former_run_that_no_field_has(web: Web):
+    """Null and an empty text would be the default in a field; long texts and control characters stay."""
+    given = {"nothing": None, "extra": "", "word": "null", "many": ["x" * 30_000], "bell": "a\r\nb\7"}
+    fail(web, "run-1", given=given)
     browser, _ = web.browser("ada")
     page = browser.get(f"{LAUNCH}?former=run-1").text
     shown = re.search(r'<textarea id="params"[^>]*>([^<]*)<', page)
@@ -142,8 +143,7 @@ def test_empty_values_of_a_former_run_stay(web: Web):
     texts = {"params": html.unescape(shown[1]), **dict(re.findall(
         r'<input[^>]* name="((?:param|type|former)[.]\w+)" value="([^"]*)"', page))}
     found = launch_pages._submission({"pipeline": "p", **texts}, {}).params
-    assert {name: found[name] for name in ("nothing", "extra", "word")} == {
-        "nothing": None, "extra": "", "word": "null"}
+    assert found == {**given, "depth": 3}
 
 
 def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):
