@@ -28,6 +28,8 @@ _REVISION = r"[\w./*?\[\]-]+"
 _WITH_REVISION = re.compile(rf"(?P<name>(?:\w+://[^/]+/)?[^@:]+)@(?P<revision>{_REVISION})")
 _FILE = re.compile(r"^file:(//[^/]*)?", re.IGNORECASE)
 _WILDCARD = re.compile(r"[*?\[{]")
+#: What Nextflow replaces in a params file: the launch dir, and the folder of the pipeline.
+_LAUNCH, _PROJECT = "${launchDir}", re.compile(r"\$\{(projectDir|baseDir)\}")
 #: What stands between the paths of a list in one parameter.
 _BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
 _MAX_PATHS = 1000
@@ -45,7 +47,8 @@ _UP = re.compile(r"(?:\.\.?(?:/+|$))*")
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
                            "plugins", "latch_metadata"})
 _CODE = frozenset({".nf", ".config", ".groovy", ".gvy", ".gradle", ".jar", ".class", ".py", ".pyc", ".pyi",
-                   ".pth", ".sh", ".bash", ".r", ".pl", ".pm", ".rb", ".js", ".so"})
+                   ".pth", ".sh", ".bash", ".r", ".rmd", ".qmd", ".ipynb", ".jl", ".lua", ".pl", ".pm", ".rb",
+                   ".js", ".so"})
 #: Parameters that name configuration, which is code: nf-core pipelines include what they name. In the
 #: spelling of `_plain`.
 _CONFIG_PARAMS = frozenset({"customconfigbase", "customconfigversion", "configbase", "nfcoreconfigbase"})
@@ -199,7 +202,10 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
                              "which is code", "the site's administrator can set it")
     private = private_places(conf)
     for name, text in _texts(params):
-        for path in _paths_in(text, launch_dir, private):
+        if _PROJECT.search(text) and (".." in text or _is_output(name)):
+            raise UsageError(f"parameter {name} leads out of the pipeline's folder, or writes to it: "
+                             f"{text[:200]}", "name a folder of your own")
+        for path in _paths_in(text.replace(_LAUNCH, str(launch_dir)), launch_dir, private):
             _check_path(conf, private, name, text, path)
 
 
@@ -264,10 +270,14 @@ def _check_path(conf: Settings, private: list[Path], name: str, text: str, path:
         raise UsageError(f"parameter {name} names a file of nfresume or of another account, a hidden file in "
                          f"the home of the user as whom it runs, or a folder around them: {text[:200]}",
                          "name a file of your own")
-    output = any(word in _plain(name) for word in ("out", "publish", "result"))
-    if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
+    if _is_output(name) and any(
+            _inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
         raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
                          "choose another folder for results")
+
+
+def _is_output(name: str) -> bool:
+    return any(word in _plain(name) for word in ("out", "publish", "result"))
 
 
 def _is_near(path: Path, private: Iterable[Path], homes: Iterable[Path]) -> bool:

@@ -104,7 +104,7 @@ def test_no_setting_allows_nothing(place: Path):
     "nf-core/x",
     "NF-CORE/x", "lib/a.groovy", "x/bin/run", "bin", "modules/x.txt", "x/templates/t.txt",
     ".nextflow/history",
-    "data/.hidden", "run.sh", "x.py", "x.nf.txt", "a:b", "a\\b", ".nfresume/params.json",
+    "data/.hidden", "run.sh", "x.py", "x.nf.txt", "report.Rmd", "a:b", "a\\b", ".nfresume/params.json",
 ])
 def test_attachments_are_data(place: Path, name: str):
     """Configuration, scripts, code folders, hidden files, and what shadows the pipeline are refused by
@@ -143,7 +143,9 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "{place}/state.db-journal"},
     {"input": "{place}/free/a[b/../../root/other/x"}, {"input": "{place}/free/a{b}/../../root/other/x"},
     {"input": "~/.aws/credentials"}, {"input": "file://~/.pgpass"}, {"input": "file://../../other/x/s.csv"},
-    {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"},
+    {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"}, {"outdir": "${launchDir}/../../new"},
+    {"input": "${launchDir}/../../other/new.csv"}, {"outdir": "${projectDir}/conf"},
+    {"input": "${projectDir}/../../elsewhere/x"}, {"input": "${baseDir}/.."},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
 def test_parameters_that_are_refused(
@@ -192,7 +194,8 @@ def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatc
         "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b",
         "text": "a/b c", "unit": "counts / million", "glob": "data/*.fastq", "bucket": "s3://b/k/*.bam",
         "list": f"a.csv,{place}/launches/team/run-0/b.csv", "regex": "[^/]+/(?<x>a|b)",
-        "home": f"{place}/home/data/x.csv",
+        "home": f"{place}/home/data/x.csv", "logo": "${projectDir}/assets/*.png",
+        "outdir2": "${launchDir}/results",
     }, place / "launches/team/run-1")
 
 
