@@ -325,6 +325,7 @@ def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(each, name)
     elif isinstance(value, str):
         yield name, value
+        yield from _texts(hosts.inner_json(value), name)
 
 
 def _paths_in(text: str, launch_dir: Path, private: list[Path]) -> set[Path]:

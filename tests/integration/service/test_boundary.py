@@ -145,6 +145,7 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "~/.aws/credentials"}, {"input": "file://~/.pgpass"}, {"input": "file://../../other/x/s.csv"},
     {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"}, {"outdir": "${launchDir}/../../new"},
     {"input": "${launchDir}/../../other/new.csv"}, {"outdir": "${projectDir}/conf"},
+    {"input": '["\\u002fproc\\u002fself\\u002fenviron"]'}, {"input": '{"a": ["{place}\\/launches\\/other"]}'},
     {"input": "${projectDir}/../../elsewhere/x"}, {"input": "${baseDir}/.."},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
@@ -238,6 +239,7 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     "http://2130706433/", "http://0177.0.0.1/", "http://LOCALHOST./",
     "http://①②⑦.⓪.⓪.①/", "http://[fd00:ec2::254]/",
     "http://a@b@127.0.0.1/", "git+ssh://10.0.0.1/x", "http://169.254.169.254?x", "http://127.0.0.1#x",
+    '["http:\\u002f\\u002f127.0.0.1"]',
 ])
 def test_urls_that_programs_read_in_other_ways(url: str):
     """Whatever a browser, curl, Java or Python could take for the host, it is a public one."""
