@@ -69,9 +69,11 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
             if entry.get("hidden"):
                 continue
             kind = entry.get("type", "string")
+            kinds = [kind] if isinstance(kind, str) else [each for each in kind if each != "null"]
             yield Parameter(
-                name, kind if isinstance(kind, str) else kind[0], entry.get("default"),
-                entry.get("description", ""), tuple(map(str, entry.get("enum", ()))), name in required,
+                name, kinds[0] if kinds else "string", entry.get("default"),
+                entry.get("description", ""), tuple(map(str, entry.get("enum", ()))),
+                name in required and entry.get("default") in (None, ""),
                 "" if group is schema else group.get("title", ""), also_text=_also_text(kind),
                 path=_PATHS.get(_format(entry), ""),
             )
@@ -135,5 +137,6 @@ def of_word(text: str) -> object:
 
 def kind_of(value: object) -> str:
     """The JSON Schema type of a value."""
-    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object",
+             type(None): "null"}
     return kinds.get(type(value), "string")

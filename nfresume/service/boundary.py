@@ -19,6 +19,7 @@ from nfresume.domain.errors import UsageError
 from nfresume.domain.executions import python_workflow
 from nfresume.service import hosts
 from nfresume.settings import ANY_PIPELINE, Settings, config_file
+from nfresume.system import acting
 
 _OWNER_REPO = re.compile(r"(?!\.)[A-Za-z0-9_.-]+/(?!\.)[A-Za-z0-9_.-]+")
 _URL_PATH = re.compile(r"/[A-Za-z0-9_./~+-]+")
@@ -27,6 +28,8 @@ _REVISION = r"[\w./*?\[\]-]+"
 _WITH_REVISION = re.compile(rf"(?P<name>(?:\w+://[^/]+/)?[^@:]+)@(?P<revision>{_REVISION})")
 _FILE = re.compile(r"^file:(//[^/]*)?", re.IGNORECASE)
 _WILDCARD = re.compile(r"[*?\[{]")
+#: What Nextflow replaces in a params file: the launch dir, and the folder of the pipeline.
+_LAUNCH, _PROJECT = "${launchDir}", re.compile(r"\$\{(projectDir|baseDir)\}")
 #: What stands between the paths of a list in one parameter.
 _BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
 _MAX_PATHS = 1000
@@ -34,11 +37,18 @@ _MAX_FOLDERS = 10_000
 #: One in a hundred files of 50 MB of random bytes has a word of this length with a wildcard below the root.
 _BY_CHANCE = 13
 _WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
+#: A word with alternatives, such as `/data/{a,b}/x`.
+_CHOICE_IN_BYTES = re.compile(rb"(?<![^\s\"'<>,;|=])/[^\s\"'<>,;|={]{0,1000}\{[^\s\"'<>{}]{1,1000}\}"
+                              rb"[^\s\"'<>,;|=]{0,1000}")
+_CHOICE = re.compile(r"\{[^{}]*\}")
+#: What `..` at the beginning of a relative path takes away.
+_UP = re.compile(r"(?:\.\.?(?:/+|$))*")
 #: Folders from which Nextflow, or a pipeline in them, takes code.
 _CODE_FOLDERS = frozenset({"bin", "lib", "modules", "subworkflows", "workflows", "conf", "templates",
                            "plugins", "latch_metadata"})
 _CODE = frozenset({".nf", ".config", ".groovy", ".gvy", ".gradle", ".jar", ".class", ".py", ".pyc", ".pyi",
-                   ".pth", ".sh", ".bash", ".r", ".pl", ".pm", ".rb", ".js", ".so"})
+                   ".pth", ".sh", ".bash", ".r", ".rmd", ".qmd", ".ipynb", ".jl", ".lua", ".pl", ".pm", ".rb",
+                   ".js", ".so"})
 #: Parameters that name configuration, which is code: nf-core pipelines include what they name. In the
 #: spelling of `_plain`.
 _CONFIG_PARAMS = frozenset({"customconfigbase", "customconfigversion", "configbase", "nfcoreconfigbase"})
@@ -192,7 +202,10 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
                              "which is code", "the site's administrator can set it")
     private = private_places(conf)
     for name, text in _texts(params):
-        for path in _paths_in(text, launch_dir):
+        if _PROJECT.search(text) and (".." in text or _is_output(name)):
+            raise UsageError(f"parameter {name} leads out of the pipeline's folder, or writes to it: "
+                             f"{text[:200]}", "name a folder of your own")
+        for path in _paths_in(text.replace(_LAUNCH, str(launch_dir)), launch_dir, private):
             _check_path(conf, private, name, text, path)
 
 
@@ -203,42 +216,85 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
     """
     if is_open(conf):
         return
-    private, folders = private_places(conf), dict[str, list[Path]]()
+    private, homes, folders = private_places(conf), _homes(conf), dict[str, list[Path]]()
     for file in files:
-        for text in hosts.matches_in_file(file, _WORD_IN_BYTES, _BY_CHANCE):
+        for text in _words_of(file):
+            for place in _others(text, private):
+                _check_path(conf, private, file.name, text, place)
             folder, slash, name = text.rpartition("/")
+            if name in (".", "..") or _WILDCARD.search(text):
+                folder, name = text, ""
             if slash and folder not in folders:
                 folders[folder] = [place for place in _readings(folder + slash, launch_dir)
-                                   if _is_near(place, private)]
+                                   if _is_near(place, private, homes)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
-            for place in folders[folder] if slash and text != "/" else ():
-                _check_path(conf, private, file.name, text, place / name)
+            for place in folders[folder] if slash else ():
+                if place / name != Path("/"):  # other data often has this by chance
+                    _check_path(conf, private, file.name, text, place / name)
+
+
+def _words_of(file: Path) -> Iterator[str]:
+    for pattern in (_WORD_IN_BYTES, _CHOICE_IN_BYTES):
+        yield from hosts.matches_in_file(file, pattern, _BY_CHANCE)
+
+
+def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
+    """Private places to which a word may lead as a pattern from `/`, or as the end of a path with a blank."""
+    if text.startswith("/") and _WILDCARD.search(text):
+        parts = _CHOICE.sub("*", text).strip("/").split("/")
+        for place in private:
+            names = place.parts[1:]
+            if len(parts) > max(2, len(names)) and all(map(fnmatch.fnmatchcase, names, parts)):
+                yield place
+    if ".." in text and _climbs(text):
+        rest = re.split(r"\.\.(?:/+|$)", text)[-1]
+        folders = {folder for place in private for folder in (place, *place.parents)} if rest else ()
+        yield from (_real(folder / rest) for folder in folders if os.path.lexists(folder / rest))
+
+
+def _climbs(text: str) -> bool:
+    """True for a path that leads above its own beginning, such as `a/../../b` and `/../b`."""
+    depth = 0
+    for part in _UP.sub("", text, count=1).split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            return True
+    return False
 
 
 def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
     own = _real(conf.web_launches / conf.account)
-    if _is_near(path, private) and not _inside(path, own):
+    if _is_near(path, private, _homes(conf)) and not _inside(path, own):
         raise UsageError(f"parameter {name} names a file of nfresume or of another account, a hidden file in "
-                         f"the home of the server's user, or a folder around them: {text[:200]}",
+                         f"the home of the user as whom it runs, or a folder around them: {text[:200]}",
                          "name a file of your own")
-    output = any(word in _plain(name) for word in ("out", "publish", "result"))
-    if output and any(_inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
+    if _is_output(name) and any(
+            _inside(path, _literal_folder(p)) for p in conf.web_pipelines if p.startswith("/")):
         raise UsageError(f"parameter {name} names the folder of the pipelines: {text[:200]}",
                          "choose another folder for results")
 
 
-def _is_near(path: Path, private: Iterable[Path]) -> bool:
+def _is_output(name: str) -> bool:
+    return any(word in _plain(name) for word in ("out", "publish", "result"))
+
+
+def _is_near(path: Path, private: Iterable[Path], homes: Iterable[Path]) -> bool:
     """True for a path in a private place, and for a folder around one.
 
-    What is hidden in the server's home is private, too, whether it exists or not: keys, passwords, Nextflow's
-    own configuration.
+    What is hidden in a home is private, too, whether it exists or not: keys, passwords, Nextflow's own
+    configuration.
     """
-    home = _real(Path(os.path.expanduser("~")))
-    hidden = home in path.parents and path.relative_to(home).parts[0].startswith(".")
-    around = any(_inside(path, place) or _inside(place, path) for place in private) or _inside(home, path)
-    return hidden or around
+    hidden = any(home in path.parents and path.relative_to(home).parts[0].startswith(".") for home in homes)
+    return hidden or any(_inside(path, place) or _inside(place, path) for place in private) or any(
+        _inside(home, path) for home in homes)
+
+
+def _homes(conf: Settings) -> list[Path]:
+    """The home of the server's user, and that of the account's user."""
+    user = acting.user_of(conf, conf.account)
+    return [_real(home) for home in (Path(os.path.expanduser("~")), user and user.home) if home]
 
 
 def is_private(conf: Settings, path: Path, private: Iterable[Path]) -> bool:
@@ -269,31 +325,34 @@ def _texts(value: object, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(each, name)
     elif isinstance(value, str):
         yield name, value
+        yield from _texts(hosts.inner_json(value), name)
 
 
-def _paths_in(text: str, launch_dir: Path) -> set[Path]:
+def _paths_in(text: str, launch_dir: Path, private: list[Path]) -> set[Path]:
     """The paths that a text names: as a whole, and as a list."""
-    parts = {text.strip(), *(part for part in _BETWEEN.split(text) if "/" in part and part != "/")}
-    if len(parts) > _MAX_PATHS:
+    parts = {part for part in _BETWEEN.split(text) if "/" in part and part != "/"}
+    if len(parts) >= _MAX_PATHS:
         raise UsageError(f"a parameter names more than {_MAX_PATHS} paths", "put them into a file")
-    return {path for part in parts for path in _readings(part, launch_dir)}
+    ends = {path for part in parts for path in _others(part, private)}
+    return ends | {path for part in {text.strip(), *parts} for path in _readings(part, launch_dir)}
 
 
 def _readings(text: str, launch_dir: Path) -> set[Path]:
     """Where a text leads if it is a path, or the folder of its first wildcard, however a program reads it.
 
-    Java takes `..` away before it follows links, the kernel after it. To Nextflow `file:..` is a name.
+    Java takes `..` away before it follows links, the kernel after it. To Nextflow `file:..` and `a[b` are
+    names. Python workflows know `~` and `file://..`.
     """
     found: set[Path] = set()
-    for plain in {text, _FILE.sub("", text)}:
+    for plain in {text, _FILE.sub("", text), os.path.expanduser(text.removeprefix("file://"))}:
         if "/" not in plain or "://" in plain or "\0" in plain:
             continue
         literal, *pattern = _WILDCARD.split(plain, maxsplit=1)
-        given = os.path.join(_real(launch_dir), literal[:literal.rfind("/") + 1] if pattern else literal)
-        path = "/" + given.lstrip("/")  # two slashes are another root to Python only
-        for each in {path, os.path.normpath(path)}:
-            with contextlib.suppress(OSError, ValueError):  # no path
-                found.add(Path(each) if each.startswith("/proc/") else _real(Path(each)))
+        for name in [literal[:literal.rfind("/") + 1], *[plain] * (".." in plain)] if pattern else [plain]:
+            path = "/" + os.path.join(_real(launch_dir), name).lstrip("/")  # two slashes are another root
+            for each in {path, os.path.normpath(path)}:
+                with contextlib.suppress(OSError, ValueError):  # no path
+                    found.add(Path(each) if each.startswith("/proc/") else _real(Path(each)))
     return found
 
 

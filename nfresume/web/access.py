@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Form, Header, Request
+from fastapi import Depends, Header, Request
 
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.people import Actor, Role, Token, User, csrf, web_actor
+from nfresume.service import submissions
 from nfresume.service.verbs import Service
 from nfresume.system import logs
 from nfresume.web.site import Site, client, count_failure, site_of
@@ -24,6 +25,8 @@ _COOKIE = "nfresume"
 _LOGIN_COOKIE = "nfresume_login"
 #: The account that a page is of.
 ACCOUNT = re.compile(r"/a/([^/]+)/")
+#: Fields of a form. A pipeline may have a thousand parameters, and each up to three fields.
+_FIELDS = 5000
 
 
 class Unauthorized(NfresumeError):
@@ -172,13 +175,15 @@ def navigation(request: Request, who: Visitor | None) -> dict[str, Any]:
     return {"user": who.user, "account": account, "csrf": who.csrf}
 
 
-def posted(request: Request, who: VisitorOf, token: Annotated[str, Form(alias="csrf")] = "") -> Visitor:
+async def posted(request: Request, who: VisitorOf) -> AsyncIterator[Visitor]:
     """The user who sent a form. Raises Forbidden without this session's token or from a foreign page."""
     check_origin(request)
-    if not secrets.compare_digest(token.encode(), who.csrf.encode()):
-        raise Forbidden("this form is from another session",
-                        "go back, reload the page, and try again")
-    return who
+    async with request.form(max_fields=_FIELDS, max_part_size=submissions.MAX_PARAMS) as form:
+        token = form.get("csrf")
+        if not isinstance(token, str) or not secrets.compare_digest(token.encode(), who.csrf.encode()):
+            raise Forbidden("this form is from another session",
+                            "go back, reload the page, and try again")
+        yield who
 
 
 PostedBy = Annotated[Visitor, Depends(posted)]

@@ -25,7 +25,7 @@ from nfresume.web.sent import Sent
 
 #: The fields of this page. `choose` is a button of the form, and names the parameter.
 _OWN = ("csrf", "choose", "at", "open", "sort", "order", "find", "search", "start", "pick", "use", "back")
-#: So many files can be chosen for a list; a form has at most 1,000 fields.
+#: So many files can be chosen for a list.
 _MOST = 500
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -55,10 +56,19 @@ def _of_former(service: Service, former: str) -> dict[str, str]:
         last = amending.last(service, e)
     except OSError:
         return {}
+    fields = [each for each in last.fields if each.given and _fits(each)]
+    rest = {**last.file, **{name: parameters.of_word(text) for name, text in last.words.items()}}
+    for each in fields:
+        del rest[each.name]
     return {"pipeline": last.found, "revision": last.revision, "profiles": last.profiles, "former": former,
-            **{f"param.{each.name}": amending.shown(_path(each.text, Path(e.launch_dir)))
-               for each in last.fields if each.given},
-            **{f"former.{each.name}": each.kind for each in last.fields if each.given}}
+            "params": json.dumps(rest, ensure_ascii=False, default=str) if rest else "",
+            **{f"param.{each.name}": _path(each.text, Path(e.launch_dir)) for each in fields},
+            **{f"former.{each.name}": each.kind for each in fields}}
+
+
+def _fits(given: amending.Field) -> bool:
+    """True unless the field of a form would send another value: an empty one means the default."""
+    return given.text != "" and given.kind != "null" and amending.shown(given.text) == given.text
 
 
 def _path(text: str, launch_dir: Path) -> str:

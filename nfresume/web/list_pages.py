@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from nfresume.domain import costs
+from nfresume.domain import costs, retention
 from nfresume.domain.costs import Price
 from nfresume.domain.errors import NfresumeError, UsageError
 from nfresume.domain.executions import Execution, ExecutionState
@@ -163,11 +163,16 @@ class Bulk:
     @property
     def extension(self) -> Decimal:
         """What keeping them for the hours costs."""
-        try:
-            hours = float(self.hours)
-        except ValueError:
-            hours = 0.0
+        hours = _number(self.hours)
         return costs.cost_until(self.metered, hours, self.price.per_gb_month) if self.price else Decimal(0)
+
+
+def _number(hours: str) -> float:
+    """The hours of a form; 0 for a text that an extension refuses."""
+    try:
+        return retention.check_hours(hours, "hours")
+    except ValueError:
+        return 0.0
 
 
 @router.post("/executions")
@@ -230,13 +235,23 @@ def _all(service: Service, ids: list[str]) -> list[Execution]:
 def _sorted_out(action: str, found: list[Execution], hours: str, price: Price | None) -> Bulk:
     can, cannot = [], []
     for e in found:
-        if e.work_dir.state is not WorkDirState.RETAINED:
-            cannot.append((e, f"its work dir is {e.work_dir.state.lower()}"))
-        elif action == "delete" and e.work_dir.pinned:
-            cannot.append((e, "it is pinned"))
+        if reason := _stays(action, e, hours):
+            cannot.append((e, reason))
         else:
             can.append(e)
     return Bulk(action, hours, can, cannot, price)
+
+
+def _stays(action: str, e: Execution, hours: str) -> str:
+    """Why an action of many executions leaves one as it is; empty if it does not."""
+    if e.work_dir.state is not WorkDirState.RETAINED:
+        return f"its work dir is {e.work_dir.state.lower()}"
+    if action != "relaunch" and e.work_dir.pinned:
+        return "it is pinned"
+    wanted, until = _number(hours), e.work_dir.expires_at
+    if action == "extend" and wanted and until and until > datetime.now(UTC) + timedelta(hours=wanted):
+        return "it is kept for longer already"
+    return ""
 
 
 def _do(service: Service, action: str, ids: list[str], hours: str) -> list[tuple[str, str]]:
@@ -247,7 +262,11 @@ def _do(service: Service, action: str, ids: list[str], hours: str) -> list[tuple
     refused = []
     for execution_id in ids:
         try:
-            actions[action](service.get(execution_id))
+            e = service.get(execution_id)
+            if action == "extend" and (reason := _stays(action, e, hours)):
+                refused.append((execution_id, reason))
+                continue
+            actions[action](e)
         except (NfresumeError, OSError) as error:
             refused.append((execution_id, str(error)))
     return refused

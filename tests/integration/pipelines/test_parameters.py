@@ -11,12 +11,12 @@ from nfresume.domain.errors import InvalidMetadata
 from nfresume.pipelines.parameters import Parameter, declared, of_workflow, typed
 
 SCHEMA = {
-    "$defs": {"io": {"title": "Input and output", "required": ["input"], "properties": {
+    "$defs": {"io": {"title": "Input and output", "required": ["input", "aligner"], "properties": {
         "input": {"type": "string", "description": "a table"},
         "secret": {"type": "string", "hidden": True},
         "aligner": {"type": "string", "enum": ["star", "salmon"], "default": "star"},
     }}},
-    "properties": {"depth": {"type": ["integer", "null"], "default": 3}},
+    "properties": {"depth": {"type": ["null", "integer"], "default": 3}},
 }
 METADATA = """
 from dataclasses import dataclass
@@ -42,7 +42,10 @@ NextflowMetadata(display_name="x", author=LatchAuthor(name="y"), parameters={
 
 
 def test_nf_core_schema(tmp_path: Path):
-    """Parameters keep the order of the groups, with types, defaults and choices. Hidden ones are left out."""
+    """Parameters keep the order of the groups, with types, defaults and choices. Hidden ones are left out.
+
+    A required one that has a default may be left empty.
+    """
     (tmp_path / "main.nf").touch()
     (tmp_path / "nextflow_schema.json").write_text(json.dumps(SCHEMA))
     expected = [

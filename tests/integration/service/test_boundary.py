@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pwd
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from nfresume import settings
 from nfresume.domain.errors import UsageError
+from nfresume.domain.separation import RunAs
 from nfresume.service import boundary, submissions
 from nfresume.service.submissions import Submission
 from nfresume.settings import Settings
@@ -101,7 +104,7 @@ def test_no_setting_allows_nothing(place: Path):
     "nf-core/x",
     "NF-CORE/x", "lib/a.groovy", "x/bin/run", "bin", "modules/x.txt", "x/templates/t.txt",
     ".nextflow/history",
-    "data/.hidden", "run.sh", "x.py", "x.nf.txt", "a:b", "a\\b", ".nfresume/params.json",
+    "data/.hidden", "run.sh", "x.py", "x.nf.txt", "report.Rmd", "a:b", "a\\b", ".nfresume/params.json",
 ])
 def test_attachments_are_data(place: Path, name: str):
     """Configuration, scripts, code folders, hidden files, and what shadows the pipeline are refused by
@@ -138,6 +141,12 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "{place}/nfresume.toml"}, {"input": "{place}/state.db"}, {"input": "{place}/secrets/key"},
     {"input": "{place}/state.db-wal"}, {"input": "{place}/state.db-shm"},
     {"input": "{place}/state.db-journal"},
+    {"input": "{place}/free/a[b/../../root/other/x"}, {"input": "{place}/free/a{b}/../../root/other/x"},
+    {"input": "~/.aws/credentials"}, {"input": "file://~/.pgpass"}, {"input": "file://../../other/x/s.csv"},
+    {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"}, {"outdir": "${launchDir}/../../new"},
+    {"input": "${launchDir}/../../other/new.csv"}, {"outdir": "${projectDir}/conf"},
+    {"input": '["\\u002fproc\\u002fself\\u002fenviron"]'}, {"input": '{"a": ["{place}\\/launches\\/other"]}'},
+    {"input": "${projectDir}/../../elsewhere/x"}, {"input": "${baseDir}/.."},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
 def test_parameters_that_are_refused(
@@ -153,11 +162,29 @@ def test_parameters_that_are_refused(
 
     monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
     monkeypatch.setenv("HOME", str(place / "home"))
+    (place / "launches/other").mkdir(parents=True)
+    (place / "launches/other/s.csv").touch()
     given = put(params)
     assert isinstance(given, dict)
     conf = replace(listed(place), database_url=f"sqlite:///{place}/state.db", task_secrets=place / "secrets")
     with pytest.raises(UsageError):
         boundary.check_param_values(conf, given, place / "launches/team/run-1")
+
+
+def test_what_is_hidden_in_the_home_of_an_accounts_user(place: Path, monkeypatch: pytest.MonkeyPatch):
+    """With `run_as` a pipeline could read the keys of the account's user, which its editors may not see."""
+    uid = os.getuid() or 54_321
+    home = place / "users/genomics"
+    home.mkdir(parents=True)
+    os.chown(home, uid, -1)
+    entry = pwd.struct_passwd(("genomics", "x", uid, uid, "", str(home), ""))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)
+    conf = replace(listed(place), run_as=(RunAs("*", str(uid)),))
+    launch_dir = place / "launches/team/run-1"
+    boundary.check_param_values(conf, {"input": f"{home}/reads/a.fq"}, launch_dir)
+    for path in (f"{home}/.ssh/id_rsa", str(home)):
+        with pytest.raises(UsageError, match="hidden file"):
+            boundary.check_param_values(conf, {"input": path}, launch_dir)
 
 
 def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -168,7 +195,8 @@ def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatc
         "before": f"{place}/launches/team/run-0/results/x.csv", "url": "https://example.org/a/b",
         "text": "a/b c", "unit": "counts / million", "glob": "data/*.fastq", "bucket": "s3://b/k/*.bam",
         "list": f"a.csv,{place}/launches/team/run-0/b.csv", "regex": "[^/]+/(?<x>a|b)",
-        "home": f"{place}/home/data/x.csv",
+        "home": f"{place}/home/data/x.csv", "logo": "${projectDir}/assets/*.png",
+        "outdir2": "${launchDir}/results",
     }, place / "launches/team/run-1")
 
 
@@ -176,7 +204,10 @@ def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatc
     "a,{place}/root/other/x/reads.fq", "a,../../other/x/reads.fq", "{place}/nfresume.toml",
     "x\t/proc/1/environ", "a,{place}/home/.pgpass", "a,{place}/home/.aws/credentials",
     "a,file://{place}/root/other/x", "a;{place}/launches/other/r/b.csv", "a,{place}/link/../root/other/x/b",
-    "a,file:../../../../other/x/reads.fq",
+    "a,file:../../../../other/x/reads.fq", "a,{place}/free/a[b/../../launches/other/s.csv",
+    "a,{place}/launches/team/..", "a,{place}/lau*/other/s.csv", "a,{place}/launches/oth{e,f}r/s.csv",
+    'a,"{place}/free/a,b/../../launches/other/s.csv"', "a\t{place}/free/a b/../../launches/other/s.csv",
+    "{place}/free/x /../launches/other/s.csv", "a,~/.aws/credentials",
     '[{"reads": "\\u002fproc\\/1\\u002Fenviron"}]', '- reads: "\\x2fpr\\U0000006fc/1/environ"',
     '- reads: "/pr\\\n    oc/1/environ"',
 ])
@@ -185,7 +216,9 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
     monkeypatch.setenv("HOME", str(place / "home"))
     launch_dir = place / "launches/team/run-1"
-    launch_dir.mkdir(parents=True)
+    for folder in (launch_dir, place / "launches/other"):
+        folder.mkdir(parents=True)
+    (place / "launches/other/s.csv").touch()
     sheet = launch_dir / "samples.csv"
     sheet.write_text(f"sample,reads\n{'b,data/b.fq ' * 100_000}\n{text.replace('{place}', str(place))}\n")
     with pytest.raises(UsageError, match=r"samples.csv names a file"):
@@ -206,6 +239,7 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     "http://2130706433/", "http://0177.0.0.1/", "http://LOCALHOST./",
     "http://①②⑦.⓪.⓪.①/", "http://[fd00:ec2::254]/",
     "http://a@b@127.0.0.1/", "git+ssh://10.0.0.1/x", "http://169.254.169.254?x", "http://127.0.0.1#x",
+    '["http:\\u002f\\u002f127.0.0.1"]',
 ])
 def test_urls_that_programs_read_in_other_ways(url: str):
     """Whatever a browser, curl, Java or Python could take for the host, it is a public one."""
@@ -230,6 +264,20 @@ def test_urls_in_attached_files(place: Path):
         boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://8.8.8.8/x\n")
     boundary.hosts.check_files([file])
+
+
+def test_a_pattern_from_the_root_in_attached_files(place: Path):
+    """An attached sheet reaches no other account by a pattern from `/`, or by alternatives there."""
+    launch_dir = place / "launches/team/run-1"
+    launch_dir.mkdir(parents=True)
+    sheet = launch_dir / "samples.csv"
+    top, _, rest = str(place).strip("/").partition("/")
+    for pattern in (f"/{top[:-1]}?/{rest}", f"/{{nowhere,{top}}}/{rest}", f"/{top}/*/../{rest}"):
+        sheet.write_text(f"sample,reads\na,{pattern}/launches/other/s.csv\n")
+        with pytest.raises(UsageError, match=r"samples.csv names a file"):
+            boundary.check_files(listed(place), [sheet], launch_dir)
+    sheet.write_text("@read/1 a/../../b /../c\nACGT\n+\n/?*A/[{.,/../x,/..,/*/A,/{A,B}\n")
+    boundary.check_files(listed(place), [sheet], launch_dir)
 
 
 def test_data_name_nothing_by_chance(place: Path):

@@ -103,6 +103,16 @@ def test_files_are_uploaded(web: Web, tmp_path: Path):
     assert sent.status_code == 403
 
 
+def test_a_large_form(web: Web):
+    """A thousand parameters with their types, one of them a text of 4 MB, are a form like any other."""
+    texts = {f"{kind}.p{n}": "string" for n in range(1000) for kind in ("param", "type", "former")}
+    answer = send(web, **texts, params=json.dumps({"text": "x" * 4_000_000}), hours="x",
+                  file=("a", b"1", "a/b"), **{"param.input": "a"})
+    assert answer.status_code == 400
+    assert "Not launched: storage_expiration_hours" in answer.text, answer.text[:2000]
+    assert answer.text.count('id="param.p') == 1000
+
+
 def test_values_of_a_former_run_keep_their_types(web: Web):
     """A number, a boolean or a list that nothing declares is no text in the launch that copies it."""
     fail(web, "run-1")
@@ -120,6 +130,20 @@ def test_values_of_a_former_run_keep_their_types(web: Web):
     changed = launch_pages._submission({"pipeline": "p", "param.flag": "/x.vcf", "former.flag": "boolean",
                                         "type.flag": "string"}, {})
     assert changed.params == {"flag": "/x.vcf"}
+
+
+def test_values_of_a_former_run_that_no_field_has(web: Web):
+    """Null and an empty text would be the default in a field; long texts and control characters stay."""
+    given = {"nothing": None, "extra": "", "word": "null", "many": ["x" * 30_000], "bell": "a\r\nb\7"}
+    fail(web, "run-1", given=given)
+    browser, _ = web.browser("ada")
+    page = browser.get(f"{LAUNCH}?former=run-1").text
+    shown = re.search(r'<textarea id="params"[^>]*>([^<]*)<', page)
+    assert shown is not None
+    texts = {"params": html.unescape(shown[1]), **dict(re.findall(
+        r'<input[^>]* name="((?:param|type|former)[.]\w+)" value="([^"]*)"', page))}
+    found = launch_pages._submission({"pipeline": "p", **texts}, {}).params
+    assert found == {**given, "depth": 3}
 
 
 def test_a_former_run_of_a_terminal(web: Web, tmp_path: Path):

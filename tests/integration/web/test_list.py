@@ -104,6 +104,26 @@ def test_all_that_are_kept(web: Web, monkeypatch: pytest.MonkeyPatch):
     assert "No execution was chosen" in browser.post(LIST, data={"csrf": csrf, "action": "delete"}).text
 
 
+def test_many_are_kept_for_longer_and_none_for_less(web: Web):
+    """Nobody loses the time that was asked for one of them, also while the question is on the screen."""
+    for name in ("run-0", "run-1", "run-2"):
+        web.failed(name)
+    api, (browser, csrf) = web.api("ada"), web.browser("ada")
+    api("POST", "/runs/run-0/extend", json={"hours": 700})
+    api("POST", "/runs/run-2/pin")
+    form = {"csrf": csrf, "action": "extend", "hours": "48", "id": ["run-0", "run-1", "run-2"]}
+    asked = browser.post(LIST, data=form).text
+    assert "1 execution," in asked
+    assert "run-0: it is kept for longer already" in asked
+    assert "run-2: it is pinned" in asked
+    before = api("GET", "/runs/run-0/details").json()["work_dir"]["expires_at"]
+    done = browser.post(LIST, data={**form, "confirmed": "yes"})
+    assert "2 of 3 executions were not changed" in done.text
+    assert api("GET", "/runs/run-0/details").json()["work_dir"]["expires_at"] == before
+    wrong = browser.post(LIST, data={**form, "hours": "x", "id": "run-0", "confirmed": "yes"})
+    assert "must be a number of hours" in wrong.text
+
+
 def test_a_view_is_its_url(web: Web):
     """The views that are offered, and any other, are URLs; the one that is shown is marked."""
     web.failed("run-1")

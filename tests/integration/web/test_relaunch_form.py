@@ -190,3 +190,10 @@ def test_why_tasks_ran(web: Web):
     assert "<script>alert" not in page
     assert "its script changed" in browser.get(f"{PAGE}/tasks/2/1").text
     assert service.get("run-1").attempt == 2
+
+
+def test_a_text_that_begins_with_a_line_break(web: Web):
+    """A browser drops the first line break of a text area, which would count as a change."""
+    fail(web, "run-2", given={"lines": "\na\nb"})
+    browser, _ = web.browser("ada")
+    assert ">\n\na\nb</textarea>" in browser.get("/a/team/executions/run-2/relaunch").text
