@@ -49,7 +49,10 @@ def diagnose(
         return "keep", f"its Slurm job is {job}: nobody else may touch it"
     if execution.state is ExecutionState.QUEUED:
         return "fail", "its supervisor never started"
-    attempt_dir = places.folder_of(store, execution).attempt(attempt.number)
+    folder = places.folder_of(store, execution)
+    if (others := places.of_others(folder.path)) is not None:
+        return "keep", others
+    attempt_dir = folder.attempt(attempt.number)
     here = verdict.ran_here(attempt, conf)
     if not here and not as_job:
         if verdict.exit_code(attempt_dir) is not None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -34,6 +35,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 MINIMUM_FREE = 16 * 2**20
 
 _MARK_HINT = "if this is the right place, and mounted, mark it: `nfresume doctor --mark-root`"
+_READABLE_HINT = "let its owner run `nfresume doctor --mark-root`: then all who may read the folder can"
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -54,6 +56,8 @@ class Root:
         except FileNotFoundError:
             what = "is not marked as a root" if path.exists() else "does not exist"
             raise RootUnusable(f"{path} {what}: it has no {MARKER} file", _MARK_HINT) from None
+        except PermissionError as e:
+            raise RootUnusable(f"{path / MARKER} cannot be read: {e.strerror}", _READABLE_HINT) from None
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise RootUnusable(f"{path / MARKER} cannot be read: {e}", _MARK_HINT) from None
         if version != LAYOUT_VERSION:
@@ -112,10 +116,13 @@ class Root:
 
 
 def _mark(folder: Path, mark: dict[str, Any]) -> None:
+    mode = folder.stat().st_mode & 0o7777
     durable.create(folder / MARKER, json.dumps(mark).encode() + b"\n")
+    with contextlib.suppress(PermissionError):  # somebody else has made it
+        (folder / MARKER).chmod(mode & 0o444 | 0o200)  # whoever may read the folder may read its marker
     if not (folder / TRASH).exists():
         (folder / TRASH).mkdir(exist_ok=True)
-        (folder / TRASH).chmod(folder.stat().st_mode & 0o7777)  # every user who may launch may also remove
+        (folder / TRASH).chmod(mode)  # every user who may launch may also remove
 
 
 def _rename_unless_exists(made: Path, path: Path) -> None:

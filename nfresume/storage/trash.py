@@ -6,6 +6,7 @@ a parent was replaced by a symlink, the move is refused and nothing is touched.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
@@ -58,6 +59,10 @@ def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> No
             for name in names:
                 descriptors.rename(name, folder_fd, name, entry_fd)
             os.fsync(entry_fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # an empty one would be in the way of other users
+                os.rmdir(entry, dir_fd=trash_fd)
+            raise
         finally:
             os.close(entry_fd)
     finally:
