@@ -112,7 +112,7 @@ class _Deletion:
         """Why the work dir must not be deleted; None once its results are safe."""
         try:
             folder = places.folder_of(self._store, self._execution)
-            if (hold := _obstacle(self._execution, folder)) is not None:
+            if (hold := obstacle(self._execution, folder)) is not None:
                 return hold
             secured = securing.secure(folder, self._execution, self._pace, heartbeat=renewal.check,
                                       succeeded=False, deleting=True)
@@ -169,7 +169,7 @@ class _Deletion:
         )
 
 
-def _obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
+def obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
     """Why nothing may be done yet: something of it still runs here, or it is not what the database knows."""
     attempts = folder.attempt(execution.attempt).parent
     if folder.attempt(execution.attempt + 1).exists():

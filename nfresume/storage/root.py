@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import RootUnusable
-from nfresume.system import acting, durable, regular
+from nfresume.system import acting, descriptors, durable, regular
 
 MARKER = ".nfresume"
 TRASH = ".trash"
@@ -88,18 +88,22 @@ class Root:
         """Yield an open descriptor of the root. Raises RootUnusable when its id or inode has changed."""
         fd = os.open(self.path, _DIR & ~os.O_NOFOLLOW)
         try:
-            marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            with os.fdopen(marker, "rb") as file:
-                found = json.loads(file.read())["id"]
-            if found != self.id or os.fstat(fd).st_ino != self.inode:
-                raise RootUnusable(f"{self.path} is not the recorded root (another folder or file system)",
-                                   "nothing was touched; mount the right one")
+            self._check(fd)
             yield fd
+        finally:
+            os.close(fd)
+
+    def _check(self, fd: int) -> None:
+        try:
+            marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
         except FileNotFoundError:
             raise RootUnusable(f"{self.path} has lost its {MARKER} file",
                                "nothing was touched; is it mounted?") from None
-        finally:
-            os.close(fd)
+        with os.fdopen(marker, "rb") as file:
+            found = json.loads(file.read())["id"]
+        if found != self.id or os.fstat(fd).st_ino != self.inode:
+            raise RootUnusable(f"{self.path} is not the recorded root (another folder or file system)",
+                               "nothing was touched; mount the right one")
 
     def execution(self, account: str, execution_id: str) -> ExecutionFolder:
         """The folder of one execution; it need not exist yet."""
@@ -107,12 +111,31 @@ class Root:
         return ExecutionFolder(self, account, execution_id)
 
     def check_space(self, account: str = "") -> None:
-        """Raise RootUnusable when nothing can be written here, in the account's folder if there is one."""
+        """Raise RootUnusable when nothing can be written here, in the account's folder if there is one.
+
+        Also when nothing could be moved into the trash, without which no work dir is ever deleted.
+        """
+        for name in filter(None, (account, TRASH)):
+            self._check_is_inside(name)
         own = self.path / account
         if not os.access(own if account and own.exists() else self.path, os.W_OK | os.X_OK):
             raise RootUnusable(f"{self.path} is not writable", "choose another root, or ask its owner")
         if problem := out_of_space(self.path):
             raise RootUnusable(problem, "free some space: `nfresume list` shows what is retained")
+
+    def _check_is_inside(self, name: str) -> None:
+        """Raise RootUnusable when a folder of the root is a link, or on another mount."""
+        with descriptors.of(self.path) as root_fd:
+            try:
+                with descriptors.below(root_fd, [name]) as fd:
+                    inside = descriptors.mount_id(fd) == descriptors.mount_id(root_fd)
+            except FileNotFoundError:
+                return
+            except NotADirectoryError:  # so does the kernel call a link that must not be followed
+                inside = False
+        if not inside:
+            raise RootUnusable(f"{self.path / name} is a link, or another file system is mounted there: "
+                               "no work dir could be deleted", "choose a root there: NFRESUME_ROOT")
 
 
 def _mark(folder: Path, mark: dict[str, Any]) -> None:

@@ -308,9 +308,10 @@ def all_roots(tx: Tx) -> list[RootRecord]:
     return [RootRecord(r.id, r.path, r.inode) for r in tx.conn.execute(roots.select())]
 
 
-def ids(tx: Tx) -> set[str]:
-    """The ids of all executions."""
-    return set(tx.conn.execute(sa.select(executions.c.id)).scalars())
+def work_dir_states(tx: Tx) -> dict[str, WorkDirState]:
+    """The state of the work dir of every execution, by its id."""
+    rows = tx.conn.execute(sa.select(work_dirs.c.execution_id, work_dirs.c.state))
+    return {row.execution_id: WorkDirState(row.state) for row in rows}
 
 
 def root_at(tx: Tx, path: str) -> RootRecord | None:

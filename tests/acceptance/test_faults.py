@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -917,3 +918,28 @@ def test_a_database_from_a_backup(site: Site):
         "FAILED", "RETAINED", None)
     fix(site.launch_dir / "fail-late")
     assert reused(site.ok("relaunch", kept)) == (7, 1)
+
+
+def test_a_disk_from_a_backup(site: Site):
+    """A work dir that was deleted, and is there again, is shown; a release deletes it, and results stay."""
+    site.pipeline("fail-late")
+    site.run("launch", "--storage-expiration-hours", "5", "fail-late", "--outdir", "results")
+    known = site.show()["id"]
+    folder = site.root / "team" / known
+    shutil.copytree(folder, site.base / "backup", symlinks=True)
+    site.ok("delete", known, "--yes")
+    assert "knows every execution's folder" in site.ok("doctor").out
+    shutil.rmtree(folder)
+    shutil.copytree(site.base / "backup", folder, symlinks=True)
+    before = {path: path.read_bytes() for path in (site.launch_dir / "results").rglob("*") if path.is_file()}
+    told = site.run("doctor")
+    assert told.code == 1
+    assert f"1 work dirs that were deleted are there again, left alone: {known}" in told.out
+    refused = site.run("doctor", "--adopt", known)
+    assert (refused.code, f"nfresume doctor --release {known}" in refused.err) == (80, True)
+    assert (folder / "work").is_dir()
+    site.ok("doctor", "--release", known)
+    assert sorted(os.listdir(folder)) == ["attempts"]
+    assert os.listdir(site.root / ".trash") == []
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert [e["name"] for e in site.show(known)["events"]][-1] == "deleted_again"
