@@ -172,9 +172,8 @@ class _Deletion:
 def obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
     """Why nothing may be done yet: something of it still runs here, or it is not what the database knows."""
     attempts = folder.attempt(execution.attempt).parent
-    if folder.attempt(execution.attempt + 1).exists():
-        return Hold("its folder has an attempt that the database does not know: "
-                    "is the database an old backup?", passing=False)
+    if (unknown := folder.unknown_attempt(execution.attempt)) is not None:
+        return Hold(unknown, passing=False)
     alive = nextflow_processes.of_execution(execution.id, attempts, execution.attempt)
     if alive:
         return Hold(f"{len(alive)} of its processes still run on this host", in_use=True)

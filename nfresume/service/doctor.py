@@ -90,11 +90,12 @@ def _trash(conf: Settings) -> str:
 
 def _folders(conf: Settings) -> str:
     found = unknown_folders(conf)
+    kinds = {"executions on disk that this database does not know": [f for f in found if not f.known],
+             "work dirs that were deleted are there again": [f for f in found if f.deleted],
+             "executions with attempts that this database does not know":
+                 [f for f in found if f.known and not f.deleted]}
     told = [f"{len(some)} {what}, left alone: {', '.join(folder.id for folder in some[:5])}"
-            for what, some in (
-                ("executions on disk that this database does not know", [f for f in found if not f.deleted]),
-                ("work dirs that were deleted are there again", [f for f in found if f.deleted]))
-            if some]
+            for what, some in kinds.items() if some]
     if told:
         raise NotFound("; ".join(told), "`nfresume doctor --repair`")
     return "the database knows every execution's folder"

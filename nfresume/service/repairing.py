@@ -40,8 +40,8 @@ _ADOPTED = "adopted from its folder: the database did not know it"
 class UnknownFolder:
     """The folder of an execution that the database does not know.
 
-    `attempts` is the number of readable requests; with 0 it cannot be adopted. `deleted`: the database knows
-    the execution, and that its work dir was deleted.
+    `attempts` is the number of readable requests; with 0 it cannot be adopted. `known`: so many attempts are
+    in the database. `deleted`: it knows that the work dir was deleted.
     """
 
     account: str
@@ -49,23 +49,28 @@ class UnknownFolder:
     path: Path
     attempts: int
     pipeline: str
+    known: int = 0
     deleted: bool = False
 
 
 def unknown_folders(store: Store, root: Root) -> list[UnknownFolder]:
-    """Every execution folder in the root that holds work or cache, although the database knows of none."""
+    """Every execution folder in the root with work, cache or attempts of which the database does not know."""
     with store.begin(write=False) as tx:
-        states = queries.work_dir_states(tx)
+        all_known = queries.known(tx)
     found = []
     for attempts in sorted(root.path.glob("[!.]*/[!.]*/attempts")):
-        folder = attempts.parent
-        holds_bytes = (folder / "work").is_dir() or (folder / "cache").is_dir()
-        state = states.get(folder.name)
-        if state not in (None, WorkDirState.DELETED) or folder.is_symlink() or not holds_bytes:
+        folder = root.execution(attempts.parent.parent.name, attempts.parent.name)
+        known, state = all_known.get(folder.execution_id, (0, None))
+        deleted = state is WorkDirState.DELETED
+        if state is None or deleted:
+            unknown = folder.work.is_dir() or folder.cache.is_dir()
+        else:
+            unknown = folder.unknown_attempt(known) is not None
+        if folder.path.is_symlink() or not unknown:
             continue
-        requests = _requests(root.execution(folder.parent.name, folder.name))
-        found.append(UnknownFolder(folder.parent.name, folder.name, folder, len(requests),
-                                   requests[-1]["pipeline"] if requests else "unknown", state is not None))
+        requests = _requests(folder)
+        found.append(UnknownFolder(folder.account, folder.execution_id, folder.path, len(requests),
+                                   requests[-1]["pipeline"] if requests else "unknown", known, deleted))
     return found
 
 
@@ -94,7 +99,8 @@ def _still_runs(unknown: UnknownFolder, newest: int) -> str | None:
 
 
 def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execution:
-    """Enter the folder into the database as a FAILED execution. Its work dir is held until a person decides.
+    """Enter the attempts that the database does not know, as FAILED. The work dir is held until a person
+    decides.
 
     Raises NotFound when the folder has no readable request, Conflict when it seems to run, or was deleted.
     """
@@ -102,8 +108,8 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
         raise Conflict(f"the work dir of {unknown.id} was deleted, and is there again: it cannot be adopted",
                        f"`nfresume doctor --release {unknown.id}` deletes it")
     requests = _requests(root.execution(unknown.account, unknown.id))
-    if not requests:
-        raise NotFound(f"{unknown.path} has no readable request.json of its attempts",
+    if len(requests) <= unknown.known:
+        raise NotFound(f"{unknown.path} has no readable request.json of its unknown attempts",
                        "look at it yourself; nothing was touched")
     if (reason := _still_runs(unknown, len(requests))) is not None:
         raise Conflict(f"{unknown.id} cannot be taken over: {reason}",
@@ -117,7 +123,7 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
             storage_expiration_hours=first["hours"], storage_expiration_source=first["hours_source"],
             pinned=False,
         )
-        for number, request in enumerate(requests, 1):
+        for number, request in list(enumerate(requests, 1))[unknown.known:]:
             attempt = NewAttempt(request["pipeline"], tuple(request["options"]), request["resume"],
                                  request["nextflow"], request["nextflow_version"], request["launcher"])
             if number == 1:
@@ -129,7 +135,7 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
             held = Decision(_ADOPTED, Keep(KeepKind.HELD, _ADOPTED, by="nfresume"))
             outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, held)
             transitions.settle(tx, lease, outcome, TaskCounts(), actor, deletion.claimant())
-        guarded.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests)})
+        guarded.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests) - unknown.known})
         return queries.get(tx, unknown.id)
 
 

@@ -183,6 +183,13 @@ class ExecutionFolder:
         """The folder with the logs, trace and exit status of attempt `number`."""
         return self.path / "attempts" / str(number)
 
+    def unknown_attempt(self, known: int) -> str | None:
+        """What is wrong when an attempt was made after the last one of `known`; None when there is none."""
+        if not self.attempt(known + 1).exists():
+            return None
+        return ("its folder has an attempt that the database does not know (is the database an old backup?): "
+                f"`nfresume doctor --adopt {self.execution_id}` stores it")
+
     def request(self, number: int) -> dict[str, Any] | None:
         """The request behind attempt `number`; None when there is no readable record of it."""
         try:

@@ -911,7 +911,15 @@ def test_a_database_from_a_backup(site: Site):
     assert (told.code, "2 executions on disk that this database does not know" in told.out) == (1, True)
     assert site.run("doctor", "--repair").code == 64
     assert site.run("doctor", "--adopt", "nobody-123456").code == 66
-    site.ok("doctor", "--adopt", kept, "--release", old)
+    before = {path: path.read_bytes() for path in (site.root / "team" / known / "attempts/2").iterdir()}
+    refused = site.run("relaunch", known, "--from-scratch")
+    assert (refused.code, f"nfresume doctor --adopt {known}" in refused.err) == (80, True)
+    assert before == {path: path.read_bytes() for path in before}
+    assert f"1 executions with attempts that this database does not know, left alone: {known}" in told.out
+    site.ok("doctor", "--adopt", kept, "--adopt", known, "--release", old)
+    assert [a["number"] for a in site.show(known)["attempts"]] == [1, 2]
+    assert reused(site.run("relaunch", known)) == (7, 1)
+    site.ok("doctor")
     assert site.show(old)["work_dir"]["state"] == "DELETED"
     adopted = site.show(kept)
     assert (adopted["state"], adopted["work_dir"]["state"], adopted["work_dir"]["expires_at"]) == (
