@@ -32,6 +32,8 @@ _FIRST, _LAST = 0.03, 5.0
 _SLOWER = 1.3
 #: Seconds between looks after the head's end: the settlement follows soon.
 _SETTLING, _SETTLING_SECONDS = 0.01, 2.0
+#: So long an attempt is followed although its files cannot be read, as its supervisor does.
+_AWAY_SECONDS = 600.0
 
 
 @dataclass
@@ -57,20 +59,29 @@ class Tail:
         self._offset = 0
 
     def read(self, most: int = _CHUNK) -> bytes:
-        """What is new, at most `most` bytes."""
+        """What is new, at most `most` bytes. Raises OSError."""
+        data = self.peek(most)
+        self.skip(len(data))
+        return data
+
+    def peek(self, most: int = _CHUNK) -> bytes:
+        """What the next `read` gives. Raises OSError."""
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 return b""
-        data = os.pread(self._fd, most, self._offset)
-        self._offset += len(data)
-        return data
+        return os.pread(self._fd, most, self._offset)
+
+    def skip(self, count: int) -> None:
+        """Leave out so many bytes."""
+        self._offset += count
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; the next `read` goes on in it."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with contextlib.suppress(OSError):  # nothing was written
+                os.close(self._fd)
             self._fd = -1
 
 
@@ -110,7 +121,8 @@ class Follower:
     When a new attempt goes on by itself, it is followed, too.
 
     `wake` is an eventfd: when it becomes readable the next update comes at once. `say` is told when the
-    database is away: the run goes on without it, and updates come from files.
+    database is away: the run goes on without it, and updates come from files. So it is when these cannot be
+    read for a while.
     """
 
     def __init__(
@@ -118,7 +130,8 @@ class Follower:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._service = service
-        self._patience = Patience(say)
+        self._patience, self._say = Patience(say), say
+        self._away: float | None = None  # since when the files cannot be read
         self._wake = wake
         self._execution = execution
         self._begin(execution.attempt)
@@ -136,7 +149,7 @@ class Follower:
         try:
             while True:
                 now = time.monotonic()
-                if ended_at is None and (self._attempt_dir / command.EXIT_STATUS).exists():
+                if ended_at is None and os.path.exists(self._attempt_dir / command.EXIT_STATUS):
                     ended_at = now
                 if ended_at is not None or now - asked > min(_LAST, 4 * wait):
                     asked = now
@@ -146,25 +159,43 @@ class Follower:
                     self._ask(self._service.settle_if_lost)
                 goes_on = self._execution.attempt > self._number
                 over = not self._execution.state.live and not goes_on
-                news = progress and self._progress.look()
-                out, err = (tail.read() for tail in self._tails)
+                news, out, err = self._read(progress=progress)
                 yield Update(out, err, self._progress.total if progress else None, self._execution)
-                if over and not (out or err):
+                all_read = self._away is None and not (out or err)
+                if over and all_read:
                     return
-                if goes_on and not (out or err):  # it needed files whose content was not kept
+                if goes_on and all_read:  # it needed files whose content was not kept
                     yield Update(b"", b"", self._progress.total if progress else None, self._execution,
                                  self._why_it_goes_on())
                     self._close()
                     self._begin(self._number + 1)
                     ended_at, wait = None, fastest
                     continue
-                news = news or bool(out or err)
                 wait = fastest if news else min(_LAST, wait * _SLOWER)
-                if not over:
+                if not over or self._away is not None:
                     settling = ended_at is not None and now - ended_at < _SETTLING_SECONDS
                     self._wait(_SETTLING if settling else wait)
         finally:
             self._close()
+
+    def _read(self, *, progress: bool) -> tuple[bool, bytes, bytes]:
+        """Whether there is news in the files, and new output. Raises OSError: they are away for too long."""
+        try:
+            news = progress and self._progress.look()
+            out, err = (tail.peek() for tail in self._tails)
+        except OSError as e:
+            if self._away is None:
+                self._away = time.monotonic()
+                self._say(f"{self._attempt_dir} cannot be read now ({e.strerror}); waiting for it, and "
+                          f"{self._execution.id} goes on meanwhile")
+            elif time.monotonic() - self._away > _AWAY_SECONDS:
+                raise
+            self._close_files()  # a stale handle stays stale
+            return False, b"", b""
+        self._away = None
+        for tail, found in zip(self._tails, (out, err), strict=True):
+            tail.skip(len(found))
+        return news or bool(out or err), out, err
 
     def _ask(self, question: Callable[[Execution], Execution]) -> None:
         self._execution = self._patience.ask(question, self._execution)
@@ -176,8 +207,8 @@ class Follower:
     def _wait(self, seconds: float) -> None:
         """Wait, but not longer than the head lives, if it runs on this host."""
         if self._head < 0 and seconds > 10 * _FIRST:
-            head = nextflow_processes.read(self._attempt_dir)
             with contextlib.suppress(OSError):
+                head = nextflow_processes.read(self._attempt_dir)
                 if head is not None and head.alive:
                     self._head = os.pidfd_open(head.pid)
         poll = select.poll()
@@ -191,10 +222,13 @@ class Follower:
             os.close(self._head)
             self._head = -1
 
-    def _close(self) -> None:
+    def _close_files(self) -> None:
         self._progress.close()
         for tail in self._tails:
             tail.close()
+
+    def _close(self) -> None:
+        self._close_files()
         if self._head >= 0:
             os.close(self._head)
             self._head = -1
