@@ -87,6 +87,8 @@ def _still_runs(unknown: UnknownFolder, newest: int) -> str | None:
     attempts = unknown.path / "attempts"
     if alive := nextflow_processes.of_execution(unknown.id, attempts, newest):
         return f"{len(alive)} of its processes run on this host"
+    if nextflow_processes.of_another_user(attempts, newest):
+        return "processes of it may run on this host, as another user"
     last = attempts / str(newest)
     head = nextflow_processes.read(last)
     if head is None or head.boot_id == processes.boot_id() or exit_code(last) is not None:

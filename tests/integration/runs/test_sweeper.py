@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -331,6 +332,54 @@ try:
 except Exception as e:
     print(f"{type(e).__name__}: {e.message}")
 """
+
+
+@pytest.mark.skipif(not privileged(), reason="needs root, to be two users")
+@pytest.mark.parametrize("proc", ["", "mount -t proc -o hidepid=2 proc /proc"])
+def test_processes_of_another_user(proc: str):
+    """A lost run of which another user's processes may live is left alone, also where /proc hides these."""
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-others"
+    ann, bob = 1_000_000 + 2 * os.getpid(), 1_000_001 + 2 * os.getpid()
+    (base / "root").mkdir(parents=True)
+    task = subprocess.Popen(["sleep", "600"], user=ann, group=ann, extra_groups=[], start_new_session=True)
+    try:
+        root = Root.mark(base / "root")
+        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
+               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "team",
+               "NFRESUME_PRICE_PER_GB_MONTH": "0.3"}
+        (base / "c.toml").touch()
+        conf = settings.load(env)
+        store = Store.open(conf.database_url)
+        folder = root.execution("team", "run-1")
+        folder.provision(1)
+        head = {"pid": task.pid, "start_ticks": processes.start_ticks(task.pid), "shim": task.pid,
+                "boot_id": processes.boot_id()}
+        (folder.attempt(1) / "head.json").write_text(json.dumps(head))
+        with store.begin() as tx:
+            transitions.register_root(tx, root.id, str(root.path), root.inode)
+            new = NewExecution("run-1", "team", root.id, str(folder.work), "main.nf", str(base),
+                               str(uuid.uuid4()), 0.0, "test", False)
+            transitions.launch(tx, new, NewAttempt("main.nf", (), False, None, None), "me")
+            transitions.claim(tx, "run-1", Owner(conf.host, processes.boot_id()), -60)
+        store.close()
+        subprocess.run(["chmod", "-R", "a+rwX", str(base)], check=True)
+
+        def sweep_as_bob() -> str:
+            words = [sys.executable, "-c", _SWEEP_AS, str(bob), *(f"{k}={v}" for k, v in env.items())]
+            done = subprocess.run(["unshare", "-m", "bash", "-c", f'{proc or ":"}; exec "$@"', "-", *words],
+                                  text=True, capture_output=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        assert "run-1 keep its processes are of another user" in sweep_as_bob()
+        assert folder.work.is_dir()
+        task.kill()
+        task.wait()
+        assert "settled as FAILED" in sweep_as_bob()
+        assert not folder.work.exists()
+    finally:
+        task.kill()
+        subprocess.run(["rm", "-rf", str(base)], check=True)
 
 
 @pytest.mark.skipif(not privileged(), reason="needs root, to be two users")
