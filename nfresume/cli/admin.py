@@ -111,7 +111,8 @@ def doctor(
     """Check root, database and engine; exit code 1 when something is wrong.
 
     After the database was restored from a backup, there may be executions on disk that it does not know.
-    nfresume never deletes them by itself: adopt or release each of them.
+    nfresume never deletes them by itself: adopt or release each of them. After the disk was restored, there
+    may be work dirs again that were deleted: release them.
 
     Examples:
 
@@ -153,8 +154,9 @@ def _repair(conf: Any, adopt: set[str], release: set[str], *, ask: bool) -> None
         if not keep and folder.id not in release:
             if not ask:
                 continue
+            choice = "(r)elease" if folder.deleted else "(a)dopt, (r)elease"
             answer = typer.prompt(f"{folder.id} of {folder.account}, {folder.pipeline}, {folder.attempts} "
-                                  "attempts: (a)dopt, (r)elease or (s)kip?", default="s")
+                                  f"attempts: {choice} or (s)kip?", default="s")
             if answer[:1] not in ("a", "r"):
                 continue
             keep = answer.startswith("a")

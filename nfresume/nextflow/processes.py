@@ -69,3 +69,13 @@ def of_execution(execution_id: str, attempts: Path, newest: int) -> list[psutil.
         ):
             found.update((p.pid, p) for p in processes.in_session(head.shim))
     return list(found.values())
+
+
+def of_another_user(attempts: Path, newest: int) -> bool:
+    """True when a process group that an execution has started here is another user's: it may be alive.
+
+    Neither its environment can be read then nor, where /proc hides it, anything else.
+    """
+    heads = (read(attempts / str(number)) for number in range(1, newest + 1))
+    return any(head.boot_id == processes.boot_id() and processes.has_others(head.shim)
+               for head in heads if head is not None)

@@ -6,6 +6,7 @@ file with the highest token counts. A line without a line end, which a crash lef
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -148,9 +149,10 @@ class Reader:
                 yield line
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; the next `poll` goes on in it."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with contextlib.suppress(OSError):  # nothing was written
+                os.close(self._fd)
             self._fd = -1
 
 

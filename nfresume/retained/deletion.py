@@ -112,7 +112,7 @@ class _Deletion:
         """Why the work dir must not be deleted; None once its results are safe."""
         try:
             folder = places.folder_of(self._store, self._execution)
-            if (hold := _obstacle(self._execution, folder)) is not None:
+            if (hold := obstacle(self._execution, folder)) is not None:
                 return hold
             secured = securing.secure(folder, self._execution, self._pace, heartbeat=renewal.check,
                                       succeeded=False, deleting=True)
@@ -169,13 +169,14 @@ class _Deletion:
         )
 
 
-def _obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
+def obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
     """Why nothing may be done yet: something of it still runs here, or it is not what the database knows."""
     attempts = folder.attempt(execution.attempt).parent
-    if folder.attempt(execution.attempt + 1).exists():
-        return Hold("its folder has an attempt that the database does not know: "
-                    "is the database an old backup?", passing=False)
+    if (unknown := folder.unknown_attempt(execution.attempt)) is not None:
+        return Hold(unknown, passing=False)
     alive = nextflow_processes.of_execution(execution.id, attempts, execution.attempt)
+    if nextflow_processes.of_another_user(attempts, execution.attempt):
+        return Hold("processes of it may still run on this host, as another user", in_use=True)
     if alive:
         return Hold(f"{len(alive)} of its processes still run on this host", in_use=True)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nfresume.domain.errors import RootUnusable
@@ -39,3 +40,16 @@ class Folders:
 def folder_of(store: Store, execution: Execution) -> ExecutionFolder:
     """The folder of an execution in its root. Raises RootUnusable."""
     return Folders(store).of(execution)
+
+
+def of_others(folder: Path) -> str | None:
+    """Why a folder is for another user to change; None when this process may, or when nothing is there."""
+    try:
+        owner = os.stat(folder).st_uid
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        return f"this user may not see {folder}"
+    if os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    return f"this user may not change {folder}, which is of user {owner}"

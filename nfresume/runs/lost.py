@@ -49,7 +49,10 @@ def diagnose(
         return "keep", f"its Slurm job is {job}: nobody else may touch it"
     if execution.state is ExecutionState.QUEUED:
         return "fail", "its supervisor never started"
-    attempt_dir = places.folder_of(store, execution).attempt(attempt.number)
+    folder = places.folder_of(store, execution)
+    if (others := places.of_others(folder.path)) is not None:
+        return "keep", others
+    attempt_dir = folder.attempt(attempt.number)
     here = verdict.ran_here(attempt, conf)
     if not here and not as_job:
         if verdict.exit_code(attempt_dir) is not None:
@@ -59,6 +62,8 @@ def diagnose(
         return "keep", (f"its supervisor on {attempt.host} was lost; Nextflow may still run there: "
                         f"`nfresume sweep` on that host will tell. If that host never comes back: "
                         f"`nfresume settle {execution.id} --host-is-gone`")
+    if nextflow_processes.of_another_user(attempt_dir.parent, attempt.number):
+        return "keep", "its processes are of another user, whose sweep will tell whether they are at work"
     if here and attempt.boot_id == processes.boot_id() and nextflow_processes.of_execution(
             execution.id, attempt_dir.parent, attempt.number):
         return "adopt", "its supervisor was lost, its Nextflow is alive"

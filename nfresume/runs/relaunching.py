@@ -124,11 +124,13 @@ def check_cache(execution: Execution, folder: ExecutionFolder, request: Relaunch
 def check_leftovers(
     execution: Execution, last: Attempt, folder: ExecutionFolder, request: RelaunchRequest
 ) -> None:
-    """Refuse while tasks of the last attempt may still run elsewhere. Raises Conflict.
+    """Refuse while tasks of the last attempt may still run elsewhere, or a later one exists. Raises Conflict.
 
     Processes on this host are not checked: the new attempt's supervisor stops them once it owns the work dir.
     A relaunch that loses the race for the work dir must not touch the winner's processes.
     """
+    if (unknown := folder.unknown_attempt(last.number)) is not None:
+        raise Conflict(f"{execution.id} cannot be relaunched", unknown)
     if not last.clean_end:
         if last.launcher == slurm.SlurmLauncher.name:
             if (job := slurm.job(last.run_name)) is not slurm.Job.GONE:

@@ -191,7 +191,9 @@ class _Sweep:
 
     def _delete(self, line: SweepLine) -> SweepLine:
         e = line.execution
-        places.root_of(self._store, e)  # RootUnusable: nothing is begun, and the next sweep tries again
+        folder = places.folder_of(self._store, e)  # RootUnusable: the next sweep tries again
+        if (reason := places.of_others(folder.path)) is not None:
+            return replace(line, action="keep", reason=reason)
         if line.action == "continue":
             claim = deletion.take(self._store, e)
             if claim is None:
@@ -230,27 +232,30 @@ def _tidy(
     store: Store, conf: Settings, roots: Iterable[queries.RootRecord], stop: threading.Event,
     notify: Callable[[str], None], *, thorough: bool,
 ) -> None:
-    """Empty the trash, prune caches and old records: with `run_as` for each account as its user."""
+    """Empty the trash; prune caches and old records account by account, with `run_as` as its user."""
     for root in (Root(Path(r.path), r.id, r.inode) for r in roots):
-        for account in _accounts(conf, root):
-            with contextlib.suppress(NfresumeError, OSError):  # the root is not there: skip it
-                with acting.for_account(conf, account or conf.account):
-                    _tidy_root(store, conf, root, stop, notify, account, thorough=thorough)
+        if not conf.run_as:
+            with contextlib.suppress(NfresumeError, OSError):  # the root is not there
+                _drain_trash(store, conf, root, stop)
+        for account in _accounts(root):
+            try:
+                with contextlib.suppress(NfresumeError), acting.for_account(conf, account):
+                    if places.of_others(root.path / account) is None:
+                        _tidy_account(store, conf, root, stop, notify, account, thorough=thorough)
+            except OSError as e:  # the others go on
+                notify(f"caches and records of account {account} cannot be tidied: {e}")
 
 
-def _accounts(conf: Settings, root: Root) -> Iterable[str | None]:
-    """The accounts for which a root is tidied one by one; None: all of them together."""
-    if not conf.run_as:
-        return [None]
+def _accounts(root: Root) -> list[str]:
     with contextlib.suppress(OSError):
         return sorted(path.name for path in root.path.iterdir()
                       if ACCOUNT.fullmatch(path.name) and path.is_dir())
     return []
 
 
-def _tidy_root(
+def _tidy_account(
     store: Store, conf: Settings, root: Root, stop: threading.Event, notify: Callable[[str], None],
-    account: str | None, *, thorough: bool,
+    account: str, *, thorough: bool,
 ) -> None:
     from nfresume.retained import (  # only here: a launch may settle a lost attempt, and is fast
         environments,
@@ -258,7 +263,8 @@ def _tidy_root(
         task_caches,
     )
 
-    _drain_trash(store, conf, root, stop)
+    if conf.run_as:
+        _drain_trash(store, conf, root, stop)
     task_caches.tidy(store, conf, root, stop, thorough=thorough, only=account)
     environments.tidy(store, conf, root, stop, thorough=thorough, only=account)
     key = root.id, account

@@ -90,14 +90,19 @@ def _trash(conf: Settings) -> str:
 
 def _folders(conf: Settings) -> str:
     found = unknown_folders(conf)
-    if found:
-        raise NotFound(f"{len(found)} executions on disk that this database does not know, left alone: "
-                       f"{', '.join(folder.id for folder in found[:5])}", "`nfresume doctor --repair`")
+    kinds = {"executions on disk that this database does not know": [f for f in found if not f.known],
+             "work dirs that were deleted are there again": [f for f in found if f.deleted],
+             "executions with attempts that this database does not know":
+                 [f for f in found if f.known and not f.deleted]}
+    told = [f"{len(some)} {what}, left alone: {', '.join(folder.id for folder in some[:5])}"
+            for what, some in kinds.items() if some]
+    if told:
+        raise NotFound("; ".join(told), "`nfresume doctor --repair`")
     return "the database knows every execution's folder"
 
 
 def unknown_folders(conf: Settings) -> list[UnknownFolder]:
-    """Executions in the configured root that the database does not know."""
+    """Executions in the configured root that the database does not know, and work dirs that came back."""
     if not conf.root.exists():
         return []
     with closing(Store.open(conf.database_url)) as store:

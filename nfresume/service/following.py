@@ -148,7 +148,7 @@ class Follower:
         try:
             while True:
                 now = time.monotonic()
-                if ended_at is None and self._head_ended():
+                if ended_at is None and os.path.exists(self._attempt_dir / command.EXIT_STATUS):
                     ended_at = now
                 if ended_at is not None or now - asked > min(_LAST, 4 * wait):
                     asked = now
@@ -160,9 +160,10 @@ class Follower:
                 over = not self._execution.state.live and not goes_on
                 out, err, news = self._look(progress)
                 yield Update(out, err, self._progress.total if progress else None, self._execution)
-                if over and not (out or err):
+                all_read = not (out or err or self._disk.away)
+                if over and all_read:
                     return
-                if goes_on and not (out or err):  # it needed files whose content was not kept
+                if goes_on and all_read:  # it needed files whose content was not kept
                     yield Update(b"", b"", self._progress.total if progress else None, self._execution,
                                  self._why_it_goes_on())
                     self._close()
@@ -171,16 +172,11 @@ class Follower:
                     continue
                 news = news or bool(out or err)
                 wait = fastest if news else min(_LAST, wait * _SLOWER)
-                if not over:
+                if not over or self._disk.away:
                     settling = ended_at is not None and now - ended_at < _SETTLING_SECONDS
                     self._wait(_SETTLING if settling else wait)
         finally:
             self._close()
-
-    def _head_ended(self) -> bool:
-        with self._disk.waiting():
-            return (self._attempt_dir / command.EXIT_STATUS).exists()
-        return False
 
     def _look(self, progress: bool) -> tuple[bytes, bytes, bool]:
         """What is new in the output, in the errors, and whether there is progress."""

@@ -2,7 +2,8 @@
 
 They exist after the database was restored from an old backup, or when the root was in use with another
 database. Each attempt left its request in its folder (`request.json`), so an adopted execution can be
-relaunched.
+relaunched. After the disk was restored there may be work dirs again that were deleted; they can only be
+released.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfresume.domain.errors import Conflict, NotFound
+from nfresume.domain.errors import Conflict, NotFound, RemovalBlocked, ResultsAtRisk
 from nfresume.domain.executions import Execution, ExecutionState, TaskCounts
 from nfresume.domain.retention import Decision
-from nfresume.domain.workdirs import Keep, KeepKind
+from nfresume.domain.workdirs import Keep, KeepKind, WorkDirState
 from nfresume.nextflow import command
 from nfresume.nextflow import processes as nextflow_processes
-from nfresume.retained import deletion
+from nfresume.retained import deletion, disposal, securing
 from nfresume.runs.verdict import exit_code
 from nfresume.service.verbs import Service
 from nfresume.settings import Settings
 from nfresume.storage import Root
+from nfresume.storage.removal import empty_trash
 from nfresume.storage.root import ExecutionFolder
+from nfresume.storage.trash import to_trash
 from nfresume.store import Store, guarded, queries, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Outcome, Owner
 from nfresume.system import processes
@@ -37,7 +40,8 @@ _ADOPTED = "adopted from its folder: the database did not know it"
 class UnknownFolder:
     """The folder of an execution that the database does not know.
 
-    `attempts` is the number of readable requests; with 0 it cannot be adopted.
+    `attempts` is the number of readable requests; with 0 it cannot be adopted. `known`: so many attempts are
+    in the database. `deleted`: it knows that the work dir was deleted.
     """
 
     account: str
@@ -45,21 +49,28 @@ class UnknownFolder:
     path: Path
     attempts: int
     pipeline: str
+    known: int = 0
+    deleted: bool = False
 
 
 def unknown_folders(store: Store, root: Root) -> list[UnknownFolder]:
-    """Every execution folder in the root that has no row in the database and still holds work or cache."""
+    """Every execution folder in the root with work, cache or attempts of which the database does not know."""
     with store.begin(write=False) as tx:
-        known = queries.ids(tx)
+        all_known = queries.known(tx)
     found = []
     for attempts in sorted(root.path.glob("[!.]*/[!.]*/attempts")):
-        folder = attempts.parent
-        holds_bytes = (folder / "work").is_dir() or (folder / "cache").is_dir()
-        if folder.name in known or folder.is_symlink() or not holds_bytes:
+        folder = root.execution(attempts.parent.parent.name, attempts.parent.name)
+        known, state = all_known.get(folder.execution_id, (0, None))
+        deleted = state is WorkDirState.DELETED
+        if state is None or deleted:
+            unknown = folder.work.is_dir() or folder.cache.is_dir()
+        else:
+            unknown = folder.unknown_attempt(known) is not None
+        if folder.path.is_symlink() or not unknown:
             continue
-        requests = _requests(root.execution(folder.parent.name, folder.name))
-        found.append(UnknownFolder(folder.parent.name, folder.name, folder, len(requests),
-                                   requests[-1]["pipeline"] if requests else "unknown"))
+        requests = _requests(folder)
+        found.append(UnknownFolder(folder.account, folder.execution_id, folder.path, len(requests),
+                                   requests[-1]["pipeline"] if requests else "unknown", known, deleted))
     return found
 
 
@@ -76,6 +87,8 @@ def _still_runs(unknown: UnknownFolder, newest: int) -> str | None:
     attempts = unknown.path / "attempts"
     if alive := nextflow_processes.of_execution(unknown.id, attempts, newest):
         return f"{len(alive)} of its processes run on this host"
+    if nextflow_processes.of_another_user(attempts, newest):
+        return "processes of it may run on this host, as another user"
     last = attempts / str(newest)
     head = nextflow_processes.read(last)
     if head is None or head.boot_id == processes.boot_id() or exit_code(last) is not None:
@@ -88,13 +101,17 @@ def _still_runs(unknown: UnknownFolder, newest: int) -> str | None:
 
 
 def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execution:
-    """Enter the folder into the database as a FAILED execution. Its work dir is held until a person decides.
+    """Enter the attempts that the database does not know, as FAILED. The work dir is held until a person
+    decides.
 
-    Raises NotFound when the folder has no readable request, Conflict when it seems to run.
+    Raises NotFound when the folder has no readable request, Conflict when it seems to run, or was deleted.
     """
+    if unknown.deleted:
+        raise Conflict(f"the work dir of {unknown.id} was deleted, and is there again: it cannot be adopted",
+                       f"`nfresume doctor --release {unknown.id}` deletes it")
     requests = _requests(root.execution(unknown.account, unknown.id))
-    if not requests:
-        raise NotFound(f"{unknown.path} has no readable request.json of its attempts",
+    if len(requests) <= unknown.known:
+        raise NotFound(f"{unknown.path} has no readable request.json of its unknown attempts",
                        "look at it yourself; nothing was touched")
     if (reason := _still_runs(unknown, len(requests))) is not None:
         raise Conflict(f"{unknown.id} cannot be taken over: {reason}",
@@ -108,7 +125,7 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
             storage_expiration_hours=first["hours"], storage_expiration_source=first["hours_source"],
             pinned=False,
         )
-        for number, request in enumerate(requests, 1):
+        for number, request in list(enumerate(requests, 1))[unknown.known:]:
             attempt = NewAttempt(request["pipeline"], tuple(request["options"]), request["resume"],
                                  request["nextflow"], request["nextflow_version"], request["launcher"])
             if number == 1:
@@ -120,7 +137,7 @@ def adopt(store: Store, root: Root, unknown: UnknownFolder, actor: str) -> Execu
             held = Decision(_ADOPTED, Keep(KeepKind.HELD, _ADOPTED, by="nfresume"))
             outcome = Outcome(ExecutionState.FAILED, code, _ADOPTED, False, held)
             transitions.settle(tx, lease, outcome, TaskCounts(), actor, deletion.claimant())
-        guarded.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests)})
+        guarded.note(tx, unknown.id, "adopted", actor, {"attempts": len(requests) - unknown.known})
         return queries.get(tx, unknown.id)
 
 
@@ -129,5 +146,28 @@ def release(store: Store, conf: Settings, root: Root, unknown: UnknownFolder, ac
 
     Raises NotFound as `adopt` does, ResultsAtRisk, Conflict and RemovalBlocked as `Service.delete` does.
     """
+    if unknown.deleted:
+        return _delete_again(store, conf, root, unknown, actor)
     service = Service(conf.for_account(unknown.account), store=store, actor=actor)
     return service.delete(adopt(store, root, unknown, actor))
+
+
+def _delete_again(
+    store: Store, conf: Settings, root: Root, unknown: UnknownFolder, actor: str
+) -> Execution:
+    """Delete a work dir that was deleted, and came back: its state does not change."""
+    with store.begin(write=False) as tx:
+        execution = queries.get(tx, unknown.id)
+    folder, pace = root.execution(unknown.account, unknown.id), disposal.pace_of(conf)
+    hold = deletion.obstacle(execution, folder) or securing.secure(
+        folder, execution, pace, heartbeat=lambda: None, succeeded=False, deleting=True).hold
+    if hold is not None:
+        raise ResultsAtRisk(f"{unknown.id}: {hold.reason}", "nothing was deleted")
+    to_trash(root, unknown.account, unknown.id)
+    removed = empty_trash(root, unknown.id, pace=pace)
+    if removed.blocked:
+        raise RemovalBlocked(f"{unknown.id}: {deletion.describe_blocked(removed)}",
+                             "everything else was removed")
+    with store.begin() as tx:
+        guarded.note(tx, unknown.id, "deleted_again", actor, {"files": removed.files})
+    return execution

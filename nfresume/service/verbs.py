@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING
 
 from nfresume import launchers
 from nfresume.domain import retention
-from nfresume.domain.errors import (
-    Conflict,
-    Expired,
-    RemovalBlocked,
-    ResultsAtRisk,
-    RootUnusable,
-    UsageError,
-)
+from nfresume.domain.errors import Conflict, Expired, RemovalBlocked, ResultsAtRisk, RootUnusable, UsageError
 from nfresume.domain.executions import (
     ID_ALPHABET,
     ID_RANDOM_LENGTH,
@@ -335,9 +328,10 @@ class Service(Inspection):
         """Delete a retained work dir now; when `stop` is set the removal pauses and stays DELETING.
 
         Raises ResultsAtRisk when published results exist only in it, RemovalBlocked when something cannot be
-        removed, RootUnusable when the root is not there.
+        removed, RootUnusable when the root is not there, or the folder another user's.
         """
-        places.root_of(self.store, execution)
+        if (others := places.of_others(places.folder_of(self.store, execution).path)) is not None:
+            raise RootUnusable(others, "let that user, or root, delete it; nothing was touched")
         if execution.work_dir.state is WorkDirState.DELETING:
             claim = deletion.take(self.store, execution)
         else:

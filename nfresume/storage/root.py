@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from nfresume.domain.errors import RootUnusable
-from nfresume.system import acting, durable, regular
+from nfresume.system import acting, descriptors, durable, regular
 
 MARKER = ".nfresume"
 TRASH = ".trash"
@@ -34,6 +35,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 MINIMUM_FREE = 16 * 2**20
 
 _MARK_HINT = "if this is the right place, and mounted, mark it: `nfresume doctor --mark-root`"
+_READABLE_HINT = "let its owner run `nfresume doctor --mark-root`: then all who may read the folder can"
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -54,6 +56,8 @@ class Root:
         except FileNotFoundError:
             what = "is not marked as a root" if path.exists() else "does not exist"
             raise RootUnusable(f"{path} {what}: it has no {MARKER} file", _MARK_HINT) from None
+        except PermissionError as e:
+            raise RootUnusable(f"{path / MARKER} cannot be read: {e.strerror}", _READABLE_HINT) from None
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise RootUnusable(f"{path / MARKER} cannot be read: {e}", _MARK_HINT) from None
         if version != LAYOUT_VERSION:
@@ -84,18 +88,22 @@ class Root:
         """Yield an open descriptor of the root. Raises RootUnusable when its id or inode has changed."""
         fd = os.open(self.path, _DIR & ~os.O_NOFOLLOW)
         try:
-            marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            with os.fdopen(marker, "rb") as file:
-                found = json.loads(file.read())["id"]
-            if found != self.id or os.fstat(fd).st_ino != self.inode:
-                raise RootUnusable(f"{self.path} is not the recorded root (another folder or file system)",
-                                   "nothing was touched; mount the right one")
+            self._check(fd)
             yield fd
+        finally:
+            os.close(fd)
+
+    def _check(self, fd: int) -> None:
+        try:
+            marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
         except FileNotFoundError:
             raise RootUnusable(f"{self.path} has lost its {MARKER} file",
                                "nothing was touched; is it mounted?") from None
-        finally:
-            os.close(fd)
+        with os.fdopen(marker, "rb") as file:
+            found = json.loads(file.read())["id"]
+        if found != self.id or os.fstat(fd).st_ino != self.inode:
+            raise RootUnusable(f"{self.path} is not the recorded root (another folder or file system)",
+                               "nothing was touched; mount the right one")
 
     def execution(self, account: str, execution_id: str) -> ExecutionFolder:
         """The folder of one execution; it need not exist yet."""
@@ -103,19 +111,41 @@ class Root:
         return ExecutionFolder(self, account, execution_id)
 
     def check_space(self, account: str = "") -> None:
-        """Raise RootUnusable when nothing can be written here, in the account's folder if there is one."""
+        """Raise RootUnusable when nothing can be written here, in the account's folder if there is one.
+
+        Also when nothing could be moved into the trash, without which no work dir is ever deleted.
+        """
+        for name in filter(None, (account, TRASH)):
+            self._check_is_inside(name)
         own = self.path / account
         if not os.access(own if account and own.exists() else self.path, os.W_OK | os.X_OK):
             raise RootUnusable(f"{self.path} is not writable", "choose another root, or ask its owner")
         if problem := out_of_space(self.path):
             raise RootUnusable(problem, "free some space: `nfresume list` shows what is retained")
 
+    def _check_is_inside(self, name: str) -> None:
+        """Raise RootUnusable when a folder of the root is a link, or on another mount."""
+        with descriptors.of(self.path) as root_fd:
+            try:
+                with descriptors.below(root_fd, [name]) as fd:
+                    inside = descriptors.mount_id(fd) == descriptors.mount_id(root_fd)
+            except FileNotFoundError:
+                return
+            except NotADirectoryError:  # so does the kernel call a link that must not be followed
+                inside = False
+        if not inside:
+            raise RootUnusable(f"{self.path / name} is a link, or another file system is mounted there: "
+                               "no work dir could be deleted", "choose a root there: NFRESUME_ROOT")
+
 
 def _mark(folder: Path, mark: dict[str, Any]) -> None:
+    mode = folder.stat().st_mode & 0o7777
     durable.create(folder / MARKER, json.dumps(mark).encode() + b"\n")
+    with contextlib.suppress(PermissionError):  # somebody else has made it
+        (folder / MARKER).chmod(mode & 0o444 | 0o200)  # whoever may read the folder may read its marker
     if not (folder / TRASH).exists():
         (folder / TRASH).mkdir(exist_ok=True)
-        (folder / TRASH).chmod(folder.stat().st_mode & 0o7777)  # every user who may launch may also remove
+        (folder / TRASH).chmod(mode)  # every user who may launch may also remove
 
 
 def _rename_unless_exists(made: Path, path: Path) -> None:
@@ -152,6 +182,13 @@ class ExecutionFolder:
     def attempt(self, number: int) -> Path:
         """The folder with the logs, trace and exit status of attempt `number`."""
         return self.path / "attempts" / str(number)
+
+    def unknown_attempt(self, known: int) -> str | None:
+        """What is wrong when an attempt was made after the last one of `known`; None when there is none."""
+        if not self.attempt(known + 1).exists():
+            return None
+        return ("its folder has an attempt that the database does not know (is the database an old backup?): "
+                f"`nfresume doctor --adopt {self.execution_id}` stores it")
 
     def request(self, number: int) -> dict[str, Any] | None:
         """The request behind attempt `number`; None when there is no readable record of it."""

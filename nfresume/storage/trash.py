@@ -6,12 +6,14 @@ a parent was replaced by a symlink, the move is refused and nothing is touched.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nfresume.domain.errors import RootUnusable
 from nfresume.storage.root import TRASH, Root
 from nfresume.system import descriptors
 
@@ -22,16 +24,19 @@ TASKS = "tasks"
 def to_trash(root: Root, account: str, execution_id: str) -> None:
     """Rename `work` and `cache` of an execution into the trash; safe to repeat.
 
-    Raises OSError when a folder of the path is a link, or a name is not a plain folder name.
+    Raises OSError when they, or a folder of the path, are links, or a name is not a plain folder name. That
+    the account's folder is missing is an error, too: it may be on a file system that is not mounted.
     """
-    try:
-        with folder(root, account, execution_id) as (root_fd, execution_fd):
+    with folder(root, account) as (root_fd, account_fd):
+        try:
+            os.lstat(_plain(execution_id), dir_fd=account_fd)
+        except FileNotFoundError:
+            return
+        with descriptors.below(account_fd, [execution_id]) as execution_fd:
             for name in ("work", "cache"):
-                if _is_directory(name, execution_fd):
+                if _is_there(name, execution_fd):
                     put(root_fd, execution_id, execution_fd, [name])
                     os.fsync(execution_fd)
-    except FileNotFoundError:
-        return
 
 
 @contextmanager
@@ -40,11 +45,14 @@ def folder(root: Root, *names: str) -> Iterator[tuple[int, int]]:
 
     Raises FileNotFoundError when the folder does not exist, another OSError when it cannot be opened safely.
     """
-    for name in names:
-        if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
-            raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
-    with root.descriptor() as root_fd, descriptors.below(root_fd, names) as fd:
+    with root.descriptor() as root_fd, descriptors.below(root_fd, map(_plain, names)) as fd:
         yield root_fd, fd
+
+
+def _plain(name: str) -> str:
+    if name in ("", ".", "..", TRASH) or "/" in name or "\0" in name:
+        raise OSError(errno.EINVAL, f"not the name of a folder inside the root: {name!r}")
+    return name
 
 
 def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> None:
@@ -58,6 +66,10 @@ def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> No
             for name in names:
                 descriptors.rename(name, folder_fd, name, entry_fd)
             os.fsync(entry_fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # an empty one would be in the way of other users
+                os.rmdir(entry, dir_fd=trash_fd)
+            raise
         finally:
             os.close(entry_fd)
     finally:
@@ -80,11 +92,16 @@ def owner(entry: str) -> str:
 
 
 def open_trash(root_fd: int) -> int:
-    """Open the trash, or this user's own part of it where there is one; raises OSError if it is a link.
+    """Open the trash, or this user's own part of it where there is one; raises OSError if it is a link,
+    and RootUnusable if it is missing.
 
     `run_as` gives each user a part, so that no user can touch what another one removes.
     """
-    trash_fd = os.open(TRASH, descriptors.DIRECTORY, dir_fd=root_fd)
+    try:
+        trash_fd = os.open(TRASH, descriptors.DIRECTORY, dir_fd=root_fd)
+    except FileNotFoundError:
+        raise RootUnusable(f"the root has no {TRASH} folder any more: `nfresume doctor --mark-root` makes it",
+                           "nothing was touched") from None
     try:
         own = os.open(f".{os.geteuid()}", descriptors.DIRECTORY, dir_fd=trash_fd)
     except OSError:
@@ -96,8 +113,11 @@ def open_trash(root_fd: int) -> int:
     return own
 
 
-def _is_directory(name: str, parent_fd: int) -> bool:
+def _is_there(name: str, parent_fd: int) -> bool:
+    """False when nothing has this name. Raises OSError for a link: what it leads to would stay, unseen."""
     try:
-        return descriptors.is_directory(name, parent_fd)
+        if descriptors.is_directory(name, parent_fd):
+            return True
     except FileNotFoundError:
         return False
+    raise OSError(errno.ENOTDIR, f"{name} is a link, or no folder: remove it, and what it leads to, by hand")

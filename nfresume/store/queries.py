@@ -308,9 +308,12 @@ def all_roots(tx: Tx) -> list[RootRecord]:
     return [RootRecord(r.id, r.path, r.inode) for r in tx.conn.execute(roots.select())]
 
 
-def ids(tx: Tx) -> set[str]:
-    """The ids of all executions."""
-    return set(tx.conn.execute(sa.select(executions.c.id)).scalars())
+def known(tx: Tx) -> dict[str, tuple[int, WorkDirState]]:
+    """The number of attempts of every execution, and the state of its work dir, by its id."""
+    rows = tx.conn.execute(
+        sa.select(executions.c.id, executions.c.attempt, work_dirs.c.state)
+        .join(work_dirs, work_dirs.c.execution_id == executions.c.id))
+    return {row.id: (row.attempt, WorkDirState(row.state)) for row in rows}
 
 
 def root_at(tx: Tx, path: str) -> RootRecord | None:

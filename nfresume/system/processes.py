@@ -76,8 +76,28 @@ def start_ticks(pid: int) -> int | None:
 
 
 def is_alive(pid: int, ticks: int) -> bool:
-    """True if the process with this pid and start time still runs. A reused pid has another start time."""
-    return start_ticks(pid) == ticks
+    """True if the process with this pid and start time still runs. A reused pid has another start time.
+
+    Also true for a process of another user that /proc hides (its option `hidepid`): nobody can tell.
+    """
+    found = start_ticks(pid)
+    return found == ticks or (found is None and _is_of_others(os.kill, pid)
+                              and not os.path.exists(f"/proc/{pid}"))
+
+
+def has_others(group: int) -> bool:
+    """True when a process group lives, and this user may signal none of it; /proc may hide such processes."""
+    return _is_of_others(os.killpg, group)
+
+
+def _is_of_others(send: Callable[[int, int], None], number: int) -> bool:
+    try:
+        send(number, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
 
 
 def signature() -> str:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -878,22 +879,6 @@ def test_files_that_cannot_be_read_for_a_while(site: Site):
     site.ok("wait", site.show()["id"])
 
 
-def test_files_that_cannot_be_followed_for_a_while(site: Site):
-    """Who launched a run waits for its files, as for its database, and tells how it ended."""
-    site.prefix = BOUND
-    site.pipeline("slow")
-    launch = site.start("launch", "slow", "--seconds", "8")
-    attempt = attempt_dir(site.show())
-    until((attempt / "nextflow.log").exists, what="the log")
-    attempt.chmod(0)
-    assert launch.stderr is not None
-    told = next(line for line in launch.stderr if "cannot be read now" in line)
-    attempt.chmod(0o755)
-    _, err = launch.communicate(timeout=site.patience)
-    assert (launch.returncode, "cannot be read now" in err) == (0, False), told + err
-    assert "SUCCEEDED" in err
-
-
 @pytest.mark.long
 def test_a_database_from_a_backup(site: Site):
     """Case 49: executions that a restored backup does not know are kept until adopted or released."""
@@ -926,10 +911,43 @@ def test_a_database_from_a_backup(site: Site):
     assert (told.code, "2 executions on disk that this database does not know" in told.out) == (1, True)
     assert site.run("doctor", "--repair").code == 64
     assert site.run("doctor", "--adopt", "nobody-123456").code == 66
-    site.ok("doctor", "--adopt", kept, "--release", old)
+    before = {path: path.read_bytes() for path in (site.root / "team" / known / "attempts/2").iterdir()}
+    refused = site.run("relaunch", known, "--from-scratch")
+    assert (refused.code, f"nfresume doctor --adopt {known}" in refused.err) == (80, True)
+    assert before == {path: path.read_bytes() for path in before}
+    assert f"1 executions with attempts that this database does not know, left alone: {known}" in told.out
+    site.ok("doctor", "--adopt", kept, "--adopt", known, "--release", old)
+    assert [a["number"] for a in site.show(known)["attempts"]] == [1, 2]
+    assert reused(site.run("relaunch", known)) == (7, 1)
+    site.ok("doctor")
     assert site.show(old)["work_dir"]["state"] == "DELETED"
     adopted = site.show(kept)
     assert (adopted["state"], adopted["work_dir"]["state"], adopted["work_dir"]["expires_at"]) == (
         "FAILED", "RETAINED", None)
     fix(site.launch_dir / "fail-late")
     assert reused(site.ok("relaunch", kept)) == (7, 1)
+
+
+def test_a_disk_from_a_backup(site: Site):
+    """A work dir that was deleted, and is there again, is shown; a release deletes it, and results stay."""
+    site.pipeline("fail-late")
+    site.run("launch", "--storage-expiration-hours", "5", "fail-late", "--outdir", "results")
+    known = site.show()["id"]
+    folder = site.root / "team" / known
+    shutil.copytree(folder, site.base / "backup", symlinks=True)
+    site.ok("delete", known, "--yes")
+    assert "knows every execution's folder" in site.ok("doctor").out
+    shutil.rmtree(folder)
+    shutil.copytree(site.base / "backup", folder, symlinks=True)
+    before = {path: path.read_bytes() for path in (site.launch_dir / "results").rglob("*") if path.is_file()}
+    told = site.run("doctor")
+    assert told.code == 1
+    assert f"1 work dirs that were deleted are there again, left alone: {known}" in told.out
+    refused = site.run("doctor", "--adopt", known)
+    assert (refused.code, f"nfresume doctor --release {known}" in refused.err) == (80, True)
+    assert (folder / "work").is_dir()
+    site.ok("doctor", "--release", known)
+    assert sorted(os.listdir(folder)) == ["attempts"]
+    assert os.listdir(site.root / ".trash") == []
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert [e["name"] for e in site.show(known)["events"]][-1] == "deleted_again"

@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 118
+CASES = 121
 
 
 def test_the_matrix():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -303,3 +304,133 @@ def test_a_long_settlement_keeps_its_lease(site: Kept):
     short = replace(site.conf, lease_seconds=0.6)
     until(lambda: lost.find(site.store, short), 10, "lost once nobody renews it")
     assert deletion.CLAIM_SECONDS > 10 * deletion.RENEWAL_SECONDS
+
+
+_SWEEP_AS = """
+import os, sys
+from nfresume import settings
+from nfresume.store import Store
+from nfresume.runs import sweeper
+from nfresume.retained import environments, old_records, task_caches
+uid = int(sys.argv[1])
+conf = settings.load(dict(pair.split("=", 1) for pair in sys.argv[2:]))
+store = Store.open(conf.database_url)
+os.setgroups([]); os.setgid(uid); os.setuid(uid); os.umask(0o077)
+for line in sweeper.sweep(store, conf, notify=print):
+    print(line.execution.id, line.action, line.reason, line.done, line.error)
+"""
+
+_DELETE_AS = """
+import os, sys
+from nfresume import settings
+from nfresume.service.verbs import Service
+conf = settings.load(dict(pair.split("=", 1) for pair in sys.argv[2:]) | {"NFRESUME_ACCOUNT": "ann"})
+service = Service(conf)
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+try:
+    service.delete(service.get("run-a1"))
+except Exception as e:
+    print(f"{type(e).__name__}: {e.message}")
+"""
+
+
+@pytest.mark.skipif(not privileged(), reason="needs root, to be two users")
+@pytest.mark.parametrize("proc", ["", "mount -t proc -o hidepid=2 proc /proc"])
+def test_processes_of_another_user(proc: str):
+    """A lost run of which another user's processes may live is left alone, also where /proc hides these."""
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-others"
+    ann, bob = 1_000_000 + 2 * os.getpid(), 1_000_001 + 2 * os.getpid()
+    (base / "root").mkdir(parents=True)
+    task = subprocess.Popen(["sleep", "600"], user=ann, group=ann, extra_groups=[], start_new_session=True)
+    try:
+        root = Root.mark(base / "root")
+        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
+               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "team",
+               "NFRESUME_PRICE_PER_GB_MONTH": "0.3"}
+        (base / "c.toml").touch()
+        conf = settings.load(env)
+        store = Store.open(conf.database_url)
+        folder = root.execution("team", "run-1")
+        folder.provision(1)
+        head = {"pid": task.pid, "start_ticks": processes.start_ticks(task.pid), "shim": task.pid,
+                "boot_id": processes.boot_id()}
+        (folder.attempt(1) / "head.json").write_text(json.dumps(head))
+        with store.begin() as tx:
+            transitions.register_root(tx, root.id, str(root.path), root.inode)
+            new = NewExecution("run-1", "team", root.id, str(folder.work), "main.nf", str(base),
+                               str(uuid.uuid4()), 0.0, "test", False)
+            transitions.launch(tx, new, NewAttempt("main.nf", (), False, None, None), "me")
+            transitions.claim(tx, "run-1", Owner(conf.host, processes.boot_id()), -60)
+        store.close()
+        subprocess.run(["chmod", "-R", "a+rwX", str(base)], check=True)
+
+        def sweep_as_bob() -> str:
+            words = [sys.executable, "-c", _SWEEP_AS, str(bob), *(f"{k}={v}" for k, v in env.items())]
+            done = subprocess.run(["unshare", "-m", "bash", "-c", f'{proc or ":"}; exec "$@"', "-", *words],
+                                  text=True, capture_output=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        assert "run-1 keep its processes are of another user" in sweep_as_bob()
+        assert folder.work.is_dir()
+        task.kill()
+        task.wait()
+        assert "settled as FAILED" in sweep_as_bob()
+        assert not folder.work.exists()
+    finally:
+        task.kill()
+        subprocess.run(["rm", "-rf", str(base)], check=True)
+
+
+@pytest.mark.skipif(not privileged(), reason="needs root, to be two users")
+def test_a_sweep_leaves_what_other_users_own(tmp_path: Path):
+    """What a user may not remove is not begun: it stays as it is, and its owner's sweep removes all of it.
+
+    Old records of one user expire also where the folders of another one cannot be looked into.
+    """
+    base = Path("/dev/shm") / f"nfresume-{os.getpid()}-two"
+    ann, bob = 1_000_000 + 2 * os.getpid(), 1_000_001 + 2 * os.getpid()
+    try:
+        (base / "root").mkdir(parents=True)
+        (base / "root").chmod(0o777)
+        root = Root.mark(base / "root")
+        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
+               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "zoe",
+               "NFRESUME_PRICE_PER_GB_MONTH": "0.3", "NFRESUME_KEEP_RECORDS_DAYS": "1e-9"}
+        (base / "c.toml").touch()
+        conf = settings.load(env)
+        store = Store.open(conf.database_url)
+        with store.begin() as tx:
+            transitions.register_root(tx, root.id, str(root.path), root.inode)
+        site = Kept(store, conf, root, base)
+        site.failed("run-a1", account="ann")
+        site.failed("run-z1", account="zoe")
+        for account, user in (("ann", ann), ("zoe", bob)):
+            subprocess.run(["chown", "-R", f"{user}:{user}", str(root.path / account)], check=True)
+        (root.path / "ann").chmod(0o700)
+        subprocess.run(["chmod", "-R", "a+rwX", str(base / "db")], check=True)
+
+        def sweep_as(user: int) -> str:
+            words = [sys.executable, "-c", _SWEEP_AS, str(user), *(f"{k}={v}" for k, v in env.items())]
+            done = subprocess.run(words, text=True, capture_output=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        told = sweep_as(bob)
+        assert f"run-a1 keep this user may not see {root.path}/ann/run-a1" in told, told
+        assert (site.state("run-a1"), site.state("run-z1")) == (WorkDirState.RETAINED, WorkDirState.DELETED)
+        sweep_as(bob)
+        assert not (root.path / "zoe/run-z1").exists()  # its records, too
+        (root.path / "ann").chmod(0o755)
+        assert f"run-a1 keep this user may not change {root.path}/ann/run-a1" in sweep_as(bob)
+        assert list((root.path / ".trash").iterdir()) == []
+        delete = [sys.executable, "-c", _DELETE_AS, str(bob), *(f"{k}={v}" for k, v in env.items())]
+        told = subprocess.run(delete, text=True, capture_output=True).stdout
+        assert "RootUnusable: this user may not change" in told
+        assert site.state("run-a1") is WorkDirState.RETAINED
+        sweep_as(ann)
+        assert site.state("run-a1") is WorkDirState.DELETED
+        assert not (root.path / "ann/run-a1/work").exists()
+        store.close()
+    finally:
+        subprocess.run(["rm", "-rf", str(base)], check=True)

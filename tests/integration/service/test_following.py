@@ -113,6 +113,33 @@ def test_a_follower_backs_off(running: Running):
     assert time.monotonic() - begun < 8
 
 
+def test_files_that_cannot_be_read_for_a_while(running: Running):
+    """A file server that gives errors ends no command that follows; afterwards all output is there, once."""
+    log = running.place / "stdout.log"
+    running.write(out="one\n")
+    log.rename(running.place / "aside")
+    log.mkdir()  # it can be opened, and every read fails
+    (running.place / "stderr.log").write_text("warning\n")
+    told: list[str] = []
+    out, err = b"", b""
+
+    def go_on() -> None:
+        running.end()
+        time.sleep(0.5)
+        log.rmdir()
+        (running.place / "aside").rename(log)
+
+    thread = threading.Thread(target=go_on)
+    for update in Follower(running.service, running.execution, say=told.append).updates():
+        out, err = out + update.stdout, err + update.stderr
+        if not thread.ident:
+            thread.start()
+    thread.join()
+    assert (out, err) == (b"one\n", b"warning\n")
+    assert len(told) == 1
+    assert "cannot be read now ([Errno 21] Is a directory); waiting for it, and run-1 goes on" in told[0]
+
+
 def test_what_was_reused(running: Running):
     """Tasks of a relaunch: reused, run again, and new; the time that was saved."""
     running.write(Task(1, "A", Status.COMPLETED), Task(2, "B", Status.FAILED))

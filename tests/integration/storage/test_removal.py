@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -133,15 +134,18 @@ def test_a_swapped_parent_is_refused(tmp_path: Path):
 
 
 def test_a_work_dir_that_is_a_link_is_left(tmp_path: Path):
-    """Case 23: when `work` itself was replaced by a link, the link's target is not touched."""
+    """Case 23: when `work` itself was replaced by a link, its target is not touched, and it is not gone."""
     root, work = make(tmp_path)
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "data").touch()
     work.rmdir()
     work.symlink_to(precious)
-    remove(root)
+    with pytest.raises(OSError, match="work is a link, or no folder: remove it, and what it leads to"):
+        remove(root)
     assert (precious / "data").exists()
+    work.unlink()
+    assert remove(root).blocked == []
 
 
 def test_another_root_is_refused(tmp_path: Path):
@@ -532,3 +536,50 @@ def test_random_trees_with_a_mount(tmp_path_factory: pytest.TempPathFactory, tre
         subprocess.run(["umount", str(moved)], check=True)
     assert empty_trash(root, "run-a1").blocked == []
     assert trash_entries(root) == set()
+
+
+def test_a_folder_that_somebody_removed(tmp_path: Path):
+    """An execution's folder that was removed is gone; that of its account may be not mounted. A root that has
+    lost its trash says so."""
+    root, work = make(tmp_path)
+    root.execution("team", "run-b2").provision(1)
+    shutil.rmtree(work.parent)
+    assert remove(root).blocked == []
+    (root.path / "team").rename(root.path / "away")
+    with pytest.raises(FileNotFoundError):
+        to_trash(root, "team", "run-b2")
+    (root.path / "away").rename(root.path / "team")
+    (root.path / ".trash").rmdir()
+    with pytest.raises(RootUnusable, match=r"has no \.trash folder any more: `nfresume doctor --mark-root`"):
+        to_trash(root, "team", "run-b2")
+    assert (root.path / "team/run-b2/work").is_dir()
+    Root.mark(root.path)
+    to_trash(root, "team", "run-b2")
+    assert empty_trash(root, "run-b2").blocked == []
+    assert os.listdir(root.path / "team/run-b2") == ["attempts"]
+
+
+def test_an_account_whose_work_dirs_could_not_be_deleted(tmp_path: Path):
+    """Where the folder of an account, or the trash, is a link, nothing could be moved into the trash."""
+    root, _ = make(tmp_path)
+    root.check_space("team")
+    root.check_space("new")
+    for name in ("team", ".trash"):
+        (root.path / name).rename(tmp_path / name)
+        (root.path / name).symlink_to(tmp_path / name)
+        with pytest.raises(RootUnusable, match="is a link, or another file system is mounted there"):
+            root.check_space("team")
+        (root.path / name).unlink()
+        (tmp_path / name).rename(root.path / name)
+
+
+@needs_root
+def test_an_account_on_a_mount_of_its_own(tmp_path: Path):
+    """Nothing is launched where the folder of the account is on another mount, even of one file system."""
+    root, _ = make(tmp_path)
+    subprocess.run(["mount", "--bind", str(root.path / "team"), str(root.path / "team")], check=True)
+    try:
+        with pytest.raises(RootUnusable, match="another file system is mounted there"):
+            root.check_space("team")
+    finally:
+        subprocess.run(["umount", str(root.path / "team")], check=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ from nfresume.domain.executions import LIVE, ExecutionState, Lease, TaskCounts
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, KeepKind, OnSuccess, RemovalProgress, Retain, WorkDirState
 from nfresume.storage import Root
+from nfresume.storage.root import MARKER
 from nfresume.store import Store, clock, database, guarded, keeping, queries, removals, schema, transitions
 from nfresume.store.migrations import upgrade
 from nfresume.store.transitions import Claimant, NewAttempt, NewExecution, Owner
@@ -782,3 +785,20 @@ def test_what_is_kept_may_change_between_attempts(store: Store):
         names = [event.name for event in queries.events_of(tx, "run-a1")]
     assert (execution.retain, execution.on_success) == (Retain.SLIM, OnSuccess.DELETE)
     assert names == ["launch", "set_policy"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_all_who_may_read_a_root_may_read_its_marker(tmp_path: Path, *, made: bool):
+    """Whatever the umask of the first user, the others can use a root of their group."""
+    path = tmp_path / "root"
+    path.mkdir()
+    path.chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        if not made:
+            (path / MARKER).write_text(json.dumps({"id": "old", "layout": 1}))  # of an earlier version
+        Root.mark(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((path / MARKER).stat().st_mode) == 0o640
+    assert stat.S_IMODE((path / ".trash").stat().st_mode) == 0o2770
