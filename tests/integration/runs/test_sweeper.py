@@ -334,6 +334,25 @@ except Exception as e:
 """
 
 
+@pytest.mark.skipif(not privileged(), reason="needs root, for mounts")
+def test_a_root_that_is_read_only(site: Kept):
+    """No user's sweep can do it: it is told as what it is, and done once the root can be written again."""
+    site.failed("run-a1")
+    root = str(site.root.path)
+    os.chown(site.root.path / "team/run-a1", 65534, 65534)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+        [line] = sweeper.sweep(site.store, site.conf)
+    finally:
+        subprocess.run(["umount", root], check=True)
+    assert "Read-only file system" in line.done
+    with site.store.begin() as tx:
+        tx.conn.execute(schema.work_dirs.update().values(look_again_at=tx.now))
+    sweeper.sweep(site.store, site.conf)
+    assert site.state("run-a1") is WorkDirState.DELETED
+
+
 @pytest.mark.skipif(not privileged(), reason="needs root, to be two users")
 @pytest.mark.parametrize("proc", ["", "mount -t proc -o hidepid=2 proc /proc"])
 def test_processes_of_another_user(proc: str):
