@@ -219,14 +219,12 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
     private, homes, folders = private_places(conf), _homes(conf), dict[str, list[Path]]()
     for file in files:
         for text in _words_of(file):
-            for place in _others(text, private):
-                _check_path(conf, private, file.name, text, place)
             folder, slash, name = text.rpartition("/")
-            if name in (".", "..") or _WILDCARD.search(text):
+            if name in (".", "..") or _WILDCARD.search(text) or _climbs(text):
                 folder, name = text, ""
             if slash and folder not in folders:
-                folders[folder] = [place for place in _readings(folder + slash, launch_dir)
-                                   if _is_near(place, private, homes)]
+                places = {*_others(folder, private), *_readings(folder + slash, launch_dir)}
+                folders[folder] = [place for place in places if _is_near(place, private, homes)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
@@ -248,7 +246,7 @@ def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
             names = place.parts[1:]
             if len(parts) > max(2, len(names)) and all(map(fnmatch.fnmatchcase, names, parts)):
                 yield place
-    if ".." in text and _climbs(text):
+    if _climbs(text):
         rest = re.split(r"\.\.(?:/+|$)", text)[-1]
         folders = {folder for place in private for folder in (place, *place.parents)} if rest else ()
         yield from (_real(folder / rest) for folder in folders if os.path.lexists(folder / rest))
@@ -257,7 +255,7 @@ def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
 def _climbs(text: str) -> bool:
     """True for a path that leads above its own beginning, such as `a/../../b` and `/../b`."""
     depth = 0
-    for part in _UP.sub("", text, count=1).split("/"):
+    for part in _UP.sub("", text, count=1).split("/") if ".." in text else ():
         depth += -1 if part == ".." else part not in ("", ".")
         if depth < 0:
             return True
