@@ -40,6 +40,7 @@ _WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
 #: A word with alternatives, such as `/data/{a,b}/x`.
 _CHOICE_IN_BYTES = re.compile(rb"(?<![^\s\"'<>,;|=])/[^\s\"'<>,;|={]{0,1000}\{[^\s\"'<>{}]{1,1000}\}"
                               rb"[^\s\"'<>,;|=]{0,1000}")
+_BRACKETS = re.compile(r"[\[\](){}]|:(?!//)")
 _CHOICE = re.compile(r"\{[^{}]*\}")
 #: What `..` at the beginning of a relative path takes away.
 _UP = re.compile(r"(?:\.\.?(?:/+|$))*")
@@ -234,8 +235,11 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
 
 
 def _words_of(file: Path) -> Iterator[str]:
+    """The words of a file, and their parts between brackets and colons: `[/a]` is a list in YAML."""
     for pattern in (_WORD_IN_BYTES, _CHOICE_IN_BYTES):
-        yield from hosts.matches_in_file(file, pattern, _BY_CHANCE)
+        for word in hosts.matches_in_file(file, pattern, _BY_CHANCE):
+            parts = _BRACKETS.split(word) if "/" in word else ()
+            yield from {word, *(part for part in parts if "/" in part)}
 
 
 def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
