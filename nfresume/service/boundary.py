@@ -31,7 +31,7 @@ _WILDCARD = re.compile(r"[*?\[{]")
 #: What Nextflow replaces in a params file: the launch dir, and the folder of the pipeline.
 _LAUNCH, _PROJECT = "${launchDir}", re.compile(r"\$\{(projectDir|baseDir)\}")
 #: What stands between the paths of a list in one parameter.
-_BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
+_BETWEEN = re.compile(r"[\s,;|:='\"{}()<>\[\]]+")
 _MAX_PATHS = 1000
 _MAX_FOLDERS = 10_000
 #: One in a hundred files of 50 MB of random bytes has a word of this length with a wildcard below the root.

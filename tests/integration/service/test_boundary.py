@@ -146,7 +146,8 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"}, {"outdir": "${launchDir}/../../new"},
     {"input": "${launchDir}/../../other/new.csv"}, {"outdir": "${projectDir}/conf"},
     {"input": '["\\u002fproc\\u002fself\\u002fenviron"]'}, {"input": '{"a": ["{place}\\/launches\\/other"]}'},
-    {"input": "${projectDir}/../../elsewhere/x"}, {"input": "${baseDir}/.."},
+    {"input": "[{place}/launches/other/s.csv]"}, {"input": "${projectDir}/../../elsewhere/x"},
+    {"input": "${baseDir}/.."},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
 def test_parameters_that_are_refused(
