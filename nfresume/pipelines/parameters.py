@@ -68,11 +68,12 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
         for name, entry in group.get("properties", {}).items():
             if entry.get("hidden"):
                 continue
-            kind = entry.get("type", "string")
+            choices = [each for each in entry.get("enum", ()) if each is not None]
+            kind = entry.get("type", kind_of(choices[0]) if choices else "string")
             kinds = [kind] if isinstance(kind, str) else [each for each in kind if each != "null"]
             yield Parameter(
                 name, kinds[0] if kinds else "string", entry.get("default"),
-                entry.get("description", ""), tuple(map(str, entry.get("enum", ()))),
+                entry.get("description", ""), tuple(map(str, choices)),
                 name in required and entry.get("default") in (None, ""),
                 "" if group is schema else group.get("title", ""), also_text=_also_text(kind),
                 path=_PATHS.get(_format(entry), ""),

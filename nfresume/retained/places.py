@@ -52,4 +52,6 @@ def of_others(folder: Path) -> str | None:
         return f"this user may not see {folder}"
     if os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         return None
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:  # nobody may
+        return None
     return f"this user may not change {folder}, which is of user {owner}"

@@ -85,7 +85,7 @@ def sweep(
     if look.lost:
         look = _look(store, conf, thorough=thorough)  # what was settled may be due
     planned = _with_evictions(store, conf, look.planned)
-    if not dry_run and (held := _clock_jumped(store, planned, noted=look.noted)):
+    if held := _clock_jumped(store, planned, noted=look.noted, note=not dry_run):
         notify(held)
         planned = [replace(line, action="keep", reason=held) if line.action in ("delete", "evict") else line
                    for line in planned]
@@ -112,7 +112,7 @@ def sweep_a_little(store: Store, conf: Settings, stop: threading.Event) -> list[
         planned, noted = retention.plan(queries.due(tx), tx.now), clock.is_noted(tx, clock.uptime())
     mine = [line for line in planned
             if line.execution.account == conf.account and line.action in ("delete", "continue")]
-    if _clock_jumped(store, mine, noted=noted):
+    if _clock_jumped(store, mine, noted=noted, note=True):
         return []
     mine.sort(key=_by_size)
     sweeping = _Sweep(store, conf, lambda _e, _r: None, stop, None, dry_run=False)
@@ -319,13 +319,18 @@ def _with_evictions(
     return [evicted.get(line.execution.id, line) for line in planned]
 
 
-def _clock_jumped(store: Store, planned: list[retention.PlanLine], *, noted: bool) -> str | None:
-    """Why nothing may be deleted now: the clock may be wrong. None when it is plausible."""
+def _clock_jumped(
+    store: Store, planned: list[retention.PlanLine], *, noted: bool, note: bool
+) -> str | None:
+    """Why nothing may be deleted now: the clock may be wrong. None when it is plausible.
+
+    `noted`: the time was noted lately. `note` it now, which a dry run does not.
+    """
     due = any(line.action in ("delete", "evict") for line in planned)
     if noted and not due:
         return None
-    with store.begin() as tx:
-        held, now = clock.check(tx, clock.uptime()), tx.now
+    with store.begin(write=note) as tx:
+        held, now = clock.check(tx, clock.uptime(), note=note), tx.now
     if held is None or not due:
         return None
     return (f"the clock went ahead to {now:%Y-%m-%d %H:%M} UTC: until {held:%Y-%m-%d %H:%M} UTC nothing "

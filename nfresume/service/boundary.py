@@ -31,7 +31,7 @@ _WILDCARD = re.compile(r"[*?\[{]")
 #: What Nextflow replaces in a params file: the launch dir, and the folder of the pipeline.
 _LAUNCH, _PROJECT = "${launchDir}", re.compile(r"\$\{(projectDir|baseDir)\}")
 #: What stands between the paths of a list in one parameter.
-_BETWEEN = re.compile(r"[\s,;|:='\"{}()<>]+")
+_BETWEEN = re.compile(r"[\s,;|:='\"{}()<>\[\]]+")
 _MAX_PATHS = 1000
 _MAX_FOLDERS = 10_000
 #: One in a hundred files of 50 MB of random bytes has a word of this length with a wildcard below the root.
@@ -40,6 +40,7 @@ _WORD_IN_BYTES = re.compile(rb"[^\s\"'<>,;|=]{1,4096}")
 #: A word with alternatives, such as `/data/{a,b}/x`.
 _CHOICE_IN_BYTES = re.compile(rb"(?<![^\s\"'<>,;|=])/[^\s\"'<>,;|={]{0,1000}\{[^\s\"'<>{}]{1,1000}\}"
                               rb"[^\s\"'<>,;|=]{0,1000}")
+_BRACKETS = re.compile(r"[\[\](){}]|:(?!//)")
 _CHOICE = re.compile(r"\{[^{}]*\}")
 #: What `..` at the beginning of a relative path takes away.
 _UP = re.compile(r"(?:\.\.?(?:/+|$))*")
@@ -219,14 +220,12 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
     private, homes, folders = private_places(conf), _homes(conf), dict[str, list[Path]]()
     for file in files:
         for text in _words_of(file):
-            for place in _others(text, private):
-                _check_path(conf, private, file.name, text, place)
             folder, slash, name = text.rpartition("/")
-            if name in (".", "..") or _WILDCARD.search(text):
+            if name in (".", "..") or _WILDCARD.search(text) or _climbs(text):
                 folder, name = text, ""
             if slash and folder not in folders:
-                folders[folder] = [place for place in _readings(folder + slash, launch_dir)
-                                   if _is_near(place, private, homes)]
+                places = {*_others(folder, private), *_readings(folder + slash, launch_dir)}
+                folders[folder] = [place for place in places if _is_near(place, private, homes)]
                 if len(folders) > _MAX_FOLDERS:
                     raise UsageError(f"{file.name} names files in more than {_MAX_FOLDERS:,} folders",
                                      "copy the files to one place first")
@@ -236,8 +235,11 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
 
 
 def _words_of(file: Path) -> Iterator[str]:
+    """The words of a file, and their parts between brackets and colons: `[/a]` is a list in YAML."""
     for pattern in (_WORD_IN_BYTES, _CHOICE_IN_BYTES):
-        yield from hosts.matches_in_file(file, pattern, _BY_CHANCE)
+        for word in hosts.matches_in_file(file, pattern, _BY_CHANCE):
+            parts = _BRACKETS.split(word) if "/" in word else ()
+            yield from {word, *(part for part in parts if "/" in part)}
 
 
 def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
@@ -248,7 +250,7 @@ def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
             names = place.parts[1:]
             if len(parts) > max(2, len(names)) and all(map(fnmatch.fnmatchcase, names, parts)):
                 yield place
-    if ".." in text and _climbs(text):
+    if _climbs(text):
         rest = re.split(r"\.\.(?:/+|$)", text)[-1]
         folders = {folder for place in private for folder in (place, *place.parents)} if rest else ()
         yield from (_real(folder / rest) for folder in folders if os.path.lexists(folder / rest))
@@ -257,7 +259,7 @@ def _others(text: str, private: Iterable[Path]) -> Iterator[Path]:
 def _climbs(text: str) -> bool:
     """True for a path that leads above its own beginning, such as `a/../../b` and `/../b`."""
     depth = 0
-    for part in _UP.sub("", text, count=1).split("/"):
+    for part in _UP.sub("", text, count=1).split("/") if ".." in text else ():
         depth += -1 if part == ".." else part not in ("", ".")
         if depth < 0:
             return True

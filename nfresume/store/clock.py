@@ -53,8 +53,11 @@ def is_noted(tx: Tx, up: Uptime) -> bool:
             and not any(note.held_until for note in notes.values()))
 
 
-def check(tx: Tx, up: Uptime) -> datetime | None:
-    """Note the time. Returns until when nothing may be expired; None when the clock is plausible."""
+def check(tx: Tx, up: Uptime, *, note: bool = True) -> datetime | None:
+    """Note the time. Returns until when nothing may be expired; None when the clock is plausible.
+
+    Without `note` nothing is written.
+    """
     notes = _notes(tx)
     newest = max((note.seen_at for note in notes.values()), default=tx.now)
     was = max((note.held_until for note in notes.values() if note.held_until), default=None)
@@ -65,6 +68,8 @@ def check(tx: Tx, up: Uptime) -> datetime | None:
         held = was + ahead  # only the rest of the hold: a machine that is paused each night seems to jump
     else:
         held = tx.now + HOLD
+    if not note:
+        return held
     old = clocks.delete()
     if ahead is None and held == was:  # else what other machines noted was before the jump
         old = old.where((clocks.c.boot == up.boot) | (clocks.c.seen_at < tx.now - _FORGOTTEN))

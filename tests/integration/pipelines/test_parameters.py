@@ -16,7 +16,7 @@ SCHEMA = {
         "secret": {"type": "string", "hidden": True},
         "aligner": {"type": "string", "enum": ["star", "salmon"], "default": "star"},
     }}},
-    "properties": {"depth": {"type": ["null", "integer"], "default": 3}},
+    "properties": {"depth": {"type": ["null", "integer"], "default": 3}, "seeds": {"enum": [None, 0, 1]}},
 }
 METADATA = """
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ NextflowMetadata(display_name="x", author=LatchAuthor(name="y"), parameters={
 def test_nf_core_schema(tmp_path: Path):
     """Parameters keep the order of the groups, with types, defaults and choices. Hidden ones are left out.
 
-    A required one that has a default may be left empty.
+    A required one that has a default may be left empty. Choices without a type have that of their values.
     """
     (tmp_path / "main.nf").touch()
     (tmp_path / "nextflow_schema.json").write_text(json.dumps(SCHEMA))
     expected = [
         Parameter("input", "string", None, "a table", (), True, "Input and output"),
         Parameter("aligner", "string", "star", "", ("star", "salmon"), False, "Input and output"),
-        Parameter("depth", "integer", 3),
+        Parameter("depth", "integer", 3), Parameter("seeds", "integer", None, "", ("0", "1")),
     ]
     assert declared(tmp_path) == declared(tmp_path / "main.nf") == expected
     (tmp_path / "nextflow_schema.json").write_text("[")

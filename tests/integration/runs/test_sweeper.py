@@ -23,7 +23,7 @@ from nfresume.domain.workdirs import WorkDirState
 from nfresume.retained import deletion, places
 from nfresume.runs import lost, sweeper
 from nfresume.storage import Root
-from nfresume.store import Store, queries, removals, schema, transitions
+from nfresume.store import Store, clock, queries, removals, schema, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.system import processes
 from tests.conftest import privileged, until
@@ -332,6 +332,45 @@ try:
 except Exception as e:
     print(f"{type(e).__name__}: {e.message}")
 """
+
+
+def test_a_dry_run_knows_that_the_clock_is_ahead(site: Kept):
+    """What a sweep would keep because the clock may be wrong, a dry run keeps; it notes nothing itself."""
+    site.failed("run-a1")
+    up = clock.uptime()
+
+    def notes() -> list[tuple[str, float]]:
+        with site.store.begin(write=False) as tx:
+            return [(row.boot, row.uptime) for row in tx.conn.execute(schema.clocks.select())]
+
+    with site.store.begin() as tx:  # an hour of the clock, in a second of the machine
+        tx.conn.execute(schema.clocks.insert().values(
+            boot=up.boot, seen_at=tx.now - timedelta(hours=1), uptime=up.seconds - 1, held_until=None))
+    before = notes()
+    [planned] = sweeper.sweep(site.store, site.conf, dry_run=True)
+    assert notes() == before
+    [done] = sweeper.sweep(site.store, site.conf)
+    assert (planned.action, done.action) == ("keep", "keep")
+    assert planned.reason.startswith("the clock went ahead to ")
+
+
+@pytest.mark.skipif(not privileged(), reason="needs root, for mounts")
+def test_a_root_that_is_read_only(site: Kept):
+    """No user's sweep can do it: it is told as what it is, and done once the root can be written again."""
+    site.failed("run-a1")
+    root = str(site.root.path)
+    os.chown(site.root.path / "team/run-a1", 65534, 65534)
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", root], check=True)
+        [line] = sweeper.sweep(site.store, site.conf)
+    finally:
+        subprocess.run(["umount", root], check=True)
+    assert "Read-only file system" in line.done
+    with site.store.begin() as tx:
+        tx.conn.execute(schema.work_dirs.update().values(look_again_at=tx.now))
+    sweeper.sweep(site.store, site.conf)
+    assert site.state("run-a1") is WorkDirState.DELETED
 
 
 @pytest.mark.skipif(not privileged(), reason="needs root, to be two users")

@@ -146,7 +146,8 @@ def test_attached_data_is_allowed(place: Path):
     {"input": "b.csv,{place}/free/a b/../../launches/other/s.csv"}, {"outdir": "${launchDir}/../../new"},
     {"input": "${launchDir}/../../other/new.csv"}, {"outdir": "${projectDir}/conf"},
     {"input": '["\\u002fproc\\u002fself\\u002fenviron"]'}, {"input": '{"a": ["{place}\\/launches\\/other"]}'},
-    {"input": "${projectDir}/../../elsewhere/x"}, {"input": "${baseDir}/.."},
+    {"input": "[{place}/launches/other/s.csv]"}, {"input": "${projectDir}/../../elsewhere/x"},
+    {"input": "${baseDir}/.."},
     {"input": f"{'/.' * 3000}{{place}}/root/other/x"}, {"input": " ".join(f"a/{n}" for n in range(2000))},
 ])
 def test_parameters_that_are_refused(
@@ -208,6 +209,9 @@ def test_parameters_that_are_allowed(place: Path, monkeypatch: pytest.MonkeyPatc
     "a,{place}/launches/team/..", "a,{place}/lau*/other/s.csv", "a,{place}/launches/oth{e,f}r/s.csv",
     'a,"{place}/free/a,b/../../launches/other/s.csv"', "a\t{place}/free/a b/../../launches/other/s.csv",
     "{place}/free/x /../launches/other/s.csv", "a,~/.aws/credentials",
+    "- reads: [{place}/launches/other/s.csv]", "- reads: [../../other/s.csv]",
+    "R1:{place}/launches/other/s.csv",
+    "a,jar:file:{place}/launches/other/s.zip!/x", "a,jar:file://{place}/launches/other/s.zip!/x",
     '[{"reads": "\\u002fproc\\/1\\u002Fenviron"}]', '- reads: "\\x2fpr\\U0000006fc/1/environ"',
     '- reads: "/pr\\\n    oc/1/environ"',
 ])
