@@ -74,8 +74,10 @@ def of_execution(execution_id: str, attempts: Path, newest: int) -> list[psutil.
 def of_another_user(attempts: Path, newest: int) -> bool:
     """True when a process group that an execution has started here is another user's: it may be alive.
 
-    Neither its environment can be read then nor, where /proc hides it, anything else.
+    Neither its environment can be read then nor, where /proc hides it, anything else. A leader that started
+    after the head is a new process with a reused id.
     """
     heads = (read(attempts / str(number)) for number in range(1, newest + 1))
     return any(head.boot_id == processes.boot_id() and processes.has_others(head.shim)
+               and (processes.start_ticks(head.shim) or 0) <= head.start_ticks
                for head in heads if head is not None)

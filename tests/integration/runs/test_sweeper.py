@@ -374,9 +374,12 @@ def test_a_root_that_is_read_only(site: Kept):
 
 
 @pytest.mark.skipif(not privileged(), reason="needs root, to be two users")
-@pytest.mark.parametrize("proc", ["", "mount -t proc -o hidepid=2 proc /proc"])
-def test_processes_of_another_user(proc: str):
-    """A lost run of which another user's processes may live is left alone, also where /proc hides these."""
+@pytest.mark.parametrize(("proc", "later"), [("", 0), ("mount -t proc -o hidepid=2 proc /proc", 0), ("", 1)])
+def test_processes_of_another_user(proc: str, later: int):
+    """A lost run of which another user's processes may live is left alone, also where /proc hides these.
+
+    A leader that started later than the head has only its number.
+    """
     base = Path("/dev/shm") / f"nfresume-{os.getpid()}-others"
     ann, bob = 1_000_000 + 2 * os.getpid(), 1_000_001 + 2 * os.getpid()
     (base / "root").mkdir(parents=True)
@@ -391,8 +394,8 @@ def test_processes_of_another_user(proc: str):
         store = Store.open(conf.database_url)
         folder = root.execution("team", "run-1")
         folder.provision(1)
-        head = {"pid": task.pid, "start_ticks": processes.start_ticks(task.pid), "shim": task.pid,
-                "boot_id": processes.boot_id()}
+        head = {"pid": task.pid, "start_ticks": (processes.start_ticks(task.pid) or 0) - later,
+                "shim": task.pid, "boot_id": processes.boot_id()}
         (folder.attempt(1) / "head.json").write_text(json.dumps(head))
         with store.begin() as tx:
             transitions.register_root(tx, root.id, str(root.path), root.inode)
@@ -410,10 +413,11 @@ def test_processes_of_another_user(proc: str):
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        assert "run-1 keep its processes are of another user" in sweep_as_bob()
-        assert folder.work.is_dir()
-        task.kill()
-        task.wait()
+        if not later:
+            assert "run-1 keep its processes are of another user" in sweep_as_bob()
+            assert folder.work.is_dir()
+            task.kill()
+            task.wait()
         assert "settled as FAILED" in sweep_as_bob()
         assert not folder.work.exists()
     finally:
