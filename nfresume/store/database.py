@@ -33,6 +33,11 @@ _MIGRATION_LOCK = 0x6E667265
 _READ_ONLY = "nfresume_read_only"
 #: The database is away, busy or full: asking again may help. Anything else is a fault of the statement.
 _OPERATIONAL = (OperationalError, InterfaceError, PoolTimeout)
+#: What to do when PostgreSQL does not allow a statement, by SQLSTATE: its users see to that, or a failover.
+_NOT_ALLOWED = {
+    "42501": "its user, in `database_url`, needs the rights of the user that made its tables",
+    "25006": "it takes no changes now, as a standby does: try again when it does",
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class Store:
             raise
         except SQLAlchemyError as e:
             cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+            if (state := getattr(getattr(e, "orig", None), "sqlstate", None)) in _NOT_ALLOWED:
+                raise StoreUnavailable(f"the state database failed: {cause}", _NOT_ALLOWED[state]) from e
             away = isinstance(e, _OPERATIONAL) or getattr(e, "connection_invalidated", False)
             if not away and type(e) is not DatabaseError:  # that one itself: the file is damaged
                 raise StoreRefused(f"the state database refused: {cause}",

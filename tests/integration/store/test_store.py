@@ -802,3 +802,28 @@ def test_all_who_may_read_a_root_may_read_its_marker(tmp_path: Path, *, made: bo
         os.umask(before)
     assert stat.S_IMODE((path / MARKER).stat().st_mode) == 0o640
     assert stat.S_IMODE((path / ".trash").stat().st_mode) == 0o2770
+
+
+def test_rights_that_a_database_does_not_give(postgresql_database: str):
+    """A user who may only read, and a standby, are told as what they are: no fault of nfresume."""
+    Store.open(postgresql_database).close()
+    made = sa.create_engine(postgresql_database.replace("postgresql:", "postgresql+psycopg:"))
+    with made.begin() as conn:
+        role = f"reader_{uuid.uuid4().hex[:8]}"
+        conn.execute(sa.text(f"CREATE ROLE {role}"))
+        conn.execute(sa.text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
+    made.dispose()
+    store = Store.open(postgresql_database)
+
+    def change(setting: str) -> None:
+        with store.begin() as tx:
+            tx.conn.execute(sa.text(setting))
+            tx.conn.execute(schema.clocks.delete())
+
+    for setting, told, hint in (
+            (f"SET LOCAL ROLE {role}", "permission denied for table clocks", "needs the rights"),
+            ("SET LOCAL TRANSACTION READ ONLY", "read-only transaction", "takes no changes now")):
+        with pytest.raises(StoreUnavailable, match=told) as refused:
+            change(setting)
+        assert hint in refused.value.hint
+    store.close()
