@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nfresume.domain.errors import UsageError
+from nfresume.service import fastq
 from nfresume.system import bounded
 
 #: Some programs take one slash, or backslashes, for two slashes.
@@ -106,12 +107,13 @@ def _hosts_in_file(file: Path) -> Iterator[str]:
 def matches_in_file(file: Path, pattern: re.Pattern[bytes], by_chance: int = 0) -> Iterator[str]:
     """What matches a pattern, in matches of at most 4,096 bytes; some may come twice.
 
-    It is also read with the escapes of JSON and YAML taken for what they stand for.
+    It is also read with the escapes of JSON and YAML taken for what they stand for. Qualities of reads do not
+    count.
 
     A file with a NUL in its first 8 KiB may be a sheet all the same. Only its ASCII text counts, and no match
     of fewer than `by_chance` bytes, which other data may have by chance.
     """
-    with file.open("rb") as opened:
+    with fastq.without_qualities(file) as opened:
         binary = b"\0" in opened.read(8192)
         opened.seek(0)
         tail = b""

@@ -235,6 +235,24 @@ def test_files_of_others_in_attached_files(place: Path, text: str, monkeypatch: 
     boundary.check_files(listed(place), [sheet], launch_dir)
 
 
+def test_reads_with_their_qualities(place: Path, monkeypatch: pytest.MonkeyPatch):
+    """A quality has any characters, and looks like paths by chance. Titles count, and any other line."""
+    monkeypatch.setenv(settings.CONFIG_ENV, str(place / "nfresume.toml"))
+    launch_dir = place / "launches/team/run-1"
+    launch_dir.mkdir(parents=True)
+    chance = random.Random(1)
+    reads = "".join(f"@r{n}\n{'ACGTN' * 20}\n+\n{''.join(map(chr, chance.choices(range(33, 127), k=100)))}\n"
+                    for n in range(10_000))
+    file = launch_dir / "reads.fastq"
+    file.write_text(reads)
+    boundary.check_files(listed(place), [file], launch_dir)
+    for text in (reads.replace("@r9999\n", "@r9999 /proc/1/environ\n"), f"{reads}/proc/1/environ\n",
+                 reads + "@r\nACGT\n+\n/proc/1/environ\n"):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=r"reads.fastq names a file|reads.fastq names files"):
+            boundary.check_files(listed(place), [file], launch_dir)
+
+
 @pytest.mark.parametrize("url", [
     "http://good@127.0.0.1/", "http:/\\127.0.0.1/", "http:\\\\127.0.0.1", "ht\ttp://127.0.0.1/",
     "http:/127.0.0.1/",
