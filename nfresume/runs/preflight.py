@@ -129,7 +129,8 @@ def check_workflow(
 ) -> checking.Declaration | None:
     """Load a Python workflow and check its inputs; None for a Nextflow pipeline.
 
-    `taken` has the params files that it is going to use: those of a relaunch are kept ones. Raises UsageError for inputs, InvalidMetadata for a file that cannot be loaded.
+    `taken` has the params files that it is going to use: those of a relaunch are kept ones. Raises UsageError
+    for inputs, InvalidMetadata for a file that cannot be loaded.
     """
     assert options.pipeline is not None
     if python_workflow(options.pipeline) is None:
