@@ -51,6 +51,11 @@ class Taken:
         kept = [i.kept for i in self.inputs if i.option in names]
         return dict(self.data)[kept[-1]] if kept and kept[-1] else None
 
+    def params_files(self) -> dict[str, bytes]:
+        """The bytes of the params files, by the names that the options give them."""
+        data = dict(self.data)
+        return {i.given: data[i.kept] for i in self.inputs if i.option in _PARAMS_FILE and i.kept}
+
 
 class _Collection:
     """Inputs of one attempt, collected one after another."""

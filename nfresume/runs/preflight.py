@@ -124,10 +124,13 @@ def _script_in(pipeline: str) -> str:
     return "/".join(pipeline.split("/")[1 if pipeline.count("/") == 1 else 2:])
 
 
-def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declaration | None:
+def check_workflow(
+    options: RunOptions, launch_dir: Path, taken: inputs.Taken
+) -> checking.Declaration | None:
     """Load a Python workflow and check its inputs; None for a Nextflow pipeline.
 
-    Raises UsageError for inputs, InvalidMetadata for a file that cannot be loaded.
+    `taken` has the params files that it is going to use: those of a relaunch are kept ones. Raises UsageError
+    for inputs, InvalidMetadata for a file that cannot be loaded.
     """
     assert options.pipeline is not None
     if python_workflow(options.pipeline) is None:
@@ -136,7 +139,7 @@ def check_workflow(options: RunOptions, launch_dir: Path) -> checking.Declaratio
         return None
     from nfresume.tasks import calls, checking
 
-    call = calls.of_options(options, launch_dir)
+    call = calls.of_options(options, launch_dir, taken.params_files())
     return checking.check(options.pipeline, launch_dir, call.inputs)
 
 

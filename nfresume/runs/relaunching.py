@@ -62,7 +62,7 @@ def options_of(
     kept = [i for i in kept_inputs.read(attempt_dir) if i.kept is None or not request.replaces]
     taken = inputs.again(kept, attempt_dir, merged, given, launch_dir, request.script)
     inputs.check_json(merged, taken)
-    preflight.check_workflow(merged, launch_dir)
+    preflight.check_workflow(merged, launch_dir, taken)
     return merged, taken
 
 

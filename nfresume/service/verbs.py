@@ -112,7 +112,7 @@ class Service(Inspection):
         inputs.check_json(parsed, taken)
         keep = preflight.retention_of(
             local, parsed.pipeline, request.storage_expiration_hours, request.metadata, self.conf,
-            preflight.check_workflow(parsed, request.launch_dir),
+            preflight.check_workflow(parsed, request.launch_dir, taken),
         )
         on_success = request.on_success or self.conf.on_success
         preflight.check_keep(on_success, keep, pinned=request.pinned, asked=request.on_success is not None)

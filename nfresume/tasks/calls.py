@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,18 @@ class Call:
     jobs: int | None
 
 
-def of_options(options: RunOptions, launch_dir: Path) -> Call:
+def of_options(options: RunOptions, launch_dir: Path, known: Mapping[str, bytes] | None = None) -> Call:
     """The call that the options of a launch describe. Relative paths refer to `launch_dir`.
 
-    Raises UsageError for an option of Nextflow only, a bad value, or a params file that cannot be read.
+    `known`: the content of params files that were read before, by the names that the options give. Raises
+    UsageError for an option of Nextflow only, a bad value, or a params file that cannot be read.
     """
     inputs: dict[str, Any] = {}
     output, jobs = OUTPUT, None
     for option in (*options.before, *options.after):
         name, value = option.name, option.value
         if name in _FILES or (name == "--params-file" and value is not None):
-            inputs.update(_params(launch_dir / (value or ""), value or ""))
+            inputs.update(_params(launch_dir / (value or ""), value or "", known or {}))
         elif name in _OUTPUT:
             output = value or OUTPUT
         elif name == _JOBS:
@@ -77,13 +79,14 @@ def _number(value: str | None) -> int:
     return int(value)
 
 
-def _params(path: Path, name: str) -> dict[str, Any]:
+def _params(path: Path, name: str, known: Mapping[str, bytes]) -> dict[str, Any]:
     try:
-        text = path.read_text()
+        content = known[name] if name in known else path.read_bytes()
     except OSError as e:
         raise UsageError(f"the params file {name!r} cannot be read: {e.strerror}",
                          "--params-file takes a JSON or YAML file") from None
     try:
+        text = content.decode()
         found = json.loads(text) if path.suffix == ".json" else _yaml(text)
     except ValueError as e:
         raise UsageError(f"{name} cannot be read: {' '.join(str(e).split())}", "fix the file") from None

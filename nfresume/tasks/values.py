@@ -63,6 +63,10 @@ _SAFE_FUNCTIONS = frozenset({
     ("datetime", "datetime"), ("datetime", "date"), ("datetime", "time"), ("datetime", "timedelta"),
     ("types", "SimpleNamespace"), ("argparse", "Namespace"), ("re", "_compile"),
 })
+#: Parts of numpy and pandas whose classes open files or evaluate texts, and classes that others offer, too.
+_EFFECTS = ("pandas.io.", "pandas.core.computation.", "pandas.testing.", "numpy.lib.", "numpy.ctypeslib.",
+            "numpy.testing.", "numpy.f2py.", "numpy.distutils.")
+_OPENING = frozenset({"ExcelFile", "ExcelWriter", "HDFStore", "DataSource"})
 
 
 class Unreadable(Exception):
@@ -284,15 +288,24 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("builtins", "getattr"):
             return _zone_maker
+        if (module, name) == ("numpy", "memmap"):  # would open a file; without its file it is an array
+            name = "ndarray"
         safe = (module, name) in _SAFE_FUNCTIONS or (
             module == "builtins" and (name in _SAFE_BUILTINS or _is_exception(name)))
         family = module.partition(".")[0]
-        if safe or (family in ("numpy", "pandas") and not name.startswith("_") and name[:1].isupper()):
+        of_values = family in ("numpy", "pandas") and not _has_effects(module, name)
+        # a name with dots leads anywhere: `DataFrame.__init__.__builtins__.get` gives `eval`
+        if safe or (of_values and name.isidentifier() and name[:1].isupper()):
             return super().find_class(module, name)
-        if family not in sys.stdlib_module_names and isinstance(
+        if (of_values or family not in (*sys.stdlib_module_names, "numpy", "pandas")) and isinstance(
                 found := _loaded(module, name), type) and not issubclass(found, BaseException):
             return found
         raise Unreadable(f"a pickle that names {module}.{name} is refused")
+
+
+def _has_effects(module: str, name: str) -> bool:
+    """Whether a class of numpy or pandas opens files or evaluates texts when it is called."""
+    return name in _OPENING or any(f"{module}.".startswith(each) for each in _EFFECTS)
 
 
 def _is_exception(name: str) -> bool:

@@ -7,6 +7,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,7 @@ def test_inputs_of_every_type(site: Site, form: str):
     (("arithmetic.py:everything", "-profile", "x"), 64, "-profile is an option of Nextflow"),
     (("arithmetic.py:everything", "-params-file", "absent.json"), 66, "there is no params file"),
     (("arithmetic.py:everything", "-params-file", "list.yml"), 64, "does not map names to inputs"),
+    (("arithmetic.py:everything", "-params-file", "bytes.yml"), 64, "bytes.yml cannot be read: 'utf-8'"),
     (("arithmetic.py:everything", "stray"), 64, "'stray' is not an input"),
     (("--jobs", "2", "main.nf"), 64, "--jobs is for Python workflows"),
 ])
@@ -143,11 +146,49 @@ def test_refusals(site: Site, words: tuple[str, ...], code: int, line: str):
     put(site, "arithmetic.py")
     (site.launch_dir / "broken.py").write_text("1 / 0\n")
     (site.launch_dir / "list.yml").write_text("- 1\n")
+    (site.launch_dir / "bytes.yml").write_bytes(b"n: \xff\n")
     (site.launch_dir / "main.nf").write_text("workflow {}\n")
     done = site.run("launch", *words)
     assert (done.code, line in done.err) == (code, True), done.err
     assert "Traceback" not in done.err
     assert site.ok("list", "--json").json() == []
+
+
+FAILING = """
+from latch import small_task, workflow
+
+@small_task
+def kept(n: int) -> int:
+    return n
+
+@small_task
+def failing(n: int) -> int:
+    raise ValueError(n)
+
+@workflow
+def flow(n: int) -> int:
+    return failing(n=kept(n=n))
+"""
+
+
+@pytest.mark.parametrize("option", ["-params-file", "--params-file"])
+@pytest.mark.parametrize("given", ["gone", "changed", "a pipe"])
+def test_a_relaunch_uses_the_params_file_that_was_given(site: Site, option: str, given: str):
+    """It may be gone, may have become a wrong one, and may have been a pipe."""
+    script, params = site.launch_dir / "flow.py", site.launch_dir / "params.json"
+    script.write_text(FAILING)
+    params.write_text('{"n": 5}')
+    file = "<(cat params.json)" if given == "a pipe" else "params.json"
+    program = Path(sys.executable).parent / "nfresume"
+    command = f"{program} launch --storage-expiration-hours 1 flow.py:flow {option} {file}"
+    done = subprocess.run(["bash", "-c", command], cwd=site.launch_dir, env=site.env, capture_output=True,
+                          text=True, timeout=100)
+    assert "ValueError: 5" in done.stderr, done.stderr
+    params.write_text('{"n": "x"}') if given == "changed" else params.unlink()
+    script.write_text(FAILING.replace("raise ValueError(n)", "return n"))
+    relaunched = site.ok("relaunch", "flow")
+    assert relaunched.out == "5\n"
+    assert "1 task reused, 1 rerun" in relaunched.err
 
 
 def test_rules_of_parameters(tmp_path: Path):

@@ -431,6 +431,15 @@ def test_objects_and_what_a_pickle_may_name(tmp_path: Path):
             values.unpickle(pickle.dumps(evil))
     with pytest.raises(values.Unreadable):
         values.unpickle(pickle.dumps([1, 2, 3])[:-2])
+    for dots in ("DataFrame.to_csv", "DataFrame.__init__.__builtins__.get"):  # which would give `eval`
+        name = pickle.SHORT_BINUNICODE + bytes([len(dots)]) + dots.encode() + pickle.STACK_GLOBAL
+        with pytest.raises(values.Unreadable, match="refused"):
+            values.unpickle(pickle.dumps("pandas", protocol=4)[:-1] + name + pickle.STOP)
+    for opening in (pandas.ExcelWriter, pandas.HDFStore):
+        with pytest.raises(values.Unreadable, match="refused"):
+            values.unpickle(pickle.dumps(opening))
+    mapped = numpy.memmap(tmp_path / "mapped", shape=(3,), mode="w+")
+    assert type(values.decode(writer.encode(mapped))) is numpy.ndarray  # no file is opened
     with pytest.raises(TypeError, match="cannot be pickled"):
         writer.encode(lambda: 1)
 
