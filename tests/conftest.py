@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,12 @@ class Site:
                 if "nfresume.runs.supervisor" in process.cmdline():
                     found.append(process)
         return found
+
+
+def first(count: int, cases: Collection[Any]) -> list[Any]:
+    """Cases of a test, of which `make test` runs so many, and `make proof` the others."""
+    rest = [case if isinstance(case, tuple) else (case,) for case in list(cases)[count:]]
+    return [*list(cases)[:count], *(pytest.param(*case, marks=pytest.mark.long) for case in rest)]
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "", every: float = 0.05) -> Any:

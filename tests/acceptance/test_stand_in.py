@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import run_plain
-from tests.conftest import BIN, Done, Site, snapshot, until
+from tests.conftest import BIN, Done, Site, first, snapshot, until
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +112,7 @@ class Case:
 CASES = {
     "a value with blanks (nextflow#5376)": Case(
         ["main.nf", "--x", "-q 20 -u 3", "--outdir", "res1"], long=True),
-    "negative numbers": Case(["main.nf", "--x", "-5", "--y", "-1.5e3"]),
+    "negative numbers": Case(["main.nf", "--x", "-5", "--y", "-1.5e3"], long=True),
     "a joined value": Case(["main.nf", "--x=-resume", "--outdir=a b"], long=True),
     "a flag, and a flag at the end": Case(["main.nf", "--flag", "--x"], long=True),
     "process options": Case(
@@ -121,7 +121,7 @@ CASES = {
     "a quiet run": Case(["main.nf", "--x", "1"], ("-q",), long=True),
     "a log and a configuration before the verb": Case(
         ["main.nf", "--x", "1"], ("-log", ".nextflow mine.log", "-C", "only.config"),
-        files={"only.config": "params.y = 'only'\n"}),
+        files={"only.config": "params.y = 'only'\n"}, long=True),
     "a stub before the pipeline": Case(["-stub", "main.nf", "--x", "1"], long=True),
     "a stub at the end": Case(["main.nf", "--x", "1", "-stub"], long=True),
     "further words": Case(["main.nf", "first", "--x", "1", "second"], long=True),
@@ -129,7 +129,7 @@ CASES = {
     "a parameter equal to the pipeline": Case([".", "--outdir", "."], long=True),
     "the same option twice": Case(["main.nf", "-profile", "a", "-profile", "b"], long=True),
     "an unknown option": Case(["main.nf", "-nonsense", "1"]),
-    "an unknown profile": Case(["main.nf", "-profile", "nonsense"], files={"nextflow.config": ""}),
+    "an unknown profile": Case(["main.nf", "-profile", "nonsense"], files={"nextflow.config": ""}, long=True),
     "dumped channels": Case(["main.nf", "-dump-channels", "NAME", "--x", "1"], long=True),
     "nested parameters": Case(["main.nf", "--a.b", "1", "--a.c", "2", "--max-memory", "4.GB"], long=True),
     "a params file and a parameter": Case(
@@ -144,7 +144,7 @@ CASES = {
     "configuration with includes": Case(
         ["main.nf", "-c", "a.config,b.config", "--x", "1"],
         files={"a.config": "includeConfig 'more/c.config'\n", "b.config": "params.b = 2\n",
-               "more/c.config": "params.c = 3\n"}),
+               "more/c.config": "params.c = 3\n"}, long=True),
     "a configuration that reads PWD": Case(
         ["main.nf"], files={"nextflow.config": 'params.y = "$PWD/data"'}, long=True),
     "only this configuration": Case(
@@ -154,7 +154,7 @@ CASES = {
     "a pipeline that reads standard input": Case(
         ["read.nf"], stdin=">a\nACGT\n",
         files={"read.nf": "workflow { println \"read ${System.in.text}\" }"}),
-    "an error of its own": Case(["e.nf"], files={"e.nf": "workflow { error 'no --input given' }"}),
+    "an error of its own": Case(["e.nf"], files={"e.nf": "workflow { error 'no --input given' }"}, long=True),
     "a script that is not there": Case(["nothing.nf"]),
     "two dashes (nf-core/chipseq#131)": Case(["main.nf", "--resume", "--profile", "a"], long=True),
     "no entry workflow (nextflow#4900)": Case(
@@ -651,14 +651,14 @@ def test_nextflows_own_log_of_an_execution(site: Site):
         assert site.run("nextflow", e, *words).code == 64
 
 
-@pytest.mark.parametrize(("script", "said"), [
+@pytest.mark.parametrize(("script", "said"), first(2, [
     ("workflow { error 'no --input given' }", "no --input given"),
     ("workflow { throw new IllegalStateException('the cause') }", "the cause"),
     ("workflow {\n  foo(\n}", "main.nf, line 1: Unexpected input: '{': workflow {"),
     ("params {\n  n: Integer = 3\n}\nworkflow { }", "a `params {}` block needs Nextflow 25.10 or newer"),
     ("workflow {\n  main:\n  x = 1\n  publish:\n  x = x\n}\noutput {\n  x { }\n}",
      "an `output {}` block needs Nextflow 25.10 or newer"),
-])
+]))
 def test_errors_in_their_own_words(site: Site, script: str, said: str):
     """An error is the exception's own words; a compile error has file, line and text, and what it needs."""
     (site.launch_dir / "main.nf").write_text(script)

@@ -95,7 +95,7 @@ def test_an_ignored_input(site: Site):
     assert site.show()["attempts"][0]["tasks"]["cached"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_classes_of_both(site: Site):
     """With latch installed, an object of the one class passes for the other, also in flytekit's types."""

@@ -20,8 +20,9 @@ def settled(site: Site) -> str:
     return str(site.show()["state"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 16))])
+@pytest.mark.parametrize("seed", range(1, 16))
 def test_same_as_plain_python(site: Site, seed: int):
     """A first launch, a second one, one after an edit, one of the old text, with another input."""
     script = site.launch_dir / "program.py"
