@@ -867,7 +867,7 @@ def test_files_that_cannot_be_read_for_a_while(site: Site):
     """A file server that gives errors while a run goes on ends no run."""
     site.prefix = BOUND
     site.pipeline("slow")
-    site.ok("launch", "--detach", "slow", "--seconds", "8")
+    site.ok("launch", "--detach", "slow", "--seconds", "20")
     attempt = attempt_dir(site.show())
     until((attempt / "nextflow.log").exists, what="the log")
     until(lambda: "process > SLOW" in (attempt / "nextflow.log").read_text(), what="the task")

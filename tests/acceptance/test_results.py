@@ -449,7 +449,10 @@ def test_a_link_to_the_work_dir_itself(site: Site):
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_results_inside_of_a_published_folder(site: Site, code: int):
-    """A process publishes into a folder that another has published, as a link: all of it is one folder."""
+    """A process publishes into a folder that another has published, as a link: all of it is one folder.
+
+    It waits for that: Nextflow publishes a task's results while the next one runs, and replaces others.
+    """
     e = launch(site, """
 process SAMPLE { publishDir 'results'
   output: path 'sample'
@@ -458,7 +461,7 @@ process QC { publishDir 'results/sample/qc'
   publishDir 'results/sample'
   input: path sample
   output: path 'qc.txt'
-  script: "cat sample/reads > qc.txt" }
+  script: "until [ -e ${launchDir}/results/sample/reads ]; do sleep 0.1; done; cat sample/reads > qc.txt" }
 process LAST { input: path qc
   script: "exit ${params.code}" }
 workflow { SAMPLE | QC | LAST }
