@@ -169,11 +169,14 @@ class Cache:
         try:
             new_paths: dict[str, str] = {}
             files: dict[str, str] = {}
+            folders: dict[Path, int] = {}
             for path in dict.fromkeys(values.paths_in(outputs)):
-                if Path(path).exists():
-                    name = f"files/{len(files)}/{Path(path).name}"
-                    task_files.copy(Path(path), new / name)
-                    files[name] = digests.of_path(new / name)
+                source = Path(path)
+                if source.exists():  # what lay side by side stays so: each folder is a mount of who reads it
+                    name = f"files/{folders.setdefault(source.parent, len(folders))}/{source.name}"
+                    if name not in files:
+                        task_files.copy(source, new / name)
+                        files[name] = digests.of_path(new / name)
                     new_paths[path] = name
             crashpoints.reach("cache-copied")
             manifest = {

@@ -241,6 +241,36 @@ def test_a_reader_cannot_spoil_an_entry(site: Site, script: Path):
     assert ran(site) == ["write whole"]
 
 
+def test_files_stay_side_by_side(site: Site):
+    """A cached BAM has its index beside it, as it had at first."""
+    (site.launch_dir / "flow.py").write_text("""
+from pathlib import Path
+from latch import small_task, workflow
+from latch.types import LatchFile
+
+@small_task(cache=True, cache_version="1")
+def align() -> list[LatchFile]:
+    for name in ("a.bam", "a.bam.bai"):
+        Path(name).write_text(name)
+    return [LatchFile("a.bam"), LatchFile("a.bam.bai")]
+
+@small_task
+def call(bam: LatchFile, index: LatchFile) -> str:
+    return Path(f"{bam.local_path}.bai").read_text()
+
+@small_task
+def split(files: list[LatchFile]) -> str:
+    return call(bam=files[0], index=files[1])
+
+@workflow
+def flow() -> str:
+    return split(files=align())
+""")
+    for cached in (0, 1):
+        assert json.loads(site.ok("launch", "flow.py:flow").out) == "a.bam.bai"
+        assert site.show()["attempts"][0]["tasks"]["cached"] == cached
+
+
 def test_equal_calls_at_once_run_once(site: Site, script: Path):
     """With cache_serialize, one of several executions runs the task. The others wait for its result."""
     started = [site.start("launch", "cached.py:once") for _ in range(3)]
