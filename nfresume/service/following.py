@@ -55,19 +55,26 @@ class Tail:
         self._path = path
         self._fd = -1
         self._offset = 0
+        self._failed = False
 
     def read(self, most: int = _CHUNK) -> bytes:
-        """What is new, at most `most` bytes."""
+        """What is new, at most `most` bytes. Raises OSError when a file that was there cannot be read."""
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return b""
             except OSError:
+                if self._failed:
+                    raise
                 return b""
         try:
             data = os.pread(self._fd, most, self._offset)
         except OSError:
             self.close()  # a file server that was away may know it by another handle
+            self._failed = True
             raise
+        self._failed = False
         self._offset += len(data)
         return data
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from nfresume import settings
 from nfresume.nextflow import record, record_file
 from nfresume.nextflow.record import Status, Task
-from nfresume.service.following import Follower, compare
+from nfresume.service.following import Follower, Tail, compare
 from nfresume.service.verbs import Service
 from nfresume.storage import Root
 from nfresume.storage.root import ExecutionFolder
@@ -138,6 +138,23 @@ def test_files_that_cannot_be_read_for_a_while(running: Running):
     assert (out, err) == (b"one\n", b"warning\n")
     assert len(told) == 1
     assert "cannot be read now ([Errno 21] Is a directory); waiting for it, and run-1 goes on" in told[0]
+
+
+def test_a_file_that_cannot_be_opened_again(tmp_path: Path):
+    """After an error a file that cannot be opened either is not taken for one without news."""
+    log = tmp_path / "log"
+    log.mkdir()  # it can be opened, and every read fails
+    tail = Tail(log)
+    with pytest.raises(OSError, match="directory"):
+        tail.read()
+    log.rmdir()
+    log.symlink_to(tmp_path / "other")  # it cannot be opened
+    with pytest.raises(OSError, match="symbolic links"):
+        tail.read()
+    log.unlink()
+    log.write_bytes(b"news")
+    assert tail.read() == b"news"
+    tail.close()
 
 
 def test_what_was_reused(running: Running):
