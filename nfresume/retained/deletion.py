@@ -174,9 +174,8 @@ def obstacle(execution: Execution, folder: ExecutionFolder) -> Hold | None:
     attempts = folder.attempt(execution.attempt).parent
     if (unknown := folder.unknown_attempt(execution.attempt)) is not None:
         return Hold(unknown, passing=False)
-    alive = nextflow_processes.of_execution(execution.id, attempts, execution.attempt)
     if nextflow_processes.of_another_user(attempts, execution.attempt):
         return Hold("processes of it may still run on this host, as another user", in_use=True)
-    if alive:
+    if alive := nextflow_processes.of_execution(execution.id, attempts, execution.attempt):
         return Hold(f"{len(alive)} of its processes still run on this host", in_use=True)
     return None

@@ -201,13 +201,13 @@ def check_param_values(conf: Settings, params: Mapping[str, object], launch_dir:
         if _plain(name) in _CONFIG_PARAMS:
             raise UsageError(f"parameter {name} is not allowed from the web: it names configuration, "
                              "which is code", "the site's administrator can set it")
-    private = private_places(conf)
+    private, homes = private_places(conf), _homes(conf)
     for name, text in _texts(params):
         if _PROJECT.search(text) and (".." in text or _is_output(name)):
             raise UsageError(f"parameter {name} leads out of the pipeline's folder, or writes to it: "
                              f"{text[:200]}", "name a folder of your own")
         for path in _paths_in(text.replace(_LAUNCH, str(launch_dir)), launch_dir, private):
-            _check_path(conf, private, name, text, path)
+            _check_path(conf, private, homes, name, text, path)
 
 
 def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None:
@@ -231,7 +231,7 @@ def check_files(conf: Settings, files: Iterable[Path], launch_dir: Path) -> None
                                      "copy the files to one place first")
             for place in folders[folder] if slash else ():
                 if place / name != Path("/"):  # other data often has this by chance
-                    _check_path(conf, private, file.name, text, place / name)
+                    _check_path(conf, private, homes, file.name, text, place / name)
 
 
 def _words_of(file: Path) -> Iterator[str]:
@@ -266,9 +266,11 @@ def _climbs(text: str) -> bool:
     return False
 
 
-def _check_path(conf: Settings, private: list[Path], name: str, text: str, path: Path) -> None:
+def _check_path(
+    conf: Settings, private: list[Path], homes: list[Path], name: str, text: str, path: Path
+) -> None:
     own = _real(conf.web_launches / conf.account)
-    if _is_near(path, private, _homes(conf)) and not _inside(path, own):
+    if _is_near(path, private, homes) and not _inside(path, own):
         raise UsageError(f"parameter {name} names a file of nfresume or of another account, a hidden file in "
                          f"the home of the user as whom it runs, or a folder around them: {text[:200]}",
                          "name a file of your own")

@@ -224,7 +224,7 @@ class Materialiser:
             first = f"{here}/" not in self._visited
             self._visited.add(f"{here}/")
         if first:  # links that the log did not tell of
-            self._links_in(here, told=False, but=names)
+            self._links_alone(here, told=False, but=names)
 
     def _is_ours(self, path: str, mode: int) -> bool:
         """True for a link into the work dir: whatever the folder is now, this is what was published."""

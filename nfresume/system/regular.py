@@ -37,12 +37,16 @@ def opener(path: str, flags: int) -> int:
 def content(path: Path, most: int = MOST_BYTES) -> bytes:
     """All of a regular file. Raises OSError, also for one of more than `most` bytes."""
     with open(path, "rb", opener=opener) as file:
-        data = file.read(_FIRST_BYTES)
-        if len(data) == _FIRST_BYTES:
-            data += file.read(most + 1 - len(data))
+        data = _one_more(file, most)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
     return data
+
+
+def _one_more(file: io.BufferedIOBase, most: int) -> bytes:
+    """All bytes of a file, or one more than `most`."""
+    data = file.read(_FIRST_BYTES)
+    return data + file.read(most + 1 - len(data)) if len(data) == _FIRST_BYTES else data
 
 
 def text(path: Path) -> str:
@@ -66,7 +70,7 @@ def parsed(data: bytes) -> Any:
 def unpacked(data: bytes, most: int = MOST_BYTES) -> bytes:
     """What gzip has packed. Raises OSError, EOFError or zlib.error for damage or more than `most` bytes."""
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        found = file.read(most + 1)
+        found = _one_more(file, most)
     if len(found) > most:
         raise OSError(errno.EFBIG, f"it unpacks to more than {most:,} bytes")
     return found

@@ -64,17 +64,24 @@ class Kept:
         return {line.execution.id: line for line in sweeper.sweep(self.store, self.conf, **kw)}
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
-    (tmp_path / "launch").mkdir()
-    (tmp_path / "c.toml").touch()
-    root = Root.mark(tmp_path / "root")
-    conf = settings.load({"NFRESUME_CONFIG": str(tmp_path / "c.toml"), "NFRESUME_ROOT": str(root.path),
-                          "NFRESUME_DATABASE_URL": f"sqlite:///{tmp_path / 'state.db'}",
-                          "NFRESUME_ACCOUNT": "team", "NFRESUME_PRICE_PER_GB_MONTH": "0.3"})
+def founded(base: Path, **more: str) -> tuple[Root, dict[str, str], settings.Settings, Store]:
+    """A root and a database in a folder, with the settings and the environment that name them."""
+    root = Root.mark(base / "root")
+    env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
+           "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "team",
+           "NFRESUME_PRICE_PER_GB_MONTH": "0.3", **more}
+    (base / "c.toml").touch()
+    conf = settings.load(env)
     store = Store.open(conf.database_url)
     with store.begin() as tx:
         transitions.register_root(tx, root.id, str(root.path), root.inode)
+    return root, env, conf, store
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    (tmp_path / "launch").mkdir()
+    root, _, conf, store = founded(tmp_path)
     yield Kept(store, conf, root, tmp_path / "launch")
     store.close()
 
@@ -245,15 +252,7 @@ def test_a_results_folder_that_may_not_be_entered(tmp_path: Path):
     for folder in (home / "results", theirs):
         folder.mkdir(parents=True)
     try:
-        root = Root.mark(base / "root")
-        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
-               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "team",
-               "NFRESUME_PRICE_PER_GB_MONTH": "0.3"}
-        (base / "c.toml").touch()
-        conf = settings.load(env)
-        store = Store.open(conf.database_url)
-        with store.begin() as tx:
-            transitions.register_root(tx, root.id, str(root.path), root.inode)
+        root, env, conf, store = founded(base)
         site = Kept(store, conf, root, theirs)
         site.failed("run-a1")
         folder = places.folder_of(store, queries_get(store, "run-a1"))
@@ -385,20 +384,13 @@ def test_processes_of_another_user(proc: str, later: int):
     (base / "root").mkdir(parents=True)
     task = subprocess.Popen(["sleep", "600"], user=ann, group=ann, extra_groups=[], start_new_session=True)
     try:
-        root = Root.mark(base / "root")
-        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
-               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "team",
-               "NFRESUME_PRICE_PER_GB_MONTH": "0.3"}
-        (base / "c.toml").touch()
-        conf = settings.load(env)
-        store = Store.open(conf.database_url)
+        root, env, conf, store = founded(base)
         folder = root.execution("team", "run-1")
         folder.provision(1)
         head = {"pid": task.pid, "start_ticks": (processes.start_ticks(task.pid) or 0) - later,
                 "shim": task.pid, "boot_id": processes.boot_id()}
         (folder.attempt(1) / "head.json").write_text(json.dumps(head))
         with store.begin() as tx:
-            transitions.register_root(tx, root.id, str(root.path), root.inode)
             new = NewExecution("run-1", "team", root.id, str(folder.work), "main.nf", str(base),
                                str(uuid.uuid4()), 0.0, "test", False)
             transitions.launch(tx, new, NewAttempt("main.nf", (), False, None, None), "me")
@@ -436,15 +428,7 @@ def test_a_sweep_leaves_what_other_users_own(tmp_path: Path):
     try:
         (base / "root").mkdir(parents=True)
         (base / "root").chmod(0o777)
-        root = Root.mark(base / "root")
-        env = {"NFRESUME_CONFIG": str(base / "c.toml"), "NFRESUME_ROOT": str(root.path),
-               "NFRESUME_DATABASE_URL": f"sqlite:///{base / 'db/state.db'}", "NFRESUME_ACCOUNT": "zoe",
-               "NFRESUME_PRICE_PER_GB_MONTH": "0.3", "NFRESUME_KEEP_RECORDS_DAYS": "1e-9"}
-        (base / "c.toml").touch()
-        conf = settings.load(env)
-        store = Store.open(conf.database_url)
-        with store.begin() as tx:
-            transitions.register_root(tx, root.id, str(root.path), root.inode)
+        root, env, conf, store = founded(base, NFRESUME_ACCOUNT="zoe", NFRESUME_KEEP_RECORDS_DAYS="1e-9")
         site = Kept(store, conf, root, base)
         site.failed("run-a1", account="ann")
         site.failed("run-z1", account="zoe")
