@@ -62,10 +62,8 @@ class Tail:
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return b""
             except OSError:
-                if self._failed:
+                if self._failed:  # also when it is missing: it may be on its way back
                     raise
                 return b""
         try:

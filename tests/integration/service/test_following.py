@@ -148,6 +148,8 @@ def test_a_file_that_cannot_be_opened_again(tmp_path: Path):
     with pytest.raises(OSError, match="directory"):
         tail.read()
     log.rmdir()
+    with pytest.raises(FileNotFoundError):
+        tail.read()
     log.symlink_to(tmp_path / "other")  # it cannot be opened
     with pytest.raises(OSError, match="symbolic links"):
         tail.read()
