@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import select
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,31 +18,28 @@ import psutil
 import sh
 
 from nfresume import settings
-from nfresume.domain.errors import Conflict, NfresumeError, StaleLease, StoreUnavailable
-from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease, python_workflow
+from nfresume.domain.errors import NfresumeError, StaleLease, StoreUnavailable
+from nfresume.domain.executions import Attempt, Execution, ExecutionState, Lease
 from nfresume.domain.workdirs import Claim, WorkDirState
-from nfresume.nextflow import command, options, sources, summary
+from nfresume.nextflow import command, summary
 from nfresume.nextflow import processes as nextflow_processes
 from nfresume.retained import deletion, disposal, places
 from nfresume.retained.sampling import Sampler
 from nfresume.runs import (
-    clearing,
     expiration,
-    lean,
     lean_running,
     lean_watch,
     log_copies,
-    preflight,
-    programs,
     relaunching,
     settlement,
+    starting,
     verdict,
 )
 from nfresume.runs.lean_needs import Needs
 from nfresume.runs.recorder import Recorder
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, guarded, queries, transitions
-from nfresume.system import crashpoints, inherited, logs, pausing, processes
+from nfresume.system import crashpoints, logs, pausing, processes
 from nfresume.system.renewal import Renewal
 
 _log = logging.getLogger("nfresume.supervisor")
@@ -56,7 +51,6 @@ STATE_SECONDS = 1.0
 AWAY_SECONDS = 600.0
 #: How long the head may take to end its tasks after SIGTERM.
 STOP_SECONDS = 30.0
-_SHIM = Path(command.__file__).with_name("shim.py")
 
 
 def supervise(
@@ -135,7 +129,7 @@ class _Supervisor:
         with Renewal(self._renew, min(5.0, self._conf.lease_seconds / 4)) as self._renewal:
             try:
                 lost_because = self._until_the_end(start=start)
-                survivors = processes.stop(self._processes, heartbeat=self._tick)
+                survivors = self._stop_processes()
                 crashpoints.reach("head-ended")
                 log = self._recorder.finish(self._renewal.check)
             except BaseException:
@@ -156,7 +150,10 @@ class _Supervisor:
         lost_because = self._lost_because
         try:
             if start:
-                self._start()
+                self._shim = starting.Start(
+                    self._store, self._conf, self._execution, self._attempt, self._lease, self._folder,
+                    self._actor, self._stdin, self._stop_processes, self._freeing.guard, self._renewal.check,
+                ).run()
             crashpoints.reach("spawned")
             self._follow()
         except StaleLease:
@@ -167,81 +164,6 @@ class _Supervisor:
             lost_because = f"Nextflow could not be started: {' '.join(str(e).split())}"
         crashpoints.reach("followed")
         return lost_because
-
-    # -- start ----------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        chosen = programs.find(self._conf, self._attempt.pipeline)
-        with self._store.begin() as tx:  # raises StaleLease before anything is created
-            transitions.engine_chosen(tx, self._lease, chosen.name, chosen.version)
-        self._folder.provision(self._attempt.number)
-        self._clear_predecessor()
-        parsed = options.stored(self._attempt.pipeline, self._attempt.options)
-        self._keep_sources(parsed.value("-main-script"))
-        prepared = self._prepare_emptied()
-        guard = self._freeing.guard(prepared)
-        run = command.Run(
-            run_name=self._attempt.run_name, session_id=self._execution.session_id,
-            resume=self._attempt.resume, work_dir=self._folder.work,
-            cache_dir=self._folder.cache, attempt_dir=self._attempt_dir,
-        )
-        launch_dir = Path(self._execution.launch_dir)
-        words = programs.argv(self._conf, chosen, run, self._execution, self._attempt, parsed)
-        shared = bool((self._folder.request(1) or {}).get(programs.SHARED))
-        environment = programs.environment(self._conf, chosen, run, self._execution, self._attempt.pipeline,
-                                           inherited.environment(), shared=shared, guard=guard)
-        stdout, stderr = self._attempt_dir / command.STDOUT, self._attempt_dir / command.STDERR
-        crashpoints.reach("spawning")
-        stdin = programs.script_on_stdin(self._attempt, self._attempt_dir) or self._stdin
-        with stdout.open("ab") as out, stderr.open("ab") as err, open(
-                os.devnull if stdin is None else stdin, "rb") as given:
-            shim = sh.Command(sys.executable)(
-                "-I", "-S", str(_SHIM), str(self._attempt_dir), *words, _bg=True, _bg_exc=False,
-                _new_session=True, _in=given, _out=out, _err=err, _cwd=str(launch_dir),
-                _env=environment, _ok_code=list(range(256)),
-            )
-        self._shim = os.pidfd_open(shim.pid)
-
-    def _keep_sources(self, main_script: str | None) -> None:
-        launch_dir = Path(self._execution.launch_dir)
-        with contextlib.suppress(OSError, NfresumeError):  # a later explanation then knows less
-            local = preflight.check_pipeline(self._attempt.pipeline, launch_dir, main_script)
-            sources.keep(local, launch_dir, self._attempt_dir)
-
-    def _clear_predecessor(self) -> None:
-        """Stop what is left of the last attempt, and set task dirs aside that the new one must not use."""
-        if self._attempt.number == 1:
-            return
-        with self._store.begin(write=False) as tx:
-            *earlier, _ = queries.attempts_of(tx, self._execution.id)
-        if survivors := processes.stop(self._processes, heartbeat=self._tick):
-            raise Conflict(f"{len(survivors)} processes of {earlier[-1].run_name} could not be stopped")
-        moved = {"set_aside": clearing.unfinished(self._folder, earlier)}
-        if self._attempt.resume and python_workflow(self._attempt.pipeline) is None:
-            moved["failed_set_aside"] = clearing.failed(
-                self._folder, self._attempt.number - 1, self._renewal.check)
-        for name, task_dirs in moved.items():
-            if task_dirs:
-                with self._store.begin() as tx:
-                    guarded.note(tx, self._execution.id, name, self._actor, {
-                        "task_dirs": task_dirs[:100], "count": len(task_dirs)})
-
-    def _prepare_emptied(self) -> str:
-        """Have made again what is needed of the files that lean retention has emptied. Returns the guard."""
-        if self._attempt.number == 1 or python_workflow(self._attempt.pipeline) is not None:
-            return ""
-        asked = self._folder.request(self._attempt.number) or {}
-        try:
-            prepared = lean.prepare(self._folder, self._attempt.number, self._attempt.pipeline,
-                                    self._renewal.check, everything=bool(asked.get(relaunching.REHYDRATE)))
-        except ValueError as e:
-            raise Conflict(f"what earlier attempts needed of emptied files cannot be read: {e}") from None
-        if prepared.set_aside:
-            with self._store.begin() as tx:
-                guarded.note(tx, self._execution.id, "made_again", self._actor, {
-                    "task_dirs": list(prepared.set_aside[:100]), "count": len(prepared.set_aside),
-                    "reason": prepared.because, "seconds": prepared.seconds})
-        return prepared.guard
 
     # -- follow ---------------------------------------------------------------------------------
 
@@ -348,6 +270,10 @@ class _Supervisor:
         """Every process on this host that this attempt or an earlier one started."""
         attempts = self._attempt_dir.parent
         return nextflow_processes.of_execution(self._execution.id, attempts, self._attempt.number)
+
+    def _stop_processes(self) -> list[psutil.Process]:
+        """End them. Returns those that could not be ended."""
+        return processes.stop(self._processes, heartbeat=self._tick)
 
     def _renew(self) -> None:
         with self._store.begin() as tx:
