@@ -11,12 +11,17 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+import storage
+from machine import machine, spread
+from mounts import CHANGE, READ, Latency, places
+
+from nfresume.nextflow import embedded
+from nfresume.storage import Root
+
 PIPELINE = """
 process MAKE { input: val x
   output: path 'out.txt'
@@ -28,47 +33,53 @@ workflow { USE(MAKE(Channel.of(1..params.n))) }
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=500)
-    args = parser.parse_args()
-    from benchmarks import storage
-    from nfresume.nextflow import embedded
-    from nfresume.storage import Root
-
-    java = embedded.java(None)
-    launcher = embedded.launcher(java, embedded.install(java), os.environ)
-    with tempfile.TemporaryDirectory(prefix="nfresume-bench-") as scratch:
-        base = Path(scratch)
-        program = base / "latfs"
-        subprocess.run(["go", "build", "-o", str(program), "."], cwd=HERE / "latfs", check=True)
-        (base / "main.nf").write_text(PIPELINE)
-        (base / "place").mkdir()
-        place = storage.Latency(base / "place", program)
-        place.read = place.change = "0"
+def once(tasks: int, launcher: list[str], base: Path) -> tuple[float, float, int, int, int]:
+    """Seconds of `clean` and of nfresume; task dirs on which `clean` failed; entries before and after."""
+    with places(["latency"], base) as found:
+        place = found["latency"]
+        assert isinstance(place, Latency)
+        place.read = place.change = "0s"
         place.fresh()
-        run = [*launcher, "run", "main.nf", "--n", str(args.tasks // 2), "-w", str(place.top / "work")]
+        (base / "main.nf").write_text(PIPELINE)
+        run = [*launcher, "run", "main.nf", "--n", str(tasks // 2), "-w", str(place.top / "work")]
         subprocess.run([*run, "-name", "bench"], cwd=base, check=True, stdout=subprocess.DEVNULL)
         root = Root.mark(place.backing / "root")
         root.execution("team", "run-a1").path.mkdir(parents=True)
-        copy = ["cp", "-a", str(place.backing / "work"), str(place.backing / storage.TREE)]
-        subprocess.run(copy, check=True)
-        place.read, place.change = storage.READ, storage.CHANGE
+        work = place.backing / "work"
+        subprocess.run(["cp", "-a", str(work), str(place.backing / storage.TREE)], check=True)
+        place.read, place.change = READ, CHANGE
         place.fresh()
-        entries = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
-        start = time.perf_counter()
+        before, start = entries(work), time.perf_counter()
         clean = subprocess.run([*launcher, "clean", "-f", "bench"], cwd=base, check=True, capture_output=True)
         cleaned = time.perf_counter() - start
-        left = sum(len(folders) + len(files) for _, folders, files in os.walk(place.backing / "work"))
         place.fresh()
         removed = storage.trial("nfresume", place.top).seconds
         assert not (place.backing / storage.TREE).exists()
-        place.close()
-    failed = (clean.stdout + clean.stderr).count(b"Failed to remove")
-    print(f"{args.tasks} real tasks ({entries:,} entries): nextflow clean -f {cleaned:.2f} s ({failed} task "
-          f"dirs and {left} entries left), nfresume {removed:.2f} s, {cleaned / removed:.1f} x")
+        failed = (clean.stdout + clean.stderr).count(b"Failed to remove")
+        return cleaned, removed, failed, before, entries(work)
+
+
+def entries(folder: Path) -> int:
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    java = embedded.java(None)
+    launcher = embedded.launcher(java, embedded.install(java), os.environ)
+    took = []
+    for _ in range(asked.repeats):
+        with tempfile.TemporaryDirectory(prefix="nfresume-bench-") as scratch:
+            took.append(once(asked.tasks, launcher, Path(scratch)))
+    cleaned, removed, failed, before, left = zip(*took, strict=True)
+    print(f"{machine()}; {asked.repeats} repeats, minimum, median and maximum")
+    print(f"{asked.tasks} real tasks ({before[0]:,} entries): nextflow clean -f {spread(cleaned)} s "
+          f"({failed[0]} task dirs and {left[0]} entries left), nfresume {spread(removed)} s, "
+          f"{spread([c / r for c, r in zip(cleaned, removed, strict=True)])} x")
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
     main()

@@ -22,7 +22,7 @@ from typing import Any
 
 from launch import PIPELINE, environment, stock_launcher, timed
 from machine import machine
-from mounts import nfs, places
+from mounts import Latency, nfs, places
 
 from nfresume.nextflow import embedded
 
@@ -68,6 +68,7 @@ def on_latency(tasks: int, base: Path) -> None:
     """Resume with and without latency, count, and take samples."""
     with places(["latency"], base) as found:
         place = found["latency"]
+        assert isinstance(place, Latency)
         (base / "s.jfc").write_text(_SETTINGS)
         read, change = place.read, place.change
         stock, folder = stock_launcher(base), place.top / "plain"

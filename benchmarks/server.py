@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def fill(store: Store, root: Root, count: int) -> None:
             tx.conn.exec_driver_sql("ANALYZE")  # it does so by itself, a minute later; nobody does in SQLite
 
 
-async def load(url: str, path: str, rate: float, seconds: float, **more: dict[str, str]) -> list[float]:
+async def load(url: str, path: str, rate: float, seconds: float, headers: dict[str, str]) -> list[float]:
     """Send `rate` requests per second, without waiting for answers; returns ms from due time to answer."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as client:
@@ -81,7 +82,7 @@ async def load(url: str, path: str, rate: float, seconds: float, **more: dict[st
 
         async def one(due: float) -> None:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            answer = await client.get(path, **more)
+            answer = await client.get(path, headers=headers)
             assert answer.status_code == 200, answer.text
             took.append((time.perf_counter() - due) * 1000)
 
@@ -90,7 +91,7 @@ async def load(url: str, path: str, rate: float, seconds: float, **more: dict[st
         return took
 
 
-async def listen(url: str, tokens: list[str], change: object) -> tuple[float, int]:
+async def listen(url: str, tokens: list[str], change: Callable[[], None]) -> tuple[float, int]:
     """Open as many streams as each user may have, each user from an address of their own.
 
     Returns the seconds until the last one heard of a change, and how many did.
@@ -187,12 +188,12 @@ def measure(
             shown = browser.get("/login", params={"token": link})
             browser.post("/login", data=dict(re.findall(r'name="(\w+)" value="([^"]*)"', shown.text)))
             cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-            bearer = {"headers": {"Authorization": f"Bearer {token}"}}
-            session = {"headers": {"Cookie": cookies}}
+            bearer = {"Authorization": f"Bearer {token}"}
+            session = {"Cookie": cookies}
             for _ in range(20):  # warm-up: a new server first loads its templates
-                httpx.get(f"{address}/a/team/executions", **session)
-            page = asyncio.run(load(address, "/a/team/executions", rate, seconds, **session))
-            wes = asyncio.run(load(address, f"{API}/runs", rate, seconds, **bearer))
+                httpx.get(f"{address}/a/team/executions", headers=session)
+            page = asyncio.run(load(address, "/a/team/executions", rate, seconds, session))
+            wes = asyncio.run(load(address, f"{API}/runs", rate, seconds, bearer))
 
             def change() -> None:
                 with store.begin() as tx:

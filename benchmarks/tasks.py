@@ -177,17 +177,17 @@ def print_graph(tasks: int, folder: Path, repeats: int) -> None:
         shutil.rmtree(place / "store")
         ours = graph(tasks, place)
         shutil.rmtree(place)
-        for what, times in (
+        for what, seconds in (
             ("nfresume, retry from the failed task", (ours["run"], ours["retry"])),
             ("nfresume, cached tasks, another launch", (ours["cache"], ours["cache again"])),
             ("flytekit, local cache", flyte), ("joblib.Memory", memory),
         ):
-            found.setdefault(what, []).append(times)
+            found.setdefault(what, []).append(seconds)
     print(f"| {tasks:,} tasks, ms each | first time | again | to flytekit, again | to joblib, again |")
     print("|---|---|---|---|---|")
     again = {what: [second for _, second in times] for what, times in found.items()}
     for what, times in found.items():
-        each = [spread([seconds / tasks * 1000 for seconds in column]) for column in zip(*times, strict=True)]
+        each = [spread([whole / tasks * 1000 for whole in column]) for column in zip(*times, strict=True)]
         ratios = [spread([mine / its for mine, its in zip(again[what], again[other], strict=True)])
                   for other in ("flytekit, local cache", "joblib.Memory")]
         print(f"| {what} | {' | '.join(each + ratios)} |")
