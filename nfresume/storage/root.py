@@ -184,8 +184,14 @@ class ExecutionFolder:
         return self.path / "attempts" / str(number)
 
     def unknown_attempt(self, known: int) -> str | None:
-        """What is wrong when an attempt was made after the last one of `known`; None when there is none."""
-        if not self.attempt(known + 1).exists():
+        """What is wrong when an attempt was made after the last one of `known`; None when there is none.
+
+        An attempt's request is written first, so nothing was begun in an empty folder.
+        """
+        try:
+            if not any(self.attempt(known + 1).iterdir()):
+                return None
+        except FileNotFoundError:
             return None
         return ("its folder has an attempt that the database does not know (is the database an old backup?): "
                 f"`nfresume doctor --adopt {self.execution_id}` stores it")
