@@ -60,7 +60,7 @@ class Secured:
             return None
         plural = "s" if count > 1 else ""
         return Hold(f"{count} published result{plural} would be lost with the work dir: "
-                    f"{self.results.refused[0]}")
+                    f"{self.results.refused[0]}", passing=not self.results.vanished)
 
     @property
     def note(self) -> dict[str, Any]:

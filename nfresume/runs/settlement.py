@@ -210,12 +210,13 @@ def _decide(
     """What becomes of the work dir. If emptied files have stopped the attempt, it is kept for the next one,
     whatever hours and budgets say: nfresume stopped it, and not the pipeline."""
     state = ExecutionState.CANCELLED if _cancelled(execution, verdict) else verdict.state
+    lost = unsafe if unsafe is not None and not unsafe.passing else None  # a later look would not see it
     if state is not ExecutionState.SUCCEEDED:
         unsafe = unsafe or hours_unknown
     hours = execution.storage_expiration_hours
     if needs and state is ExecutionState.FAILED:
         hours, refused = max(hours, _HOURS_TO_GO_ON), None
     return retention.after_attempt(
-        state, hours, keep=execution.work_dir.keep, doubt=verdict.doubt,
+        state, hours, keep=execution.work_dir.keep, doubt=verdict.doubt or lost,
         unsafe=unsafe, now=tx.now, on_success=execution.on_success, refused=refused,
     )

@@ -55,6 +55,7 @@ class Materialised:
     `linked`, `copied`, `redirected` and `left` count them; `left` are links that only a copy could replace,
     and none was asked for. `missing` counts paths that the user removed. `refused` are lines "path: reason"
     (at most 100 of `refusals`) of those that could not be materialised or seen: the work dir must be kept.
+    `vanished`: some of them must be there and are not, which no later look will change.
     `shortcuts` are links to whole task dirs, at most 100 of `shortcut_count`: they are no results, and stay.
     """
 
@@ -65,6 +66,7 @@ class Materialised:
     missing: int = 0
     refusals: int = 0
     refused: list[str] = field(default_factory=list)
+    vanished: bool = False
     left_ends: set[str] = field(default_factory=set)
     shortcut_count: int = 0
     shortcuts: list[str] = field(default_factory=list)
@@ -179,6 +181,7 @@ class Materialiser:
             self._moved[folder] = moved
             return True
         if there is None:
+            self.result.vanished |= known is None
             self._refuse(folder, f"is not there {_PERHAPS}")
             return False
         self._foreign.add(folder)
@@ -247,6 +250,7 @@ class Materialiser:
 
     def _missing(self, path: str) -> None:
         if self._must_exist:
+            self.result.vanished = True
             self._refuse(path, "was published, and is not there")
         else:
             with self._lock:

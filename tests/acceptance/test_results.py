@@ -474,13 +474,20 @@ workflow { SAMPLE | QC | LAST }
 
 
 @pytest.mark.long
-def test_a_result_that_vanished_before_the_end(site: Site):
-    """What was published and is not there at a success holds the work dir, and says why."""
-    removes = "workflow.onComplete { file(\"$launchDir/results/big.txt\").delete() }\n"
-    script = FOLDER.replace("workflow {", removes + "workflow {")
-    e = launch(site, script)
+@pytest.mark.parametrize("words", [(), ("--on-success", "keep", "--storage-expiration-hours", "1")])
+def test_a_result_that_vanished_before_the_end(site: Site, words: tuple[str, ...]):
+    """What was published and has moved when the run succeeds holds the work dir until a person decides."""
+    moves = "workflow.onComplete { file(\"$launchDir/results/big.txt\").moveTo(\"$launchDir/../big.txt\") }\n"
+    script = FOLDER.replace("workflow {", moves + "workflow {")
+    e = launch(site, script, *words)
     assert (e["state"], e["work_dir"]["state"]) == ("SUCCEEDED", "RETAINED")
     assert "big.txt: was published, and is not there" in e["work_dir"]["reason"]
+    with contextlib.closing(sqlite3.connect(site.base / "state.db")) as db, db:
+        db.execute("UPDATE work_dirs SET look_again_at = '2020-01-01 00:00:00.000000' "
+                   "WHERE look_again_at IS NOT NULL")
+    expire(site)
+    site.ok("sweep")
+    assert (site.launch_dir / "../big.txt").read_text() == "big\n"
     site.ok("delete", e["id"], "--yes")  # a person looked, and says so
     assert site.show()["work_dir"]["state"] == "DELETED"
 

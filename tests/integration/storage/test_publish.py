@@ -611,7 +611,8 @@ def test_what_is_not_there(work: Path):
         return publish.materialise([Target(str(target), where)], scratch(work), **kw)
 
     assert (settle().missing, settle().refused) == (1, [])
-    assert settle(must_exist=True).refused == [f"{target}: was published, and is not there"]
+    vanished = settle(must_exist=True)
+    assert (vanished.refused, vanished.vanished) == ([f"{target}: was published, and is not there"], True)
     (out / "sub").rename(out / "renamed")
     (out / "renamed/a").symlink_to(work / "ab/task/a.txt")
     assert settle().linked == 1  # a neighbour is the folder that it was
@@ -626,6 +627,7 @@ def test_what_is_not_there(work: Path):
     assert "is not there" in settle().refused[0]
     never = publish.materialise([Target(f"{out}/never/a")], scratch(work))
     assert (never.missing, never.refused) == (0, [])  # nobody ever saw its folder: nothing was published
+    assert publish.materialise([Target(f"{out}/never/a")], scratch(work), must_exist=True).vanished
 
 
 def test_a_copy_only_where_it_is_asked_for(work: Path, elsewhere: Path):
