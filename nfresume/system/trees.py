@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -73,6 +75,8 @@ def remove(folder: str) -> None:
 
 def _empty(fd: int, top: int, names: Iterator[str]) -> list[str]:
     """Remove the files of a folder, and move its folders to the top; returns the names they have there."""
+    with contextlib.suppress(PermissionError):  # not ours: its mode may do
+        os.fchmod(fd, stat.S_IRWXU)
     moved = []
     with os.scandir(fd) as entries:
         found = list(entries)

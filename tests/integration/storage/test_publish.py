@@ -337,9 +337,14 @@ print("\\n".join(result.refused))
 """
 
 
+#: As a user whom file modes bind: root without its capabilities, or whoever runs the tests.
+_BOUND = (["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"] if privileged()
+          else [])
+
+
 def materialise_in_a_process(work: Path, *targets: Path, **env: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", _MATERIALISE, str(work), *map(str, targets)], text=True,
-                          capture_output=True, env={**os.environ, **env})
+    return subprocess.run([*_BOUND, sys.executable, "-c", _MATERIALISE, str(work), *map(str, targets)],
+                          text=True, capture_output=True, env={**os.environ, **env})
 
 
 @pytest.mark.parametrize("point", ["file-partial", "results-half-materialised", "folder-partial",
@@ -357,6 +362,24 @@ def test_a_kill_between_any_two_steps(work: Path, point: str):
     assert (out / "file").read_text() == "a"
     assert (out / "folder/deep/c.txt").read_text() == "c"
     assert sorted(p.name for p in out.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("point", ["", "folder-partial", "folder-ready", "folder-swapped"])
+def test_a_folder_without_write_permission(work: Path, point: str):
+    """A published folder that nobody may write to, as a tool's cache, is replaced, and no copy is left."""
+    out, source = work.parent / "out", work / "ab/task/folder"
+    (out / "folder").symlink_to(source)
+    for folder in (source / "deep", source):
+        folder.chmod(0o555)
+    if point:
+        assert materialise_in_a_process(work, out / "folder", NFRESUME_CRASH_AT=point).returncode == -9
+    assert materialise_in_a_process(work, out / "folder").stdout.strip() == ""
+    assert (out / "folder/deep/c.txt").read_text() == "c"
+    assert not (out / "folder").is_symlink()
+    assert os.listdir(out) == ["folder"]
+    if point != "folder-swapped":  # then it stays writable
+        assert stat.S_IMODE((out / "folder").stat().st_mode) == 0o555
+    assert stat.S_IMODE((out / "folder/deep").stat().st_mode) == 0o555
 
 
 def test_a_folder_of_the_longest_name(work: Path):
