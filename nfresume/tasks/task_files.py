@@ -77,6 +77,9 @@ def _copy_tree(
     `above`: the folders outside of it that are being copied, to notice a loop.
     """
     target.mkdir(parents=True, exist_ok=True)
+    mode = stat.S_IMODE(source.stat().st_mode)
+    if not mode & stat.S_IWUSR and stat.S_IMODE(target.stat().st_mode) == mode:
+        target.chmod(mode | stat.S_IRWXU)  # an earlier copy, as read-only as its source
     with os.scandir(source) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:

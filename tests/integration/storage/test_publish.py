@@ -26,7 +26,7 @@ from nfresume.storage.scratch import Scratch
 from nfresume.storage.workers import Pace
 from nfresume.system import trees
 from nfresume.system.filesystems import folder_id
-from tests.conftest import privileged
+from tests.conftest import BOUND, privileged
 
 
 class Result(publish.Materialised):
@@ -337,13 +337,8 @@ print("\\n".join(result.refused))
 """
 
 
-#: As a user whom file modes bind: root without its capabilities, or whoever runs the tests.
-_BOUND = (["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--"] if privileged()
-          else [])
-
-
 def materialise_in_a_process(work: Path, *targets: Path, **env: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*_BOUND, sys.executable, "-c", _MATERIALISE, str(work), *map(str, targets)],
+    return subprocess.run([*BOUND, sys.executable, "-c", _MATERIALISE, str(work), *map(str, targets)],
                           text=True, capture_output=True, env={**os.environ, **env})
 
 
