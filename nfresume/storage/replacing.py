@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 
 from nfresume.storage import copying
 from nfresume.storage.scratch import MOST_LINKS, Scratch
-from nfresume.system import crashpoints, descriptors, durable, trees
+from nfresume.system import crashpoints, durable, trees
 
 #: Errors of link(2) after which the file is copied instead.
 _COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})
@@ -210,8 +210,19 @@ class LinkReplacer:
         crashpoints.reach("folder-ready")
         copy = os.path.join(ready, name)
         try:
-            with descriptors.movable(copy):
-                _swap_folder(link, text, copy, os.path.join(ready, _OLD_LINK))
+            _check_unchanged(link, text)
+            if _exchange(copy, link):
+                crashpoints.reach("folder-swapped")
+                if not _is_link_to(copy, text):
+                    _exchange(copy, link)
+                    raise _LinkChanged
+            else:  # for a moment the result is only in `ready`; after a crash `clean_up` moves it back
+                os.rename(link, os.path.join(ready, _OLD_LINK))
+                crashpoints.reach("folder-swapped")
+                if not _is_link_to(os.path.join(ready, _OLD_LINK), text):
+                    os.rename(os.path.join(ready, _OLD_LINK), link)
+                    raise _LinkChanged
+                os.rename(copy, link)
         finally:
             _finish(os.path.dirname(link), ready)
         return "copied" if "copied" in made.methods else "linked"
@@ -241,6 +252,9 @@ class LinkReplacer:
                         made.bytes += os.lstat(copy).st_size
         for folder, into in reversed(folders):
             shutil.copystat(folder, into)
+            mode = os.lstat(into).st_mode
+            if not mode & stat.S_IWUSR:  # as the link could be, the folder can be moved, replaced and removed
+                os.chmod(into, stat.S_IMODE(mode) | stat.S_IWUSR)
 
     def _kept_link(self, entry: os.DirEntry[str], source: str) -> str | None:
         """What a link inside a folder says in the copy; None for what is rebuilt there, files among it."""
@@ -280,23 +294,6 @@ class _Tree:
                                      f"not {self.entries} and {self.bytes}")
 
 
-def _swap_folder(link: str, text: str, copy: str, old_link: str) -> None:
-    """Let a folder take the place of a link to `text`. Raises _LinkChanged when it is another one by then."""
-    _check_unchanged(link, text)
-    if _exchange(copy, link):
-        crashpoints.reach("folder-swapped")
-        if not _is_link_to(copy, text):
-            _exchange(copy, link)
-            raise _LinkChanged
-    else:  # for a moment the result is only beside `old_link`; after a crash `clean_up` moves it back
-        os.rename(link, old_link)
-        crashpoints.reach("folder-swapped")
-        if not _is_link_to(old_link, text):
-            os.rename(old_link, link)
-            raise _LinkChanged
-        os.rename(copy, link)
-
-
 def clean_up(folder: str, execution_id: str) -> None:
     """Finish or undo replacements for this execution in a folder that a crash interrupted."""
     begin = f"{PREFIX}{execution_id}+"
@@ -325,8 +322,7 @@ def _finish(folder: str, ready: str) -> None:
         elif os.path.lexists(there):
             trees.remove(here)
         else:
-            with descriptors.movable(here):
-                os.rename(here, there)
+            os.rename(here, there)
     os.rmdir(ready)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -54,19 +53,6 @@ def rename(name: str, parent_fd: int, target: str, target_fd: int) -> None:
             raise
         _make_accessible(name, parent_fd)
         os.rename(name, target, src_dir_fd=parent_fd, dst_dir_fd=target_fd)
-
-
-@contextmanager
-def movable(folder: str) -> Iterator[None]:
-    """Meanwhile its owner may write to a folder: the kernel demands that where it goes into another one."""
-    fd = os.open(folder, DIRECTORY)
-    mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    try:
-        os.fchmod(fd, mode | stat.S_IRWXU)
-        yield
-    finally:
-        os.fchmod(fd, mode)
-        os.close(fd)
 
 
 def _make_accessible(name: str, parent_fd: int) -> None:

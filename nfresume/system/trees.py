@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import stat
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -75,8 +73,6 @@ def remove(folder: str) -> None:
 
 def _empty(fd: int, top: int, names: Iterator[str]) -> list[str]:
     """Remove the files of a folder, and move its folders to the top; returns the names they have there."""
-    with contextlib.suppress(PermissionError):  # not ours: its mode may do
-        os.fchmod(fd, stat.S_IRWXU)
     moved = []
     with os.scandir(fd) as entries:
         found = list(entries)
