@@ -1,14 +1,15 @@
 """What a task's function uses of the workflow's own files: helper functions, classes, constants, and theirs.
 
-It is found in the source text, by the names that the function and its helpers mention. Nothing is called and
-no value is looked at, so the answer is the same in every process. What is found in other ways, such as by
-`getattr`, is not seen. Installed packages belong to the environment.
+It is found in the source text, by the names that the function and its helpers mention, and by the classes in
+its signature. Nothing is called and no value is looked at, so the answer is the same in every process. What
+is found in other ways, such as by `getattr`, is not seen. Installed packages belong to the environment.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import dis
 import functools
 import hashlib
@@ -18,16 +19,17 @@ import linecache
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
-from nfresume.tasks import source
+from nfresume.tasks import shapes, source
 
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _Import = ast.Import | ast.ImportFrom
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 #: A name in a module, and the attributes that are asked of what it may mean.
 _Name = tuple[str, str, frozenset[str]]
 
@@ -43,6 +45,7 @@ def used_by(function: Callable[..., Any]) -> dict[str, str]:
     own = {(part.__module__, part.__name__) for part in parts}
     waiting = [each for part in parts
                for each in _mentioned(part.__code__, _tree(part), part.__globals__["__name__"])]
+    waiting += _classes(function)
     seen: set[_Name] = set()
     while waiting:
         module, name, attributes = each = waiting.pop()
@@ -57,7 +60,8 @@ def used_by(function: Callable[..., Any]) -> dict[str, str]:
             if f"{module}.{name}" in found:
                 continue
             code = compile(ast.Module([statement], []), "<helper>", "exec", dont_inherit=True)
-            waiting += _mentioned(code, statement, module)
+            passed = frozenset() if isinstance(statement, _Definition) else attributes
+            waiting += _mentioned(code, statement, module, passed)
             texts.append(source.code_text(statement))
         if texts:
             found[f"{module}.{name}"] = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
@@ -83,6 +87,13 @@ def _parts(function: Callable[..., Any]) -> list[types.FunctionType]:
     return found
 
 
+def _classes(function: Callable[..., Any]) -> Iterator[_Name]:
+    """The workflow's own classes in a signature, and in their fields: an input has their methods."""
+    for name in shapes.shapes_in(source.hints_of(function).values()):
+        module, _, inside = name.partition(":")
+        yield module, inside.partition(".")[0], frozenset()
+
+
 def _tree(function: types.FunctionType) -> ast.AST:
     """The syntax tree of a function; an empty one when its source cannot be read."""
     try:
@@ -91,9 +102,11 @@ def _tree(function: types.FunctionType) -> ast.AST:
         return ast.Module([], [])
 
 
-def _mentioned(code: types.CodeType, tree: ast.AST, module: str) -> Iterator[_Name]:
-    """The globals that code names, and what it imports itself."""
-    names, attributes = set[str](), set[str]()
+def _mentioned(
+    code: types.CodeType, tree: ast.AST, module: str, passed: frozenset[str] = frozenset()
+) -> Iterator[_Name]:
+    """The globals that code names, and what it imports itself. `passed`: attributes that others ask of it."""
+    names, attributes = set[str](), set(passed)
     _read(code, names, attributes)
     yield from ((module, name, frozenset(attributes)) for name in names)
     for node in ast.walk(tree):
@@ -147,7 +160,7 @@ def _definitions(module: str, name: str) -> list[ast.stmt]:
     """The statements of an own module that bind a name or change its value; else its imports of all names."""
     text = _text(module)
     bound = _bound(text) if text else {}
-    return bound.get(name) or bound.get("*") or []
+    return bound.get(name) or bound.get("*") or bound.get("__getattr__") or []
 
 
 @functools.cache
@@ -175,27 +188,69 @@ def _spec(module: str) -> ModuleSpec | None:
 
 @functools.lru_cache(maxsize=64)
 def _bound(text: str) -> Mapping[str, list[ast.stmt]]:
-    """The statements of a module by the names that they bind or change."""
+    """The statements of a module by the names that they bind or change, and the heads of those around."""
     found: defaultdict[str, list[ast.stmt]] = defaultdict(list)
+    registered: list[tuple[str, ast.stmt]] = []
     try:
-        waiting = list(reversed(ast.parse(text).body))
+        _sort_out(ast.parse(text).body, [], found, registered)
     except SyntaxError:
         return {}
-    while waiting:
-        statement = waiting.pop()
-        inner = [each for each in ast.iter_child_nodes(statement)
-                 if isinstance(each, ast.stmt | ast.ExceptHandler)]
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            for name in (statement.name, *_declared_global(statement)):
-                found[name].append(statement)
+    for name, statement in registered:
+        if not any(isinstance(each, _Import) for each in found[name]):
+            found[name].append(statement)
+    return found
+
+
+def _sort_out(
+    body: list[ast.stmt], heads: list[ast.stmt], found: defaultdict[str, list[ast.stmt]],
+    registered: list[tuple[str, ast.stmt]],
+) -> None:
+    """Add the statements of a body. `registered`: what a decorator such as `@table.register` is a call of."""
+    for statement in body:
+        head = _head(statement)
+        if isinstance(statement, _Definition):
+            names: Iterable[str] = (statement.name, *_declared_global(statement))
+            for each in statement.decorator_list:
+                called = each.func if isinstance(each, ast.Call) else each
+                registered += [(name, statement) for name in _owner(called)]
         elif isinstance(statement, _Import):
-            for alias in statement.names:
-                found[alias.asname or alias.name.partition(".")[0]].append(statement)
-        elif inner:
-            waiting += reversed(inner)  # type: ignore[arg-type]
+            names = [each.asname or each.name.partition(".")[0] for each in statement.names]
         else:
-            for name in dict.fromkeys(_changed(statement)):
-                found[name].append(statement)
+            names = _changed(head)
+        for name in dict.fromkeys(names):
+            found[name] += [*heads, head]
+        if head is not statement:
+            for inner in _bodies(statement):
+                _sort_out(inner, [*heads, head], found, registered)
+
+
+def _head(statement: ast.stmt) -> ast.stmt:
+    """A condition, loop or the like with empty bodies; any other statement as it is."""
+    if isinstance(statement, _Definition) or not _bodies(statement):
+        return statement
+    head: ast.stmt = ast.fix_missing_locations(_emptied(statement))
+    return head
+
+
+def _emptied(node: Any) -> Any:
+    """A copy of a node that has its expressions, and `pass` instead of its statements."""
+    made = copy.copy(node)
+    for name, value in ast.iter_fields(node):
+        if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+            setattr(made, name, [ast.Pass()])
+        elif isinstance(value, list) and value and isinstance(value[0], ast.ExceptHandler | ast.match_case):
+            setattr(made, name, [_emptied(each) for each in value])
+    return made
+
+
+def _bodies(node: ast.AST) -> list[list[ast.stmt]]:
+    """The statements in a statement, its handlers and its cases, body by body."""
+    found: list[list[ast.stmt]] = []
+    for _, value in ast.iter_fields(node):
+        if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+            found.append(value)
+        elif isinstance(value, list) and value and isinstance(value[0], ast.ExceptHandler | ast.match_case):
+            found += [body for each in value for body in _bodies(each)]
     return found
 
 
@@ -205,10 +260,24 @@ def _declared_global(statement: ast.stmt) -> set[str]:
 
 
 def _changed(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement binds, or whose value it changes: an item, by a method, as an argument."""
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            yield node.id
-        inside = node.func if isinstance(node, ast.Call) else node
-        if isinstance(inside, ast.Attribute | ast.Subscript) and isinstance(inside.value, ast.Name) and (
-                isinstance(node, ast.Call) or isinstance(inside.ctx, ast.Store)):
-            yield inside.value.id
+        if isinstance(node, ast.ExceptHandler) and node.name:
+            yield node.name
+        elif isinstance(node, ast.Call):
+            yield from _owner(node.func)
+        elif isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+            assert isinstance(node, ast.expr)
+            yield from [node.id] if isinstance(node, ast.Name) else _owner(node)
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):  # called for what it does
+        given = [*statement.value.args, *(each.value for each in statement.value.keywords)]
+        yield from (each.id for each in given if isinstance(each, ast.Name))
+
+
+def _owner(node: ast.expr) -> Iterator[str]:
+    """The name before attributes and items, as in `name.a["b"]`; none for a plain name."""
+    inside = node
+    while isinstance(inside, ast.Attribute | ast.Subscript):
+        inside = inside.value
+    if isinstance(inside, ast.Name) and inside is not node:
+        yield inside.id

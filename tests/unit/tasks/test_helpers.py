@@ -126,3 +126,52 @@ def test_nothing_is_imported(package: Path):
     assert found["b"].keys() >= {"wf.lazy.tools.inner", "wf.lazy.tools.Q", "wf.Sample", "wf.consts.RATE"}
     assert found["a"].keys() == {"wf.local", "wf.LIMIT", "wf.util.scale", "wf.util.F"}
     assert found["report"] == {}
+
+
+#: What a task may use, by name: the text of a module with a task, and the part of it that changes.
+HIDDEN = {
+    "condition": ("FAST = True\nif FAST:\n    def h(x): return 1\nelse:\n    def h(x): return 2\n",
+                  "h(x)", "FAST = True", "FAST = False"),
+    "loop": ("STEPS = {}\nfor i in range(3):\n    STEPS[i] = i\n", "len(STEPS)", "range(3)", "range(4)"),
+    "loop_target": ("for LAST in (1, 2):\n    pass\n", "LAST", "(1, 2)", "(1, 3)"),
+    "context": ("import contextlib\nwith contextlib.nullcontext(3) as N:\n    pass\n", "N", "(3)", "(4)"),
+    "tried": ("try:\n    N = int('x')\nexcept ValueError:\n    N = 1\n", "N", "ValueError", "Exception"),
+    "matched": ("MODE = 1\nmatch MODE:\n    case 1:\n        N = 5\n    case _:\n        N = 6\n", "N",
+                "case 1", "case 2"),
+    "deep_item": ("C = {'a': {}}\nC['a']['b'] = 1\n", "C['a']['b']", "= 1", "= 2"),
+    "deep_attribute": ("import types\nC = types.SimpleNamespace(a=[])\nC.a.append(1)\n", "C.a[0]", "(1)",
+                       "(2)"),
+    "argument": ("C = {}\ndef fill(d): d['a'] = 1\nfill(C)\n", "C['a']", "d['a'] = 1", "d['a'] = 2"),
+    "set_attribute": ("class C:\n    pass\nsetattr(C, 'k', 1)\n", "C.k", ", 1)", ", 2)"),
+    "removed": ("C = {'a': 1, 'b': 2}\ndel C['a']\n", "len(C)", "del C['a']", "del C['b']"),
+    "registered": ("import functools\n@functools.singledispatch\ndef h(x): return 0\n"
+                   "@h.register\ndef _(x: int): return 1\n", "h(x)", "return 1", "return 2"),
+    "module": ("from . import util as one, impl as two\nchosen = one\n", "chosen.scale(x)", "= one", "= two"),
+    "through": ("from . import util as one\nchosen = one\n", "chosen.scale(x)", "x * F", "x + F"),
+    "asked": ("from . import lazily\n", "lazily.anything", "return 5", "return 6"),
+    "method": ("import dataclasses as d\n@d.dataclass\nclass K:\n    n: int\n    def f(self): return 1\n",
+               "k.f()", "return 1", "return 2"),
+    "member": ("import enum\nclass K(enum.Enum):\n    A = 1\n    def f(self): return 1\n", "k.f()",
+               "return 1", "return 2"),
+}
+
+
+def test_what_is_found_behind_other_statements(package: Path):
+    """Conditions, loops, contexts; what a call, an item or a decorator changes; the classes of inputs."""
+    (package / "lazily.py").write_text("def __getattr__(name): return 5\n")
+    names = []
+    for name, (text, result, _, _) in HIDDEN.items():
+        kind = "k: K" if "class K" in text else "x: int"
+        (package / f"{name}_.py").write_text(
+            f"{text}from nfresume.tasks import small_task\n@small_task\ndef {name}({kind}) -> int:\n"
+            f"    return {result}\n")
+        names.append(f"from .{name}_ import {name}\n")
+    with (package / "__init__.py").open("a") as file:
+        file.writelines(names)
+    before = helpers(package)
+    for name, (_, _, old, new) in HIDDEN.items():
+        found = next(file for file in (package / f"{name}_.py", package / "lazily.py", package / "util.py")
+                     if old in file.read_text())
+        found.write_text(found.read_text().replace(old, new))
+    after = helpers(package)
+    assert [name for name in HIDDEN if before[name] == after[name]] == []
