@@ -28,7 +28,7 @@ from nfresume import home
 from nfresume.tasks.inputs import is_output
 from nfresume.tasks.promises import attribute, part_name
 from nfresume.tasks.shapes import class_name, fielded, fields_of, shape, shown
-from nfresume.tasks.task_files import leads_out
+from nfresume.tasks.task_files import leads_out, stamp
 
 #: Files of this size or more, in bytes, are mapped and read by several threads.
 _LARGE = 1 << 20
@@ -268,13 +268,15 @@ def _pickled(value: Any, *, by_value: bool = False) -> str:
 def main() -> None:
     """The head's helper process: for each path on standard input it prints the digest, one JSON per line.
 
-    The answer to a path that cannot be read has "error" instead of "digest".
+    The stamp beside it is from before the content was read. The answer to a path that cannot be read has
+    "error" instead.
     """
     index = DigestIndex()
     for line in sys.stdin:
         path = json.loads(line)
         try:
-            answer: dict[str, str] = {"path": path, "digest": of_path(Path(path), index)}
+            answer: dict[str, str] = {"path": path, "stamp": stamp(Path(path))}
+            answer["digest"] = of_path(Path(path), index)
         except OSError as e:
             answer = {"path": path, "error": f"{e.strerror or e}"}
         print(json.dumps(answer), flush=True)

@@ -43,6 +43,7 @@ class Reuse:
         self._resume = resume
         self._turns: Counter[str] = Counter()  # calls by digest of their key
         self._digests: dict[str, str] = {}  # by path
+        self._stamps: dict[str, str] = {}  # of the files that the helper has read, by path
         self._problems: dict[str, str] = {}  # why a path cannot be read, by path
         self._helper: subprocess.Popen[bytes] | None = None
         self._unsent = b""  # questions to the helper
@@ -88,9 +89,11 @@ class Reuse:
         task = node.task
         assert task is not None
         unknown: list[str] = []
+        asked: set[str] = set()
 
         def digest_path(path: Path) -> str:
             text = str(path)
+            asked.add(text)
             if text in self._problems:
                 raise OSError(0, self._problems[text])
             if text not in self._digests:
@@ -105,6 +108,7 @@ class Reuse:
         shown = {name: "" if isinstance(value, promises.Promise) else keys.show(value)
                  for name, value in node.inputs.items() if name not in task.ignored}
         node.key = key = keys.of_call(self._cache.account, task, found, shown)
+        node.stamps = {path: self._stamps[path] for path in asked if path in self._stamps}
         node.turn = self._turns[key.digest]
         self._turns[key.digest] += 1
         return True
@@ -162,7 +166,7 @@ class Reuse:
             if "error" in answer:
                 self._problems[path] = f"{path}: {answer['error']}"
             else:
-                self._digests[path] = answer["digest"]
+                self._digests[path], self._stamps[path] = answer["digest"], answer["stamp"]
             for node in self._waiting.pop(path, ()):
                 self._parked[node] -= 1
                 if not self._parked[node]:
@@ -244,7 +248,9 @@ class Reuse:
         self._digests.update(node.result["places"])
         if node.result["source"]:
             self._log.cached(shown_hash(node.task_dir), node.name)
-        if not node.key.unkeyed:
+        if changed := node.result.get("changed"):
+            self._say(f"{node.name} is not reused later: its input {changed} has changed since the run began")
+        elif not node.key.unkeyed:
             self._journal.add(Record(node.key, node.call, node.turn, str(node.task_dir), seconds))
 
     # -- why ------------------------------------------------------------------------------------

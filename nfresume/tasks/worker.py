@@ -17,7 +17,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Order:
     write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
     task a file system of its own, if possible. `checkpoint`: the name of what it keeps for its next try.
     `gpus`: those that it may use; empty: it asked for none, or there are none. `container`: the fields of the
-    Container that it runs in.
+    Container that it runs in. `stamps`: those of its input files when its key was made.
     """
 
     file: str
@@ -75,6 +75,7 @@ class Order:
     checkpoint: str = ""
     gpus: tuple[str, ...] = ()
     container: Mapping[str, str] | None = None
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, task_dir: Path) -> None:
         """Write the order into the task dir."""
@@ -149,7 +150,8 @@ def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
         print("its process ended before its function had returned (os._exit, exec)", file=sys.stderr)
         return 1
     answer = json.loads((task_dir / ANSWER).read_bytes())
-    if order.cache and not order.key.unkeyed:
+    changed = _changed(order)
+    if order.cache and not order.key.unkeyed and not changed:
         try:
             Cache(Path(order.account_folder), order.key.account).put(
                 order.key, answer["outputs"], answer["result"], answer["seconds"], order.execution)
@@ -163,8 +165,21 @@ def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
               file=sys.stderr)
         return 1
     _publish(answer["outputs"], Path(order.output))
-    _write_result(task_dir, answer["outputs"], answer["result"], answer["places"], None)
+    result = {**answer["result"], "changed": changed}
+    _write_result(task_dir, answer["outputs"], result, answer["places"], None)
     return 0
+
+
+def _changed(order: Order) -> str:
+    """An input that is not what it was when the key was made, so the result is not the key's; else empty."""
+    for path, before in order.stamps.items():
+        try:
+            same = task_files.stamp(Path(path)) == before
+        except OSError:
+            same = False
+        if not same:
+            return path
+    return ""
 
 
 def _spoil(task_dir: Path) -> None:

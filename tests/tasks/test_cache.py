@@ -184,6 +184,70 @@ def test_order_and_defaults_do_not_matter(site: Site, script: Path):
     assert "square 3" not in launch(site, "other")
 
 
+CHANGING = """
+from pathlib import Path
+from nfresume.tasks import small_task, workflow
+from nfresume_metadata import LatchDir, LatchFile
+
+@small_task
+def early(file: LatchFile, folder: LatchDir) -> str:
+    return Path(file.local_path).read_text()
+
+@small_task
+def change(where: str) -> None:
+    Path(where, "a.txt").write_text("new")
+    Path(where, "d/b.txt").write_text("new")
+
+@small_task(cache=True)
+def read(file: LatchFile) -> str:
+    return Path(file.local_path).read_text()
+
+@small_task(cache=True)
+def inside(folder: LatchDir) -> str:
+    return Path(folder.local_path, "b.txt").read_text()
+
+@small_task
+def last(texts: list[str]) -> list[str]:
+    if "new" in texts:
+        raise ValueError
+    return texts
+
+@workflow
+def flow(file: LatchFile, folder: LatchDir, where: str) -> list[str]:
+    before, changed = early(file=file, folder=folder), change(where=where)
+    texts = [read(file=file), inside(folder=folder)]
+    before >> changed
+    changed >> texts[0]
+    changed >> texts[1]
+    return last(texts=texts)
+
+@workflow
+def after(file: LatchFile, folder: LatchDir) -> list[str]:
+    return [read(file=file), inside(folder=folder)]
+"""
+
+
+def test_an_input_that_changes_during_a_run(site: Site):
+    """What a task made of the new content is no result for the old one: it is neither cached nor reused."""
+    (site.launch_dir / "changing.py").write_text(CHANGING)
+    places = [site.launch_dir / "a.txt", site.launch_dir / "d/b.txt"]
+    places[1].parent.mkdir()
+
+    def restore() -> None:
+        for place in places:
+            place.write_text("old")
+
+    restore()
+    words = ["--file", "a.txt", "--folder", "d"]
+    done = site.run("launch", "--storage-expiration-hours", "1", "changing.py:flow", *words, "--where",
+                    str(site.launch_dir))
+    assert done.code == 1
+    assert "is not reused later: its input" in done.err
+    restore()
+    assert json.loads(site.ok("launch", "changing.py:after", *words).out) == ["old", "old"]
+    assert json.loads(site.ok("relaunch", "changing-flow").out) == ["old", "old"]
+
+
 @pytest.mark.long
 def test_files_and_folders_count_by_content(site: Site, script: Path):
     """Path and time do not matter. Another byte in a file, or another name in a folder, is another input."""
