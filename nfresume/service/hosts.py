@@ -15,11 +15,16 @@ from nfresume.domain.errors import UsageError
 from nfresume.service import fastq
 from nfresume.system import bounded
 
-#: Some programs take one slash, or backslashes, for two slashes.
-_URL = re.compile(r"(?:https?|ftps?|sftp|ssh|git):[/\\]+", re.IGNORECASE)
-_URL_IN_BYTES = re.compile(rb"(?:https?|ftps?|sftp|ssh|git):[/\\]+[^\s\"'<>,;|]{1,500}", re.IGNORECASE)
+#: Some programs take one slash, or backslashes, for two slashes. What follows are further schemes of curl.
+_BEGIN = (r"(?:(?:https?|ftps?|sftp|ssh|git):[/\\]+|"
+          r"(?:scp|tftp|rsync|gopher|dict|ldap|smb|telnet|rtsp|mqtt|ws|imap|pop3|smtp)s?://)")
+_URL = re.compile(_BEGIN, re.IGNORECASE)
+#: A user, which any other text may be, and the rest.
+_URL_IN_BYTES = re.compile(
+    _BEGIN.encode() + rb"(?:[^/?#\r\n]{0,500}@)?[^\s\"'<>,;|]{1,500}", re.IGNORECASE)
 #: User, host and port of a URL. A host with other letters is none.
 _AUTHORITY = re.compile(r"[^/\\?#\s,;|!'\"<>()]*")
+_PATH = re.compile(r"[/?#]")
 _SLASHES = re.compile(r":[/\\]+")
 #: Some programs drop these from a URL.
 _IGNORED = re.compile(r"[\t\r\n]")
@@ -71,7 +76,7 @@ def _hosts(value: object) -> Iterator[str]:
         yield from _hosts(inner_json(value))
         for text in {value, _IGNORED.sub("", value)}:
             for found in _URL.finditer(text):
-                yield _host_of(text[found.end():found.end() + 2000])
+                yield from _hosts_of(text[found.end():found.end() + 2000])
         if scp := _SCP.match(value):
             yield scp[1].lower()
 
@@ -84,6 +89,15 @@ def inner_json(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _hosts_of(rest: str) -> Iterator[str]:
+    """The hosts that programs may see in a URL from behind its slashes.
+
+    To Java and curl anything in front of an `@` names a user: `example.org;@host`, `example.org\\@host`.
+    """
+    for part in (rest, *_PATH.split(rest, maxsplit=1)[0].split("@")[1:]):
+        yield _host_of(part)
 
 
 def _host_of(rest: str) -> str:
@@ -101,7 +115,7 @@ def _host_of(rest: str) -> str:
 
 def _hosts_in_file(file: Path) -> Iterator[str]:
     for found in matches_in_file(file, _URL_IN_BYTES):
-        yield _host_of(_SLASHES.split(found, maxsplit=1)[1])
+        yield from _hosts_of(_SLASHES.split(found, maxsplit=1)[1])
 
 
 def matches_in_file(file: Path, pattern: re.Pattern[bytes], by_chance: int = 0) -> Iterator[str]:

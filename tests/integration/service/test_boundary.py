@@ -261,7 +261,9 @@ def test_reads_with_their_qualities(place: Path, monkeypatch: pytest.MonkeyPatch
     "http://2130706433/", "http://0177.0.0.1/", "http://LOCALHOST./",
     "http://①②⑦.⓪.⓪.①/", "http://[fd00:ec2::254]/",
     "http://a@b@127.0.0.1/", "git+ssh://10.0.0.1/x", "http://169.254.169.254?x", "http://127.0.0.1#x",
-    '["http:\\u002f\\u002f127.0.0.1"]',
+    '["http:\\u002f\\u002f127.0.0.1"]', "http://example.org;@127.0.0.1/", "http://example.org\\@127.0.0.1/",
+    "http://example.org ,'@127.0.0.1/", "http://example.org\t;@127.0.0.1:80/",
+    "http://127.0.0.1\\@example.org/", "http://example.org;@127.0.0.1@198.51.100.300/", "gopher://127.0.0.1/",
 ])
 def test_urls_that_programs_read_in_other_ways(url: str):
     """Whatever a browser, curl, Java or Python could take for the host, it is a public one."""
@@ -279,6 +281,9 @@ def test_urls_in_attached_files(place: Path):
     with pytest.raises(UsageError, match=r"169\.254"):
         boundary.hosts.check_files([file])
     file.write_bytes(rb'[{"reads": "ht\u0074p:\/\u002f169.254.169.254\/latest"}]')
+    with pytest.raises(UsageError, match=r"169\.254"):
+        boundary.hosts.check_files([file])
+    file.write_bytes(b"sample,url\na,\"http://198.51.100.300;,x\t@169.254.169.254/latest\"\n")
     with pytest.raises(UsageError, match=r"169\.254"):
         boundary.hosts.check_files([file])
     file.write_bytes(b"a,https://198.51.100.7/x\n")
