@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ SCHEMA = "nextflow_schema.json"
 _BOOLEANS = {"true": True, "on": True, "yes": True, "1": True,
              "false": False, "off": False, "no": False, "0": False}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+_DECIMAL = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_EXPECTED = {"integer": "a whole number", "number": "a number", "array": "a JSON array",
+             "object": "a JSON object", "boolean": "true or false"}
 #: A larger schema is not read.
 MAX_SCHEMA = 5_000_000
 #: What a format of nf-core's schemas names.
@@ -69,15 +73,23 @@ def _of_schema(schema: Mapping[str, Any]) -> Iterator[Parameter]:
             if entry.get("hidden"):
                 continue
             choices = [each for each in entry.get("enum", ()) if each is not None]
-            kind = entry.get("type", kind_of(choices[0]) if choices else "string")
-            kinds = [kind] if isinstance(kind, str) else [each for each in kind if each != "null"]
             yield Parameter(
-                name, kinds[0] if kinds else "string", entry.get("default"),
+                name, " or ".join(_kinds(entry)) or "string", entry.get("default"),
                 entry.get("description", ""), tuple(map(str, choices)),
                 name in required and entry.get("default") in (None, ""),
-                "" if group is schema else group.get("title", ""), also_text=_also_text(kind),
-                path=_PATHS.get(_format(entry), ""),
+                "" if group is schema else group.get("title", ""), path=_PATHS.get(_format(entry), ""),
             )
+
+
+def _kinds(entry: Mapping[str, Any]) -> list[str]:
+    """The types of the values that a property allows, but for null; empty for any."""
+    named = entry.get("type")
+    if named is None:
+        values = [*entry.get("enum", ()), *([entry["const"]] if "const" in entry else [])]
+        ways = [each for name in ("oneOf", "anyOf", "allOf") for each in entry.get(name, ())]
+        named = [kind_of(each) for each in values] or [kind for each in ways for kind in _kinds(each)]
+    kinds = dict.fromkeys([named] if isinstance(named, str) else named)
+    return [each for each in kinds if each != "null" and not (each == "integer" and "number" in kinds)]
 
 
 def _format(entry: Mapping[str, Any]) -> str:
@@ -86,38 +98,43 @@ def _format(entry: Mapping[str, Any]) -> str:
     return str(entry.get("format") or (items.get("format") if isinstance(items, Mapping) else "") or "")
 
 
-def _also_text(kind: object) -> bool:
-    """True for several types one of which is a text."""
-    return isinstance(kind, list) and "string" in kind
-
-
 def problem(parameter: Parameter, text: str) -> str:
     """Why a text from a form does not fit a parameter; empty when it fits, or may do so."""
     if not text:
         return f"{parameter.name} is required" if parameter.required else ""
     if parameter.choices and text not in parameter.choices:
         return f"{text!r} is none of {', '.join(parameter.choices)}"
-    value = typed(text, parameter.type)
-    expected = {"integer": "a whole number", "number": "a number", "array": "a JSON array",
-                "object": "a JSON object", "boolean": "true or false"}.get(parameter.type)
-    fits = {"integer": int, "number": float, "array": list, "object": dict, "boolean": bool}.get(
-        parameter.type, object)
-    if expected is None or parameter.also_text or isinstance(value, fits):
+    kinds = parameter.type.split(" or ")
+    if not _EXPECTED.keys() >= {*kinds} or _fits(typed(text, parameter.type), kinds):
         return ""
-    return f"{text!r} is not {expected}"
+    return f"{text!r} is not {' or '.join(_EXPECTED[kind] for kind in kinds)}"
+
+
+def _fits(value: object, kinds: Collection[str]) -> bool:
+    """True for a value of one of these types; a whole number is a number."""
+    kind = kind_of(value)
+    return kind in kinds or (kind == "integer" and "number" in kinds)
 
 
 def typed(value: str, kind: str) -> object:
-    """A text from a form as a value of the JSON Schema type `kind`. A text that does not fit stays a text."""
+    """A text from a form as a value of the JSON Schema type `kind`. A text that does not fit stays a text.
+
+    A whole number stays whole, as on the command line. Where there is a choice, as in `integer or string`,
+    a text is what Nextflow takes it for there.
+    """
+    kinds = kind.split(" or ")
+    word = of_word(value)
+    if len(kinds) > 1 and not isinstance(word, str) and _fits(word, kinds):
+        return word
     if kind == "boolean":
         return _BOOLEANS.get(value.lower(), value)
     try:
-        if kind == "integer":
+        if kind in ("integer", "number") and _WHOLE.fullmatch(value):
             return int(value)
-        if kind == "number":
+        if kind == "number" and _DECIMAL.fullmatch(value):
             return float(value)
-        if kind in ("array", "object"):
-            return json.loads(value)
+        if {"array", "object"} & {*kinds} and _fits(found := json.loads(value), kinds):
+            return found
     except (ValueError, RecursionError):
         pass
     return value

@@ -25,7 +25,7 @@ _MAX_BYTES = 1_000_000
 class Parameter:
     """One parameter. `type` is a JSON Schema type: string, integer, number, boolean, array or object.
 
-    `also_text`: a text is allowed, too. `path`: it names a "file", a "folder", or "any" of both.
+    Several are separated by " or ". `path`: it names a "file", a "folder", or "any" of both.
     """
 
     name: str
@@ -35,7 +35,6 @@ class Parameter:
     choices: tuple[str, ...] = ()
     required: bool = False
     section: str = ""
-    also_text: bool = False
     path: str = ""
 
 

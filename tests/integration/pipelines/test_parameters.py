@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.errors import InvalidMetadata
-from nfresume.pipelines.parameters import Parameter, declared, of_workflow, typed
+from nfresume.pipelines.parameters import Parameter, declared, of_workflow, problem, typed
 
 SCHEMA = {
     "$defs": {"io": {"title": "Input and output", "required": ["input", "aligner"], "properties": {
@@ -73,12 +73,30 @@ def test_latch_metadata(tmp_path: Path):
 
 @pytest.mark.parametrize(("text", "kind", "value"), [
     ("3", "integer", 3), ("0.5", "number", 0.5), ("true", "boolean", True), ("no", "boolean", False),
-    ("[1]", "array", [1]), ("x", "integer", "x"), ("007", "string", "007"),
+    ("[1]", "array", [1]), ("5", "array", "5"), ("x", "integer", "x"), ("007", "string", "007"),
+    ("4", "number", 4), ("4.0", "number", 4.0), ("1e-6", "number", 1e-6), ("nan", "number", "nan"),
+    ("0.1", "string or number", 0.1), ("auto", "string or number", "auto"),
+    ("1_2", "integer or string", "1_2"), ("false", "integer or boolean", False),
+    ("1", "boolean or integer", 1), ("yes", "boolean or string", "yes"), ('["a"]', "string or array", ["a"]),
     pytest.param("[" * 100_000, "array", "[" * 100_000, id="nested too deeply"),
 ])
 def test_form_texts_become_values(text: str, kind: str, value: object):
     """A text becomes a value of the declared type. One that does not fit is passed to Nextflow as it is."""
-    assert typed(text, kind) == value
+    assert repr(typed(text, kind)) == repr(value)
+
+
+def test_several_types(tmp_path: Path):
+    """What a schema says in several ways to be of several types may be of each; anything else is refused."""
+    (tmp_path / "main.nf").touch()
+    (tmp_path / "nextflow_schema.json").write_text(json.dumps({"properties": {
+        "threshold": {"oneOf": [{"type": "string", "enum": ["auto"]}, {"type": "number"}]},
+        "least": {"anyOf": [{"type": "integer"}, {"const": False}, {"type": "null"}]},
+        "share": {"type": ["number", "integer", "null"]}}}))
+    found = {p.name: p for p in declared(tmp_path)}
+    assert {name: p.type for name, p in found.items()} == {
+        "threshold": "string or number", "least": "integer or boolean", "share": "number"}
+    assert [problem(found["least"], text) for text in ("5", "false", "")] == ["", "", ""]
+    assert problem(found["least"], "x") == "'x' is not a whole number or true or false"
 
 
 def test_a_params_block(tmp_path: Path):
