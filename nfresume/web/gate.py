@@ -47,6 +47,7 @@ BYTES_PER_SECOND = 100_000
 #: How long a client may not read its response.
 READ_SECONDS = 60.0
 
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?", re.ASCII)
 _LAUNCH = re.compile(rf"{API}/runs/?")
 _UPLOAD = re.compile(r"/a/[^/]+/launch")
 _PARAMS = re.compile(rf"{API}/runs/[^/]+/relaunch|/a/[^/]+/launch|/a/[^/]+/executions/[^/]+/relaunch")
@@ -192,10 +193,12 @@ def _hosts(web_url: str | None) -> frozenset[str]:
 
 
 def _host(text: str) -> str:
-    try:
-        return (urlsplit(f"//{text}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The host of a Host header; empty for one with anything but a port beside it, such as a path or a user.
+
+    What Starlette calls the URL of a request is made of this header.
+    """
+    found = _HOST.fullmatch(text)
+    return found[1].strip("[]").lower() if found else ""
 
 
 def _principal(request: Request) -> str:

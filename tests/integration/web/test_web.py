@@ -208,7 +208,9 @@ def test_forms_need_their_token(web: Web):
 
 def test_foreign_hosts_and_headers(web: Web):
     """Cases 57, 58: a foreign Host is refused; response headers forbid inline scripts and frames."""
-    assert web.client.get("/login", headers={"Host": "evil.example"}).status_code == 400
+    for host in ("evil.example", "127.0.0.1/a/team/events?", "ada@127.0.0.1", "127.0.0.1#", "127.0.0.1:x"):
+        assert web.client.get("/login", headers={"Host": host}).status_code == 400, host
+    assert web.client.get("/login", headers={"Host": "[::1]:8765"}).status_code == 200
     headers = web.client.get("/login").headers
     policy = headers["content-security-policy"]
     assert "script-src 'self';" in policy
