@@ -21,6 +21,8 @@ from nfresume.service import hosts
 from nfresume.settings import ANY_PIPELINE, Settings, config_file
 from nfresume.system import acting
 
+#: What no pipeline's name has: control characters, and halves of characters that stand for no byte.
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 _OWNER_REPO = re.compile(r"(?!\.)[A-Za-z0-9_.-]+/(?!\.)[A-Za-z0-9_.-]+")
 _URL_PATH = re.compile(r"/[A-Za-z0-9_./~+-]+")
 _REVISION = r"[\w./*?\[\]-]+"
@@ -71,7 +73,7 @@ def resolve(conf: Settings, pipeline: str, revision: str | None, *, for_form: bo
     Raises UsageError for one that is malformed or not in `web_pipelines`. Looks at no network. A form
     (`for_form`) is shown before its user has chosen a revision.
     """
-    if not pipeline or pipeline.startswith("-") or any(ord(c) < 32 or ord(c) == 127 for c in pipeline):
+    if not pipeline or pipeline.startswith("-") or _NO_NAME.search(pipeline):
         raise UsageError(f"{pipeline!r} is not a pipeline",
                          "a pipeline is a path, owner/repo, or a URL of a Git repository")
     if is_open(conf):

@@ -171,6 +171,9 @@ def test_errors_have_message_and_code(web: Web):
     schema.check_error(ask("POST", f"/runs/{name}/relaunch", json={"paramz": {}}), 400)
     assert "paramz" in ask("POST", f"/runs/{name}/relaunch", json={"paramz": {}}).json()["msg"]
     schema.check_error(ask("POST", f"/runs/{name}/extend", json={"hours": 1, "hour": 2}), 400)
+    half = rb'{"workflow_url": "\ud800"}'
+    schema.check_error(ask("POST", f"/runs/{name}/relaunch", content=half,
+                           headers={"Content-Type": "application/json"}), 400)
     for method, path in (("GET", "/runs/a%00b"), ("GET", "/runs?page_token=%00")):
         schema.check_error(ask(method, path), 400)
 
