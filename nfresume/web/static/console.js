@@ -52,7 +52,10 @@ async function refresh() {
   refreshing = true;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
+    if (answer.redirected && new URL(answer.url).pathname === "/login") {
+      if (!document.querySelector("form[data-again]")) location.reload();  // nothing is typed there
+      return;
+    }
     if (!answer.ok) { again = answer.headers.has("Refresh"); return; }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const before = document.getElementById("state")?.textContent;
@@ -238,10 +241,56 @@ addEventListener("submit", event => {
   const question = event.submitter?.dataset.confirm, form = event.target;
   if (form === sent || (question && !confirm(question))) return event.preventDefault();
   if (form.method !== "post") return;
+  keep(form);
   sent = form;
   setTimeout(() => { sent = null; }, 10_000);  // if no page comes
 });
 addEventListener("pageshow", () => { sent = null; });
+
+// What was typed is kept in this tab until it has arrived: the session may have ended, or a file be too large.
+// Then a page that refuses comes, and behind it an empty form, which offers to show what was typed once more.
+const KEPT = "kept";
+function keep(form) {
+  if (form.getAttribute("action") === "/logout") sessionStorage.removeItem(KEPT);
+  if (!form.dataset.again) return;
+  const given = [...new FormData(form)].filter(([name]) => !["csrf", "choose"].includes(name));
+  const texts = given.filter(([, value]) => typeof value === "string");
+  const files = given.flatMap(([, value]) => value.name ? [value.name] : []);
+  const kept = JSON.stringify({ action: form.getAttribute("action"), texts, files });
+  try { sessionStorage.setItem(KEPT, kept); } catch { /* it is too long */ }
+}
+
+function line(text, ...parts) {
+  const made = document.createElement("p");
+  made.append(text, ...parts);
+  return made;
+}
+
+function offerKept() {
+  const kept = JSON.parse(sessionStorage.getItem(KEPT)), form = document.querySelector("form[data-again]");
+  if (!kept || location.pathname.startsWith("/login")) return;
+  if (body.dataset.refused) {
+    sessionStorage.setItem(KEPT, JSON.stringify({ ...kept, lost: true }));
+    const back = document.createElement("a");
+    back.href = kept.action;
+    back.textContent = "Back to the form";
+    document.querySelector("#main .narrow").append(line("What you typed is kept in this tab. ", back));
+  } else if (!kept.lost) sessionStorage.removeItem(KEPT);
+  else if (form?.getAttribute("action") === kept.action) form.before(formAgain(form, kept));
+}
+
+function formAgain(form, { texts, files }) {
+  const made = form.cloneNode(false), button = document.createElement("button");
+  for (const [name, value] of [["csrf", form.querySelector("[name=csrf]").value], ...texts])
+    made.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+  Object.assign(button, { name: form.dataset.again, value: "yes", textContent: "Show what was typed" });
+  made.className = "notice";
+  made.removeAttribute("id");
+  made.append(line("What was typed here before did not arrive. ", button),
+              files.length ? line("Choose again: " + files.join(", ")) : "");
+  return made;
+}
+offerKept();
 
 addEventListener("DOMContentLoaded", () => {
   const figures = document.getElementById("figures");
