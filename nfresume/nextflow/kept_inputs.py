@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nfresume.domain.errors import NotFound
 from nfresume.nextflow import options
 from nfresume.system import regular
 
@@ -34,12 +35,16 @@ class Input:
 
 
 def read(attempt_dir: Path) -> list[Input]:
-    """The inputs of an attempt; none for an attempt that was given none, or by an earlier version."""
+    """The inputs of an attempt; none for an attempt that was given none, or by an earlier version.
+
+    Raises NotFound for a list that was damaged, by a task say.
+    """
     try:
-        found: list[dict[str, Any]] = regular.document(attempt_dir / FOLDER / LIST)
+        return [Input(**each) for each in regular.document(attempt_dir / FOLDER / LIST)]
     except FileNotFoundError:
         return []
-    return [Input(**each) for each in found]
+    except (ValueError, TypeError) as e:
+        raise NotFound(f"the list of what this attempt was given is damaged: {e}", "launch it anew") from None
 
 
 def params(content: bytes) -> dict[str, Any]:

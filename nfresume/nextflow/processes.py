@@ -38,7 +38,7 @@ def read(attempt_dir: Path) -> Head | None:
     try:
         record = regular.document(attempt_dir / HEAD)
         return Head(int(record["pid"]), int(record["start_ticks"]), int(record["shim"]), record["boot_id"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from nfresume.domain.errors import NotFound
 from nfresume.nextflow import kept_inputs, sources
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.workers import WorkerPool
@@ -51,8 +53,9 @@ def folders(
                  "HOME": os.path.expanduser("~"), "projectDir": project, "baseDir": project}
     code = sorted(sources.kept(attempt_dir) or (), key=lambda path: path.count("/"))
     texts = [Path(path) for path in code[:_MOST_FILES]]
-    given = kept_inputs.read(attempt_dir)
-    texts += [attempt_dir / kept_inputs.FOLDER / each.kept for each in given if each.kept]
+    with contextlib.suppress(NotFound):  # what is damaged names nothing
+        given = kept_inputs.read(attempt_dir)
+        texts += [attempt_dir / kept_inputs.FOLDER / each.kept for each in given if each.kept]
     texts += [folder.work / task / name for task in tasks for name in _SCRIPTS]
     ours = f"{folder.root.path}/"
     below: set[str] = set()

@@ -70,6 +70,8 @@ def load(attempt_dir: Path) -> Needs:
         found = regular.document(attempt_dir / FILE)
     except FileNotFoundError:
         return Needs()
+    if not isinstance(found, dict):
+        raise ValueError(f"{attempt_dir / FILE} is damaged")
     return Needs(*(set(found.get(name, ())) for name in _SETS))
 
 

@@ -121,11 +121,11 @@ class Records:
 
     def params(self) -> dict[str, Any]:
         """The parameters of the JSON file that the attempt was given; empty if it was given none."""
-        given = [i for i in kept_inputs.read(self._attempt_dir) if i.option == "-params-file" and i.kept]
-        name = given[-1].kept if given else None
-        if name is None or not name.endswith(".json"):
-            return {}
         try:
+            given = [i for i in kept_inputs.read(self._attempt_dir) if i.option == "-params-file" and i.kept]
+            name = given[-1].kept if given else None
+            if name is None or not name.endswith(".json"):
+                return {}
             data = part(self._attempt_dir / kept_inputs.FOLDER / name, 0, _MOST_PARAMS)
             found = json.loads(data, parse_constant=str)
         except (NotFound, ValueError, RecursionError):

@@ -146,7 +146,7 @@ def exit_code(attempt_dir: Path) -> int | None:
     """The head's exit status as the shim wrote it, negative for a signal; None when there is none yet."""
     try:
         return int(regular.document(attempt_dir / EXIT_STATUS)["exit_code"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

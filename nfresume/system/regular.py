@@ -22,15 +22,28 @@ MOST_OF_A_DOCUMENT = 1 << 26
 _FIRST_BYTES = 1 << 16
 
 
+class NotRegular(OSError, ValueError):
+    """Something else is in the place of a file. To wait does not help: as a document it is damaged."""
+
+
+class Directory(IsADirectoryError, ValueError):
+    """The same, for a directory."""
+
+
 def opener(path: str, flags: int) -> int:
-    """The `opener` of `open` for a regular file. Raises OSError at once for anything else."""
-    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    """The `opener` of `open` for a regular file. Raises NotRegular or Directory at once for anything else."""
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    except OSError as e:
+        if e.errno in (errno.ELOOP, errno.ENXIO):  # links that lead nowhere, a socket
+            raise NotRegular(e.errno, e.strerror, path) from None
+        raise
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)
         if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        raise OSError(errno.EINVAL, "it is not a regular file", path)
+            raise Directory(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise NotRegular(errno.EINVAL, "it is not a regular file", path)
     return fd
 
 

@@ -66,8 +66,12 @@ def made(path: Path, kind: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "fifo":
         os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "number":
+        path.write_text("0")
     else:
-        path.symlink_to("/dev/zero")
+        path.symlink_to({"device": "/dev/zero", "circle": path.name}[kind])
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device"])
@@ -82,6 +86,20 @@ def test_no_reader_waits(tmp_path: Path, reader: str, kind: str):
         pytest.fail(f"the {reader} is waited for")
     except (NfresumeError, OSError, LookupError, cache_db.Unreadable):
         pass
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "circle", "number"])
+def test_a_task_replaces_records_of_its_run(tmp_path: Path, kind: str):
+    """What a task has put in their place is damage: the end of the run does not wait for something else."""
+    for reader in ("head", "exit status"):
+        name, read = READERS[reader]
+        made(tmp_path / name, kind)
+        assert read(tmp_path) is None, reader
+    for reader in ("list of inputs", "needs"):
+        name, read = READERS[reader]
+        made(tmp_path / name, kind)
+        with pytest.raises((NfresumeError, ValueError)):
+            read(tmp_path)
 
 
 def test_what_is_read(tmp_path: Path):
