@@ -52,6 +52,19 @@ class Text(sa.TypeDecorator[str]):
         return None if value is None else clean(value)
 
 
+class Unsigned(sa.TypeDecorator[int]):
+    """A number of 64 bits without a sign, such as an inode; to a database it is negative from 2**63 on."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return value if value is None or value < 1 << 63 else value - (1 << 64)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value is None else value % (1 << 64)
+
+
 class Json(sa.TypeDecorator[Any]):
     """A JSON document, its texts cleaned."""
 
@@ -84,7 +97,7 @@ roots = sa.Table(
     metadata,
     _column("id", sa.String(36), primary_key=True),
     _column("path", Text, unique=True),
-    _column("inode", sa.BigInteger),
+    _column("inode", Unsigned),
     _column("created_at", UtcDateTime),
 )
 

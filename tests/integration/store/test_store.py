@@ -109,6 +109,16 @@ def race(actions: list[Callable[[], None]]) -> list[Exception | None]:
         return list(pool.map(run, actions))
 
 
+@pytest.mark.parametrize("inode", [2**63 - 1, 2**63, 2**64 - 1])
+def test_an_inode_of_64_bits(store: Store, inode: int):
+    """Inodes have all 64 bits on GlusterFS, mergerfs and BeeGFS; a column of a database has 63 and a sign."""
+    with store.begin() as tx:
+        assert transitions.register_root(tx, "gluster", "/gluster", inode)
+        assert queries.root_at(tx, "/gluster") == queries.RootRecord("gluster", "/gluster", inode)
+        transitions.move_root(tx, "gluster", "/moved", inode - 1)
+        assert queries.root(tx, "gluster").inode == inode - 1
+
+
 def test_life_with_a_failure_and_a_relaunch(store: Store):
     """Launch, claim, fail, relaunch, succeed, remove: states, attempts and events agree."""
     launch(store)
