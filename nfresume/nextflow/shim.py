@@ -47,7 +47,10 @@ def _finish(folder: str, name: str, value: dict[str, object], fd: int) -> None:
     os.close(fd)
     os.rename(os.path.join(folder, f".{name}.tmp"), os.path.join(folder, name))
     folder_fd = os.open(folder, os.O_RDONLY)
-    os.fsync(folder_fd)
+    try:  # noqa: SIM105 (contextlib would have to be imported)
+        os.fsync(folder_fd)
+    except OSError:  # some file systems cannot do that for folders
+        pass
     os.close(folder_fd)
 
 

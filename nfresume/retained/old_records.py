@@ -22,7 +22,7 @@ from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
 from nfresume.store import Store, clock, queries
-from nfresume.system import descriptors
+from nfresume.system import descriptors, durable
 
 #: What nfresume itself makes in an execution's folder, beside what a work dir is.
 _OURS = "attempts"
@@ -118,7 +118,7 @@ def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Ev
     if len(names) == len(ours):
         with trash.folder(root, execution.account) as (_, account_fd):
             os.rmdir(execution.id, dir_fd=account_fd)
-            os.fsync(account_fd)
+            durable.fsync_names(account_fd)
     removal.empty_trash(root, execution.id, pace=disposal.pace_of(conf, stop))
     return True
 

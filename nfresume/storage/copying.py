@@ -8,6 +8,21 @@ import os
 import shutil
 import stat
 
+#: How a file system refuses modes or times: it has none (SMB, NTFS), or takes them from the owner only.
+_REFUSED = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS})
+
+
+def copy_attributes(source: str, target: str, *, follow_symlinks: bool = True) -> None:
+    """Copy mode and times, as far as the target's file system takes them. Raises OSError."""
+    for copy in (shutil.copystat, shutil.copymode):
+        try:
+            copy(source, target, follow_symlinks=follow_symlinks)
+        except OSError as e:
+            if e.errno not in _REFUSED:
+                raise
+        else:
+            return
+
 
 def copy_verified(source: str, target: str) -> None:
     """Copy a file with its mode and times to a new path, and fsync it.
@@ -18,11 +33,11 @@ def copy_verified(source: str, target: str) -> None:
     found = os.lstat(source)
     if not stat.S_ISREG(found.st_mode):
         os.mknod(target, found.st_mode, found.st_rdev)
-        shutil.copystat(source, target, follow_symlinks=False)
+        copy_attributes(source, target, follow_symlinks=False)
         return
     with open(source, "rb") as original, open(target, "xb") as copy:
         _copy_data(original.fileno(), copy.fileno(), found.st_size)
-    shutil.copystat(source, target)
+    copy_attributes(source, target)
     with open(target, "rb") as copied, open(source, "rb") as original:
         os.fsync(copied.fileno())
         os.posix_fadvise(copied.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -13,7 +13,6 @@ import errno
 import functools
 import itertools
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,7 +22,8 @@ from nfresume.storage.scratch import MOST_LINKS, Scratch
 from nfresume.system import crashpoints, durable, trees
 
 #: Errors of link(2) after which the file is copied instead.
-_COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL})
+_COPY_INSTEAD = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.EINVAL,
+                           errno.ENOSYS})
 #: Begins the name of whatever is being made beside a link. `+` is in no execution id.
 PREFIX = ".nfresume+"
 #: Ends the name of a folder that holds a complete copy, until the copy has taken the link's place.
@@ -251,7 +251,7 @@ class LinkReplacer:
                         made.methods.add(self._make_file(real, copy, source))
                         made.bytes += os.lstat(copy).st_size
         for folder, into in reversed(folders):
-            shutil.copystat(folder, into)
+            copying.copy_attributes(folder, into)
             mode = os.lstat(into).st_mode
             if not mode & stat.S_IWUSR:  # as the link could be, the folder can be moved, replaced and removed
                 os.chmod(into, stat.S_IMODE(mode) | stat.S_IWUSR)

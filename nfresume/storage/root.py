@@ -145,7 +145,8 @@ def _mark(folder: Path, mark: dict[str, Any]) -> None:
         (folder / MARKER).chmod(mode & 0o444 | 0o200)  # whoever may read the folder may read its marker
     if not (folder / TRASH).exists():
         (folder / TRASH).mkdir(exist_ok=True)
-        (folder / TRASH).chmod(mode)  # every user who may launch may also remove
+        with contextlib.suppress(PermissionError):  # the file system has no modes
+            (folder / TRASH).chmod(mode)  # every user who may launch may also remove
 
 
 def _rename_unless_exists(made: Path, path: Path) -> None:
@@ -245,7 +246,7 @@ def out_of_space(path: Path) -> str | None:
         vfs = os.statvfs(path)
     except OSError as e:
         return f"{path} cannot be read: {e.strerror}"
-    if vfs.f_bavail * vfs.f_frsize < MINIMUM_FREE:
+    if vfs.f_blocks and vfs.f_bavail * vfs.f_frsize < MINIMUM_FREE:
         return f"no space left: {vfs.f_bavail * vfs.f_frsize} bytes free on the file system of {path}"
     if vfs.f_files and vfs.f_favail == 0:
         return f"no inodes left on the file system of {path}"

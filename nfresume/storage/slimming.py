@@ -16,7 +16,7 @@ from nfresume.storage.aside import ASIDE
 from nfresume.storage.removal import Removed, empty_trash
 from nfresume.storage.root import ExecutionFolder
 from nfresume.storage.workers import Pace
-from nfresume.system import descriptors
+from nfresume.system import descriptors, durable
 
 
 def slim(
@@ -77,7 +77,7 @@ def _empty(root_fd: int, work_fd: int, path: str, execution_id: str) -> None:
         names = [n for n in os.listdir(fd) if n != ".exitcode" and not n.startswith(".command.")]
         if names:
             trash.put(root_fd, execution_id, fd, names)
-            os.fsync(fd)
+            durable.fsync_names(fd)
 
 
 def _exit_status(task_fd: int) -> bytes | None:

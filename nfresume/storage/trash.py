@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from nfresume.domain.errors import RootUnusable
 from nfresume.storage.root import TRASH, Root
-from nfresume.system import descriptors
+from nfresume.system import descriptors, durable
 
 #: Owner of the trash entries that come from task caches; no execution has this id.
 TASKS = "tasks"
@@ -36,7 +36,7 @@ def to_trash(root: Root, account: str, execution_id: str) -> None:
             for name in ("work", "cache"):
                 if _is_there(name, execution_fd):
                     put(root_fd, execution_id, execution_fd, [name])
-                    os.fsync(execution_fd)
+                    durable.fsync_names(execution_fd)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> No
         try:
             for name in names:
                 descriptors.rename(name, folder_fd, name, entry_fd)
-            os.fsync(entry_fd)
+            durable.fsync_names(entry_fd)
         except OSError:
             with contextlib.suppress(OSError):  # an empty one would be in the way of other users
                 os.rmdir(entry, dir_fd=trash_fd)

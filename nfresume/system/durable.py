@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import uuid
@@ -68,6 +69,15 @@ def fsync_folder(folder: str | os.PathLike[str]) -> None:
     """Put the names in `folder` on disk, so that renames and new files survive a crash."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        fsync_names(fd)
     finally:
         os.close(fd)
+
+
+def fsync_names(folder_fd: int) -> None:
+    """The same for an open folder. SMB, 9p and VirtualBox cannot do that for folders, and say EINVAL."""
+    try:
+        os.fsync(folder_fd)
+    except OSError as e:
+        if e.errno != errno.EINVAL:
+            raise

@@ -1,0 +1,80 @@
+"""File systems that lack something: SMB shares, NTFS, folders of a virtual machine's host, FUSE."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nfresume.storage.root import out_of_space
+from nfresume.system import durable
+
+#: Runs Python code in a process to which the kernel refuses whatever sets modes or times (chmod, fchmod,
+#: fchmodat, utimensat), by a filter like those of systemd's units. The code and its arguments follow it.
+REFUSING = """
+import ctypes, errno, struct, sys
+refused = {NUMBERS}
+words = [(0x20, 0, 0, 0)]  # load the number of the system call
+words += [(0x15, len(refused) - at, 0, number) for at, number in enumerate(refused)]  # jump to the refusal
+words += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | errno.EPERM)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *word) for word in words))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(words), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program) == 0, ctypes.get_errno()
+sys.argv = sys.argv[1:]
+exec(sys.argv[0])
+""".replace("{NUMBERS}", "(90, 91, 268, 280)")
+
+
+def test_a_folder_that_cannot_be_synced():
+    """Names in a folder on SMB, 9p or VirtualBox cannot be put on disk (EINVAL): no error (borg#1287)."""
+    fd = os.open("/proc/self", os.O_RDONLY)
+    with pytest.raises(OSError) as refused:
+        os.fsync(fd)
+    os.close(fd)
+    assert refused.value.errno == errno.EINVAL
+    durable.fsync_folder("/proc/self")
+    with pytest.raises(FileNotFoundError):
+        durable.fsync_folder("/proc/self/nowhere")
+
+
+def test_a_file_system_that_does_not_know_its_space():
+    """One that has no blocks does not tell how many are free, as FUSE without statfs: it is not full."""
+    assert os.statvfs("/proc").f_blocks == 0
+    assert out_of_space(Path("/proc")) is None
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64")
+def test_results_where_nobody_sets_modes_or_times(tmp_path: Path):
+    """Results are copied to a share of another owner (node#31170, copy-file#41), and where a unit of systemd
+    refuses set-group-ID bits, which folders in a shared root have."""
+    work, out = tmp_path / "work", tmp_path / "out"
+    (work / "ab/task/folder").mkdir(parents=True)
+    out.mkdir()
+    (work / "ab/task/folder/b.txt").write_text("b")
+    (work / "ab/task/folder").chmod(0o2755)
+    (out / "folder").symlink_to(work / "ab/task/folder")
+    code = """
+import shutil
+from pathlib import Path
+from nfresume.storage import copying, publish
+from nfresume.storage.scratch import Scratch
+work, out = sys.argv[1:]
+result = publish.materialise([publish.Target(out + "/folder")], Scratch("run-a1", work, work))
+assert not result.refused, result.refused
+copying.copy_verified(work + "/ab/task/folder/b.txt", out + "/copy")
+try:
+    Path(out).chmod(0o700)
+except PermissionError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", REFUSING, code, str(work), str(out)], text=True,
+                          capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    assert (out / "folder/b.txt").read_text() == (out / "copy").read_text() == "b"
