@@ -136,6 +136,7 @@ class Folder:
     inode: int
     device: int
     source: str = ""
+    filesystem: int = 0
 
 
 @dataclass(frozen=True, slots=True)

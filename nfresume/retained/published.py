@@ -48,7 +48,7 @@ def of_attempt(folder: ExecutionFolder, number: int) -> Published:
     for line in reading.lines(attempt_dir, kinds=_OTHERS):
         total.add(line)
         if isinstance(line, record.Folder):
-            ids[line.path] = FolderId(line.inode, line.device, line.source)
+            ids[line.path] = FolderId(line.inode, line.device, line.source, line.filesystem)
         elif isinstance(line, record.Outputs):
             outputs[line.path] = None
         elif isinstance(line, record.Task):

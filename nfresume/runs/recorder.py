@@ -350,7 +350,7 @@ class Recorder:
                 return
             self._folders[path] = True
         if not Path(path).resolve().is_relative_to(self._work.resolve()):
-            self._put(record.Folder(path, found.inode, found.device, found.source))
+            self._put(record.Folder(path, found.inode, found.device, found.source, found.filesystem))
 
     def _exists(self, task_dir: str) -> bool:
         """True when a task dir begins so, or the work dir is gone.

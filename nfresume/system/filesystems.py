@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ _LOCAL = frozenset({
     "nilfs2", "ntfs", "ntfs3", "overlay", "ramfs", "reiserfs", "rootfs", "squashfs", "tmpfs", "udf", "vfat",
     "xfs", "zfs", "fuseblk", "fuse.ntfs-3g", "fuse.fuse-overlayfs", "fuse.lxcfs", "fuse.squashfuse",
 })
-#: The mounted device by st_dev. It is stored because reading the table of mounts takes a millisecond.
-_sources: dict[int, str] = {}
+#: By st_dev the mount, and when it was looked up: reading the table of mounts takes a millisecond. It is not
+#: kept for long, because the next mount may get the same number.
+_mounts: dict[int, tuple[Mount | None, float]] = {}
+_MOUNT_SECONDS = 1.0
 
 
 def is_network(fstype: str) -> bool:
@@ -29,17 +32,25 @@ class FolderId:
     """The identity of a folder, whatever is at its path later.
 
     `device` (st_dev) may differ between mounts and between hosts. `source`, the mounted device such as
-    `server:/export` or `/dev/sda1`, does not. It is '' where it has no meaning, as for tmpfs.
+    `server:/export` or `/dev/sda1`, does not. It is '' where it has no meaning, as for tmpfs. Both may later
+    be those of another disk. `filesystem` is an id that a local file system has by itself, 0 if it has none.
     """
 
     inode: int
     device: int
     source: str
+    filesystem: int = 0
 
     def matches(self, other: FolderId) -> bool:
         """True if both are the same folder, even if they were taken on different hosts."""
-        same_source = bool(self.source) and self.source == other.source
-        return self.inode == other.inode and (self.device == other.device or same_source)
+        return self.inode == other.inode and self._is_on(other)
+
+    def _is_on(self, other: FolderId) -> bool:
+        if self.filesystem and other.filesystem:
+            return self.filesystem == other.filesystem
+        if self.source and other.source and not os.major(self.device):  # a number for this mount only
+            return self.source == other.source
+        return self.device == other.device or (bool(self.source) and self.source == other.source)
 
 
 def folder_id(path: str | os.PathLike[str]) -> FolderId:
@@ -47,13 +58,17 @@ def folder_id(path: str | os.PathLike[str]) -> FolderId:
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
-        if found.st_dev not in _sources:
+        mount, at = _mounts.get(found.st_dev, (None, -_MOUNT_SECONDS))
+        if time.monotonic() - at >= _MOUNT_SECONDS:
             mount = mount_of(os.readlink(f"/proc/self/fd/{fd}"))
-            named = mount is not None and ("/" in mount.device or ":" in mount.device)
-            _sources[found.st_dev] = mount.device if mount is not None and named else ""
+            _mounts[found.st_dev] = mount, time.monotonic()
+        local = mount is not None and not is_network(mount.fstype)
+        own = os.fstatvfs(fd).f_fsid if local else 0
     finally:
         os.close(fd)
-    return FolderId(found.st_ino, found.st_dev, _sources[found.st_dev])
+    named = mount is not None and ("/" in mount.device or ":" in mount.device)
+    source = mount.device if mount is not None and named else ""
+    return FolderId(found.st_ino, found.st_dev, source, 0 if own == found.st_dev else own)  # XFS says st_dev
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from nfresume.storage import publish
 from nfresume.storage.root import out_of_space
+from nfresume.storage.scratch import Scratch
 from nfresume.system import durable
+from nfresume.system.filesystems import folder_id
+from tests.conftest import privileged
 
 #: Runs Python code in a process to which the kernel refuses whatever sets modes or times (chmod, fchmod,
 #: fchmodat, utimensat), by a filter like those of systemd's units. The code and its arguments follow it.
@@ -78,3 +82,36 @@ except PermissionError:
                           capture_output=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
     assert (out / "folder/b.txt").read_text() == (out / "copy").read_text() == "b"
+
+
+def mounted(image: Path, at: Path) -> Path:
+    """A new ext4 in a file, mounted, with a folder of results in it."""
+    with image.open("wb") as file:
+        file.truncate(4 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(at)], check=True)
+    (at / "results").mkdir()
+    return at / "results"
+
+
+@pytest.mark.skipif(not privileged() or not Path("/dev/loop-control").exists(), reason="needs loop devices")
+def test_results_on_a_disk_that_was_swapped(tmp_path: Path):
+    """Another disk in the same slot has a folder of the same name and inode: nobody has removed a result."""
+    work, disk = tmp_path / "work", tmp_path / "disk"
+    (work / "ab/task").mkdir(parents=True)
+    (work / "ab/task/a.txt").write_text("a")
+    disk.mkdir()
+    try:
+        results = mounted(tmp_path / "first", disk)
+        (results / "a.txt").symlink_to(work / "ab/task/a.txt")
+        target = publish.Target(str(results / "a.txt"), folder_id(results))
+        subprocess.run(["umount", str(disk)], check=True)
+        mounted(tmp_path / "second", disk)
+        result = publish.materialise([target], Scratch("run-a1", str(work), str(work)))
+        assert result.refused == [f"{results}: is another folder than at publication "
+                                  "(moved, removed, not mounted, or of another host)"]
+        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(tmp_path / "first"), str(disk)], check=True)
+        assert publish.materialise([target], Scratch("run-a1", str(work), str(work))).copied == 1
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -23,7 +23,8 @@ TASKS = st.builds(
     inputs=st.lists(st.tuples(ODD, st.integers(-1, 9), st.integers(0, 2**62)), max_size=3).map(tuple),
     evidence=st.none() | st.tuples(TEXT, st.integers(0, 9), st.integers(0, 9)))
 LINES = TASKS | st.builds(record.Published, target=ODD, source=ODD, mode=TEXT) | st.builds(
-    record.Folder, path=ODD, inode=st.integers(0, 9), device=st.integers(0, 9), source=TEXT) | st.builds(
+    record.Folder, path=ODD, inode=st.integers(0, 9), device=st.integers(0, 9), source=TEXT,
+    filesystem=st.integers(0, 2**64 - 1)) | st.builds(
     record.Failure, text=ODD, by=st.sampled_from(["engine", "abort", "pipeline"]),
     lines=st.lists(ODD, max_size=3).map(tuple), lock=st.booleans()) | st.builds(
     record.Statistics, counts=st.dictionaries(TEXT, st.integers(0, 9), max_size=3)) | st.builds(

@@ -47,3 +47,16 @@ def test_hosts_agree_on_a_folder():
     assert not FolderId(7, 61, "server:/other").matches(there)
     assert not FolderId(7, 61, "").matches(FolderId(7, 50, ""))
     assert FolderId(7, 50, "").matches(FolderId(7, 50, ""))
+
+
+def test_another_disk_at_the_same_place():
+    """A local file system has an id of its own: the name and the number of its device are those of a slot.
+
+    The number of a network mount is given to the next mount.
+    """
+    disk, slot = FolderId(12, 0x801, "/dev/sda1", 111), FolderId(12, 0x801, "/dev/sda1", 222)
+    assert not disk.matches(slot)
+    assert disk.matches(FolderId(12, 0x811, "/dev/sdb1", 111))
+    assert disk.matches(FolderId(12, 0x801, "/dev/sda1"))  # a record of an earlier version
+    assert not FolderId(64, 50, "server:/export").matches(FolderId(64, 50, "other:/export"))
+    assert FolderId(64, 0x801, "/dev/root").matches(FolderId(64, 0x801, "/dev/sda1"))
