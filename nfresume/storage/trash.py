@@ -56,24 +56,46 @@ def _plain(name: str) -> str:
 
 
 def put(root_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> None:
-    """Rename entries of a folder into one new entry of the trash."""
+    """Rename entries of a folder into the trash.
+
+    A folder becomes an entry of its own: on a full disk, which a removal is to empty, no other can be made.
+    """
     trash_fd = open_trash(root_fd)
     try:
-        entry = f"{execution_id}-{uuid.uuid4().hex[:8]}"
-        os.mkdir(entry, 0o700, dir_fd=trash_fd)
-        entry_fd = os.open(entry, descriptors.DIRECTORY, dir_fd=trash_fd)
-        try:
-            for name in names:
-                descriptors.rename(name, folder_fd, name, entry_fd)
-            durable.fsync_names(entry_fd)
-        except OSError:
-            with contextlib.suppress(OSError):  # an empty one would be in the way of other users
-                os.rmdir(entry, dir_fd=trash_fd)
-            raise
-        finally:
-            os.close(entry_fd)
+        others = []
+        for name in names:
+            if not descriptors.is_directory(name, folder_fd):
+                others.append(name)
+                continue
+            with contextlib.suppress(PermissionError):  # of another user, or the file system has no modes
+                descriptors.make_private(name, folder_fd)
+            descriptors.rename(name, folder_fd, _entry(execution_id), trash_fd)
+        if others:
+            _put_together(trash_fd, execution_id, folder_fd, others)
+        durable.fsync_names(trash_fd)
     finally:
         os.close(trash_fd)
+
+
+def _entry(execution_id: str) -> str:
+    return f"{execution_id}-{uuid.uuid4().hex[:8]}"
+
+
+def _put_together(trash_fd: int, execution_id: str, folder_fd: int, names: list[str]) -> None:
+    """Rename what is no folder into one new entry."""
+    entry = _entry(execution_id)
+    os.mkdir(entry, 0o700, dir_fd=trash_fd)
+    entry_fd = os.open(entry, descriptors.DIRECTORY, dir_fd=trash_fd)
+    try:
+        for name in names:
+            descriptors.rename(name, folder_fd, name, entry_fd)
+        durable.fsync_names(entry_fd)
+    except OSError:
+        with contextlib.suppress(OSError):  # an empty one would be in the way of other users
+            os.rmdir(entry, dir_fd=trash_fd)
+        raise
+    finally:
+        os.close(entry_fd)
 
 
 def entries(root: Root) -> set[str]:

@@ -39,7 +39,7 @@ def open_directory(name: str, parent_fd: int) -> int:
     try:
         return os.open(name, DIRECTORY, dir_fd=parent_fd)
     except PermissionError:
-        _make_accessible(name, parent_fd)
+        make_private(name, parent_fd)
         return os.open(name, DIRECTORY, dir_fd=parent_fd)
 
 
@@ -51,11 +51,12 @@ def rename(name: str, parent_fd: int, target: str, target_fd: int) -> None:
     except PermissionError:
         if not is_directory(name, parent_fd):
             raise
-        _make_accessible(name, parent_fd)
+        make_private(name, parent_fd)
         os.rename(name, target, src_dir_fd=parent_fd, dst_dir_fd=target_fd)
 
 
-def _make_accessible(name: str, parent_fd: int) -> None:
+def make_private(name: str, parent_fd: int) -> None:
+    """Set the mode of a directory to 0700. Raises OSError."""
     path_fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
         os.chmod(f"/proc/self/fd/{path_fd}", 0o700)  # changes this inode, even if its name has been replaced

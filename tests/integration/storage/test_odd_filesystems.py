@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from nfresume.storage import publish
+from nfresume.storage import Root, publish
+from nfresume.storage.removal import empty_trash
 from nfresume.storage.root import out_of_space
 from nfresume.storage.scratch import Scratch
+from nfresume.storage.trash import to_trash
 from nfresume.system import durable
 from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
@@ -69,6 +72,7 @@ import shutil
 from pathlib import Path
 from nfresume.storage import copying, publish
 from nfresume.storage.scratch import Scratch
+from nfresume.storage.trash import to_trash
 work, out = sys.argv[1:]
 result = publish.materialise([publish.Target(out + "/folder")], Scratch("run-a1", work, work))
 assert not result.refused, result.refused
@@ -115,3 +119,22 @@ def test_results_on_a_disk_that_was_swapped(tmp_path: Path):
         assert publish.materialise([target], Scratch("run-a1", str(work), str(work))).copied == 1
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.skipif(not privileged(), reason="needs root, to mount a small file system")
+def test_a_full_disk_is_emptied(tmp_path: Path):
+    """Where nothing can be made any more, not even a folder, a work dir can still go (electric#4595)."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100", "none", str(tmp_path)], check=True)
+    try:
+        root = Root.mark(tmp_path / "root")
+        folder = root.execution("team", "run-a1")
+        folder.provision(1)
+        with contextlib.suppress(OSError):
+            for number in range(100):
+                (folder.work / f"task-{number}").mkdir()
+        assert os.statvfs(tmp_path).f_favail == 0
+        to_trash(root, "team", "run-a1")
+        assert empty_trash(root, "run-a1").blocked == []
+        assert os.listdir(folder.path) == ["attempts"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

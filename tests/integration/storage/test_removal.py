@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import os
 import shutil
 import stat
@@ -106,10 +107,10 @@ def test_a_mount_inside_stops_it(tmp_path: Path, kind: str):
         assert len(removed.blocked) == 1
         assert "mount point" in removed.blocked[0]
         assert removed.files == 1
-        moved = next((root.path / ".trash").glob("*/work/ab/mnt"))
+        moved = next((root.path / ".trash").glob("*/ab/mnt"))
         assert (moved / "data").read_text() == "data"
     finally:
-        subprocess.run(["umount", str(next((root.path / ".trash").glob("*/work/ab/mnt")))], check=True)
+        subprocess.run(["umount", str(next((root.path / ".trash").glob("*/ab/mnt")))], check=True)
     assert empty_trash(root, "run-a1").blocked == []
     assert trash_entries(root) == set()
     if kind == "bind":
@@ -370,7 +371,7 @@ def test_immutable_entries_are_reported(tmp_path: Path):
     if not set_immutable(work / "a/stuck", True):
         pytest.skip("this file system has no immutable flag")
     to_trash(root, "team", "run-a1")
-    stuck = next((root.path / ".trash").glob("*/work/a/stuck"))
+    stuck = next((root.path / ".trash").glob("*/a/stuck"))
     try:
         removed = empty_trash(root, "run-a1")
         assert removed.files == 1
@@ -525,7 +526,7 @@ def test_random_trees_with_a_mount(tmp_path_factory: pytest.TempPathFactory, tre
         (point / "f").write_bytes(b"precious")
     before = fingerprint(point)
     to_trash(root, "team", "run-a1")
-    moved = next((root.path / ".trash").glob("*/work")) / point.relative_to(work)
+    moved = next((root.path / ".trash").glob(f"*/{glob.escape(str(point.relative_to(work)))}"))
     try:
         removed = empty_trash(root, "run-a1", pace=Pace(workers=4))
         assert len(removed.blocked) == 1
