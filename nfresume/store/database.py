@@ -93,7 +93,10 @@ class Store:
 
     def _now(self, conn: sa.Connection) -> datetime:
         if conn.dialect.name == "postgresql":
-            now: datetime = conn.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+            # for this transaction only: behind a pooler the next one may be in another session
+            now: datetime = conn.execute(sa.text(
+                "SELECT clock_timestamp(), set_config('idle_in_transaction_session_timeout', :limit, true)"),
+                {"limit": f"{int(TRANSACTION_SECONDS * 1000)}"}).scalar_one()
             return now.astimezone(UTC)
         return datetime.now(UTC)
 
@@ -152,16 +155,9 @@ def _postgresql(url: sa.URL) -> sa.Engine:
             "use sqlite:////path/to/file or postgresql://user@host/database",
         )
     patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
-    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True,
-                              connect_args=patience)
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {int(TRANSACTION_SECONDS * 1000)}")
-        connection.commit()
-
-    return engine
+    # Poolers such as PgBouncer do not know statements that psycopg has prepared in another session.
+    return sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True,
+                            connect_args={**patience, "prepare_threshold": None})
 
 
 def _bring_up_to_date(engine: sa.Engine) -> None:

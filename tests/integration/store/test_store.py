@@ -231,6 +231,22 @@ def test_a_transaction_that_is_never_ended(postgresql_database: str, monkeypatch
     store.close()
 
 
+def test_a_pooler_between(postgresql_database: str):
+    """Nothing is left in a session after a transaction: a pooler gives the next one another (psycopg#280).
+
+    The limit for a transaction that hangs holds in each session.
+    """
+    opened = Store.open(postgresql_database)
+    for _ in range(10):
+        with opened.begin(write=False) as tx:
+            queries.all_roots(tx)
+            assert tx.conn.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar() == "20s"
+    with opened._engine.connect() as session:
+        assert session.execute(sa.text("SELECT count(*) FROM pg_prepared_statements")).scalar() == 0
+        assert session.execute(sa.text("SHOW idle_in_transaction_session_timeout")).scalar() == "0"
+    opened.close()
+
+
 def test_extension_against_expiry(store: Store):
     """Case 19: a work dir extended or pinned in time is not expired; a DELETING one cannot be extended."""
     launch(store)
