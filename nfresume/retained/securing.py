@@ -174,8 +174,9 @@ def _secure_published(
             found, result = published.of_attempt(folder, number), materialiser.result
             before, fresh = (result.refusals, result.left), found.doubts
             for path in found.folders:
-                if f"{path}/".startswith(f"{execution.work_dir.path}/"):
-                    result.refuse(f"{path}: outputs are stored inside the work dir itself")
+                if materialiser.scratch.goes_with_it(os.path.realpath(path)):
+                    result.refuse(f"{path}: outputs are stored inside the work dir itself, or beside it in a "
+                                  "folder that goes with it")
             folders = topmost([*materialiser.run(
                 found.targets, must_exist=succeeded and number == execution.attempt), *found.folders])
             named = read_scripts(number, found.tasks)

@@ -107,7 +107,7 @@ class Materialiser:
         copy: bool = True, goes_early: Callable[[str], bool] = lambda _source: False,
         done: Callable[[str, str], None] = lambda _path, _how: None,
     ) -> None:
-        self._scratch = scratch
+        self.scratch = scratch
         self._copy, self._goes_early = copy, goes_early
         self._replacer = LinkReplacer(scratch, self._may_copy)
         self._workers = pace.removers(Path(scratch.work))
@@ -158,8 +158,9 @@ class Materialiser:
                 if link not in self._visited and os.path.islink(link) and self._replacer.leads_inside(link):
                     self._replace_all(os.path.dirname(link), [link], told=True, named=True)
                 self._visited.add(link)
-            if self._scratch.contains(self._scratch.resolve(folder)):
-                self._refuse(targets[0].path, "published inside the work dir itself")
+            if self.scratch.goes_with_it(self.scratch.resolve(folder)):
+                self._refuse(targets[0].path, "published inside the work dir itself, or beside it in a "
+                             "folder that goes with it")
                 return False
             return self._is_there(folder, targets)
         except OSError as e:
@@ -268,7 +269,7 @@ class Materialiser:
         try:
             links, below, unfinished = _list(folder)
             if unfinished:
-                replacing.clean_up(folder, self._scratch.execution_id)
+                replacing.clean_up(folder, self.scratch.execution_id)
                 links, below, _ = _list(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -317,7 +318,7 @@ class Materialiser:
 
         Somebody else's link into what we may not see is none of our business.
         """
-        if not self._scratch.is_task_dir(end):
+        if not self.scratch.is_task_dir(end):
             return True
         with self._lock:
             self.result.shortcut_count += 1

@@ -28,6 +28,11 @@ class Scratch:
         """True for the work dir and everything in it; `path` must be free of links."""
         return path == self.work or path.startswith(f"{self.work}/")
 
+    def goes_with_it(self, path: str) -> bool:
+        """True for what is deleted with the work dir, or later with the records; `path` is free of links."""
+        own = os.path.dirname(self.work)
+        return f"{path}/".startswith((f"{self.work}/", f"{own}/cache/", f"{own}/attempts/"))
+
     def in_root(self, path: str) -> bool:
         """True for whatever lies in the root, work dirs of other executions among them."""
         return path.startswith(f"{self.root}/")

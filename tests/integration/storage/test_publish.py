@@ -284,6 +284,16 @@ def test_what_cannot_be_materialised_is_refused(work: Path):
     assert work.exists()
 
 
+@pytest.mark.parametrize("name", ["cache", "attempts/1"])
+def test_published_into_what_goes_with_the_work_dir(work: Path, name: str):
+    """Nextflow's cache and the records lie beside the work dir and end with it: results there are refused."""
+    target = work.parent / name / "genome/a.txt"
+    target.parent.mkdir(parents=True)
+    target.write_text("a")
+    [line] = materialise([target], work).refused
+    assert line.startswith(f"{target}: published inside the work dir itself, or beside it")
+
+
 def test_what_the_user_changed_is_left(work: Path):
     """A result that the user removed or replaced by something else is left alone."""
     out = work.parent / "out"
