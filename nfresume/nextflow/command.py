@@ -51,16 +51,19 @@ class Run:
     attempt_dir: Path
 
 
-def argv(launcher: Sequence[str], run: Run, options: RunOptions) -> list[str]:
+def argv(
+    launcher: Sequence[str], run: Run, options: RunOptions, environ: Mapping[str, str] = os.environ
+) -> list[str]:
     """The words of `launcher`, then global options, `run`, our options, and the user's words in their order.
 
     We add no `-with-trace`: it would replace the trace file that the pipeline configures, and Nextflow's
     metrics make tasks fail in containers without `ps`. `trace.write` writes a trace from the log instead.
     Our configuration is the last one, so that it wins. With `-C` it is a second `-C`: Nextflow then reads no
-    other file.
+    other file. What NXF_TRACE names joins our `-trace`, for which Nextflow would pass over it.
     """
     config = str(run.attempt_dir / CONFIG)
-    traced = ",".join([*options.values("-trace"), PUBLISH_TRACE])
+    named = options.values("-trace") or re.split("[, ]+", environ.get("NXF_TRACE", ""))
+    traced = ",".join([*filter(None, named), PUBLISH_TRACE])
     before = [w for o in options.before if o.name != "-trace" for w in o.words]
     only = options.value("-C") is not None
     words = [*launcher, *before, *(["-C", config] if only else [])]

@@ -51,6 +51,14 @@ def test_global_options_go_before_run():
     assert made[-3:] == ["main.nf", "--x", "1"]
 
 
+def test_what_the_users_variable_traces_is_traced():
+    """NXF_TRACE counts unless `-trace` is given, as with Nextflow: our own `-trace` does not hide it."""
+    environ = {"NXF_TRACE": "nextflow.Session, nextflow.file"}
+    for words, traced in ([], "nextflow.Session,nextflow.file"), (["-trace", "a.b"], "a.b"):
+        made = argv(["nextflow"], RUN, parse([*words, "main.nf"]), environ)
+        assert made[made.index("-trace") + 1] == f"{traced},nextflow.processor.PublishDir"
+
+
 def test_owned_options_are_taken_out():
     """-name, -log, -bg, -w, -ansi-log and -resume are nfresume's."""
     parsed = parse(["main.nf", "-name", "My Run", "-log", "x.log", "-bg", "-w", "/w", "-ansi-log", "false",
