@@ -17,7 +17,7 @@ from typing import Any
 from nfresume.domain.executions import Execution, python_workflow, run_name
 from nfresume.nextflow import guard, mentions, reading
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import lean_choice, lean_needs
+from nfresume.runs import lean_choice, lean_doubts, lean_needs
 from nfresume.storage import emptying, sizes
 from nfresume.storage.aside import set_aside
 from nfresume.storage.emptying import Emptied
@@ -171,7 +171,7 @@ def prepare(
     entries = emptying.finish(folder.work, listed, heartbeat, whole=False)
     needs = lean_needs.before(folder, number)
     refused = None if everything else (
-        emptying.refusal(folder.cache) or lean_choice.doubt(folder, pipeline, number) or None)
+        emptying.refusal(folder.cache) or lean_doubts.doubt(folder, pipeline, number) or None)
     if any(_is_unknown(folder.attempt(each)) for each in range(1, number)):
         refused = refused or "it is not known what an earlier attempt needed"
     start = lean_needs.producers(needs.paths, listed)  # also those that a crash left set aside

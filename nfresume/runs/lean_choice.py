@@ -12,21 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nfresume.nextflow import assets, guard, mentions, record, record_file, sources, task_dirs, wrapper
-from nfresume.nextflow.kept_inputs import FOLDER
+from nfresume.nextflow import guard, mentions, record, record_file, task_dirs, wrapper
 from nfresume.nextflow.reading import newest
 from nfresume.nextflow.record import Status, Task
-from nfresume.runs import forecasting, lean_needs
+from nfresume.runs import forecasting, lean_doubts, lean_needs
 from nfresume.runs.lean_needs import FINISHED
 from nfresume.storage.root import ExecutionFolder
 from nfresume.system import regular, trees
 
-_DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
-#: Code of the head to which an emptied file gives a wrong answer, and no error: a program whose output is
-#: read (one that sends a mail only gets its input), and a look at modes.
-_UNSEEN = re.compile(r"\.execute\s*\(\s*(?:\)(?!\s*<<)|null\b|\[)|\bProcessBuilder\b"
-                     r"|\bgetRuntime\(\)\s*\.exec\b|\.(?:canRead|isReadable|getPermissions|permissions)\b")
-_INCLUDE = re.compile(r"\b(?:from|includeConfig)\b\s*\(?\s*['\"](\.{0,2}/[^'\"$]*)['\"]")
 #: A wrapper or script that is longer is not read whole: then nothing is chosen.
 _TEXT_BYTES = 1 << 24
 #: So many links are followed from the inputs of tasks that have not finished.
@@ -94,53 +87,12 @@ def choose_running(
 
 def _code(folder: ExecutionFolder, pipeline: str, attempts: int) -> Mapping[str, str]:
     """The files of the pipeline. Raises Unsure when they are unknown, or there is a doubt."""
-    found = _files_of(folder, pipeline, attempts)
+    found = lean_doubts.files_of(folder, pipeline, attempts)
     if not found:
         raise Unsure("the code of its pipeline is not known")
-    if reason := doubt(folder, pipeline, attempts):
+    if reason := lean_doubts.doubt(folder, pipeline, attempts):
         raise Unsure(reason)
     return found
-
-
-def _files_of(folder: ExecutionFolder, pipeline: str, number: int) -> Mapping[str, str] | None:
-    """The files of the pipeline at attempt `number`, with their digests; None when they are not known."""
-    found = sources.kept(folder.attempt(number))
-    if found is None and assets.is_remote(pipeline) and (copy := assets.copy(pipeline)).is_dir():
-        found = sources.take(copy, copy)
-    return found
-
-
-def doubt(folder: ExecutionFolder, pipeline: str, attempts: int) -> str:
-    """Why no file may be empty with the pipeline's code at attempt `attempts`; nothing where it is good or
-    not known."""
-    given = [str(path) for number in range(1, attempts + 1)
-             for path in (folder.attempt(number) / FOLDER).glob("*")]
-    waiting = [path for path in (*(_files_of(folder, pipeline, attempts) or ()), *given)
-               if path.endswith((".nf", ".nxf", ".config", ".groovy"))]
-    known = set(waiting)
-    while waiting:
-        path = waiting.pop()
-        try:
-            text = regular.text(Path(path))
-        except OSError:
-            return f"{path} cannot be read"
-        if _DEEP.search(text):
-            return "its pipeline uses cache 'deep'"
-        if unseen := _UNSEEN.search(text):
-            return f"{Path(path).name} has {unseen[0].strip()}, which may read a file unseen"
-        new = set(_included(path, text)) - known
-        known |= new
-        waiting += new
-    words = [str(word) for number in range(1, attempts + 1)
-             for word in (folder.request(number) or {}).get("options", ())]
-    return "its pipeline uses cache 'deep'" if _DEEP.search(" ".join(words)) else ""
-
-
-def _included(path: str, text: str) -> Iterator[str]:
-    """The files that code includes by a path, which may lie outside of the pipeline's folder."""
-    for name in _INCLUDE.findall(text):
-        place = os.path.normpath(os.path.join(os.path.dirname(path), name))
-        yield from (each for each in (place, f"{place}.nf", f"{place}/main.nf") if os.path.isfile(each))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from nfresume.nextflow import command, evidence, guard, mentions, reading, recor
 from nfresume.nextflow.mentions import Named
 from nfresume.nextflow.record import Status, Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import lean_choice, lean_needs
+from nfresume.runs import lean_doubts, lean_needs
 from nfresume.runs.lean import aliases
 from nfresume.runs.lean_needs import Needs
 from nfresume.storage import emptying
@@ -118,7 +118,7 @@ class Watch:
         """Why no file should have been empty. Code that was here before was looked at before the start."""
         if sources.kept(self._dir) is not None:
             return ""
-        return lean_choice.doubt(self._folder, self._pipeline, self._number)
+        return lean_doubts.doubt(self._folder, self._pipeline, self._number)
 
     def _denials(self) -> Iterator[str]:
         """Lines of Nextflow's log that say that a file could not be read.

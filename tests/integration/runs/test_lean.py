@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from nfresume.domain.errors import Conflict
-from nfresume.nextflow import record, record_file
+from nfresume.nextflow import record, record_file, sources
 from nfresume.nextflow.record import Task
 from nfresume.nextflow.summary import Summary
-from nfresume.runs import lean, lean_choice, lean_needs, lean_watch
+from nfresume.runs import lean, lean_choice, lean_doubts, lean_needs, lean_watch
 from nfresume.storage import Root, emptying
 from nfresume.system import trees
 from tests.conftest import BOUND, PROJECT
@@ -46,7 +46,7 @@ class Chain:
         """One attempt, which fails; nothing is emptied."""
         self.engine.number += 1
         self.engine.folder.provision(self.engine.number)
-        lean_choice.sources.keep(self.engine.script, self.engine.script.parent, self.attempt)
+        sources.keep(self.engine.script, self.engine.script.parent, self.attempt)
         self.engine.hook = self.attempt / "none.sh"
         assert not self.engine.run(self.pipeline)
 
@@ -151,6 +151,18 @@ def test_doubts_keep_everything(tmp_path: Path, doubt: str):
     else:
         assert found.refused
         assert found.candidates == ()
+
+
+@pytest.mark.parametrize("where", ["NXF_CACHE_MODE", "NXF_HOME", "NXF_CONFIG_FILE"])
+def test_what_the_user_sets_for_all_pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str):
+    """A variable, or a configuration outside of the pipeline, may ask for the content of inputs, too."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    assert chain.chosen() != []
+    (tmp_path / "config").write_text("process { withName: P1 { cache = 'deep' } }\n")
+    monkeypatch.setenv(where, {"NXF_CACHE_MODE": "DEEP", "NXF_HOME": str(tmp_path)}.get(
+        where, str(tmp_path / "config")))
+    assert chain.choose().refused == "its pipeline uses cache 'deep'"
 
 
 @pytest.mark.parametrize("kept", ["hard link", "small", "another user", "odd name", "control"])
@@ -297,8 +309,8 @@ def test_code_that_an_emptied_file_gives_a_wrong_answer(
     lean.guard.arm(chain.attempt, [entry.path])
     needs = lean_watch.Watch(chain.engine.folder, 2, "acme/rna").conclude(Summary())
     assert needs.named == ({entry.path} if doubted else set())
-    lean_choice.sources.keep(chain.engine.script, place, chain.attempt)
-    assert bool(lean_choice.doubt(chain.engine.folder, "main.nf", 2)) is doubted
+    sources.keep(chain.engine.script, place, chain.attempt)
+    assert bool(lean_doubts.doubt(chain.engine.folder, "main.nf", 2)) is doubted
 
 
 @pytest.mark.parametrize(("status", "words", "found"), [
