@@ -8,6 +8,8 @@ from pathlib import Path
 
 from nfresume.system import regular
 
+#: All that the strict parser says in the log, but for names of classes.
+NOT_COMPILED = "Script compilation failed"
 _FILE = re.compile(r"- file ?: (?P<file>.+)")
 _CAUSE = re.compile(r"- cause: (?P<cause>.*)")
 _PLACE = re.compile(r" ?@ line (?P<line>\d+), column \d+\.")

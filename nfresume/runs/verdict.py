@@ -38,6 +38,7 @@ class Evidence:
     history: str | None
     survivors: int = 0
     said: tuple[str, ...] = ()  # last lines: errors on standard output, then standard error
+    compile_error: str | None = None  # where the strict parser found it: that is only on standard output
     no_space: str | None = None  # what ran out: space, inodes or a quota
     lost_because: str = "Nextflow was lost"
     hung: bool = False  # the head reported an error, did not end, and was terminated
@@ -98,8 +99,8 @@ def _failure(evidence: Evidence) -> str:
         return f"Nextflow was killed by {signal.Signals(-code).name}"
     if log.error in _SIGNALS:
         return f"Nextflow was stopped by {log.error}"
-    if log.error:
-        return f"{log.error} ({evidence.helps})" if evidence.helps else log.error
+    if error := evidence.compile_error or log.error:
+        return f"{error} ({evidence.helps})" if evidence.helps else error
     return _telling(evidence.said) or f"Nextflow ended with exit status {code}"
 
 
@@ -124,14 +125,17 @@ def gather(
 ) -> Evidence:
     """Collect the evidence from an attempt's records."""
     attempt_dir = folder.attempt(attempt.number)
-    said = [line.removeprefix(_ERROR) for line in _tail(attempt_dir / STDOUT) if line.startswith(_ERROR)]
+    printed = _tail(attempt_dir / STDOUT)
+    said = [line.removeprefix(_ERROR) for line in printed if line.startswith(_ERROR)]
     said += _tail(attempt_dir / STDERR)
+    compile_error = failures.compiled(printed) if log.error == failures.NOT_COMPILED else None
     return Evidence(
         exit_code=exit_code(attempt_dir), log=log, history=history.status(folder.cache, attempt.run_name),
         survivors=survivors, said=tuple(said),
         no_space=out_of_space(folder.root.path) or _said_no_space([*log.report, *said]),
         lost_because=lost_because, hung=hung, nothing_ran=taskdirs.none_in(folder.work),
-        helps=failures.helps(log.error, attempt.nextflow_version, launch_dir), here=here,
+        compile_error=compile_error,
+        helps=failures.helps(compile_error or log.error, attempt.nextflow_version, launch_dir), here=here,
     )
 
 

@@ -1,11 +1,15 @@
 """The verdict on an ended attempt (ARCHITECTURE.md, rule 2)."""
 
+from pathlib import Path
+
 import pytest
 
-from nfresume.domain.executions import ExecutionState
+from nfresume.domain.executions import Attempt, ExecutionState, TaskCounts
+from nfresume.nextflow.command import EXIT_STATUS, STDOUT
 from nfresume.nextflow.record import Failure, Status, Task
 from nfresume.nextflow.summary import Progress, Summary
-from nfresume.runs.verdict import Evidence, judge
+from nfresume.runs.verdict import Evidence, gather, judge
+from nfresume.storage import Root
 
 
 def log(succeeded: int = 0, **kw) -> Summary:
@@ -76,3 +80,17 @@ def test_the_cause_is_shown():
     assert error("Missing output file(s) `r.txt`") == "Missing output file(s) `r.txt`"
     assert error("SIGTERM") == "Nextflow was stopped by SIGTERM"
     assert judge(Evidence(1, Summary(), None, said=("x", "Cannot find script file: y"))).error.endswith("y")
+
+
+def test_where_the_strict_parser_found_an_error(tmp_path: Path):
+    """In the log it names classes (`Main: 2: ...`); file, line and cause are only on standard output."""
+    folder = Root.mark(tmp_path / "root").execution("team", "x-1")
+    folder.provision(1)
+    (folder.attempt(1) / EXIT_STATUS).write_text('{"exit_code": 1}')
+    (folder.attempt(1) / STDOUT).write_text(
+        "Launching `main.nf`\n\nError modules/a.nf:2:7: Unexpected input: '='\n|   2 |   x = = 3\n\n"
+        "ERROR ~ Script compilation failed\n\n -- Check '.nextflow.log' file for details\n")
+    attempt = Attempt("x-1", 1, "x-1-1", ExecutionState.RUNNING, (), "main.nf", None, "26.04.6", TaskCounts())
+    failed = Summary(failure=Failure("Script compilation failed"))
+    found = gather(attempt, folder, failed, 0, "", tmp_path, here=True)
+    assert judge(found).error == "cannot compile modules/a.nf, line 2: Unexpected input: '='"
