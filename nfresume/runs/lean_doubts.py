@@ -15,8 +15,9 @@ from nfresume.system import regular
 _DEEP = re.compile(r"\bcache\b[^\n;}]*(deep|sha256)|process\.cache\W+(deep|sha256)")
 #: Code of the head to which an emptied file gives a wrong answer, and no error: a program whose output is
 #: read (one that sends a mail only gets its input), and a look at modes.
-_UNSEEN = re.compile(r"\.execute\s*\(\s*(?:\)(?!\s*<<)|null\b|\[)|\bProcessBuilder\b"
-                     r"|\bgetRuntime\(\)\s*\.exec\b|\.(?:canRead|isReadable|getPermissions|permissions)\b")
+_UNSEEN = re.compile(r"\.execute\s*\(\s*(?:\)(?!\s*<<)|null\b|\[|\w+\s*,)|\bProcessBuilder\b"
+                     r"|\bgetRuntime\(\)\s*\.exec\b|\.permissions\b|\bget(?:PosixFile)?Permissions\b"
+                     r"|\b(?:can(?:Read|Write|Execute)|is(?:Readable|Writable|Executable))\b")
 _INCLUDE = re.compile(r"\b(?:from|includeConfig)\b\s*\(?\s*['\"](\.{0,2}/[^'\"$]*)['\"]")
 
 

@@ -98,12 +98,15 @@ class Watch:
         needs.named |= self._files_in("\n".join([*texts, *self._denials()]), files)
         needs.read = {entry.path for entry in self._were_read(fresh=True)}
         ran: dict[str, Task] = {}
+        taken: set[str] = set()  # moved to the results by Nextflow, and withdrawn there
         for line in reading.lines(self._dir):
             if isinstance(line, record.Published):
-                needs.named |= self._published(line)
+                found = self._published(line)
+                needs.named |= found
+                taken |= found if line.mode == "MOVE" else set()
             elif isinstance(line, Task) and line.dir and line.status not in (Status.CACHED, Status.STORED):
                 ran[line.dir] = line
-        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)}
+        needs.moved = {entry.path for entry in emptying.gone(self._folder.work, self._entries)} - taken
         for task in ran.values():
             self._look_at(task, files, needs)
         if needs.named:

@@ -284,7 +284,9 @@ def test_an_attempt_that_died_before_it_had_a_work_dir(tmp_path: Path):
     ("'wc -l x'.execute().text", True), ("['cat', f].execute(null, dir)", True),
     ("cmd.execute( [] , dir)", True),
     ("new ProcessBuilder('cat', f).start()", True), ("Runtime.getRuntime().exec(cmd)", True),
-    ("f.toFile().canRead()", True), ("f.permissions", True),
+    ("f.toFile().canRead()", True), ("f.permissions", True), ("'cat x'.execute(variables, dir)", True),
+    ("f.toFile().canExecute()", True), ("Files.isWritable(f)", True),
+    ("Files.getPosixFilePermissions(f)", True),
     ("['sendmail', '-t'].execute() << mail", False), ("cursor.execute('select 1')", False),
     ("params.permissions_file", False), ("f.text", False), ("include { A } from '../shared/a'", True),
     ("include { B } from \"../shared/b\"", False),
@@ -311,6 +313,26 @@ def test_code_that_an_emptied_file_gives_a_wrong_answer(
     assert needs.named == ({entry.path} if doubted else set())
     sources.keep(chain.engine.script, place, chain.attempt)
     assert bool(lean_doubts.doubt(chain.engine.folder, "main.nf", 2)) is doubted
+
+
+def test_an_emptied_file_that_nextflow_moves_to_the_results(tmp_path: Path):
+    """It is withdrawn from the results, and made again as for any other way of publication."""
+    chain = Chain(tmp_path)
+    chain.fail()
+    (entry,) = emptied(chain)
+    first = record_file.path_of(chain.attempt, 1)
+    source, target = chain.engine.work / entry.path, tmp_path / "a"
+    chain.engine.number += 1
+    chain.engine.folder.provision(2)
+    lean.guard.arm(chain.attempt, [entry.path])
+    watch = lean_watch.Watch(chain.engine.folder, 2)
+    assert watch.active
+    source.rename(target)
+    line = record.Published(str(target), str(source), "MOVE", entry.producer)
+    record_file.path_of(chain.attempt, 1).write_bytes(record.encode(line) + first.read_bytes())
+    needs = watch.conclude(Summary())
+    assert (needs.named, needs.got, target.exists()) == ({entry.path}, set(), False)
+    assert lean_watch.to_make_again(chain.engine.folder, 2, needs)["file_count"] == 1
 
 
 @pytest.mark.parametrize(("status", "words", "found"), [
