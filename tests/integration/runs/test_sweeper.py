@@ -177,6 +177,7 @@ def test_what_is_held_waits(site: Kept):
     site.failed("held")
     unknown = site.root.execution("team", "held").attempt(2)
     unknown.mkdir()
+    (unknown / "request.json").write_text("{}")
     assert site.sweep()["held"].done.startswith("kept: its folder has an attempt")
     for _ in range(3):
         assert site.sweep()["held"].action == "keep"
