@@ -146,6 +146,11 @@ def first(count: int, cases: Collection[Any]) -> list[Any]:
     return [*list(cases)[:count], *(pytest.param(*case, marks=pytest.mark.long) for case in rest)]
 
 
+def bytes_read() -> int:
+    """How many bytes this process has read so far, from files and others."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
 def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "", every: float = 0.05) -> Any:
     """Wait until `condition` is true, and return its value. AssertionError after `seconds`."""
     end = time.monotonic() + seconds

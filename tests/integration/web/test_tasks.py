@@ -23,12 +23,12 @@ from nfresume.store import Store, transitions
 from nfresume.store.transitions import NewAttempt, NewExecution, Owner
 from nfresume.web import app, frames
 from nfresume.web.frames import SECTIONS
-from tests.conftest import until
+from tests.conftest import bytes_read, until
 from tests.integration.web.test_web import log_in
 
 PAGE = "/a/team/executions/run-1"
 WES = "/ga4gh/wes/v1/runs/run-1"
-#: Pages of an execution that answer in 0.1 s with 100,000 tasks.
+#: Pages of an execution that answer in 0.1 s with 100,000 tasks, on a machine that is otherwise idle.
 PATHS = ("", "/tasks", "/tasks?sort=name", "/tasks?sort=longest", "/tasks?text=ple_77",
          "/tasks?state=completed", "/tasks?process=P_7", "/tasks/1/77777", "/graph", "/log", "/results",
          "/storage", "/history")
@@ -237,15 +237,16 @@ def test_a_large_record_that_was_not_read_before(web: Web, monkeypatch: pytest.M
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_tasks(web: Web, record_property):
-    """Once the server knows the record, a page takes less than 0.1 s of its time, also while tasks end."""
+    """Once the server knows the record, a page reads only what is new in it, also while tasks end."""
     started = [Task(n, f"P_{n % 40} (sample_{n})", Status.RUNNING, f"{n % 256:02x}/{n:06x}")
                for n in range(1, 100_001)]
     web.write(*started)
     web.write(*(task._replace(status=Status.COMPLETED, dir=f"{task.hash[:2]}/{task.n:030x}", was="RUNNING",
                               exit=0, submitted=1, completed=1000) for task in started))
-    until(lambda: web.client.get(PAGE).status_code == 200)
+    until(lambda: web.client.get(PAGE).status_code == 200, 200)
+    size = record_file.path_of(web.attempt, 1).stat().st_size
     for path in PATHS:
-        took = []
+        took, before = [], bytes_read()
         for number in range(5):
             first = 200_000 + number * 100
             web.write(*(Task(first + n, "LATE", Status.RUNNING, "ab/cdef01") for n in range(100)))
@@ -254,4 +255,4 @@ def test_a_hundred_thousand_tasks(web: Web, record_property):
             took.append(time.process_time() - begun)
             assert len(page) < 150_000, path
         record_property(f"milliseconds of {path or '/'}", 1000 * sorted(took)[2])
-        assert sorted(took)[2] < 0.1, path
+        assert bytes_read() - before < size / 10, path
