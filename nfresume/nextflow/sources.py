@@ -58,6 +58,12 @@ def kept(attempt_dir: Path) -> Mapping[str, str] | None:
     return found if isinstance(found, dict) else None
 
 
+def may_name(attempt_dir: Path, text: str) -> bool:
+    """Whether the code of an attempt has this text in it. True where the code is not known."""
+    found = kept(attempt_dir)
+    return found is None or any(_has(Path(path), text.encode()) for path in found)
+
+
 def changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """The paths that differ, sorted."""
     return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
@@ -82,6 +88,13 @@ def _files(folder: Path) -> Iterator[Path]:
         code = not set(_FOLDERS).isdisjoint(place.relative_to(folder).parts)
         yield from (place / name for name in sorted(names)
                     if (code or name.endswith(_CODE)) and not (place / name).is_dir())
+
+
+def _has(path: Path, text: bytes) -> bool:
+    try:
+        return path.stat().st_size <= _BYTES and text in regular.content(path)
+    except OSError:
+        return False
 
 
 def _digest(path: Path) -> str:

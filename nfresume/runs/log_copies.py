@@ -1,18 +1,21 @@
-"""Copy Nextflow's log to the `log_dir` that a pipeline's NextflowMetadata names, as Latch does.
+"""Nextflow's log where others look for it.
 
-The copy is `<log_dir>/<name of the pipeline>/<run name>/nextflow.log`, after each attempt.
+A pipeline's NextflowMetadata may name a `log_dir`, as on Latch: after each attempt a copy goes to
+`<log_dir>/<name of the pipeline>/<run name>/nextflow.log`. Some pipelines report on `.nextflow.log` of the
+launch dir, where Nextflow has it by default.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nfresume.domain.errors import NfresumeError
-from nfresume.domain.executions import Attempt, Execution
-from nfresume.nextflow import options
+from nfresume.domain.executions import Attempt, Execution, python_workflow
+from nfresume.nextflow import options, sources
 from nfresume.nextflow.command import LOG
 from nfresume.pipelines import metadata, remote
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
@@ -20,6 +23,30 @@ from nfresume.storage.root import ExecutionFolder, copy_if_exists
 #: The key in an attempt's request that names the file with the metadata of a pipeline that is not remote.
 METADATA = "metadata"
 _NAME = "nextflow.log"
+#: In the launch dir.
+_DEFAULT = ".nextflow.log"
+#: Older ones that Nextflow keeps.
+_MOST_LOGS = 9
+
+
+def show(attempt_dir: Path, launch_dir: Path, attempt: Attempt) -> None:
+    """Let `.nextflow.log` lead to the log if the pipeline's code names it, or is not known before the run.
+
+    Earlier logs get numbers behind their name, up to 9, as Nextflow gives them.
+    """
+    log = options.stored(attempt.pipeline, attempt.options).log
+    if log is not None or python_workflow(attempt.pipeline) or not sources.may_name(attempt_dir, _DEFAULT):
+        return
+    place = launch_dir / _DEFAULT
+    with contextlib.suppress(OSError):  # nobody may write there
+        if place.is_symlink():
+            place.unlink()
+        elif place.exists():
+            for number in range(_MOST_LOGS, 0, -1):
+                older = f"{place}.{number - 1}" if number > 1 else str(place)
+                if os.path.lexists(older):
+                    os.rename(older, f"{place}.{number}")
+        place.symlink_to(attempt_dir / LOG)
 
 
 def copy(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> dict[str, str]:
@@ -44,12 +71,16 @@ def copy(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> dic
         return {"failed": f"{type(e).__name__}: {e}"}
 
 
-def to_option(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> None:
-    """Copy the log to the path of the user's -log option."""
+def to_launch_dir(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> None:
+    """Copy the log to the path of the user's -log option, and to where `show` has put a link to it."""
     parsed = options.stored(attempt.pipeline, attempt.options)
-    if parsed.log is not None:
-        with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
-            copy_if_exists(folder.attempt(attempt.number) / LOG, Path(execution.launch_dir) / parsed.log)
+    log, target = folder.attempt(attempt.number) / LOG, Path(execution.launch_dir) / (parsed.log or _DEFAULT)
+    with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
+        shown = target.is_symlink() and os.readlink(target) == str(log)
+        if shown:
+            target.unlink()
+        if shown or parsed.log is not None:
+            copy_if_exists(log, target)
 
 
 def _metadata(file: str | None, attempt: Attempt, log: Path) -> metadata.PipelineMetadata | None:

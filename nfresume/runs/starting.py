@@ -19,7 +19,7 @@ from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.domain.executions import Attempt, Execution, Lease, python_workflow
 from nfresume.nextflow import command, options, sources
-from nfresume.runs import clearing, lean, preflight, programs, relaunching
+from nfresume.runs import clearing, lean, log_copies, preflight, programs, relaunching
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, guarded, queries, transitions
 from nfresume.system import crashpoints, inherited
@@ -67,6 +67,7 @@ class Start:
             resume=self.attempt.resume, work_dir=self.folder.work,
             cache_dir=self.folder.cache, attempt_dir=attempt_dir,
         )
+        log_copies.show(attempt_dir, launch_dir, self.attempt)
         words = programs.argv(self.conf, chosen, run, self.execution, self.attempt, parsed)
         shared = bool((self.folder.request(1) or {}).get(programs.SHARED))
         environment = programs.environment(self.conf, chosen, run, self.execution, self.attempt.pipeline,

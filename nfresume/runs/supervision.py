@@ -301,7 +301,7 @@ class _Supervisor:
     ) -> settlement.Concluded:
         with contextlib.suppress(StoreUnavailable):
             self._renew()  # raises StaleLease if another one took over while this process was suspended
-        log_copies.to_option(self._folder, self._execution, self._attempt)
+        log_copies.to_launch_dir(self._folder, self._execution, self._attempt)
         evidence = verdict.gather(
             self._attempt, self._folder, log, survivors, lost_because,
             Path(self._execution.launch_dir), hung=self._hung,

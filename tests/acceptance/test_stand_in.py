@@ -89,6 +89,13 @@ workflow.onComplete { file('end.txt').text = "${workflow.success} ${workflow.res
 process A { script: "echo said; exit 3" }
 workflow { A() }
 """
+#: As pipelines do that publish the log with their results.
+REPORTS = """\
+process BACKUP { publishDir 'results', mode: 'copy'; input: path log; output: path "$log"; path 'info'
+    script: "test -s $log && echo found > info; sed -i /./d $log" }
+workflow { BACKUP(file("$launchDir/.nextflow.log")) }
+workflow.onComplete { file("$launchDir/end.txt").text = file("$launchDir/.nextflow.log").size() > 0 }
+"""
 
 
 @dataclass
@@ -186,6 +193,7 @@ CASES = {
         ["a.nf"], files={"a.nf": NAMES}, long=True),
     "an error in a workflow, and its handlers (nextflow#3129)": Case(
         ["a.nf"], files={"a.nf": ENDS}, long=True),
+    "a report on Nextflow's log": Case(["a.nf"], files={"a.nf": REPORTS}, long=True),
     "an entry that is not there (nextflow#5811)": Case(
         ["a.nf", "-entry", "foo"], files={"a.nf": "workflow { println 1 }"}, long=True),
 }

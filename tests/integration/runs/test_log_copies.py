@@ -74,3 +74,29 @@ def test_metadata_that_broke_meanwhile(tmp_path: Path):
     request = json.loads((folder.attempt(1) / "request.json").read_text())
     Path(request["metadata"]).write_text("def")
     assert "SyntaxError" in log_copies.copy(folder, *ended(tmp_path))["failed"]
+
+
+def test_where_the_code_looks_for_it(tmp_path: Path):
+    """Code that names `.nextflow.log` finds it in the launch dir: a link, then a copy; no other does."""
+    folder = ExecutionFolder(Root.mark(tmp_path / "root"), "team", "x-4k9x2m")
+    folder.begin_records(1, {})
+    execution, attempt = ended(tmp_path)
+    here, log, code = tmp_path / ".nextflow.log", folder.attempt(1) / "nextflow.log", tmp_path / "main.nf"
+    log.write_text("the log")
+    sources = folder.attempt(1) / "sources.json"
+    code.write_text("workflow { }\n")
+    sources.write_text(json.dumps({str(code): "digest"}))
+    log_copies.show(folder.attempt(1), tmp_path, attempt)
+    assert not here.is_symlink()
+    code.write_text('workflow { file("${launchDir}/.nextflow.log") }\n')
+    for number in range(3):
+        here.with_name(f".nextflow.log.{number}" if number else here.name).write_text(f"old {number}")
+    log_copies.show(folder.attempt(1), tmp_path, attempt)
+    assert here.readlink() == log
+    assert [Path(f"{here}.{n}").read_text() for n in (1, 2, 3)] == ["old 0", "old 1", "old 2"]
+    log_copies.to_launch_dir(folder, execution, attempt)
+    assert (here.is_symlink(), here.read_text()) == (False, "the log")
+    here.unlink()
+    sources.unlink()  # a pipeline that is pulled
+    log_copies.show(folder.attempt(1), tmp_path, attempt)
+    assert here.readlink() == log
