@@ -22,6 +22,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNSET = ("JAVA_TOOL_OPTIONS",)
 
 LOG = "nextflow.log"
+#: Where Nextflow has its log by default, in the launch dir. Older ones have numbers behind this name.
+DEFAULT_LOG = ".nextflow.log"
 TRACE = "trace.tsv"
 STDOUT = "stdout.log"
 STDERR = "stderr.log"

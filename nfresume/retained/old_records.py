@@ -18,6 +18,7 @@ from pathlib import Path
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import ACCOUNT, Execution
 from nfresume.domain.workdirs import WorkDirState
+from nfresume.nextflow.command import DEFAULT_LOG
 from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
@@ -124,7 +125,7 @@ def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Ev
 
 
 def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -> None:
-    """Remove what was attached to a launch from the web, and the folders that are empty then.
+    """Remove what was attached to a launch from the web, Nextflow's logs, and the folders that are empty then.
 
     Of a launch from a terminal these are the parameters of its relaunches from the web.
     """
@@ -144,6 +145,10 @@ def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -
             if folder.parts:
                 os.rmdir(folder.name, dir_fd=fd)
     if place != launches:
+        with contextlib.suppress(OSError), _opened(place, ()) as fd:
+            for name in os.listdir(fd):
+                if name.startswith(DEFAULT_LOG):
+                    os.unlink(name, dir_fd=fd)
         with contextlib.suppress(OSError):
             place.rmdir()
 

@@ -16,15 +16,13 @@ from urllib.parse import unquote, urlsplit
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import options, sources
-from nfresume.nextflow.command import LOG
+from nfresume.nextflow.command import DEFAULT_LOG, LOG
 from nfresume.pipelines import metadata, remote
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 
 #: The key in an attempt's request that names the file with the metadata of a pipeline that is not remote.
 METADATA = "metadata"
 _NAME = "nextflow.log"
-#: In the launch dir.
-_DEFAULT = ".nextflow.log"
 #: Older ones that Nextflow keeps.
 _MOST_LOGS = 9
 
@@ -35,9 +33,9 @@ def show(attempt_dir: Path, launch_dir: Path, attempt: Attempt) -> None:
     Earlier logs get numbers behind their name, up to 9, as Nextflow gives them.
     """
     log = options.stored(attempt.pipeline, attempt.options).log
-    if log is not None or python_workflow(attempt.pipeline) or not sources.may_name(attempt_dir, _DEFAULT):
+    if log is not None or python_workflow(attempt.pipeline) or not sources.may_name(attempt_dir, DEFAULT_LOG):
         return
-    place = launch_dir / _DEFAULT
+    place = launch_dir / DEFAULT_LOG
     with contextlib.suppress(OSError):  # nobody may write there
         if place.is_symlink():
             place.unlink()
@@ -74,7 +72,7 @@ def copy(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> dic
 def to_launch_dir(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> None:
     """Copy the log to the path of the user's -log option, and to where `show` has put a link to it."""
     parsed = options.stored(attempt.pipeline, attempt.options)
-    log, target = folder.attempt(attempt.number) / LOG, Path(execution.launch_dir) / (parsed.log or _DEFAULT)
+    log, target = folder.attempt(attempt.number) / LOG, Path(execution.launch_dir) / (parsed.log or DEFAULT_LOG)
     with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
         shown = target.is_symlink() and os.readlink(target) == str(log)
         if shown:

@@ -126,6 +126,8 @@ def test_not_when_the_clock_may_be_wrong(site: Site):
 def test_attachments(site: Site, tmp_path: Path):
     """What was attached goes, if it is still what was attached; results in the same folder stay."""
     folder = site.execution("old-222222", 31)
+    for name in (".nextflow.log", ".nextflow.log.1"):
+        (site.launch_dir / name).write_text("of its run")
     for name in ("a.csv", "bin/x.py", "deep/er/y", "changed.txt", "params.json"):
         (site.launch_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (site.launch_dir / name).write_text("attached")
@@ -171,11 +173,13 @@ def test_only_launch_dirs_of_the_web(site: Site):
     """A user's own launch folder is never touched, whatever a request says."""
     folder = site.execution("old-222222", 31)
     (site.launch_dir / "a.csv").write_text("attached")
+    (site.launch_dir / ".nextflow.log").write_text("of another run")
     attached = old_records.attached(site.launch_dir, ["a.csv"])
     (folder / "attempts/1/request.json").write_text(json.dumps({"attached": attached}))
     site.conf = replace(site.conf, web_launches=Path("/elsewhere"))
     assert site.expire() == ["old-222222"]
     assert (site.launch_dir / "a.csv").exists()
+    assert (site.launch_dir / ".nextflow.log").exists()
 
 
 def test_a_sweep_expires_records(site: Site):
