@@ -125,7 +125,7 @@ def _remove(conf: Settings, root: Root, execution: Execution, stop: threading.Ev
 
 
 def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -> None:
-    """Remove what was attached to a launch from the web, Nextflow's logs, and the folders that are empty then.
+    """Remove what was attached to a launch from the web, Nextflow's logs, and folders that are empty then.
 
     Of a launch from a terminal these are the parameters of its relaunches from the web.
     """

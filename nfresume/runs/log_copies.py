@@ -72,7 +72,8 @@ def copy(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> dic
 def to_launch_dir(folder: ExecutionFolder, execution: Execution, attempt: Attempt) -> None:
     """Copy the log to the path of the user's -log option, and to where `show` has put a link to it."""
     parsed = options.stored(attempt.pipeline, attempt.options)
-    log, target = folder.attempt(attempt.number) / LOG, Path(execution.launch_dir) / (parsed.log or DEFAULT_LOG)
+    log = folder.attempt(attempt.number) / LOG
+    target = Path(execution.launch_dir) / (parsed.log or DEFAULT_LOG)
     with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
         shown = target.is_symlink() and os.readlink(target) == str(log)
         if shown:
