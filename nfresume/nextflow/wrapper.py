@@ -1,6 +1,7 @@
 """What Nextflow's wrapper script of a task says: `.command.run`, and `.command.stage` for many inputs.
 
-The format is the same from 23.10 to 26.04 (`BashWrapperBuilder`, `SimpleFileCopyStrategy`).
+The format is the same from 23.10 to 26.08 (`BashWrapperBuilder`, `SimpleFileCopyStrategy`), but for the flags
+of `ln`: since 26.07 it is forced.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NAME = re.compile(r"^### name: '(.*?)'\n### ", re.DOTALL | re.MULTILINE)
 _CONTAINER = re.compile(r"^### container: '(.*)'$", re.MULTILINE)
 _STAGED = re.compile(r"^nxf_stage\(\) \{\n(.*?)^\}", re.DOTALL | re.MULTILINE)
 _OUTPUTS = re.compile(r'^ *nxf_fs_\w+ "\$name" (/.*?)(?: \|\| true)?$', re.MULTILINE)
-_INPUT = re.compile(r"(?:^|&& )(?:ln -s|ln|cp -fRL) (.+)$")
+_INPUT = re.compile(r"(?:^|&& )(?:ln|cp)(?: -[A-Za-z]+)? (.+)$")
 _DECLARED = re.compile(r"^### outputs:\n((?:### - '.*'\n)+)", re.MULTILINE)
 _MODULE = re.compile(r"^ +nxf_module_load (\S.*)$", re.MULTILINE)
 _ACTIVATED = re.compile(r"^ *source .*activate (.+)$|^ *spack env activate -d (.+)$", re.MULTILINE)

@@ -54,6 +54,13 @@ def test_a_wrapper():
     assert found.outputs == ("/store/with space",)
 
 
+@pytest.mark.parametrize(("before", "since"), [("ln -s ", "ln -sfn "), ("ln /data/hard", "ln -f /data/hard")])
+def test_a_wrapper_whose_links_are_forced(before: str, since: str):
+    """Nextflow 26.07 and later stage with `ln -sfn`, and `ln -f`: no input of a task was known."""
+    assert before in RUN
+    assert wrapper.parse(RUN.replace(before, since), "/w/ab/cdef") == wrapper.parse(RUN, "/w/ab/cdef")
+
+
 def test_other_wrappers():
     """A name with line breaks; inputs in a file of their own; no staging; damage."""
     assert wrapper.parse("### ---\n### name: 'N (a\nb')'\n### ...\n", "/w").name == "N (a\nb')"
