@@ -4,11 +4,11 @@
     make lean SEED=17 SEEDS=1       # one trial again, as a failure prints it
 
 A trial writes ten random pipelines (DAGs of processes) into one script: outputs that are files or folders;
-inputs that are staged, values, read by the head, or named in a samplesheet; random directives. It fails at
-random tasks, once or twice. Before each relaunch random edits change scripts, add readers of earlier outputs,
-change a reference or take a process away. Then plain Nextflow runs the last script from scratch elsewhere,
-and all results are compared byte by byte; and so are those of one more launch, with files that are emptied
-while it runs. Prints seeds, counts and time.
+inputs that are staged, of one sample or of all, split or gathered by the head, values, read by the head, or
+named in a samplesheet; random directives. It fails at random tasks, once or twice. Before each relaunch
+random edits change scripts, add readers of earlier outputs, change a reference or take a process away. Then
+plain Nextflow runs the last script from scratch elsewhere, and all results are compared byte by byte; and so
+are those of one more launch, with files that are emptied while it runs. Prints seeds, counts and time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ from tests.conftest import BIN, BOUND, Site, snapshot
 #: Files are this large, and lean retention empties those that are larger than MINIMUM.
 SIZE, MINIMUM = 20_000, 4_000
 SAMPLES = (1, 2)
-HOW = ("staged", "staged", "staged", "value", "sheet", "head")
+HOW = ("staged", "staged", "staged", "value", "sheet", "head", "all")
+#: Of an output that is a file.
+HOW_FILES = (*HOW, "split", "gathered")
+#: How operators make an input for a sample of all outputs of a process, or of parts of one.
+OPERATORS = {
+    "all": ".combine({}.toSortedList {{ a, b -> a[0] <=> b[0] }}.map {{ all -> [all.collect {{ it[1] }}] }})",
+    "split": ".join({}.splitText(by: 100, file: true).groupTuple(sort: true))",
+    "gathered": ".combine({}.map {{ n, f -> f }}.collectFile(name: 'gathered.bin', sort: {{ f -> f.text }}))",
+}
 PATIENCE = 3_000
 
 
@@ -58,9 +66,12 @@ class Process:
         declared, reads, sheets = ["val n"], [], ""
         for at, (source, how) in enumerate(self.inputs):
             inside = "/*" if source.folder else ""
-            if how == "staged":
+            if how in ("staged", "split", "gathered"):
                 declared.append(f"path(i{at}, stageAs: 'in{at}/*')")
                 reads.append(f"cat in{at}/*{inside}")
+            elif how == "all":
+                declared.append(f"path(i{at}, stageAs: 'in{at}/?/*')")
+                reads.append(f"cat in{at}/*/*{inside}")
             elif how == "value":
                 declared.append(f"val i{at}")
                 reads.append(f"cat $i{at}{inside}")
@@ -102,6 +113,9 @@ class Process:
         before = ""
         for at, (source, how) in enumerate(self.inputs):
             data = f"{source.name}.out.data"
+            if how in OPERATORS:
+                found += OPERATORS[how].format(data)
+                continue
             if how == "value":
                 data += ".map { n, f -> [n, f.toString()] }"
             elif how == "head":
@@ -143,7 +157,7 @@ class Pipelines:
             ("scratch true", 0.1), ("stageInMode 'copy'", 0.1), ("stageInMode 'rellink'", 0.1),
             ("stageInMode 'link'", 0.05), ("cache 'lenient'", 0.1), ("cache false", 0.03),
         ) if rng.random() < chance]
-        inputs = [(source, rng.choice(HOW)) for source in chosen]
+        inputs = [(source, rng.choice(HOW if source.folder else HOW_FILES)) for source in chosen]
         seen: list[str] = []
         for text in directives:  # one of a kind; a folder has no hard links
             impossible = text == "stageInMode 'link'" and any(source.folder for source, _ in inputs)
