@@ -101,6 +101,8 @@ def _failure(evidence: Evidence) -> str:
         return f"Nextflow was stopped by {log.error}"
     if error := evidence.compile_error or log.error:
         return f"{error} ({evidence.helps})" if evidence.helps else error
+    if code == 1 and log.completed and (ignored := log.counts.ignored):
+        return f"failures were ignored ({ignored}), and workflow.failOnIgnore makes that an error"
     return _telling(evidence.said) or f"Nextflow ended with exit status {code}"
 
 

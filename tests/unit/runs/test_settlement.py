@@ -82,6 +82,14 @@ def test_the_cause_is_shown():
     assert judge(Evidence(1, Summary(), None, said=("x", "Cannot find script file: y"))).error.endswith("y")
 
 
+def test_ignored_failures_that_count():
+    """With workflow.failOnIgnore Nextflow ends with 1 and says nothing: the error says it."""
+    row = Progress("A", failed=1, ignored=1)
+    ignored = Summary(statistics={"failed": 1, "ignored": 1}, processes={"A": row})
+    assert "workflow.failOnIgnore" in judge(Evidence(1, ignored, "ERR")).error
+    assert judge(Evidence(3, ignored, "ERR")).error == "Nextflow ended with exit status 3"
+
+
 def test_where_the_strict_parser_found_an_error(tmp_path: Path):
     """In the log it names classes (`Main: 2: ...`); file, line and cause are only on standard output."""
     folder = Root.mark(tmp_path / "root").execution("team", "x-1")
