@@ -138,6 +138,7 @@ class Pipelines:
     count: int
     rounds: int
     processes: list[list[Process]] = field(default_factory=list)
+    added: int = 0  # readers that came with an edit
 
     def __post_init__(self) -> None:
         for number in range(self.count):
@@ -177,7 +178,8 @@ class Pipelines:
                 if what == "script changed":
                     self.rng.choice(dag).salt += 1000
                 elif what == "reader added":
-                    dag.append(self.process(f"D{number}R{len(dag)}", self.rng.sample(dag, 1)))
+                    self.added += 1
+                    dag.append(self.process(f"D{number}R{self.added}", self.rng.sample(dag, 1)))
                 else:
                     used = {source.name for p in dag for source, _ in p.inputs}
                     spare = [p for p in dag if p.name not in used]
