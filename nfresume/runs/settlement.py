@@ -13,7 +13,7 @@ from nfresume.domain.executions import Execution, ExecutionState, Lease, python_
 from nfresume.domain.retention import Hold
 from nfresume.domain.workdirs import Claim, OnSuccess, Retain
 from nfresume.launchers.slurm import SlurmLauncher
-from nfresume.retained import deletion, disposal, securing
+from nfresume.retained import additions, deletion, disposal, securing
 from nfresume.runs import cache_check, explaining, lean, lean_watch
 from nfresume.runs.lean_needs import Needs
 from nfresume.runs.verdict import Evidence, Verdict, judge
@@ -90,6 +90,7 @@ def _prepare(
     notes: dict[str, dict[str, Any]] = {}
     secured = securing.secure(folder, execution, pace, heartbeat=heartbeat, deleting=False,
                               succeeded=verdict.state is ExecutionState.SUCCEEDED)
+    additions.put_back(folder.attempt(number))
     reason = _must_not_slim(execution, verdict, evidence) if _is_slimmed(execution, verdict) else None
     if _is_slimmed(execution, verdict):
         left = reason or ("a result cannot be made independent of it" if secured.hold else None)

@@ -19,6 +19,7 @@ from nfresume import settings
 from nfresume.domain.errors import Conflict, NfresumeError
 from nfresume.domain.executions import Attempt, Execution, Lease, python_workflow
 from nfresume.nextflow import command, options, sources
+from nfresume.retained import additions, disposal
 from nfresume.runs import clearing, lean, log_copies, preflight, programs, relaunching
 from nfresume.storage.root import ExecutionFolder
 from nfresume.store import Store, guarded, queries, transitions
@@ -100,6 +101,8 @@ class Start:
             raise Conflict(f"{len(survivors)} processes of {earlier[-1].run_name} could not be stopped")
         moved = {"set_aside": clearing.unfinished(self.folder, earlier)}
         if self.attempt.resume and python_workflow(self.attempt.pipeline) is None:
+            additions.keep(self.folder, self.attempt.number,
+                           disposal.pace_of(self.conf).readers(self.folder.work), self.check)
             moved["failed_set_aside"] = clearing.failed(self.folder, self.attempt.number - 1, self.check)
         for name, task_dirs in moved.items():
             if task_dirs:
