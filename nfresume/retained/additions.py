@@ -61,16 +61,18 @@ def _keep(target: str, source: str, added: str) -> None:
     waiting = [(target, source, added)]
     while waiting:
         here, there, kept = waiting.pop()
+        known: set[str] = set()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            known.update(os.listdir(there))
         with os.scandir(here) as entries:
             for entry in entries:
-                mine, other = f"{kept}/{entry.name}", f"{there}/{entry.name}"
-                is_folder, is_new = entry.is_dir(follow_symlinks=False), not os.path.lexists(other)
-                if is_new and not entry.name.startswith(replacing.PREFIX):
+                mine, is_folder = f"{kept}/{entry.name}", entry.is_dir(follow_symlinks=False)
+                if entry.name not in known and not entry.name.startswith(replacing.PREFIX):
                     os.makedirs(mine if is_folder else kept, exist_ok=True)
                     if not is_folder:
                         os.link(entry.path, mine, follow_symlinks=False)
                 if is_folder:
-                    waiting.append((entry.path, other, mine))
+                    waiting.append((entry.path, f"{there}/{entry.name}", mine))
 
 
 def put_back(attempt_dir: Path) -> None:
