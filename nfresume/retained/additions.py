@@ -78,19 +78,26 @@ def _keep(target: str, source: str, added: str) -> None:
 def put_back(attempt_dir: Path) -> None:
     """Put back what `keep` has kept for an attempt and is not there any more. Safe to repeat.
 
-    Where the published folder is gone nothing is put back: that is a user's wish.
+    Where a published folder is gone, it comes back with what was added: Nextflow may have got no further than
+    to remove it. What cannot be put back stays in the records.
     """
     place = attempt_dir / _KEPT
-    if not place.is_dir():
-        return
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError):
         for each in sorted(place.iterdir()):
-            target, added = os.readlink(each / _TARGET), str(each / _ADDED)
-            for above, folders, names in os.walk(added) if os.path.isdir(target) else ():
-                there = target + above.removeprefix(added)
-                for name in folders:
-                    os.makedirs(f"{there}/{name}", exist_ok=True)
-                for name in names:
-                    if not os.path.lexists(f"{there}/{name}"):
-                        os.link(f"{above}/{name}", f"{there}/{name}", follow_symlinks=False)
-        trees.remove(str(place))
+            with contextlib.suppress(OSError):
+                _put_back(os.readlink(each / _TARGET), str(each / _ADDED))
+                trees.remove(str(each))
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
+
+def _put_back(target: str, added: str) -> None:
+    if not os.path.isdir(target):
+        os.mkdir(target)  # not its parents: they may be on a mount that is away
+    for above, folders, names in os.walk(added):
+        there = target + above.removeprefix(added)
+        for name in folders:
+            os.makedirs(f"{there}/{name}", exist_ok=True)
+        for name in names:
+            if not os.path.lexists(f"{there}/{name}"):
+                os.link(f"{above}/{name}", f"{there}/{name}", follow_symlinks=False)
