@@ -84,7 +84,7 @@ def commit_of(log: Path) -> str | None:
                     return found[1]
                 if " nextflow.Session - " in line:
                     break  # the script runs now, and may write lines like that one
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         pass
     return None
 

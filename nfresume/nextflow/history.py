@@ -15,7 +15,7 @@ def status(cache_dir: Path, run_name: str) -> str | None:
     """
     try:
         lines = regular.text(cache_dir / "history").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     for line in reversed(lines):
         columns = line.split("\t")

@@ -176,7 +176,7 @@ class LogReader:
     def _opened(self) -> bool:
         try:
             file = FileIO(str(self.path), opener=regular.opener)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return False
         if self._file:
             self._file.close()

@@ -49,6 +49,6 @@ def _version(attempt_dir: Path) -> str:
     try:
         with open(attempt_dir / LOG, "rb", opener=regular.opener) as log:
             found = _VERSION.search(log.read(_HEAD))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         found = None
     return found[1].decode() if found else "0"

@@ -163,6 +163,6 @@ def _tail(path: Path, size: int = 4096) -> list[str]:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - size))
             lines = file.read().decode("utf-8", "replace").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return []
     return [line.strip() for line in lines if line.strip()]

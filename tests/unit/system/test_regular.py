@@ -26,6 +26,7 @@ from nfresume.nextflow import (
     stamps,
     trace,
 )
+from nfresume.nextflow.record import Task
 from nfresume.pipelines import parameters
 from nfresume.runs import explaining, lean_needs, taskdirs, verdict
 from nfresume.storage import emptying, sizes
@@ -91,10 +92,12 @@ def test_no_reader_waits(tmp_path: Path, reader: str, kind: str):
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "circle", "number"])
 def test_a_task_replaces_records_of_its_run(tmp_path: Path, kind: str):
     """What a task has put in their place is damage: the end of the run does not wait for something else."""
-    for reader in ("head", "exit status"):
+    for reader in ("head", "exit status", "history", "commit"):
         name, read = READERS[reader]
         made(tmp_path / name, kind)
         assert read(tmp_path) is None, reader
+    assert not [line for line in READERS["log"][1](tmp_path) if isinstance(line, Task)]
+    assert verdict._tail(tmp_path / "1/nextflow.log") == (["0"] if kind == "number" else [])
     for reader in ("list of inputs", "needs"):
         name, read = READERS[reader]
         made(tmp_path / name, kind)
