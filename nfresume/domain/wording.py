@@ -9,6 +9,7 @@ from decimal import Decimal
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _LEAST = Decimal("0.000001")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _RETURN = re.compile(r"\r+\n?")
 
 
@@ -29,6 +30,15 @@ def printable(text: str, keep: str = "\t") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or c.isprintable() else _visible(c) for c in text)
+
+
+def sendable(text: str) -> str:
+    r"""`text` as a form can hold it and send it back: only control characters and surrogates are escapes.
+
+    >>> sendable("a\u3000b\u200d\x1b")
+    'a\u3000b\u200d\\x1b'
+    """
+    return _UNSENDABLE.sub(lambda found: _visible(found[0]), text)
 
 
 def _visible(char: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from nfresume.domain.errors import NfresumeError, NotFound
 from nfresume.domain.executions import Execution
-from nfresume.domain.wording import printable
+from nfresume.domain.wording import sendable
 from nfresume.nextflow import kept_inputs, options
 from nfresume.pipelines import parameters
 from nfresume.pipelines.parameters import Parameter
@@ -109,7 +109,7 @@ def as_text(value: object) -> str:
 
 def shown(text: str) -> str:
     """A text as a page shows it, and its form sends it back."""
-    return printable(text.replace("\r\n", "\n"), keep="\n\t")
+    return sendable(text.replace("\r\n", "\n"))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nfresume.domain.errors import NfresumeError, NotFound
+from nfresume.domain.wording import sendable
 from nfresume.service import boundary
 from nfresume.settings import Settings
 from nfresume.system import descriptors
@@ -201,7 +202,7 @@ class _Look:
             return Entry(name, "", why="a link out of the folders")
         except OSError as error:
             return Entry(name, "", why=error.strerror or "cannot be read")
-        why = "" if path.isprintable() else "a name that no form can send"
+        why = "" if sendable(path) == path and "\n" not in path else "a name that no form can send"
         is_folder = stat.S_ISDIR(found.st_mode)
         if not is_folder and not stat.S_ISREG(found.st_mode):
             why = "neither a file nor a folder"

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nfresume import __version__
 from nfresume.domain import headline, wording
@@ -51,10 +51,15 @@ def breaks(name: str) -> Markup:
     return Markup(":<wbr>").join(visible(name).split(":"))
 
 
+def field(value: Any) -> Markup:
+    """A value of a form's field, exactly as the form shall send it back."""
+    return escape(wording.sendable(str(value)))
+
+
 _environment = Environment(loader=PackageLoader("nfresume.web"), autoescape=True, undefined=StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True, finalize=visible)
 _environment.filters.update(size=wording.size, duration=wording.duration, moment=wording.moment, left=left,
-                            ago=ago, ms=milliseconds, money=wording.cents, breaks=breaks,
+                            ago=ago, ms=milliseconds, money=wording.cents, breaks=breaks, field=field,
                             telling=headline.telling)
 
 

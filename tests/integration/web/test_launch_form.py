@@ -50,6 +50,21 @@ def test_declared_parameters_are_fields(web: Web):
         assert shown in page.text, shown
 
 
+@pytest.mark.parametrize("text", [
+    "a\u3000b", "a\u00a0b", "\U0001f469\u200d\U0001f52c", "\u0645\u200c\u062e", "\u2028"])
+def test_a_form_that_is_shown_again_holds_what_was_typed(web: Web, text: str):
+    """Blanks and joiners of other languages and emoji are sent back as they are, not as escapes."""
+    more = json.dumps({"x": text}, ensure_ascii=False)
+    page = send(web, show="yes", params=more, **{"param.input": text, "param.mode": text})
+    field = re.search(r'name="param.input" value="([^"]*)"', page.text)
+    area = re.search(r'<textarea id="params"[^>]*>([^<]*)<', page.text)
+    assert field is not None
+    assert area is not None
+    assert html.unescape(field[1]) == text
+    assert html.unescape(area[1]) == more
+    assert f"<option selected>{text}</option>" in page.text
+
+
 def test_what_does_not_fit_is_told_beside_its_field(web: Web):
     """All of them at once, and nothing is launched; what may be a text may be any text."""
     answer = send(web, **{"param.input": "", "param.reads": "many", "param.mode": "slow",
