@@ -43,7 +43,8 @@ def declared(pipeline: Path) -> list[Parameter]:
         if schema.is_file():
             if schema.stat().st_size > MAX_SCHEMA:
                 raise ValueError(f"larger than {MAX_SCHEMA:,} bytes")
-            return list(_of_schema(regular.document(schema)))
+            found = {p.name: p for p in _of_schema(regular.document(schema))}
+            return list(found.values())  # of two fields of one name a form would send the second one
         file = metadata.find(pipeline, None)
         rows = _rows(reading.of_metadata(file)) if file else []
         return rows or list(params_block.declared(pipeline / "main.nf" if pipeline.is_dir() else pipeline))

@@ -91,7 +91,8 @@ def test_several_types(tmp_path: Path):
     (tmp_path / "nextflow_schema.json").write_text(json.dumps({"properties": {
         "threshold": {"oneOf": [{"type": "string", "enum": ["auto"]}, {"type": "number"}]},
         "least": {"anyOf": [{"type": "integer"}, {"const": False}, {"type": "null"}]},
-        "share": {"type": ["number", "integer", "null"]}}}))
+        "share": {"type": ["number", "integer", "null"]}}, "$defs": {"twice": {"properties": {
+            "threshold": {"type": "string"}}}}}))
     found = {p.name: p for p in declared(tmp_path)}
     assert {name: p.type for name, p in found.items()} == {
         "threshold": "string or number", "least": "integer or boolean", "share": "number"}
