@@ -33,7 +33,10 @@ def _show_again(page: Page) -> None:
 
 
 def test_a_form_that_did_not_arrive(site: Site, console: Running, browser: Browser, tmp_path: Path):
-    """After a file that is too large, and after a session that ended, the form shows all that was typed."""
+    """After a file that is too large, and after a session that ended, the form shows all that was typed.
+
+    On a phone the name of a parameter, however long, makes no page wider.
+    """
     page = browser.new_page()
     log_in(page, console.link)
     form = page.url.replace("/executions", "/launch")
@@ -56,4 +59,10 @@ def test_a_form_that_did_not_arrive(site: Site, console: Running, browser: Brows
     _launch(page, "Not launched")
     page.goto(form)
     assert page.get_by_text("did not arrive").count() == 0
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.evaluate("document.querySelector('.form').append(Object.assign(document.createElement('input'),"
+                  "{name: 'param.' + 'x'.repeat(300), value: '1'}))")
+    page.get_by_role("button", name="Show its parameters").click()
+    page.get_by_label("xxx").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.context.close()
