@@ -55,7 +55,9 @@ def test_declared_parameters_are_fields(web: Web):
 def test_a_form_that_is_shown_again_holds_what_was_typed(web: Web, text: str):
     """Blanks and joiners of other languages and emoji are sent back as they are, not as escapes."""
     more = json.dumps({"x": text}, ensure_ascii=False)
-    page = send(web, show="yes", params=more, **{"param.input": text, "param.mode": text})
+    page = send(web, show="yes", params=more, **{
+        "param.input": text, "param.mode": text, f"param.{text}": "1"})
+    assert f'name="param.{text}" value="1"' in page.text
     field = re.search(r'name="param.input" value="([^"]*)"', page.text)
     area = re.search(r'<textarea id="params"[^>]*>([^<]*)<', page.text)
     assert field is not None
