@@ -35,6 +35,8 @@ _CHUNK = 1 << 20
 #: The files of one task that are kept take less, packed or not.
 _MOST_OF_A_TASK = 1 << 20
 
+#: A task of the run may have put a FIFO in its place, which would be waited for.
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 512
 _TASK_DIR = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2,62}")
@@ -146,7 +148,7 @@ class Archive:
     def _opened(self) -> bool:
         if self._fd < 0:
             try:
-                self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+                self._fd = os.open(self.path, _NEW, 0o644)
             except OSError:
                 self._broken = True
         return self._fd >= 0

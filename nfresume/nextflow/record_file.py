@@ -17,7 +17,8 @@ from nfresume.system import regular
 
 _NAME = re.compile(r"record-(\d+)\.jsonl")
 _CHUNK = 1 << 20
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+#: A task of the run may have put a FIFO in its place, which would be waited for.
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
 #: A longer line is none of ours: reading ends there.
 _LONGEST = 1 << 26
 #: The last line is within this many bytes of the end of a finished record.

@@ -82,7 +82,7 @@ def _empty(root_fd: int, work_fd: int, path: str, execution_id: str) -> None:
 
 def _exit_status(task_fd: int) -> bytes | None:
     try:
-        fd = os.open(".exitcode", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=task_fd)
+        fd = os.open(".exitcode", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=task_fd)
     except OSError:
         return None
     try:

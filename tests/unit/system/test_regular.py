@@ -105,6 +105,21 @@ def test_a_task_replaces_records_of_its_run(tmp_path: Path, kind: str):
             read(tmp_path)
 
 
+def test_no_writer_waits(tmp_path: Path):
+    """A record or an archive in whose place a task has put a FIFO is not written, and nobody waits for it."""
+    os.mkfifo(tmp_path / "record-2.jsonl")
+    os.mkfifo(tmp_path / "tasks-2.tar.gz")
+
+    def write() -> list[object]:
+        archive = evidence.Archive(tmp_path, 2)
+        return [record_file.Writer(tmp_path / "record-2.jsonl").broken, archive.add(b"x")]
+
+    try:
+        assert bounded.call(5, write) == [True, None]
+    except TimeoutError:
+        pytest.fail("a FIFO is waited for")
+
+
 def test_what_is_read(tmp_path: Path):
     """A regular file, also behind a link; no more than its limit, and JSON only as deep as Python can go."""
     file, link = tmp_path / "a.json", tmp_path / "link"
