@@ -172,13 +172,14 @@ def test_a_folder_with_a_loop(work: Path, leads: str):
 
 
 def deepen(folder: Path, levels: int) -> None:
-    """Make a folder so deep that its last levels have no path that the kernel takes. Some mounts take none."""
+    """Make a folder so deep that its last levels have no path for the kernel. Some mounts take none."""
     inside = os.open(folder, os.O_DIRECTORY)
     for _ in range(levels):
         try:
             os.mkdir("d", dir_fd=inside)
         except OSError as e:
-            assert e.errno == errno.ENAMETOOLONG
+            if e.errno != errno.ENAMETOOLONG:
+                raise
             pytest.skip("this file system takes no such folder")
         inside, above = os.open("d", os.O_DIRECTORY, dir_fd=inside), inside
         os.close(above)
