@@ -81,6 +81,7 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
     `where` names the input in messages. Relative paths refer to the folder `base`.
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    plain = origin or kind
     if origin is typing.Annotated:
         return _path(value, parts[0], where, base, exists=False) if is_output(kind) else convert(
             value, parts[0], where, base)
@@ -94,25 +95,25 @@ def convert(value: Any, kind: Any, where: str, base: Path) -> Any:
         row = _json(value, dict, where)
         wrapped = isinstance(row, Mapping) and "data" in row and row.keys() <= {"data", "record", "record_id"}
         return SamplesheetItem(convert(row["data"] if wrapped else row, parts[0], where, base))
-    if (made_as := _made_as(origin or kind)) is not None:
+    if (made_as := _made_as(plain)) is not None:
         return _container(value, kind, made_as, parts, where, base)
-    if typing.is_typeddict(kind):
-        return _typed_dict(value, kind, where, base)
+    if typing.is_typeddict(plain):
+        return _typed_dict(value, plain, where, base)
     if kind in _SCALARS:
         return _SCALARS[kind](value, where)
-    if isinstance(kind, type):
-        if issubclass(kind, Enum):
-            return _enum(value, kind, where)
-        if dataclasses.is_dataclass(kind):
-            return _dataclass(value, kind, where, base)
-        if shapes.is_model(kind):
-            return _model(value, kind, where, base)
-        if shapes.is_named_tuple(kind):
-            return _named_tuple(value, kind, where, base)
-        if issubclass(kind, LatchFile | LatchDir | LPath | Path):
-            return _path(value, kind, where, base)
-        if kind in _WRITTEN:
-            return _written(value, kind, where)
+    if isinstance(plain, type):
+        if issubclass(plain, Enum):
+            return _enum(value, plain, where)
+        if dataclasses.is_dataclass(plain):
+            return _dataclass(value, plain, where, base)
+        if shapes.is_model(plain):
+            return _model(value, plain, where, base)
+        if shapes.is_named_tuple(plain):
+            return _named_tuple(value, plain, where, base)
+        if issubclass(plain, LatchFile | LatchDir | LPath | Path):
+            return _path(value, plain, where, base)
+        if plain in _WRITTEN:
+            return _written(value, plain, where)
     return str(value) if isinstance(value, Word) else value
 
 

@@ -100,7 +100,8 @@ def _own_in(kinds: Iterable[Any]) -> Iterator[tuple[type, str]]:
         if id(kind) in seen:
             continue
         seen.add(id(kind))
-        waiting.extend(part for part in typing.get_args(kind) if not isinstance(part, str | int | bytes))
+        waiting.extend(part for part in (typing.get_origin(kind), *typing.get_args(kind))
+                       if not isinstance(part, str | int | bytes))
         if isinstance(kind, type) and (text := shape(kind)) is not None:
             yield kind, text
             if fields_of(kind) is not None:

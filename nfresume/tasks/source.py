@@ -1,7 +1,7 @@
 """The digest of a function's code, and its signature as text, for the key of a cached task.
 
-Uses the standard library only. The digest is the same on every supported Python: the fields that a newer
-Python adds to its syntax tree are empty for older code, and empty fields are left out.
+The digest is the same on every supported Python: the fields that a newer Python adds to its syntax tree are
+empty for older code, and empty fields are left out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import types
 import typing
 from collections.abc import Callable
 from typing import Any
+
+from nfresume.tasks import aliases
 
 #: Fields of the syntax tree that do not change what the code does.
 _SKIPPED = frozenset({"kind", "type_comment", "type_ignores", "ctx"})
@@ -116,7 +118,8 @@ def signature_text(function: Callable[..., Any]) -> str:
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Types by parameter name; `return` for the result's. If they cannot be resolved, they stay texts."""
     try:
-        return typing.get_type_hints(function, include_extras=True)
+        found = typing.get_type_hints(function, include_extras=True)
+        return {name: aliases.resolved(kind) for name, kind in found.items()}
     except Exception:  # for example a name that is imported for type checkers only
         return dict(getattr(function, "__annotations__", {}))
 
