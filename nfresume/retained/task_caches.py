@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import threading
@@ -67,13 +68,22 @@ def remove(root: Root, cache: Cache, entries: Iterable[Entry], conf: Settings) -
     for entry in entries:
         with contextlib.suppress(FileNotFoundError):
             with trash.folder(root, cache.account, FOLDER, entry.path.parent.name) as (root_fd, folder_fd):
-                trash.put(root_fd, trash.TASKS, folder_fd, [entry.path.name])
+                _take_out(root_fd, folder_fd, cache, entry)
                 count += 1
         with contextlib.suppress(OSError):
             entry.path.parent.rmdir()
     if count:
         removal.empty_trash(root, trash.TASKS, pace=disposal.pace_of(conf))
     return count
+
+
+def _take_out(root_fd: int, folder_fd: int, cache: Cache, entry: Entry) -> None:
+    try:
+        trash.put(root_fd, trash.TASKS, folder_fd, [entry.path.name])
+    except OSError as e:
+        if e.errno != errno.EXDEV:  # the cache is on a file system of its own, where the trash is not
+            raise
+        cache.forget(entry.key)
 
 
 def tidy(

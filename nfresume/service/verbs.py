@@ -382,7 +382,11 @@ class Service(Inspection):
         from nfresume.retained import task_caches
 
         cache, root = self.task_cache(), Root.open(self.conf.root)
-        removed = task_caches.remove(root, cache, entries, self.conf)
+        try:
+            removed = task_caches.remove(root, cache, entries, self.conf)
+        except OSError as e:
+            raise RemovalBlocked(f"the task cache {cache.path} cannot be changed: {e.strerror or e}",
+                                 "it must be a folder of yours, not a link") from None
         if removed:
             task_caches.sample(self.store, root, cache, cache.entries())
         return removed

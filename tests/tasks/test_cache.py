@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -431,6 +432,24 @@ def test_kill_while_storing(site: Site, script: Path):
         assert (entry(site) / "manifest.json").exists()
         ran(site)
     assert launch(site, "spoilt") == []
+
+
+@pytest.mark.long
+def test_a_cache_on_a_file_system_of_its_own(site: Site, script: Path):
+    """Its entries can be removed, though they cannot be moved into the trash. A link is told as such."""
+    launch(site)
+    tasks = site.root / "team/.tasks"
+    alone = ["unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)), "sh", "-c",
+             'mount --bind "$0" "$0" && exec "$@"', str(tasks)]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no mount namespaces here")
+    site.ok("sweep", under=alone, NFRESUME_TASK_CACHE_HOURS="0.000001")
+    assert site.ok("cache", "list", "--json").json() == []
+    launch(site)
+    tasks.rename(site.base / "elsewhere")
+    tasks.symlink_to(site.base / "elsewhere")
+    done = site.run("cache", "clear", "--yes")
+    assert (done.code, "bug" in done.err) == (74, False)
 
 
 @pytest.mark.long
