@@ -44,7 +44,7 @@ def used_by(function: Callable[..., Any]) -> dict[str, str]:
     parts = _parts(function)
     own = {(part.__module__, part.__name__) for part in parts}
     waiting = [each for part in parts
-               for each in _mentioned(part.__code__, _tree(part), part.__globals__["__name__"])]
+               for each in _mentioned(part.__code__, _tree(part), _module(part))]
     waiting += _classes(function)
     seen: set[_Name] = set()
     while waiting:
@@ -92,6 +92,11 @@ def _classes(function: Callable[..., Any]) -> Iterator[_Name]:
     for name in shapes.shapes_in(source.hints_of(function).values()):
         module, _, inside = name.partition(":")
         yield module, inside.partition(".")[0], frozenset()
+
+
+def _module(function: types.FunctionType) -> str:
+    """The module whose globals a function uses; that of Python's own for one that was made from a text."""
+    return str(function.__globals__.get("__name__", "builtins"))
 
 
 def _tree(function: types.FunctionType) -> ast.AST:

@@ -55,6 +55,9 @@ def d(x: int) -> int:
 def e(x: int) -> int:
     return x + BASE
 BASE = 7
+made = {}
+exec("def f(x: int) -> int: return x", made)
+f = small_task(made["f"])
 """,
     "wrapping.py": """
 import functools
