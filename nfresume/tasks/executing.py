@@ -187,7 +187,7 @@ class Executor:
             str(self._output), run.restore, tuple(written),
             tuple(str(path) for path in places if views.may_be_shared(path)), self._project,
             self._isolate, task.cache, task.cache_serialize, self._checkpoint(node),
-            run.gpus, None if run.restore else self._container(task), node.stamps)
+            run.gpus, None if run.restore else self._container(task), node.read)
         order.write(task_dir)
         if not run.restore:
             self._log.submitted(shown_hash(task_dir), node.name)

@@ -68,9 +68,10 @@ class Node:
     A node without a task has `expand`, which adds calls when its inputs are known. The value of a map is the
     list of its children's. That of the others is `chosen`, which may contain promises.
     `call`: 1 for the first call of its task, 2 for the second, ... `turn`: 0 for the first call with its key,
-    1 for the second, ... `stamps`: those of its input files when its key was made. `tries`: how often it was
-    started. `within`: the map that it is an element of; such a map has `elements`. `scope`: the call of a
-    workflow that it belongs to. `options`: those that override its task's. `always`: it is never reused.
+    1 for the second, ... `read`: stamps and digests of its input files when its key was made. `tries`: how
+    often it was started. `within`: the map that it is an element of; such a map has `elements`. `scope`: the
+    call of a workflow that it belongs to. `options`: those that override its task's. `always`: it is never
+    reused.
     `ends`: the call of a workflow whose calls it waits for. `last`: such a node, of a dynamic workflow.
     `inner`: the call that a dynamic workflow is. `told`: such a call that asked for the value, and got an
     error.
@@ -91,7 +92,7 @@ class Node:
     dependants: list[Node] = field(default_factory=list)
     key: Key | None = None
     turn: int = 0
-    stamps: Mapping[str, str] = field(default_factory=dict)
+    read: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     tries: int = 0
     task_dir: Path | None = None
     result: Mapping[str, Any] | None = None

@@ -108,7 +108,7 @@ class Reuse:
         shown = {name: "" if isinstance(value, promises.Promise) else keys.show(value)
                  for name, value in node.inputs.items() if name not in task.ignored}
         node.key = key = keys.of_call(self._cache.account, task, found, shown)
-        node.stamps = {path: self._stamps[path] for path in asked if path in self._stamps}
+        node.read = {path: (self._stamps[path], self._digests[path]) for path in asked & self._stamps.keys()}
         node.turn = self._turns[key.digest]
         self._turns[key.digest] += 1
         return True

@@ -55,7 +55,7 @@ class Order:
     write for all to see. `project`: the folder of the workflow's package, if it has one. `isolate`: give the
     task a file system of its own, if possible. `checkpoint`: the name of what it keeps for its next try.
     `gpus`: those that it may use; empty: it asked for none, or there are none. `container`: the fields of the
-    Container that it runs in. `stamps`: those of its input files when its key was made.
+    Container that it runs in. `read`: stamps and digests of its input files, as its key has them.
     """
 
     file: str
@@ -75,7 +75,7 @@ class Order:
     checkpoint: str = ""
     gpus: tuple[str, ...] = ()
     container: Mapping[str, str] | None = None
-    stamps: Mapping[str, str] = field(default_factory=dict)
+    read: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def write(self, task_dir: Path) -> None:
         """Write the order into the task dir."""
@@ -172,9 +172,9 @@ def _run(task_dir: Path, order: Order, load: Callable[[], Task]) -> int:
 
 def _changed(order: Order) -> str:
     """An input that is not what it was when the key was made, so the result is not the key's; else empty."""
-    for path, before in order.stamps.items():
+    for path, (stamp, digest) in order.read.items():
         try:
-            same = task_files.stamp(Path(path)) == before
+            same = task_files.stamp(Path(path)) == stamp or digests.of_path(Path(path)) == digest
         except OSError:
             same = False
         if not same:
