@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -215,3 +216,21 @@ def postgresql_database(postgresql_url: str) -> Iterator[str]:
     """An empty database of that server, dropped at the end."""
     with databases.database(postgresql_url) as url:
         yield url
+
+
+@pytest.fixture
+def dead_mount() -> Iterator[Path]:
+    """A mount in /tmp whose server has died, as sshfs and s3fs leave one: not even `stat` works there."""
+    if not privileged():
+        pytest.skip("needs root, to mount a file system")
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+    words = ["mount", "-i", "-t", "fuse", "-o", options, "dead", str(place)]
+    subprocess.run(words, pass_fds=[device], check=True)
+    os.close(device)
+    with pytest.raises(OSError, match="not connected"):
+        place.stat()
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.rmdir()

@@ -16,6 +16,10 @@ from nfresume.cli import admin, billing, caching, explaining, launching, looking
 from nfresume.cli.output import say
 from nfresume.domain.errors import NfresumeError, UsageError
 
+#: Errors of a file system that is away: its server is down, or it is not mounted any more.
+_AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO,
+         errno.ENODEV)
+
 app = typer.Typer(
     name="nfresume",
     rich_markup_mode="rich",
@@ -106,6 +110,10 @@ def _run() -> int:
     except Exception as e:
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
             say(f"error: {e.filename or 'the output'} cannot be written: {e.strerror}")
+            return NfresumeError.exit_code
+        if isinstance(e, OSError) and e.errno in _AWAY and e.filename:
+            say(f"error: {e.filename} cannot be reached: {e.strerror}")
+            say("  is its file system mounted, and its server up?")
             return NfresumeError.exit_code
         traceback.print_exc()
         say("error: this is a bug in nfresume; nothing was deleted because of it")

@@ -76,7 +76,11 @@ class Root:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 made = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
                 made.mkdir(mode=0o755)
-                _mark(made, mark)
+                try:
+                    _mark(made, mark)
+                except OSError:
+                    shutil.rmtree(made)
+                    raise
                 _rename_unless_exists(made, path)
         except OSError as e:
             raise RootUnusable(f"cannot make {path} a root: {e.strerror}", "choose another: NFRESUME_ROOT"

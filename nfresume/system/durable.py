@@ -46,6 +46,10 @@ def create(path: Path, data: bytes) -> bool:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError:
         return False
+    except OSError as e:
+        if e.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        raise OSError(e.errno, "its file system has no hard links", str(path)) from None
     finally:
         temporary.unlink()
         fsync_folder(path.parent)

@@ -29,6 +29,21 @@ def test_a_root_that_nextflow_misreads(site: Site, name: str):
     assert not (site.base / name).exists()
 
 
+@pytest.mark.parametrize("words", [
+    ("launch", "scratch"), ("launch", "{dead}/main.nf"), ("launch", "--metadata", "{dead}/m.py", "scratch"),
+    ("doctor",)])
+def test_a_mount_whose_server_has_died(site: Site, dead_mount: Path, words: tuple[str, ...]):
+    """It is told in one line what cannot be reached: a mount is no fault of ours."""
+    site.pipeline("scratch")
+    if "{dead}" not in "".join(words):
+        site.env["NFRESUME_ROOT"] = str(dead_mount / "root")
+    done = site.run(*(word.format(dead=dead_mount) for word in words))
+    assert done.code
+    assert "Traceback" not in done.err
+    assert "not connected" in done.out + done.err
+    assert str(dead_mount) in done.out + done.err
+
+
 @pytest.mark.long
 def test_a_root_that_moved(site: Site):
     """Case 32: a moved root is refused until --mark-root; results stay, and a relaunch needs the old path."""

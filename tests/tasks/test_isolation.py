@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -338,24 +337,6 @@ def test_outputs_without_namespaces(site: Site, name: str, found: list[str]):
     shutil.copy(CORPUS / f"{name}.py", site.launch_dir)
     done = launch(site, "no namespaces", f"{name}.py:flow")
     assert (done.returncode, json.loads(done.stdout or "0")) == (0, found), done.stderr
-
-
-@pytest.fixture
-def dead_mount() -> Iterator[Path]:
-    """A mount in /tmp whose server has died, as sshfs and s3fs leave one: not even `stat` works there."""
-    if not privileged():
-        pytest.skip("needs root, to mount a file system")
-    place = Path(tempfile.mkdtemp(dir="/tmp"))
-    device = os.open("/dev/fuse", os.O_RDWR)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
-    words = ["mount", "-i", "-t", "fuse", "-o", options, "dead", str(place)]
-    subprocess.run(words, pass_fds=[device], check=True)
-    os.close(device)
-    with pytest.raises(OSError, match="not connected"):
-        place.stat()
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-    place.rmdir()
 
 
 @pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.long] if "user" in way else [])

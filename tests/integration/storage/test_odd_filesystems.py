@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,13 @@ from nfresume.system import durable
 from nfresume.system.filesystems import folder_id
 from tests.conftest import privileged
 
-#: Runs Python code in a process to which the kernel refuses whatever sets modes or times (chmod, fchmod,
-#: fchmodat, utimensat), by a filter like those of systemd's units. The code and its arguments follow it.
+#: System calls of x86-64 that set modes and times, and that make hard links.
+MODES_AND_TIMES, HARD_LINKS = (90, 91, 268, 280), (86, 265)
+#: Runs Python code in a process to which the kernel refuses some system calls, by a filter like those of
+#: systemd's units. Their numbers, the code and its arguments follow it.
 REFUSING = """
 import ctypes, errno, struct, sys
-refused = {NUMBERS}
+refused = [int(number) for number in sys.argv[1].split(",")]
 words = [(0x20, 0, 0, 0)]  # load the number of the system call
 words += [(0x15, len(refused) - at, 0, number) for at, number in enumerate(refused)]  # jump to the refusal
 words += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | errno.EPERM)]
@@ -34,9 +37,18 @@ program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(words), ctypes
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, program) == 0, ctypes.get_errno()
-sys.argv = sys.argv[1:]
+sys.argv = sys.argv[2:]
 exec(sys.argv[0])
-""".replace("{NUMBERS}", "(90, 91, 268, 280)")
+"""
+x86_64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")
+
+
+def run(refused: Sequence[int], code: str, *args: object) -> str:
+    """Run Python code where the kernel refuses these system calls; returns what it prints."""
+    words = [sys.executable, "-c", REFUSING, ",".join(map(str, refused)), code, *map(str, args)]
+    done = subprocess.run(words, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_folder_that_cannot_be_synced():
@@ -57,7 +69,7 @@ def test_a_file_system_that_does_not_know_its_space():
     assert out_of_space(Path("/proc")) is None
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64")
+@x86_64
 def test_results_where_nobody_sets_modes_or_times(tmp_path: Path):
     """Results are copied to a share of another owner (node#31170, copy-file#41), and where a unit of systemd
     refuses set-group-ID bits, which folders in a shared root have."""
@@ -82,10 +94,24 @@ try:
 except PermissionError:
     print("refused")
 """
-    done = subprocess.run([sys.executable, "-c", REFUSING, code, str(work), str(out)], text=True,
-                          capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    assert run(MODES_AND_TIMES, code, work, out) == "refused\n"
     assert (out / "folder/b.txt").read_text() == (out / "copy").read_text() == "b"
+
+
+@x86_64
+def test_a_root_without_hard_links(tmp_path: Path):
+    """It is refused, with the reason (gcsfuse#178), and nothing is left there."""
+    code = """
+from pathlib import Path
+from nfresume.domain.errors import RootUnusable
+from nfresume.storage import Root
+try:
+    Root.mark(Path(sys.argv[1]))
+except RootUnusable as e:
+    print(e.message)
+"""
+    assert "its file system has no hard links" in run(HARD_LINKS, code, tmp_path / "root")
+    assert os.listdir(tmp_path) == []
 
 
 def mounted(image: Path, at: Path) -> Path:
