@@ -55,6 +55,8 @@ def of_attempt(folder: ExecutionFolder, number: int) -> Published:
             tasks.add(line)
     ended_well = total.whole and not total.unpublished and not total.engine_failed
     doubts = [*total.doubts, *filter(None, [uploads.left_out(attempt_dir)])]
+    if folder.work.is_dir() and not attempt_dir.is_dir():
+        doubts.append(f"{attempt_dir}: its records are gone, and what it published is not known")
     return Published(_Targets(attempt_dir, ids), tuple(outputs), tuple(tasks.dirs), tuple(doubts), ended_well)
 
 

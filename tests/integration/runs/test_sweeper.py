@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -277,6 +278,19 @@ def test_a_results_folder_that_may_not_be_entered(tmp_path: Path):
 def queries_get(store: Store, name: str):
     with store.begin(write=False) as tx:
         return queries.get(tx, name)
+
+
+def test_records_that_somebody_removed(site: Kept):
+    """Without the records of an attempt nobody knows what it published: as long as there is a work dir, it is
+    held. Sites purge what was not read for weeks."""
+    for name in ("purged", "gone"):
+        site.failed(name)
+        shutil.rmtree(site.root.path / f"team/{name}/attempts")
+    shutil.rmtree(site.root.path / "team/gone/work")
+    lines = site.sweep()
+    assert "its records are gone" in lines["purged"].done
+    assert site.state("purged") is WorkDirState.RETAINED
+    assert site.state("gone") is WorkDirState.DELETED
 
 
 def test_a_long_settlement_keeps_its_lease(site: Kept):
