@@ -6,7 +6,7 @@ import re
 
 from tests.conftest import PROJECT
 
-CASES = 121
+CASES = 122
 
 
 def test_the_matrix():
