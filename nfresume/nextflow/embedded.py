@@ -132,13 +132,20 @@ def locked() -> dict[str, str]:
 
 
 def _download(target: Path, notify: Callable[[str], None]) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+    clear_leftovers(target)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         jars = Path(scratch) / "jars"
         jars.mkdir()
         for jar in _resolve(Path(scratch), notify):
             shutil.copyfile(jar, jars / jar.name)
         verify(jars)
         jars.rename(target)
+
+
+def clear_leftovers(target: Path) -> None:
+    """Remove what installations left that were killed, 40 MB each. The caller has the lock of this version."""
+    for left in target.parent.glob(f".{target.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def verify(jars: Path) -> None:
