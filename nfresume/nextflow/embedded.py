@@ -143,7 +143,7 @@ def _download(target: Path, notify: Callable[[str], None]) -> None:
 
 
 def clear_leftovers(target: Path) -> None:
-    """Remove what installations left that were killed, 40 MB each. The caller has the lock of this version."""
+    """Remove what killed installations have left, 40 MB each. The caller has the lock of this version."""
     for left in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(left, ignore_errors=True)
 
