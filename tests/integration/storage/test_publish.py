@@ -251,7 +251,7 @@ def test_no_regular_files_across_file_systems(
 
 @pytest.mark.parametrize("pieces", [(), (0,), (5 << 20,), (0, 5 << 20, 64 << 20)])
 def test_a_sparse_file_across_file_systems(work: Path, elsewhere: Path, pieces: tuple[int, ...]):
-    """The holes of a file stay holes: its copy takes no more room than the file does."""
+    """The holes of a file stay holes: its copy takes no more room. NFSv4.1 does not tell where they are."""
     source, copy = work / "ab/task/sparse", elsewhere / "sparse"
     with source.open("wb") as file:
         for at in pieces:
@@ -260,9 +260,11 @@ def test_a_sparse_file_across_file_systems(work: Path, elsewhere: Path, pieces: 
         file.truncate(max(pieces, default=0) + (8 << 20))
     copy.symlink_to(source)
     expected, size = source.read_bytes(), source.stat().st_size
+    with source.open("rb") as file:
+        tells = os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
     assert settle([copy], work).refused == []
     assert (copy.stat().st_size, copy.read_bytes()) == (size, expected)
-    assert copy.stat().st_blocks * 512 < 1 << 20
+    assert not tells or copy.stat().st_blocks * 512 < 1 << 20
 
 
 def test_a_reason_is_always_given(work: Path, monkeypatch: pytest.MonkeyPatch):
