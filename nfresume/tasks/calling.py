@@ -32,6 +32,7 @@ from nfresume.tasks import (
     isolation,
     outputs,
     promises,
+    renaming,
     task_files,
     values,
     working,
@@ -108,11 +109,12 @@ def _answer(
     unprotected = _stamps((*linked, *unstaged))
     began, began_ns = time.monotonic(), time.time_ns()
     with sharing or contextlib.nullcontext():
-        value: Any = task.call(given)
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
-        if isinstance(value, _LAZY):
-            value = list(value)
+        with renaming.across_mounts():
+            value: Any = task.call(given)
+            if inspect.iscoroutine(value):
+                value = asyncio.run(value)
+            if isinstance(value, _LAZY):
+                value = list(value)
         processes.finish()
         seconds = time.monotonic() - began
         try:

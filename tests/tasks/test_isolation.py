@@ -304,7 +304,7 @@ def test_inputs_are_not_changed(site: Site, way: str):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["reads+edited", "index", "changed", "reads+edited"]
     done = launch(site, way, "rooted.py:moved", "--file", "data/a.bam", "--folder", "data/folder")
-    assert (done.returncode, json.loads(done.stdout or "0")) == (0, 13), done.stderr
+    assert (done.returncode, json.loads(done.stdout or "0")) == (0, [13, 13]), done.stderr
     assert {str(p.relative_to(data)): p.read_text() for p in data.rglob("*") if p.is_file()} == {
         "a.bam": "reads", "folder/kept.txt": "kept", "folder/gone.txt": "gone"}
 
@@ -327,7 +327,7 @@ def test_an_input_that_cannot_be_protected(site: Site):
     assert f"{large} was changed while it ran: let the task change a copy of it" in done.stderr
     done = launch(site, "no namespaces", "rooted.py:moved", "--file", "a.bam", "--folder", "folder")
     found = json.loads(done.stdout or "0")
-    assert (done.returncode, found) == (0, large.stat().st_size + 2), done.stderr
+    assert (done.returncode, found) == (0, [large.stat().st_size + 2] * 2), done.stderr
 
 
 @pytest.mark.parametrize(("name", "found"), [

@@ -70,9 +70,22 @@ def moves(file: LatchFile, folder: LatchDir) -> int:
     return sum(path.stat().st_size for path in Path("reads").rglob("*") if path.is_file()) if places else 0
 
 
+@task
+def renames(file: LatchFile, folder: LatchDir) -> int:
+    """Renames its inputs to elsewhere, as if all were one file system. Their bytes."""
+    os.mkdir("there")
+    with open("file", "w") as there:
+        there.write("it is replaced")
+    Path(file.local_path).rename("file")
+    os.replace(folder.local_path, "there")
+    assert not os.path.lexists(file.local_path)
+    assert not os.path.lexists(folder.local_path)
+    return sum(path.stat().st_size for path in [Path("file"), *Path("there").iterdir()])
+
+
 @workflow
-def moved(file: LatchFile, folder: LatchDir) -> int:
-    return moves(file=file, folder=folder)
+def moved(file: LatchFile, folder: LatchDir) -> List[int]:
+    return [moves(file=file, folder=folder), renames(file=file, folder=folder)]
 
 
 @task
