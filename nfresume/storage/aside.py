@@ -31,7 +31,8 @@ def set_aside(work: Path, hashes: Iterable[str], run_name: str) -> list[str]:
             if name.startswith(rest):
                 place = work / ASIDE / run_name
                 place.mkdir(parents=True, exist_ok=True)
-                (parent / name).rename(place / f"{first}-{name}")
+                with descriptors.of(parent) as here, descriptors.of(place) as there:
+                    descriptors.rename(name, here, f"{first}-{name}", there)
                 moved.append(f"{first}/{name}")
     return moved
 
