@@ -139,8 +139,13 @@ def test_a_lost_answer_to_a_commit(shared: Site, url: str):
             with store.begin() as tx:
                 keeping.pin(tx, execution, "me")
         assert relay.lost == 1
+
+        def is_pinned() -> bool:
+            with store.begin(write=False) as tx:
+                return queries.get(tx, execution).work_dir.pinned
+
+        until(is_pinned, what="the server to read the COMMIT, which it may do after the client has gone")
         with store.begin(write=False) as tx:
-            assert queries.get(tx, execution).work_dir.pinned
             names = [event.name for event in queries.events_of(tx, execution)]
         assert names.count("pin") == 1
         store.close()
