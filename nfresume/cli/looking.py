@@ -250,7 +250,7 @@ def _stream(service: Service, execution: Execution, files: list[Path], follow: b
             while data := _more(tail, disk):
                 _write(data)
                 news = True
-        wait = 0.1 if news else min(1.0, wait * 1.5)
+        wait = 0.1 if news else min(1.5, wait * 1.5)
         if live:
             time.sleep(wait)
 

@@ -267,7 +267,7 @@ class Service(Inspection):
             if end is not None and time.monotonic() > end:
                 raise Conflict(f"{execution.id} is still {execution.state} after {timeout:g} s",
                                "wait longer, or `nfresume show` it")
-            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.0)
+            time.sleep(0.02 if time.monotonic() - begun < _EAGER_SECONDS else 1.5)
 
     def measure(
         self, execution: Execution, stop: threading.Event | None = None,
