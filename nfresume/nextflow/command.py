@@ -22,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNSET = ("JAVA_TOOL_OPTIONS",)
 
 LOG = "nextflow.log"
-#: Where Nextflow has its log by default, in the launch dir. Older ones have numbers behind this name.
-DEFAULT_LOG = ".nextflow.log"
+#: Where Nextflow has its log by default, in the launch dir, and the older ones that it keeps, newest first.
+DEFAULT_LOGS = (".nextflow.log", *(f".nextflow.log.{number}" for number in range(1, 10)))
 TRACE = "trace.tsv"
 STDOUT = "stdout.log"
 STDERR = "stderr.log"

@@ -18,7 +18,7 @@ from pathlib import Path
 from nfresume.domain.errors import NotFound
 from nfresume.domain.executions import ACCOUNT, Execution
 from nfresume.domain.workdirs import WorkDirState
-from nfresume.nextflow.command import DEFAULT_LOG
+from nfresume.nextflow.command import DEFAULT_LOGS
 from nfresume.retained import disposal
 from nfresume.settings import Settings
 from nfresume.storage import Root, removal, trash
@@ -146,8 +146,8 @@ def _remove_attachments(conf: Settings, execution: Execution, files: Attached) -
                 os.rmdir(folder.name, dir_fd=fd)
     if place != launches:
         with contextlib.suppress(OSError), _opened(place, ()) as fd:
-            for name in os.listdir(fd):
-                if name.startswith(DEFAULT_LOG):
+            for name in DEFAULT_LOGS:
+                with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=fd)
         with contextlib.suppress(OSError):
             place.rmdir()

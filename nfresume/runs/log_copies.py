@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from nfresume.domain.errors import NfresumeError
 from nfresume.domain.executions import Attempt, Execution, python_workflow
 from nfresume.nextflow import options, sources
-from nfresume.nextflow.command import DEFAULT_LOG, LOG
+from nfresume.nextflow.command import DEFAULT_LOGS, LOG
 from nfresume.pipelines import metadata, remote
 from nfresume.storage.root import ExecutionFolder, copy_if_exists
 
 #: The key in an attempt's request that names the file with the metadata of a pipeline that is not remote.
 METADATA = "metadata"
 _NAME = "nextflow.log"
-#: Older ones that Nextflow keeps.
-_MOST_LOGS = 9
 
 
 def show(attempt_dir: Path, launch_dir: Path, attempt: Attempt) -> None:
@@ -33,17 +32,17 @@ def show(attempt_dir: Path, launch_dir: Path, attempt: Attempt) -> None:
     Earlier logs get numbers behind their name, up to 9, as Nextflow gives them.
     """
     log = options.stored(attempt.pipeline, attempt.options).log
-    if log is not None or python_workflow(attempt.pipeline) or not sources.may_name(attempt_dir, DEFAULT_LOG):
+    place = launch_dir / DEFAULT_LOGS[0]
+    if log is not None or python_workflow(attempt.pipeline) or not sources.may_name(
+            attempt_dir, place.name):
         return
-    place = launch_dir / DEFAULT_LOG
     with contextlib.suppress(OSError):  # nobody may write there
         if place.is_symlink():
             place.unlink()
         elif place.exists():
-            for number in range(_MOST_LOGS, 0, -1):
-                older = f"{place}.{number - 1}" if number > 1 else str(place)
-                if os.path.lexists(older):
-                    os.rename(older, f"{place}.{number}")
+            for newer, older in reversed(list(pairwise(DEFAULT_LOGS))):
+                if os.path.lexists(launch_dir / newer):
+                    os.rename(launch_dir / newer, launch_dir / older)
         place.symlink_to(attempt_dir / LOG)
 
 
@@ -73,7 +72,7 @@ def to_launch_dir(folder: ExecutionFolder, execution: Execution, attempt: Attemp
     """Copy the log to the path of the user's -log option, and to where `show` has put a link to it."""
     parsed = options.stored(attempt.pipeline, attempt.options)
     log = folder.attempt(attempt.number) / LOG
-    target = Path(execution.launch_dir) / (parsed.log or DEFAULT_LOG)
+    target = Path(execution.launch_dir) / (parsed.log or DEFAULT_LOGS[0])
     with contextlib.suppress(OSError):  # a full disk must not prevent the settlement
         shown = target.is_symlink() and os.readlink(target) == str(log)
         if shown:

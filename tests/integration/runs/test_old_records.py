@@ -128,6 +128,7 @@ def test_attachments(site: Site, tmp_path: Path):
     folder = site.execution("old-222222", 31)
     for name in (".nextflow.log", ".nextflow.log.1"):
         (site.launch_dir / name).write_text("of its run")
+    (site.launch_dir / ".nextflow.log.html").write_text("result")
     for name in ("a.csv", "bin/x.py", "deep/er/y", "changed.txt", "params.json"):
         (site.launch_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (site.launch_dir / name).write_text("attached")
@@ -145,7 +146,7 @@ def test_attachments(site: Site, tmp_path: Path):
     (folder / "attempts/1/request.json").write_text(json.dumps({"attached": attached}))
     assert site.expire() == ["old-222222"]
     left = sorted(str(p.relative_to(site.launch_dir)) for p in site.launch_dir.rglob("*"))
-    assert left == ["bin", "bin/more.txt", "changed.txt", "link", "results", "results/out.txt"]
+    assert left == [".nextflow.log.html", "bin", "bin/more.txt", "changed.txt", "link", "results", "results/out.txt"]
     assert (tmp_path / "outside").exists()
 
 
