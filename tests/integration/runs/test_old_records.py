@@ -146,7 +146,8 @@ def test_attachments(site: Site, tmp_path: Path):
     (folder / "attempts/1/request.json").write_text(json.dumps({"attached": attached}))
     assert site.expire() == ["old-222222"]
     left = sorted(str(p.relative_to(site.launch_dir)) for p in site.launch_dir.rglob("*"))
-    assert left == [".nextflow.log.html", "bin", "bin/more.txt", "changed.txt", "link", "results", "results/out.txt"]
+    assert left == [
+        ".nextflow.log.html", "bin", "bin/more.txt", "changed.txt", "link", "results", "results/out.txt"]
     assert (tmp_path / "outside").exists()
 
 
